@@ -1,0 +1,53 @@
+# Every target sets up what it needs. `make` alone lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test test-fast bench lab lab-setup lab-crash schema format clean
+
+help:            ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: .venv/.done   ## make .venv with cxlstate and its tools; does nothing when done
+
+.venv/.done: pyproject.toml tools/setup
+	PYTHON=$(PYTHON) tools/setup
+	@touch $@
+
+demo: setup      ## plan, apply and plan again on a simulated host
+	tools/demo
+
+check: setup     ## the fast loop: lint, types, layers, and the tests that need no emulated host
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -q -n 2 -m "not lab and not slow"
+
+lab-setup: setup
+	tests/lab/setup.sh
+
+test: lab-setup  ## every test, emulated host included
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+bench: setup     ## ratios against the tools people would use instead
+	$(BIN)/pytest tests/bench -q --benchmark-only
+
+lab: lab-setup   ## boot the emulated CXL host and give a shell on it
+	$(BIN)/python -m tests.lab shell
+
+lab-crash: lab-setup ## cut the power of the emulated host after every single action
+	$(BIN)/pytest -q tests/conformance tests/e2e -m lab --every-crash
+
+schema: setup    ## regenerate schemas/
+	$(BIN)/cxlstate schema --out schemas/cxlstate.schema.json
+
+format: setup    ## reformat
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:           ## remove what setup made
+	rm -rf .venv

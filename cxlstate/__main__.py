@@ -1,0 +1,5 @@
+"""`python -m cxlstate`."""
+
+from cxlstate.cli import main
+
+main()

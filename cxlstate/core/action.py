@@ -1,0 +1,97 @@
+"""What is to be done, as data. One executor performs it; one renderer shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Risk(StrEnum):
+    """What an action interrupts or destroys. No class implies another."""
+
+    LIVE = "live"
+    NETWORK_BLIP = "network-blip"
+    RESTART_VM = "restart-vm"
+    POWER_OFF_VM = "power-off-vm"
+    REBOOT_GUEST = "reboot-guest"
+    REBOOT_HOST = "reboot-host"
+    FOREIGN_BOOT = "foreign-boot"
+    DESTROY_DATA = "destroy-data"
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFile:
+    """Replace a file atomically. Owner and mode of an existing file are kept; `mode` is for a new one.
+
+    `expected` is the SHA-256 of the content that was seen at plan time (None: the file was absent):
+    another content at that moment stops the action, so that nobody's edit is lost.
+    """
+
+    path: str
+    content: bytes
+    expected: str | None = None
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveFile:
+    """Remove a file if its content still has the SHA-256 `expected`."""
+
+    path: str
+    expected: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run a program: a list of arguments, never a shell string.
+
+    Actions of several resources with the same `argv` are run once with all their `operands`.
+    """
+
+    argv: tuple[str, ...]
+    operands: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    timeout: int = 1800
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """Let a program write a file to a place of its own, look at it, and only then put it in place.
+
+    `argv` is completed with the path of the temporary file. `predicted` is what the file must be,
+    runs of blanks counted as one: any other difference from it is not ours, and is refused unless
+    `foreign` says that there is consent. `must_hold` are texts every one of which has to be in it,
+    whatever else is.
+    """
+
+    path: str
+    argv: tuple[str, ...]
+    predicted: bytes
+    must_hold: tuple[str, ...] = ()
+    expected: str | None = None
+    foreign: bool = False
+    timeout: int = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Reboot:
+    """Reboot the machine and wait for a new boot id."""
+
+
+Effect = WriteFile | RemoveFile | Run | Generate | Reboot
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One step of what closes a difference.
+
+    `activation` marks one that only puts into force what is already written: without consent it
+    stays *pending*, where any other leaves the whole resource untouched and *refused*.
+    """
+
+    does: str
+    effect: Effect
+    risk: Risk = Risk.LIVE
+    why: str = ""
+    undo: tuple[Effect, ...] = ()
+    activation: bool = False

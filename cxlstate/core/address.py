@@ -1,0 +1,35 @@
+"""The address of a resource: `kind.name`, or `kind` alone where a machine has only one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Address:
+    """Names one resource of one machine, for example `module.kmem` or `grub`."""
+
+    kind: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}.{self.name}" if self.name else self.kind
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read `kind.name`; only the first dot separates, since names may hold dots."""
+        kind, _, name = text.partition(".")
+        return cls(kind, name)
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """Every declared resource of a kind, for needs that are not on one of them alone."""
+
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}.*"
+
+
+Target = Address | AllOf

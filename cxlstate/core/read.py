@@ -1,0 +1,161 @@
+"""What can be asked of a machine. A closed set: none of it can change anything.
+
+Reads are values. The engine gathers those of all resources, drops duplicates, merges commands that
+differ only in their operands, and asks once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+MEBIBYTE = 1 << 20
+NOT_FOUND, TIMED_OUT = 127, 124  # exit statuses of POSIX sh and of coreutils' timeout
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """The content of one file, up to `limit` bytes (more is a failure, never a cut text)."""
+
+    path: str
+    limit: int = 4 * MEBIBYTE
+
+
+@dataclass(frozen=True, slots=True)
+class Glob:
+    """Path and content of every regular file that a shell pattern matches."""
+
+    pattern: str
+    limit: int = MEBIBYTE
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """First line of every file that a shell pattern matches: sysfs attributes and small records.
+
+    Cheaper than `Glob` by a process a file, since the far shell reads them itself.
+    """
+
+    pattern: str
+
+
+# What may be run to read, by its first words. Each was checked in its manual to change nothing.
+READ_ONLY = (
+    ("dpkg-query", "--show"),
+    ("apt-mark", "showhold"),
+    ("systemctl", "show"),
+    ("getent", "group"),
+    ("getent", "passwd"),
+    ("loginctl", "list-sessions"),
+    ("daxctl", "list"),
+    ("uname",),
+    ("dmesg",),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A read-only command. Those with the same `argv` are run once, with all their operands.
+
+    The parser of the answer must therefore look for its own record among others.
+    """
+
+    argv: tuple[str, ...]
+    operands: tuple[str, ...] = ()
+    timeout: int = 30
+
+    def __post_init__(self) -> None:
+        if not any(self.argv[: len(allowed)] == allowed for allowed in READ_ONLY):
+            raise ValueError(f"{' '.join(self.argv)} is not in the list of read-only commands")
+        if any(operand.startswith("-") for operand in self.operands):
+            raise ValueError(f"an operand of {self.argv[0]} would be taken as an option")
+
+
+Read = File | Glob | Attributes | Command
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back for a read: exit status, bytes, and what was said on standard error."""
+
+    status: int
+    stdout: bytes = b""
+    stderr: str = ""
+    files: Mapping[str, Answer] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """Standard output as text; bytes that are not UTF-8 survive as surrogates."""
+        return self.stdout.decode("utf-8", "surrogateescape")
+
+
+class ReadFailed(Exception):
+    """A read that gave no answer. Raised inside `observe`, it makes the resource unknown."""
+
+    def __init__(self, read: Read, reason: str, missing_tool: str | None = None) -> None:
+        super().__init__(reason)
+        self.read = read
+        self.reason = reason
+        self.missing_tool = missing_tool
+
+
+class Answers:
+    """The answers to all reads of one exchange. Every accessor raises `ReadFailed` on a failure."""
+
+    def __init__(self, answers: Mapping[Read, Answer]) -> None:
+        self._answers = answers
+
+    def raw(self, read: Read) -> Answer:
+        """The answer as it came, whatever its status."""
+        try:
+            return self._answers[read]
+        except KeyError:
+            raise ReadFailed(read, f"{describe(read)} was not asked for") from None
+
+    def text(self, read: File | Command) -> str:
+        """The file's content or the command's output; anything but success is a failure."""
+        answer = self.raw(read)
+        if answer.status != 0:
+            raise failure(read, answer)
+        return answer.text
+
+    def text_or_none(self, read: File) -> str | None:
+        """The file's content, or None where the kernel said that it does not exist."""
+        answer = self.raw(read)
+        return None if _does_not_exist(answer) else self.text(read)
+
+    def files(self, read: Glob | Attributes) -> dict[str, str]:
+        """Path → content of what matched, in the C locale's order. No match is an empty dict."""
+        answer = self.raw(read)
+        if answer.status != 0:
+            raise failure(read, answer)
+        for path, one in answer.files.items():
+            if one.status != 0:
+                raise failure(File(path), one)
+        return {path: one.text for path, one in sorted(answer.files.items())}
+
+
+def failure(read: Read, answer: Answer) -> ReadFailed:
+    """A failed answer in words that say what was tried and what the machine said."""
+    said = answer.stderr.strip().splitlines()
+    if isinstance(read, Command) and answer.status == NOT_FOUND:
+        return ReadFailed(read, f"{read.argv[0]} is not installed", missing_tool=read.argv[0])
+    if isinstance(read, Command) and answer.status == TIMED_OUT:
+        return ReadFailed(read, f"{describe(read)} did not end within {read.timeout} s")
+    reason = said[-1] if said else f"exit status {answer.status}"
+    return ReadFailed(read, f"{describe(read)}: {reason}")
+
+
+def describe(read: Read) -> str:
+    """A read as a person would write it."""
+    match read:
+        case File(path=path):
+            return path
+        case Glob(pattern=pattern) | Attributes(pattern=pattern):
+            return pattern
+        case Command(argv=argv, operands=operands):
+            return " ".join((*argv, *operands))
+
+
+def _does_not_exist(answer: Answer) -> bool:
+    return answer.status != 0 and "No such file or directory" in answer.stderr

@@ -1,0 +1,167 @@
+"""What a kind is. All of it pure: a kind says what to read, parses the answers, names the actions.
+
+A kind lives in one folder below `resources/`, whose package exports it as `reconciler`.
+The life cycle of a resource, and who calls what when, is told in `docs/life-cycle.md`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+
+from cxlstate.core.action import Action
+from cxlstate.core.address import Address, Target
+from cxlstate.core.change import Change
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.exports import Export, Given
+from cxlstate.core.observation import Observation
+from cxlstate.core.path import Path
+from cxlstate.core.read import Answers, Read
+
+S = TypeVar("S")
+L = TypeVar("L")
+
+
+class Shape(StrEnum):
+    """How the entries of a kind stand below its key."""
+
+    ONE = "one"
+    MAP = "map"
+    LIST = "list"
+
+
+class Section(StrEnum):
+    """`host` words also hold inside a guest; `root` words (networks, vms) stand at the top."""
+
+    HOST = "host"
+    ROOT = "root"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the YAML the entries of a kind stand: `Place(Section.HOST, "modules", Shape.MAP)`."""
+
+    section: Section
+    key: str
+    shape: Shape
+
+
+class How(Enum):
+    """`REQUIRES`: must be in force before. `AFTER`: only later in the order, if it is declared.
+
+    `KNOWS`: its exports are wanted, whatever the order.
+    """
+
+    REQUIRES = "requires"
+    AFTER = "after"
+    KNOWS = "knows"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One edge of the graph. A target that is not declared is no edge."""
+
+    target: Target
+    how: How
+
+
+@dataclass(frozen=True, slots=True)
+class Resource(Generic[S]):
+    """A declared resource: its address, what the user wrote, and where."""
+
+    address: Address
+    spec: S
+    path: Path = ()
+
+    @property
+    def name(self) -> str:
+        """The name within its kind; empty for a kind of which a machine has one."""
+        return self.address.name
+
+
+class Reconciler(ABC, Generic[S, L]):
+    """A kind. `S` is its spec model, `L` its live model, both frozen; a live of None is *absent*."""
+
+    kind: ClassVar[str]
+    place: ClassVar[Place]
+    model: ClassVar[Any]  # what one entry is validated as: a pydantic model or annotated type
+    key: ClassVar[Any] = str  # what the name of an entry of a map is validated as, likewise
+
+    def name(self, spec: S) -> str:
+        """The name of an entry of a list; entries of a map are named by their key."""
+        raise TypeError(f"{self.kind} entries are not a list")
+
+    def needs(self, me: Resource[S]) -> Sequence[Need]:
+        """What must be there before, or is to be known."""
+        return ()
+
+    @abstractmethod
+    def reads(self, me: Resource[S]) -> Sequence[Read]:
+        """What to ask the machine."""
+
+    @abstractmethod
+    def observe(self, me: Resource[S], answers: Answers) -> Observation[L]:
+        """Parse the answers. `ReadFailed` may be let through: it makes the resource unknown."""
+
+    def exports(self, me: Resource[S], live: L | None, given: Given) -> Sequence[Export]:
+        """What others may know of it; made also while it is unknown or absent (`live` None)."""
+        return ()
+
+    def describe(self, me: Resource[S], live: L | None) -> Sequence[tuple[str, str]]:
+        """The live state for people: a few words and their values, for `show`."""
+        return ()
+
+    def check(self, me: Resource[S], live: L | None, given: Given) -> Sequence[Diagnostic]:
+        """What cannot be right, now that the machine was seen. An error stops this resource.
+
+        `path` of a diagnostic is relative to the resource.
+        """
+        return ()
+
+    @abstractmethod
+    def diff(self, me: Resource[S], live: L | None, given: Given) -> Sequence[Change]:
+        """The differences in what the user wrote, and in nothing else."""
+
+    @abstractmethod
+    def actions(
+        self, me: Resource[S], live: L | None, changes: Sequence[Change], given: Given
+    ) -> Sequence[Action]:
+        """What closes the differences, in order. None at all: whatever it requires will do it."""
+
+
+@runtime_checkable
+class Implied(Protocol):
+    """A kind of which a machine has one even where the spec has no word for it.
+
+    It gathers what others export (the kernel command line). It is shown only where it differs or is
+    needed.
+    """
+
+    def implied(self) -> Any:
+        """The spec to assume when none was written."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something our own artefacts on the machine list and the spec no longer does."""
+
+    name: str
+    changes: tuple[Change, ...]
+    actions: tuple[Action, ...]
+
+
+@runtime_checkable
+class Leaves(Protocol):
+    """A kind that leaves artefacts of its own on the machine, and so can tell what was dropped."""
+
+    def leftover_reads(self) -> Sequence[Read]:
+        """What to ask the machine, whatever the spec says."""
+        ...
+
+    def leftovers(self, answers: Answers, declared: frozenset[str]) -> Sequence[Leftover]:
+        """What is to go: listed by our artefacts, and not among the declared names."""
+        ...

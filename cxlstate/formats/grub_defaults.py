@@ -1,0 +1,207 @@
+"""`/etc/default/grub` and its drop-ins: what the `GRUB_CMDLINE_LINUX*` variables come to.
+
+They are shell scripts that grub-mkconfig sources one after the other. Here they are read as a strict
+subset and never run: assignments, `export`, quotes, `$NAME`, continuation lines. Anything else is
+passed over as long as it cannot touch those variables; where it can, it is `NotUnderstood`.
+
+Source: GRUB 2.12 `util/grub-mkconfig.in`, Debian's `default-grub-d.patch`, POSIX XCU 2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cxlstate.formats.sh_lexer import Literal, Operator, ShellSyntaxError, Token, Variable, Word, tokens
+
+WATCHED: Final = "GRUB_CMDLINE_LINUX"
+
+_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
+_OPENERS: Final = frozenset({"if", "case", "for", "while", "until", "{"})
+_CLOSERS: Final = frozenset({"fi", "esac", "done", "}"})
+_INNER: Final = frozenset({"then", "do", "else", "elif", "!", *_OPENERS} - {"case", "for"})
+_JOINING: Final = frozenset({"&&", "||", "|"})
+_FAR_REACHING: Final = {
+    ".": "it reads another file",
+    "source": "it reads another file",
+    "eval": "it runs text as a script",
+    "exec": "it ends the script",
+    "exit": "it ends the script",
+    "return": "it may leave out what follows",
+}
+
+
+class NotUnderstood(Exception):
+    """What a file says of the watched variables cannot be told without running it."""
+
+    def __init__(self, file: str, line: int, why: str) -> None:
+        super().__init__(f"{file}:{line}: {why}")
+        self.file = file
+        self.line = line
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A watched variable got a value here."""
+
+    file: str
+    line: int
+    name: str
+    value: str
+
+    @property
+    def place(self) -> str:
+        """`file:line`, as an editor takes it."""
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """All values at the end, and the assignments to watched variables in order."""
+
+    values: Mapping[str, str]
+    assignments: tuple[Assignment, ...]
+
+    def __getitem__(self, name: str) -> str:
+        """The value at the end; empty where the variable is not set, or not known."""
+        return self.values.get(name, "")
+
+
+_Statement = list[Token]
+_NO_VALUE: Final = None
+
+
+def evaluate(files: Sequence[tuple[str, str]]) -> Defaults:
+    """Path and text of each file, in the order they are sourced. May raise NotUnderstood."""
+    values: dict[str, str | None] = {}
+    assignments: list[Assignment] = []
+    for path, text in files:
+        try:
+            statements = list(_statements(tokens(text)))
+        except ShellSyntaxError as error:
+            raise NotUnderstood(path, error.line, error.why) from None
+        depth = 0
+        for statement in statements:
+            inside, depth = depth, depth + _nesting(statement)
+            if inside == 0 and depth == 0 and (pairs := _pairs(statement)) is not None:
+                for line, name, word in pairs:
+                    values[name] = _value(word, values, path, line, name)
+                    if name.startswith(WATCHED):
+                        assignments.append(Assignment(path, line, name, values[name] or ""))
+            else:
+                _pass_over(statement, path)
+        if depth != 0:
+            raise NotUnderstood(path, text.count("\n") or 1, "a compound command is not closed")
+    known = {name: value for name, value in values.items() if value is not None}
+    return Defaults(known, tuple(assignments))
+
+
+def _statements(found: list[Token]) -> Iterator[_Statement]:
+    """Cut at line breaks and semicolons; what `&&`, `||` and `|` join stays together."""
+    statement: _Statement = []
+    for token in found:
+        match token.what:
+            case Operator(text="\n") if statement and _joins(statement[-1]):
+                continue
+            case Operator(text="\n" | ";" | ";;"):
+                if statement:
+                    yield statement
+                statement = []
+            case _:
+                statement.append(token)
+    if statement:
+        yield statement
+
+
+def _joins(token: Token) -> bool:
+    return isinstance(token.what, Operator) and token.what.text in _JOINING
+
+
+def _commands(statement: _Statement) -> Iterator[str]:
+    """The bare words that stand where a command or reserved word is looked for."""
+    expected = True
+    for token in statement:
+        match token.what:
+            case Operator(text=text):
+                expected = text in _JOINING or text in ("&", "(", ")")
+            case Word() as word:
+                if expected and word.bare is not None:
+                    yield word.bare
+                assigned = expected and _assignment(word) is not None
+                expected = expected and (word.bare in _INNER or assigned)
+
+
+def _nesting(statement: _Statement) -> int:
+    return sum((word in _OPENERS) - (word in _CLOSERS) for word in _commands(statement))
+
+
+def _pass_over(statement: _Statement, path: str) -> None:
+    line = statement[0].line
+    for token in statement:
+        if WATCHED in token.what.text:
+            raise NotUnderstood(path, token.line, f"{WATCHED}… is used in more than a plain assignment")
+    for word in _commands(statement):
+        if word in _FAR_REACHING:
+            raise NotUnderstood(path, line, f"`{word}`: {_FAR_REACHING[word]}")
+
+
+def _pairs(statement: _Statement) -> list[tuple[int, str, Word]] | None:
+    """Line, name and value of each assignment of a statement that is nothing but assignments."""
+    words = [(token.line, token.what) for token in statement if isinstance(token.what, Word)]
+    if len(words) != len(statement):
+        return None
+    exported = words[0][1].bare == "export"
+    pairs = []
+    for line, word in words[exported:]:
+        if exported and word.bare is not None and word.bare.isidentifier():
+            continue
+        if (pair := _assignment(word)) is None or (exported and _splits(pair[1])):
+            return None
+        pairs.append((line, *pair))
+    return pairs
+
+
+def _splits(word: Word) -> bool:
+    """Whether `export` may make several fields of it, which a plain assignment never does."""
+    return any(
+        (isinstance(part, Variable) and not part.quoted)
+        or (isinstance(part, Literal) and part.bare and any(char in part.text for char in "*?["))
+        for part in word.parts
+    )
+
+
+def _assignment(word: Word) -> tuple[str, Word] | None:
+    match word.parts:
+        case (Literal(text=text, bare=True), *rest) if match := _ASSIGNMENT.fullmatch(text):
+            first = [Literal(match[2], bare=True)] if match[2] else []
+            return match[1], Word((*first, *rest), word.text)
+        case _:
+            return None
+
+
+def _value(word: Word, values: Mapping[str, str | None], path: str, line: int, name: str) -> str | None:
+    """What a word comes to. None, for a variable that is not watched, where it cannot be told."""
+    text = ""
+    for part in word.parts:
+        match part:
+            case Literal(bare=True) if part.text.startswith("~") or ":~" in part.text:
+                known, why = _NO_VALUE, "a ~ that the shell expands"
+            case Literal():
+                known, why = part.text, ""
+            case Variable(name=other):
+                default = "" if other.startswith(WATCHED) else _NO_VALUE
+                known, why = values.get(other, default), f"${other}, which is not set here"
+            case _:
+                known, why = _NO_VALUE, f"{part.what} ({part.text[:40]})"
+        if known is not _NO_VALUE:
+            text += known
+        elif name.startswith(WATCHED):
+            raise NotUnderstood(path, line, f"the value of {name} holds {why}")
+        else:
+            return _NO_VALUE
+    if "\n" in text and name.startswith(WATCHED):
+        raise NotUnderstood(path, line, f"the value of {name} holds a line break")
+    return text

@@ -1,0 +1,256 @@
+"""POSIX shell text cut into words and operators, without running any of it.
+
+Source: POSIX XCU 2.2 (quoting), 2.3 (token recognition), 2.10 (grammar). What stands for a value that
+only a running shell could know becomes an `Opaque` part, so that nothing is ever guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+
+class ShellSyntaxError(ValueError):
+    """A text that a shell would refuse too. `line` counts from 1."""
+
+    def __init__(self, line: int, why: str) -> None:
+        super().__init__(why)
+        self.line = line
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """Text that means itself; `bare` where no quoting stood around it."""
+
+    text: str
+    bare: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """`$NAME` or `${NAME}`."""
+
+    name: str
+    quoted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """What only a running shell can tell: `what` says which, `text` is how it was written."""
+
+    what: str
+    text: str
+
+
+Part = Literal | Variable | Opaque
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word; a word without parts is the empty one that `''` makes."""
+
+    parts: tuple[Part, ...]
+    text: str
+
+    @property
+    def bare(self) -> str | None:
+        """Its text if no quoting and no expansion is in it, as reserved words must be."""
+        match self.parts:
+            case (Literal(text=text, bare=True),):
+                return text
+            case _:
+                return None
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """`;`, `&&`, `(`… or a line break."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A word or operator and the line it begins on."""
+
+    what: Word | Operator
+    line: int
+
+
+_OPERATORS: Final[tuple[str, ...]] = (
+    "<<-",
+    "<<",
+    ">>",
+    "<&",
+    ">&",
+    "<>",
+    ">|",
+    "&&",
+    "||",
+    ";;",
+    *"&|;<>()\n",
+)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_BRACED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_PARAMETER = re.compile(r"[0-9@*#?$!-]")
+
+
+def tokens(text: str) -> list[Token]:
+    """All tokens; a heredoc's body is not understood, so what follows `<<` is taken as one opaque word."""
+    return _Lexer(text).all()
+
+
+class _Lexer:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+
+    def all(self) -> list[Token]:
+        found: list[Token] = []
+        while self._skip_blanks():
+            line = self._line()
+            if operator := self._operator():
+                found.append(Token(Operator(operator), line))
+                if operator.startswith("<<"):
+                    rest, self.at = self.text[self.at :], len(self.text)
+                    found.append(Token(Word((Opaque("a heredoc", rest),), rest), line))
+            else:
+                found.append(Token(self._word(), line))
+        return found
+
+    def _line(self) -> int:
+        return self.text.count("\n", 0, self.at) + 1
+
+    def _skip_blanks(self) -> bool:
+        while self.at < len(self.text):
+            if self.text[self.at] in " \t":
+                self.at += 1
+            elif self.text.startswith("\\\n", self.at):
+                self.at += 2
+            elif self.text[self.at] == "#":
+                end = self.text.find("\n", self.at)
+                self.at = len(self.text) if end < 0 else end
+            else:
+                return True
+        return False
+
+    def _operator(self) -> str:
+        for operator in _OPERATORS:
+            if self.text.startswith(operator, self.at):
+                self.at += len(operator)
+                return operator
+        return ""
+
+    def _word(self) -> Word:
+        start, parts = self.at, list[Part]()
+        while self.at < len(self.text) and self.text[self.at] not in " \t\n&|;<>()":
+            parts += self._part()
+        return Word(_joined(parts), self.text[start : self.at])
+
+    def _part(self) -> list[Part]:
+        match self.text[self.at]:
+            case "'":
+                return [Literal(self._until("'", "a single quote"))]
+            case '"':
+                return self._double_quoted()
+            case "\\":
+                self.at += 2
+                if self.at > len(self.text):
+                    raise ShellSyntaxError(self._line(), "a backslash ends the file")
+                escaped = self.text[self.at - 1]
+                return [] if escaped == "\n" else [Literal(escaped)]
+            case "$" if self.text[self.at + 1 : self.at + 2] in ("'", '"'):
+                self.at += 1  # a bash quote; dash keeps the dollar sign
+                return [Opaque("a $ before a quote", "$")]
+            case "$" | "`":
+                return [self._expansion()]
+            case _:
+                self.at += 1
+                return [Literal(self.text[self.at - 1], bare=True)]
+
+    def _until(self, end: str, what: str) -> str:
+        closing = self.text.find(end, self.at + 1)
+        if closing < 0:
+            raise ShellSyntaxError(self._line(), f"{what} is not closed")
+        inner, self.at = self.text[self.at + 1 : closing], closing + 1
+        return inner
+
+    def _double_quoted(self) -> list[Part]:
+        line, parts = self._line(), list[Part]()
+        self.at += 1
+        while self.at < len(self.text):
+            char = self.text[self.at]
+            if char == '"':
+                self.at += 1
+                return parts or [Literal("")]
+            if char == "\\" and self.text[self.at + 1 : self.at + 2] in ("$", "`", '"', "\\", "\n"):
+                escaped = self.text[self.at + 1]
+                self.at += 2
+                parts += [] if escaped == "\n" else [Literal(escaped)]
+            elif char in "$`":
+                parts.append(self._expansion(quoted=True))
+            else:
+                self.at += 1
+                parts.append(Literal(char))
+        raise ShellSyntaxError(line, "a double quote is not closed")
+
+    def _expansion(self, *, quoted: bool = False) -> Part:
+        start = self.at
+        if self.text[start] == "`":
+            return self._backquoted()
+        if name := _NAME.match(self.text, start + 1):
+            self.at = name.end()
+            return Variable(name[0], quoted)
+        if braced := _BRACED.match(self.text, start + 1):
+            self.at = braced.end()
+            return Variable(braced[1], quoted)
+        if _PARAMETER.match(self.text, start + 1):
+            self.at += 2
+            return Opaque(f"the shell's own ${self.text[start + 1]}", self.text[start : self.at])
+        if self.text[start + 1 : start + 2] in ("(", "{"):
+            self._nested()
+            what = "a command's output" if self.text[start + 1] == "(" else "a parameter expansion"
+            return Opaque(what, self.text[start : self.at])
+        self.at += 1
+        return Literal("$")
+
+    def _backquoted(self) -> Part:
+        start = self.at
+        self.at += 1
+        while self.text[self.at : self.at + 1] not in ("`", ""):
+            self.at += 2 if self.text[self.at] == "\\" else 1
+        if self.at >= len(self.text):
+            self.at = start
+            raise ShellSyntaxError(self._line(), "a backquote is not closed")
+        self.at += 1
+        return Opaque("a command's output", self.text[start : self.at])
+
+    def _nested(self) -> None:
+        """Move behind the bracket that closes the one after the dollar sign here."""
+        start, depth = self.at, 0
+        self.at += 1
+        while self.at < len(self.text):
+            char = self.text[self.at]
+            if char in "'\"\\`":
+                self._part()
+                continue
+            depth += (char in "({") - (char in ")}")
+            self.at += 1
+            if depth == 0:
+                return
+        self.at = start
+        raise ShellSyntaxError(self._line(), "an expansion is not closed")
+
+
+def _joined(parts: list[Part]) -> tuple[Part, ...]:
+    """Neighbouring literals of one kind as one."""
+    joined: list[Part] = []
+    for part in parts:
+        last = joined[-1] if joined else None
+        if isinstance(part, Literal) and isinstance(last, Literal) and part.bare == last.bare:
+            joined[-1] = Literal(last.text + part.text, part.bare)
+        else:
+            joined.append(part)
+    return tuple(joined)

@@ -1,0 +1,62 @@
+"""`memmap=` by the kernel's own reading: `arch/x86/kernel/e820.c`."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cxlstate.formats import kernel_cmdline
+from cxlstate.formats.memmap import Limit, Other, Region, items, kaslr_regions, parse_item, parse_value, write
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("text", "item"),
+    [
+        ("2G$320G", Region("$", 320 * GIB, 2 * GIB)),
+        ("512M!6G", Region("!", 6 * GIB, GIB // 2)),
+        ("0x1000#0x2000", Region("#", 0x2000, 0x1000)),
+        ("1G%4G-1+0xefffffff", Region("%", 4 * GIB, GIB)),
+        ("010k@8", Region("@", 8, 8192)),
+        ("2G", Limit(2 * GIB)),
+        ("2G20G", Limit(2 * GIB)),
+        ("2GG", Limit(2 * GIB)),
+        ("exactmap", Other("exactmap")),
+        ("G$1G", Other("G$1G")),
+        ("", Other("")),
+    ],
+)
+def test_an_item_is_read_as_the_kernel_reads_it(text: str, item: object) -> None:
+    assert parse_item(text) == item
+
+
+def test_a_comma_separates_items_and_later_arguments_add_to_them() -> None:
+    line = kernel_cmdline.parse("memmap=1G$8G,1G!9G quiet memmap=1G memmap")
+    assert items(line) == (Region("$", 8 * GIB, GIB), Region("!", 9 * GIB, GIB), Limit(GIB))
+
+
+def test_only_some_regions_are_kept_free_of_a_kernel_placed_at_random() -> None:
+    assert kaslr_regions(parse_value("1G$8G,1G!9G,1G#10G,1G@11G,1G%12G-1+2,1G")) == 3
+
+
+@given(
+    st.sampled_from("$#!"),
+    st.integers(1, (1 << 40) - 1).map(lambda pages: pages << 12),
+    st.integers(1, (1 << 40) - 1).map(lambda pages: pages << 12),
+)
+def test_what_is_written_is_read_back_and_never_a_limit(sign: str, start: int, size: int) -> None:
+    text = write(Region(sign, start, size))
+    assert parse_value(text.removeprefix("memmap=")) == (Region(sign, start, size),)
+
+
+@pytest.mark.parametrize("region", [Region("", 1 << 30, 1 << 30), Region("$", 0, 0), Region("x", 1, 1)])
+def test_what_the_kernel_would_misread_is_never_written(region: Region) -> None:
+    with pytest.raises(ValueError, match="would not read"):
+        write(region)
+
+
+@given(st.text(alphabet="0123456789xXkMGga$!#@%-+,", max_size=14))
+def test_no_text_breaks_the_parser(text: str) -> None:
+    parse_value(text)
