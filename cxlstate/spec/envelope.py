@@ -1,0 +1,126 @@
+"""What stands around the kinds: `apiVersion`, `host.name` and `host.connect`."""
+
+from __future__ import annotations
+
+import os.path
+import re
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from cxlstate.core.connect import Connect, Local, Sim, Ssh
+from cxlstate.core.model import Model, problem
+
+API_VERSION: Final = "cxlstate/v1"
+MAX_RESOURCE_NAME: Final = 255
+
+NOT_YET: Final = {
+    "host": frozenset({"cxl", "dax", "files", "forwards", "kernel", "mtrr"}),
+    "root": frozenset({"images", "networks", "vms"}),
+}
+"""Words of the specification that no kind serves yet; one that a kind serves is no longer looked up."""
+
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME = rf"{_LABEL}(\.{_LABEL})*"  # RFC 1123, section 2.1
+_USER = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
+_SSH_HOST = r"[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?\]"
+_SSH = rf"ssh://(?:(?P<user>{_USER})@)?(?P<host>{_SSH_HOST})(?::(?P<port>[1-9][0-9]{{0,4}}))?/?"
+_CONNECT_EXPECTED: Final = "local, ssh://[user@]host[:port] or sim:DIR"
+_MAX_NAME: Final = 253
+_MAX_PORT: Final = 65535
+
+
+def _host_name(name: str) -> str:
+    if len(name) <= _MAX_NAME and re.fullmatch(_HOST_NAME, name):
+        return name
+    raise problem(
+        "CXS211",
+        "not a host name",
+        found=name[:60] or "nothing",
+        expected="letters, digits, hyphens and dots, beginning and ending with a letter or digit",
+    )
+
+
+def _connect(text: str) -> str:
+    """Checked here and parsed by `parse_connect`, so that it is written back as it was."""
+    if text.startswith("sim:"):
+        if text.removeprefix("sim:").strip() and text.isprintable():
+            return text
+        raise _bad_connect(text, "name a folder, such as sim:lab")
+    if text == "local":
+        return text
+    match = re.fullmatch(_SSH, text)
+    if match is None:
+        raise _bad_connect(text)
+    if match["port"] and int(match["port"]) > _MAX_PORT:
+        raise _bad_connect(text, f"a port is at most {_MAX_PORT}")
+    return text
+
+
+def _bad_connect(text: str, hint: str | None = None) -> PydanticCustomError:
+    if re.match(r"[^@/]*:[^@]*@", text.removeprefix("ssh://")):  # perhaps a password: not shown
+        return problem(
+            "CXS212",
+            "a password has no place in a spec",
+            expected=_CONNECT_EXPECTED,
+            hint="use a key or the ssh agent; and change that password if the file was shared",
+        )
+    if text.lower() == "local":
+        hint = "write local"
+    elif hint is None and re.fullmatch(rf"(?:{_USER}@)?(?:{_SSH_HOST})(?::[0-9]+)?", text):
+        hint = f"write ssh://{text}"
+    elif hint is None and text.startswith("ssh://"):
+        hint = "paths, blanks and a leading hyphen are not possible; put options in ~/.ssh/config"
+    return problem(
+        "CXS212",
+        "not a way to reach a machine",
+        found=text[:60] or "nothing",
+        expected=_CONNECT_EXPECTED,
+        hint=hint,
+    )
+
+
+def parse_connect(text: str, file: str) -> Connect:
+    """A checked `connect`; a relative `sim:` folder is seen from the folder of the spec's file."""
+    if text == "local":
+        return Local()
+    if text.startswith("sim:"):
+        return Sim(Path(os.path.normpath(Path(file).parent / text.removeprefix("sim:"))))
+    match = re.fullmatch(_SSH, text)
+    if match is None:
+        raise ValueError(text)
+    return Ssh(match["host"].strip("[]"), match["user"], int(match["port"]) if match["port"] else None)
+
+
+def format_connect(connect: Connect, file: str) -> str:
+    """What `parse_connect` reads back, under the same file, as the same."""
+    match connect:
+        case Local():
+            return "local"
+        case Sim(directory=directory) if directory.is_absolute():
+            return f"sim:{directory}"
+        case Sim(directory=directory):
+            return f"sim:{os.path.relpath(directory, Path(file).parent)}"
+        case Ssh(host=host, user=user, port=port):
+            name = f"[{host}]" if ":" in host else host
+            return "ssh://" + (f"{user}@" if user else "") + name + (f":{port}" if port else "")
+
+
+class Host(Model):
+    """The machine: its name, how to reach it, and what is to be there."""
+
+    name: Annotated[
+        str,
+        AfterValidator(_host_name),
+        WithJsonSchema({"type": "string", "pattern": f"^{_HOST_NAME}$", "maxLength": _MAX_NAME}),
+    ] = Field(examples=["cloudcxl2"])
+    """The machine's name: the first part of every address, unique among all specs."""
+
+    connect: Annotated[
+        str,
+        AfterValidator(_connect),
+        WithJsonSchema({"type": "string", "pattern": re.sub(r"\?P<\w+>", "", f"^(local|sim:.+|{_SSH})$")}),
+    ] = Field(default_factory=str, examples=["ssh://admin@cloudcxl2:22", "local", "sim:lab"])
+    """How the machine is reached. `ssh://` and the host's name unless written; ~/.ssh/config is honoured."""

@@ -1,0 +1,114 @@
+"""The JSON Schema of a spec file, for editors, and what it knows about the keys of any place.
+
+Draft 7, which yaml-language-server understands in all its versions.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from inspect import cleandoc
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from cxlstate.core.path import Path
+from cxlstate.core.reconciler import Reconciler, Section, Shape
+from cxlstate.spec.envelope import API_VERSION, MAX_RESOURCE_NAME, Host
+
+Kinds = Mapping[str, Reconciler[Any, Any]]
+Schema = dict[str, Any]
+
+
+def schema(kinds: Kinds | None = None) -> Schema:
+    """The schema of a whole file, made of the envelope and of the model of each kind."""
+    if kinds is None:
+        from cxlstate.resources import kinds as all_kinds  # noqa: PLC0415  # with its models, only when asked
+
+        kinds = all_kinds()
+    ordered = sorted(kinds.values(), key=lambda kind: kind.kind)
+    made, shared = TypeAdapter.json_schemas(
+        [((kind.kind, "entry"), "validation", TypeAdapter(kind.model)) for kind in ordered]
+        + [((kind.kind, "name"), "validation", TypeAdapter(kind.key)) for kind in ordered]
+    )
+    host = Host.model_json_schema()
+    words = {
+        section: {
+            kind.place.key: _placed(
+                kind, made[(kind.kind, "entry"), "validation"], made[(kind.kind, "name"), "validation"]
+            )
+            for kind in ordered
+            if kind.place.section is section
+        }
+        for section in Section
+    }
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "cxlstate spec",
+        "description": "The desired state of one host and its virtual machines",
+        "type": "object",
+        "required": ["apiVersion", "host"],
+        "additionalProperties": False,
+        "properties": {
+            "apiVersion": {"const": API_VERSION, "description": "The version of this file's vocabulary"},
+            "host": {
+                "type": "object",
+                "description": cleandoc(Host.__doc__ or ""),
+                "required": host["required"],
+                "additionalProperties": False,
+                "properties": host["properties"] | words[Section.HOST],
+            },
+            **words[Section.ROOT],
+        },
+        "$defs": shared.get("$defs", {}),
+    }
+
+
+def text(kinds: Kinds | None = None) -> str:
+    """The schema as it is kept in `schemas/`."""
+    return json.dumps(schema(kinds), indent=2, ensure_ascii=False) + "\n"
+
+
+def keys_at(document: Schema, path: Path) -> list[str]:
+    """The keys that may be written in the mapping at a path; none where any name may be."""
+    here = list(_alternatives(document, document))
+    for step in path:
+        here = [
+            one for each in here for below in _below(each, step) for one in _alternatives(document, below)
+        ]
+    return sorted({key for each in here for key in each.get("properties", {})})
+
+
+def _placed(kind: Reconciler[Any, Any], entry: Schema, name: Schema) -> Schema:
+    match kind.place.shape:
+        case Shape.ONE:
+            return entry
+        case Shape.LIST:
+            return {**_about(kind), "type": "array", "items": entry}
+        case Shape.MAP:
+            names = {"minLength": 1, "maxLength": MAX_RESOURCE_NAME, **name}
+            return {**_about(kind), "type": "object", "additionalProperties": entry, "propertyNames": names}
+
+
+def _about(kind: Reconciler[Any, Any]) -> Schema:
+    """What the folder of a kind says of itself."""
+    folder = sys.modules.get(type(kind).__module__.rpartition(".")[0])
+    return {"description": cleandoc(folder.__doc__)} if folder and folder.__doc__ else {}
+
+
+def _alternatives(document: Schema, one: Schema) -> Iterator[Schema]:
+    if reference := one.get("$ref"):
+        yield from _alternatives(document, document["$defs"][reference.rsplit("/", 1)[-1]])
+    for word in ("anyOf", "oneOf", "allOf"):
+        for each in one.get(word, ()):
+            yield from _alternatives(document, each)
+    yield one
+
+
+def _below(one: Schema, step: str | int) -> Iterable[Schema]:
+    if isinstance(step, int):
+        below = one.get("items")
+    else:
+        below = one.get("properties", {}).get(step, one.get("additionalProperties"))
+    return [below] if isinstance(below, dict) else []
