@@ -1,0 +1,123 @@
+"""The machine we run on, through subprocesses."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from contextlib import suppress
+
+from cxlstate.machine.posix.transport import Lost, Reply, TooMuch
+
+_CHUNK = 1 << 16
+
+
+class LocalTransport:
+    """Runs commands here, in a session of their own, so that Ctrl-C reaches only ourselves."""
+
+    def exchange(self, command: str, stdin: bytes, timeout: float, limit: int) -> Reply:
+        """One command with its input, up to `limit` bytes of output."""
+        script = os.memfd_create("cxlstate-script")
+        try:
+            os.write(script, stdin)
+            os.lseek(script, 0, os.SEEK_SET)
+            process = _start(command, script)
+        finally:
+            os.close(script)
+        try:
+            stdout, stderr = _gather(process, time.monotonic() + timeout, limit)
+            return Reply(process.wait(timeout), stdout, stderr)
+        except BaseException:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+        finally:
+            _release(process)
+
+    def start(self, command: str) -> LocalStream:
+        """Begin a conversation."""
+        return LocalStream(_start(command, subprocess.PIPE))
+
+    def close(self) -> None:
+        """Nothing is held between commands."""
+
+
+class LocalStream:
+    """The pipes of a process."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def send(self, data: bytes) -> None:
+        """Write all of it."""
+        assert self._process.stdin  # noqa: S101  # opened in `start`
+        try:
+            self._process.stdin.write(data)
+            self._process.stdin.flush()
+        except OSError as gone:
+            raise Lost(str(gone)) from gone
+
+    def receive(self, timeout: float) -> bytes:
+        """Wait for some output."""
+        assert self._process.stdout  # noqa: S101  # opened in `start`
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            if not selector.select(timeout):
+                raise TimeoutError
+        return os.read(self._process.stdout.fileno(), _CHUNK)
+
+    def errors(self) -> str:
+        """What the process complained of, once it has ended."""
+        assert self._process.stderr  # noqa: S101  # opened in `start`
+        os.set_blocking(self._process.stderr.fileno(), False)
+        return (self._process.stderr.read() or b"").decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Close the pipes: the process sees the end of its input, and is left to finish."""
+        _release(self._process)
+
+
+def _start(command: str, stdin: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        ["sh", "-c", command],
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def _release(process: subprocess.Popen[bytes]) -> None:
+    """Let go of the pipes, and of the process if it ends soon."""
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe:
+            with suppress(OSError):
+                pipe.close()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(2)
+
+
+def _gather(process: subprocess.Popen[bytes], deadline: float, limit: int) -> tuple[bytes, bytes]:
+    """Both outputs to their ends."""
+    assert process.stdout and process.stderr  # noqa: S101, PT018  # opened in `_start`
+    taken: dict[int, list[bytes]] = {process.stdout.fileno(): [], process.stderr.fileno(): []}
+    size = 0
+    with selectors.DefaultSelector() as selector:
+        for descriptor in taken:
+            selector.register(descriptor, selectors.EVENT_READ)
+        while selector.get_map():
+            ready = selector.select(max(0, deadline - time.monotonic()))
+            if not ready:
+                raise TimeoutError
+            for key, _ in ready:
+                chunk = os.read(key.fd, _CHUNK)
+                taken[key.fd].append(chunk)
+                size += len(chunk)
+                if not chunk:
+                    selector.unregister(key.fd)
+            if size > limit:
+                raise TooMuch
+    stdout, stderr = (b"".join(chunks) for chunks in taken.values())
+    return stdout, stderr

@@ -1,0 +1,207 @@
+r"""The far half of a writer: a small shell server that holds the lock and runs scripts.
+
+It is told what to do in lines, and every line is a sign of life. Without one for `patience` seconds
+it ends, and its lock with it; while a script runs it waits for that, and so keeps the lock.
+
+    → alive                                    ← \n<nonce> ready
+    → run <number> <size>\n<script>             ← \n<nonce> done <number> <size>\n<output>
+"""
+
+from __future__ import annotations
+
+import getpass
+import itertools
+import secrets
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from cxlstate.core.diagnostic import CxlstateError, fail
+from cxlstate.formats.sh import quote
+from cxlstate.machine.ports import STATE
+from cxlstate.machine.posix import launcher
+from cxlstate.machine.posix.effects import CLEAR
+from cxlstate.machine.posix.transport import Lost, Transport
+
+GREETING = 60
+"""Seconds to wait for the agent's first words."""
+
+# dash has no `read -t`, hence the process that reads for it; it takes single bytes and so leaves
+# the script behind the line to `head`. What is sent back is in a file before it is sent, under a
+# time limit, so that a listener who has stopped cannot hold the lock.
+_SERVER = r"""
+LC_ALL=C
+PATH=${PATH:-/usr/bin:/bin}:/usr/local/sbin:/usr/sbin:/sbin
+export LC_ALL PATH
+trap '' HUP
+umask 077
+cd /
+tmp=$state/tmp
+say() { printf '\n%s %s\n' "$nonce" "$1"; }
+for tool in flock timeout head tail sync base64 sha256sum readlink cmp; do
+    command -v "$tool" >/dev/null || { say "lacks $tool"; exit 0; }
+done
+mkdir -p "$state" "$tmp" "$state/blobs" "$state/applied" || exit 1
+exec 9>>"$lock"
+flock -n 9 || { say "locked $(head -n 1 "$lock")"; exit 0; }
+printf 'process %s, for %s, since %s\n' "$$" "$holder" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$lock"
+sweep() { clear; rm -f "$tmp"/*; }
+sweep
+say ready
+while line=$(timeout "$patience" sh -c 'IFS= read -r line && printf %s "$line"'); do
+    case $line in "run "*) ;; *) continue ;; esac
+    number=${line#run }; size=${number#* }; number=${number% *}
+    timeout $((patience + size / 65536)) head -c "$size" >"$tmp/script"
+    [ "$(wc -c <"$tmp/script")" -eq "$size" ] || { say full; break; }
+    sh "$tmp/script" </dev/null >"$tmp/output" 2>&1
+    { say "done $number $(wc -c <"$tmp/output")"; cat "$tmp/output"; } >"$tmp/answer" || { say full; break; }
+    timeout $((patience + $(wc -c <"$tmp/answer") / 65536)) cat "$tmp/answer" || break
+done
+sweep
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Paths on the machine, and how long the two halves wait for each other, in seconds.
+
+    After `patience` without a sign of life the agent lets go of the lock. `reboot` holds firmware
+    and memory training too.
+    """
+
+    state: str = STATE
+    lock: str = "/run/cxlstate.lock"
+    patience: int = 30
+    reboot: int = 15 * 60
+
+
+class Agent:
+    """The near half: sends scripts, and signs of life in between. Raises CxlstateError."""
+
+    def __init__(self, transport: Transport, name: str, settings: Settings) -> None:
+        self._name = name
+        self._nonce = secrets.token_hex(16)
+        self._numbers = itertools.count(1)
+        self._buffer = b""
+        self._speaking = threading.Lock()
+        self._over = threading.Event()
+        try:
+            self._stream = transport.start(launcher.WRITE)
+        except Lost as lost:
+            raise self._no_agent(str(lost)) from lost
+        try:
+            self._greet(settings)
+        except BaseException:
+            self._stream.close()
+            raise
+        self._pulse = threading.Thread(target=self._beat, args=(settings.patience / 4,), daemon=True)
+        self._pulse.start()
+
+    def _greet(self, settings: Settings) -> None:
+        holder = f"{getpass.getuser()}@{socket.gethostname()}"
+        values = {"nonce": self._nonce, "holder": holder, "state": settings.state, "lock": settings.lock}
+        words = "".join(f"{key}={quote(value)}\n" for key, value in values.items())
+        server = f"{words}patience={settings.patience}\n{CLEAR}{_SERVER}".encode()
+        try:
+            self._stream.send(f"{len(server)}\n".encode() + server)
+            said = self._header(time.monotonic() + GREETING)
+        except (Lost, TimeoutError) as silent:
+            raise self._no_agent(str(silent) or f"nothing for {GREETING} s") from silent
+        if said != ["ready"]:
+            raise self._refusal(said)
+
+    def _refusal(self, said: list[str]) -> CxlstateError:
+        match said:
+            case ["locked", *holder]:
+                return fail(
+                    "CXC302",
+                    "another apply is at work on the machine",
+                    machine=self._name,
+                    found=" ".join(holder) or "a holder that has not said its name yet",
+                    expected="nobody",
+                    hint="wait until it is done. Nothing has to be cleaned up: the lock is free as soon "
+                    "as its process has ended",
+                )
+            case ["lacks", *tool]:
+                return fail(
+                    "CXC304",
+                    f"{' '.join(tool)} is missing on the machine",
+                    machine=self._name,
+                    expected="coreutils, diffutils and util-linux",
+                    hint="install them by hand",
+                )
+        return self._no_agent(" ".join(said))
+
+    def _no_agent(self, found: str) -> CxlstateError:
+        return fail(
+            "CXC304",
+            "the machine cannot be written to",
+            machine=self._name,
+            found=found,
+            expected="a shell as root that can write /var/lib/cxlstate and /run",
+            hint="is a file system full or read-only there? `df /var /run; mount`",
+        )
+
+    def run(self, script: bytes, timeout: float) -> bytes:
+        """What a script printed. Raises Lost, TimeoutError (seconds)."""
+        number = str(next(self._numbers))
+        with self._speaking:
+            self._stream.send(f"run {number} {len(script)}\n".encode() + script)
+        deadline = time.monotonic() + timeout
+        while True:
+            match self._header(deadline):
+                case ["done", of, size]:
+                    output = self._take(int(size), deadline)
+                    if of == number:  # or else of one that was given up before
+                        return output
+                case ["full"]:
+                    raise self._no_agent("no room for what is to be done")
+                case said:
+                    raise Lost(f"the machine said {' '.join(said)}")
+
+    def close(self) -> None:
+        """Let the lock go: the agent sees the end of its input."""
+        self._over.set()
+        with self._speaking:
+            self._stream.close()
+
+    def _beat(self, interval: float) -> None:
+        while not self._over.wait(interval):
+            with self._speaking, suppress(Lost):  # whoever waits for an answer will notice
+                if not self._over.is_set():
+                    self._stream.send(b"alive\n")
+
+    def _header(self, deadline: float) -> list[str]:
+        """The words of the next line of the agent's; what a login script says is passed over."""
+        mark = f"\n{self._nonce} ".encode()
+        while mark not in self._buffer or b"\n" not in self._buffer.partition(mark)[2]:
+            if self._buffer.find(launcher.NO_ROOT.encode()) >= 0:
+                raise self._no_root()
+            self._more(deadline)
+        line, _, self._buffer = self._buffer.partition(mark)[2].partition(b"\n")
+        return line.decode("utf-8", "replace").split()
+
+    def _take(self, size: int, deadline: float) -> bytes:
+        while len(self._buffer) < size:
+            self._more(deadline)
+        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        return taken
+
+    def _more(self, deadline: float) -> None:
+        data = self._stream.receive(max(0.0, deadline - time.monotonic()))
+        if not data:
+            raise Lost(self._stream.errors().strip() or "the agent on the machine has ended")
+        self._buffer += data
+
+    def _no_root(self) -> CxlstateError:
+        return fail(
+            "CXC301",
+            "changing the machine needs root, and sudo asks for a password",
+            machine=self._name,
+            found=self._stream.errors().strip() or "sudo is not there, or refuses",
+            expected="`sudo -n true` to succeed",
+            hint="on the machine, `sudo visudo -f /etc/sudoers.d/cxlstate` and one line: "
+            "USER ALL=(root) NOPASSWD: ALL; or connect as root",
+        )

@@ -1,0 +1,274 @@
+"""Effects to POSIX sh scripts, and what those report to outcomes. Pure.
+
+A script runs under the agent, with the lock held, nothing on standard input, and what it prints is
+sent back whole. Its first line is `<result> <status>`; the last 64 KiB of what was said follow.
+
+Each step leaves the machine so that stopping right after it is safe: what a file held is in the
+store before it changes, the new content is on disk under a name of its own before it takes the
+file's place, and that name is on disk (`leftover`) before there is anything to clean up.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import encodebytes
+from collections.abc import Mapping
+from hashlib import sha256
+
+from cxlstate.core.action import Generate, RemoveFile, Run, WriteFile
+from cxlstate.formats.sh import quote
+from cxlstate.machine.ports import Entry, Outcome, Result
+
+GENERATED = "generated"
+"""First word of a report that asks for a judgement: its size, what was said, then the file."""
+
+# `clear` is also the agent's: it removes the half-made file of an effect that was stopped. The
+# pattern keeps it from taking anything else, should the note be torn.
+CLEAR = r"""
+clear() {
+    if [ -f "$tmp/leftover" ]; then
+        new=$(cat "$tmp/leftover"; echo x); new=${new%x}
+        case $new in /*/.*.cxlstate) rm -f -- "$new" "$new".* ;; esac
+        rm -f "$tmp/leftover"
+    fi
+}
+"""
+
+_PRELUDE = (
+    CLEAR
+    + r"""
+said=$tmp/said
+: >"$said"
+exec 2>>"$said"
+log() {
+    [ ! -e "$journal" ] || [ -z "$(tail -c 1 "$journal")" ] || echo >>"$journal"
+    printf '{"at":"%s",%s}\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" >>"$journal" && sync "$journal"
+}
+begin() { log "\"event\":\"begin\",$entry" || finish failed 1; }
+finish() {
+    clear
+    log "\"event\":\"$1\",\"status\":$2,\"before\":\"${before-}\",$entry" || set -- failed 1
+    printf '%s %s\n' "$1" "$2"
+    tail -c 65536 "$said"
+    exit 0
+}
+fail() { [ $# -eq 0 ] || printf '%s\n' "$*" >&2; finish failed 1; }
+"""
+)
+
+# `path` → `target` (links followed), `folder`, `new` (the name to write under), `before` (SHA-256,
+# empty: absent). `keep` stores the old content under that hash.
+_FILES = r"""
+resolve() {
+    target=$(readlink -mn -- "$path"; echo x); target=${target%x}
+    folder=${target%/*}; folder=${folder:-/}
+    new=${folder%/}/.${target##*/}.cxlstate
+}
+keep() {
+    before=
+    if [ ! -e "$target" ] && [ ! -L "$target" ]; then return 0; fi
+    [ -f "$target" ] || fail "$target is not a regular file"
+    cp -- "$target" "$tmp/old" || fail
+    before=$(sha256sum <"$tmp/old") || fail
+    before=${before%% *}
+    [ "$before" = "$expected" ] || return 0
+    [ -e "$store/$before" ] || { sync "$tmp/old" && mv "$tmp/old" "$store/$before" && sync "$store"; } || fail
+}
+compare() { [ "$before" = "$expected" ] || finish stale 0; }
+announce() {
+    [ -d "$folder" ] || { (umask 022; mkdir -p -- "$folder") && sync -f -- "$folder"; } || fail
+    printf %s "$new" >"$tmp/leftover" && sync "$tmp/leftover" "$tmp" || fail
+    rm -f -- "$new" || fail
+}
+replace() {
+    if [ -n "$before" ]; then
+        cp --attributes-only --preserve=mode,ownership -- "$target" "$new" || fail
+        cp --attributes-only --preserve=xattr -- "$target" "$new" 2>/dev/null
+        cmp -s -- "$target" "$store/$before" || finish stale 0
+    else
+        [ -z "$mode" ] || chmod "$mode" -- "$new" || fail
+        [ ! -e "$target" ] || finish stale 0
+    fi
+    sync -- "$new" && mv -fT -- "$new" "$target" && sync -- "$folder" || fail
+}
+"""
+
+
+def write_file(state: str, effect: WriteFile, entry: Entry) -> bytes:
+    """Store what is there, write beside it, put in place."""
+    return _script(
+        state,
+        entry,
+        {"path": effect.path, "expected": effect.expected or "", "mode": f"{effect.mode:o}"},
+        {"effect": "write-file", "path": effect.path, "after": sha256(effect.content).hexdigest()},
+        f"""{_FILES}
+begin
+resolve; keep; compare; announce
+base64 -d >"$tmp/content" <<'END' || fail
+{encodebytes(effect.content).decode("ascii")}END
+(set -C; cat "$tmp/content" >"$new") || fail
+replace
+finish done 0
+""",
+    )
+
+
+def remove_file(state: str, effect: RemoveFile, entry: Entry) -> bytes:
+    """Store what is there and remove it: of a link, the link."""
+    return _script(
+        state,
+        entry,
+        {"path": effect.path, "expected": effect.expected},
+        {"effect": "remove-file", "path": effect.path},
+        f"""{_FILES}
+begin
+resolve; keep; compare
+rm -- "$path" || fail
+folder=${{path%/*}}; sync -- "${{folder:-/}}" || fail
+finish done 0
+""",
+    )
+
+
+def run(state: str, effect: Run, entry: Entry) -> bytes:
+    """Run a program, its output into a file, so that a reader who has left does not stop it."""
+    return _script(
+        state,
+        entry,
+        {},
+        {"effect": "run", "argv": [*effect.argv, *effect.operands]},
+        f"""begin
+{_program((*effect.argv, *effect.operands), effect.environment, effect.timeout)}
+[ $status -ne 124 ] || echo 'it was stopped: not done within {effect.timeout} s' >&2
+if [ $status -eq 0 ]; then finish done 0; else finish failed $status; fi
+""",
+    )
+
+
+def generate(state: str, effect: Generate, entry: Entry) -> bytes:
+    """Let the program write beside the target, and send back what it wrote."""
+    return _script(
+        state,
+        entry,
+        {"path": effect.path, "expected": effect.expected or "", "mode": ""},
+        {"effect": "generate", "path": effect.path},
+        f"""{_FILES}
+begin
+resolve; keep; compare; announce
+{_program(effect.argv, (), effect.timeout, more='"$new"')}
+[ $status -eq 0 ] || finish failed $status
+[ -f "$new" ] || fail 'it wrote no file'
+tail -c 65536 "$said" >"$tmp/tail"
+echo "{GENERATED} $(wc -c <"$tmp/tail")"
+cat "$tmp/tail" "$new"
+exit 0
+""",
+    )
+
+
+def settle(state: str, effect: Generate, entry: Entry, content: bytes, judged: Outcome | None) -> bytes:
+    """The second half of `generate`: put in place what was judged good, drop what was not."""
+    seen = sha256(content).hexdigest()
+    end = f"finish {judged.result.value} {judged.status}" if judged else "replace; finish done 0"
+    return _script(
+        state,
+        entry,
+        {"path": effect.path, "expected": effect.expected or "", "mode": "", "seen": seen},
+        {"effect": "generate", "path": effect.path, "after": seen},
+        f"""{_FILES}
+resolve; keep; compare
+made=$(sha256sum <"$new") && [ "${{made%% *}}" = "$seen" ] || fail 'the generated file has changed'
+{end}
+""",
+    )
+
+
+def record(state: str, lines: Mapping[str, str | None]) -> bytes:
+    """Every record in place, or forgotten, each as a whole."""
+    return _script(
+        state,
+        None,
+        {},
+        {"effect": "record"},
+        "".join(_one_record(name, line) for name, line in sorted(lines.items()))
+        + 'sync "$applied" || fail\nprintf "done 0\\n"\n',
+    )
+
+
+def _one_record(name: str, line: str | None) -> str:
+    if line is None:
+        return f'rm -f "$applied/"{quote(name)} || fail\n'
+    return (
+        f'printf "%s\\n" {quote(line)} >"$tmp/record" && sync "$tmp/record" '
+        f'&& mv "$tmp/record" "$applied/"{quote(name)} || fail\n'
+    )
+
+
+def reboot(state: str, entry: Entry) -> bytes:
+    """Journal it, empty the write cache, go down."""
+    return _script(
+        state,
+        entry,
+        {},
+        {"effect": "reboot"},
+        """begin
+sync
+systemctl reboot >>"$said" || fail
+printf 'done 0\\n'
+""",
+    )
+
+
+BOOT_ID = b"cat /proc/sys/kernel/random/boot_id\n"
+
+
+def report(output: bytes) -> Outcome:
+    """What a script reported. ValueError: it did not get as far."""
+    header, _, said = output.partition(b"\n")
+    result, status = header.decode("ascii").split(" ")
+    return Outcome(Result(result), int(status), said.decode("utf-8", "replace"))
+
+
+def generated(output: bytes) -> tuple[str, bytes] | None:
+    """What the program said, and what it wrote; None: it did not come to that."""
+    header, _, rest = output.partition(b"\n")
+    word, _, size = header.partition(b" ")
+    if word.decode("ascii") != GENERATED:
+        return None
+    return rest[: int(size)].decode("utf-8", "replace"), rest[int(size) :]
+
+
+def _program(
+    argv: tuple[str, ...], environment: tuple[tuple[str, str], ...], timeout: int, more: str = ""
+) -> str:
+    """Run it as an administrator's shell would.
+
+    It does not inherit the lock: a daemon that it may leave behind must not keep it, and the script
+    that waits for it does.
+    """
+    words = " ".join(map(quote, (*(f"{key}={value}" for key, value in environment), *_timed(argv, timeout))))
+    return f'(umask 022; exec env {words} {more}) </dev/null >>"$said" 2>&1 9>&-\nstatus=$?'
+
+
+def _timed(argv: tuple[str, ...], timeout: int) -> tuple[str, ...]:
+    return ("timeout", "-k", "30", str(timeout), *argv)
+
+
+def _script(
+    state: str, entry: Entry | None, variables: Mapping[str, str], details: dict[str, object], body: str
+) -> bytes:
+    """`variables` are set in the shell; entry and `details` are what the journal says."""
+    fields = details if entry is None else _fields(entry) | details
+    places = {
+        "tmp": f"{state}/tmp",  # noqa: S108  # a closed folder of our own
+        "store": f"{state}/blobs",
+        "applied": f"{state}/applied",
+        "journal": f"{state}/journal.jsonl",
+        "entry": json.dumps(fields, separators=(",", ":"))[1:-1],
+    }
+    settings = "".join(f"{name}={quote(value)}\n" for name, value in {**places, **variables}.items())
+    return (settings + _PRELUDE + body).encode("utf-8", "surrogateescape")
+
+
+def _fields(entry: Entry) -> dict[str, object]:
+    return {"run": entry.run, "addresses": entry.addresses, "does": entry.does, "risk": entry.risk}

@@ -1,0 +1,26 @@
+"""How a shell with as many rights as can be had is started. Constants: nothing is put into them.
+
+The login shell of the user may be any, so that each is one `sh -c` with single-quoted words.
+"""
+
+from __future__ import annotations
+
+READ = """sh -c 'if [ "$(id -u)" -eq 0 ]; then exec sh; fi; sudo -n sh 2>/dev/null || exec sh'"""
+"""Runs the script on standard input as root if that can be had, or else as the user.
+
+A refused `sudo -n` has not touched standard input, so the plain `sh` finds all of it; after one that
+ran, it finds nothing.
+"""
+
+NO_ROOT = "cxlstate: root is needed"
+
+WRITE = (
+    """sh -c 'if [ "$(id -u)" -eq 0 ]; then exec sh -c "$0"; fi; """
+    f"""if sudo -n true; then exec sudo -n sh -c "$0"; fi; echo "{NO_ROOT}"' """
+    """'IFS= read -r size && eval "$(head -c "$size")"'"""
+)
+"""Reads a line with a length, takes that many bytes and becomes them, as root or not at all.
+
+`read` takes single bytes and `head -c` no more than asked, so that what follows on standard input
+is left for the program that came.
+"""

@@ -1,0 +1,80 @@
+"""Reading a POSIX machine: everything that is asked is one command over the transport."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection
+
+from cxlstate.core.diagnostic import fail
+from cxlstate.core.read import MEBIBYTE, Answers, Command, Read
+from cxlstate.machine.posix import launcher, read_script
+from cxlstate.machine.posix.transport import Lost, TooMuch, Transport
+
+LIMIT = 64 * MEBIBYTE
+"""Most that all answers of one exchange may hold together, in bytes."""
+
+GRACE = 60
+"""Seconds that an exchange may take beyond the sum of its commands' own limits."""
+
+
+class PosixReader:
+    """Asks through a transport. There is nothing here that could change the machine."""
+
+    def __init__(self, transport: Transport, name: str) -> None:
+        self._transport = transport
+        self._name = name
+
+    def read(self, reads: Collection[Read]) -> Answers:
+        """Answers to all reads in one exchange. Raises CxlstateError (CXC…)."""
+        asked_for = read_script.merge(reads)
+        asked = list(dict.fromkeys(asked_for.values()))
+        if not asked:
+            return Answers({})
+        nonce = secrets.token_hex(16)
+        patience = GRACE + sum(read.timeout for read in asked if isinstance(read, Command))
+        output = self._exchange(read_script.script(nonce, asked), patience)
+        try:
+            answers = read_script.parse(nonce, output, asked)
+        except ValueError as incomplete:
+            raise fail(
+                "CXC201",
+                "the machine's answer broke off",
+                machine=self._name,
+                found=str(incomplete),
+                expected="an answer to every question",
+                hint="nothing was changed; try again",
+            ) from incomplete
+        return Answers({read: answers[question] for read, question in asked_for.items()})
+
+    def _exchange(self, script: bytes, patience: float) -> bytes:
+        try:
+            return self._transport.exchange(launcher.READ, script, patience, LIMIT).stdout
+        except Lost as lost:
+            raise fail(
+                "CXC201",
+                "the connection was lost while reading",
+                machine=self._name,
+                found=str(lost),
+                hint="nothing was changed; try again",
+            ) from lost
+        except TooMuch as much:
+            raise fail(
+                "CXC202",
+                "the machine sent more than can be right",
+                machine=self._name,
+                found=f"more than {LIMIT} bytes",
+                expected=f"at most {LIMIT} bytes for everything that was asked",
+                hint="ask for less at once with --target",
+            ) from much
+        except TimeoutError as late:
+            raise fail(
+                "CXC203",
+                "the machine did not answer in time",
+                machine=self._name,
+                found=f"no complete answer after {patience:.0f} s",
+                hint="nothing was changed; see on the machine what hangs (a stuck mount or device?)",
+            ) from late
+
+    def close(self) -> None:
+        """End the connection."""
+        self._transport.close()

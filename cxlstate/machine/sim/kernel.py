@@ -1,0 +1,225 @@
+"""The kernel: its command line, the files in /proc and /sys that it computes, and its modules.
+
+Sources: lib/cmdline.c, fs/proc/cmdline.c, kernel/resource.c, kernel/module/procfs.c,
+drivers/firmware/memmap.c; modprobe(8), modprobe.d(5), modules-load.d(5).
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Sequence
+
+from cxlstate.formats import kernel_cmdline
+from cxlstate.machine.sim.ended import Ended, unknown
+from cxlstate.machine.sim.files import Files
+from cxlstate.machine.sim.memory import NAMES, SOFT_RESERVED, TYPES, Range, boot_map
+from cxlstate.machine.sim.world import Loaded, Region, World
+
+_ADDRESS = "0xffffffffc0000000"
+_HIDDEN = "0x0000000000000000"
+_SIZE = 16384
+
+
+def memory_map(world: World) -> list[Range]:
+    """The memory map that the running kernel works with."""
+    given = kernel_cmdline.parse(world.running.command_line)
+    return boot_map([_range(one) for one in world.firmware], [(one.name, one.value) for one in given])
+
+
+def computed(world: World) -> dict[str, bytes]:
+    """Every file that the kernel computes, by path."""
+    running = world.running
+    files = {
+        "/proc/cmdline": running.command_line + "\n",
+        "/proc/iomem": _iomem(world),
+        "/proc/modules": _modules(world),
+        "/proc/sys/kernel/random/boot_id": running.boot_id + "\n",
+        "/proc/sys/kernel/osrelease": running.kernel + "\n",
+    }
+    for number, region in enumerate(world.firmware):
+        for name, value in (("start", region.start), ("end", region.end), ("type", region.type)):
+            files[f"/sys/firmware/memmap/{number}/{name}"] = value + "\n"
+    for number, cpus in enumerate(world.cpus):
+        files[f"/sys/devices/system/node/node{number}/cpulist"] = cpus + "\n"
+    files.update(_devices(world))
+    return {path: text.encode("utf-8", "surrogateescape") for path, text in files.items()}
+
+
+def _devices(world: World) -> dict[str, str]:
+    """Which module drives what: a hmem device for each Soft Reserved range, and what is on it."""
+    modules = world.running.modules
+    files: dict[str, str] = {}
+    if "dax_hmem" not in modules:
+        return files
+    for number in range(sum(one.type == SOFT_RESERVED for one in memory_map(world))):
+        files[f"/sys/module/dax_hmem/drivers/platform:hmem/hmem.{number}/modalias"] = "platform:hmem\n"
+        if world.running.kmem_bound:
+            files[f"/sys/module/kmem/drivers/dax:kmem/dax{number}.0/modalias"] = "dax:t0\n"
+    return files
+
+
+def _range(region: Region) -> Range:
+    return Range(int(region.start, 16), int(region.end, 16) + 1, TYPES[region.type])
+
+
+def _iomem(world: World) -> str:
+    """`r_show()`: two blanks a level, inclusive ends; without CAP_SYS_ADMIN every address is zero."""
+    lines: list[str] = []
+
+    def line(depth: int, start: int, end: int, name: str) -> None:
+        low, high = (start, end - 1) if world.login.root else (0, 0)
+        lines.append(f"{'  ' * depth}{low:08x}-{high:08x} : {name}")
+
+    image = _range(Region(world.kernel_image.start, world.kernel_image.end, NAMES[1]))
+    soft = 0
+    for one in memory_map(world):
+        line(0, one.start, one.end, NAMES.get(one.type, "Unknown E820 type"))
+        if one.type == 1 and one.start <= image.start and image.end <= one.end:
+            line(1, image.start, image.end, world.kernel_image.type)
+        if one.type == SOFT_RESERVED and world.running.kmem_onlined:
+            line(1, one.start, one.end, f"dax{soft}.0")
+            line(2, one.start, one.end, "System RAM (kmem)")
+        soft += one.type == SOFT_RESERVED
+    return "\n".join(lines) + "\n"
+
+
+def _modules(world: World) -> str:
+    """`m_show()`: the newest first."""
+    address = _ADDRESS if world.login.root else _HIDDEN
+    lines = []
+    for name, loaded in reversed(world.running.modules.items()):
+        users = "".join(f"{user}," for user in loaded.used_by) or "-"
+        count = loaded.references + len(loaded.used_by)
+        lines.append(f"{name} {_SIZE} {count} {users} Live {address}\n")
+    return "".join(lines)
+
+
+class Modules:
+    """modprobe, and what a boot loads. The modules of a kernel are those of its `modules.dep`."""
+
+    def __init__(self, world: World, files: Files) -> None:
+        self._world = world
+        self._files = files
+        directory = f"/lib/modules/{world.running.kernel}"
+        self._directory = directory
+        self._depends: dict[str, list[str]] = {}
+        for line in files.text(f"{directory}/modules.dep").splitlines():
+            path, _, needs = line.partition(":")
+            self._depends[_module_name(path)] = [_module_name(need) for need in needs.split()]
+        self._builtin = {_module_name(path) for path in files.text(f"{directory}/modules.builtin").split()}
+
+    def boot(self) -> None:
+        """What the hardware asks for (unless it is blacklisted), then modules-load.d, then kmem's work."""
+        blacklist = self._blacklist()
+        for name in (*self._world.autoload, *self._configured()):
+            if name not in blacklist and name not in self._argument_names("module_blacklist"):
+                self._insert(name)
+
+    def modprobe(self, words: Sequence[str]) -> Ended:
+        """`modprobe [-r] NAME…`: an explicit name is not held back by a blacklist."""
+        remove = bool(words) and words[0] in ("-r", "--remove")
+        names = [word for word in words[int(remove) :] if word != "--"]
+        if any(word.startswith("-") for word in names) or not names:
+            return Ended(1, stderr="modprobe: ERROR: missing parameters. See -h.\n")
+        for word in names if remove else names[:1]:  # modprobe(8): further words are parameters
+            ended = self._remove(word) if remove else self._load(word)
+            if ended.status:
+                return ended
+        return Ended()
+
+    def rmmod(self, words: Sequence[str]) -> Ended:
+        """`rmmod NAME`: no other module goes with it."""
+        if len(words) != 1 or words[0].startswith("-"):
+            return unknown(("rmmod", *words))
+        name = words[0].replace("-", "_")
+        loaded = self._world.running.modules.get(name)
+        if loaded is None:
+            built_in = f"Module {name} is builtin."
+            reason = built_in if name in self._builtin else f"Module {name} is not currently loaded"
+            return Ended(1, stderr=f"rmmod: ERROR: {reason}\n")
+        if loaded.references or loaded.used_by:
+            users = f" by: {' '.join(loaded.used_by)}" if loaded.used_by else ""
+            return Ended(1, stderr=f"rmmod: ERROR: Module {name} is in use{users}\n")
+        self._unload(name, with_needs=False)
+        return Ended()
+
+    def _load(self, word: str) -> Ended:
+        name = word.replace("-", "_")
+        if name in self._builtin or name in self._world.running.modules:
+            return Ended()
+        if name not in self._depends:
+            reason = f"Module {word} not found in directory {self._directory}"
+            return Ended(1, stderr=f"modprobe: FATAL: {reason}\n")
+        if name in self._argument_names("module_blacklist"):
+            reason = "Operation not permitted"
+            return Ended(1, stderr=f"modprobe: ERROR: could not insert '{name}': {reason}\n")
+        self._insert(name)
+        return Ended()
+
+    def _remove(self, word: str) -> Ended:
+        name = word.replace("-", "_")
+        loaded = self._world.running.modules.get(name)
+        if name not in self._depends and name not in self._builtin:
+            return Ended(1, stderr=f"modprobe: FATAL: Module {word} not found.\n")
+        if name in self._builtin:
+            return Ended(1, stderr=f"modprobe: FATAL: Module {name} is builtin.\n")
+        if loaded is None:
+            return Ended()
+        if loaded.references or loaded.used_by:
+            return Ended(1, stderr=f"modprobe: FATAL: Module {name} is in use.\n")
+        self._unload(name)
+        return Ended()
+
+    def _unload(self, name: str, *, with_needs: bool = True) -> None:
+        """Take it out, and what only it had needed: `modprobe -r` removes unused dependencies too."""
+        modules = self._world.running.modules
+        del modules[name]
+        if name in ("kmem", "dax_hmem"):
+            self._world.running.kmem_bound = False
+        for need in self._depends.get(name, ()):
+            if need in modules and name in modules[need].used_by:
+                modules[need].used_by.remove(name)
+                if with_needs and not modules[need].used_by and not modules[need].references:
+                    self._unload(need)
+
+    def _insert(self, name: str) -> None:
+        modules = self._world.running.modules
+        if name in modules or name in self._builtin or name not in self._depends:
+            return
+        for need in self._depends[name]:
+            self._insert(need)
+        for need in self._depends[name]:
+            if need in modules:
+                modules[need].used_by.append(name)
+        modules[name] = Loaded()
+        if "kmem" in modules and "dax_hmem" in modules and not self._world.running.kmem_onlined:
+            self._world.running.kmem_bound = self._world.running.kmem_onlined = True
+
+    def _argument_names(self, argument: str) -> set[str]:
+        """Module names in a comma list of the running command line."""
+        found = kernel_cmdline.parse(self._world.running.command_line)
+        return {name for one in found if one.name == argument for name in (one.value or "").split(",")}
+
+    def _blacklist(self) -> set[str]:
+        """Names that are not loaded by alias, nor from modules-load.d."""
+        names = self._argument_names("modprobe.blacklist")
+        for line in self._lines("/etc/modprobe.d/*.conf"):
+            words = line.split()
+            if words[0] == "blacklist":
+                names.update(word.replace("-", "_") for word in words[1:])
+        return names
+
+    def _configured(self) -> list[str]:
+        return [line.replace("-", "_") for line in self._lines("/etc/modules-load.d/*.conf")]
+
+    def _lines(self, pattern: str) -> Iterator[str]:
+        """Lines of configuration files, without comments; later folders are not modelled."""
+        for path in self._files.glob(pattern):
+            for raw in self._files.text(path).splitlines():
+                line = raw.strip()
+                if line and line[0] not in "#;":
+                    yield line
+
+
+def _module_name(path: str) -> str:
+    return posixpath.basename(path).split(".", 1)[0].replace("-", "_")

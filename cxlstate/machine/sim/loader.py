@@ -1,0 +1,139 @@
+"""The boot loader: which entry of grub.cfg it boots, and what the kernel gets as its command line.
+
+Sources: GRUB 2.12 `grub-core/normal/menu.c`, `grub-core/script/yylex.l` and `grub-core/lib/cmdline.c`.
+Written apart from `formats/grub_script.py`, so that the one does not share the errors of the other.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from cxlstate.machine.sim.files import Files
+from cxlstate.machine.sim.mkconfig import CONFIGURATION, KERNEL
+
+_DEFAULT = re.compile(r'\s*set default="([^"$]*)"')
+_ENTRY = re.compile(r"(menuentry|submenu)\s+(.*)\{")
+_VARIABLE = re.compile(r"\$(?:\{\w+\}|[A-Za-z_]\w*|\d+|[?#*@])", re.ASCII)
+_HEX_ESCAPE = re.compile(r"\\x[0-9a-fA-F]{2}")
+_OPERATORS = "{}|&;<>"
+
+
+class NoBoot(Exception):
+    """The machine does not come up, and why."""
+
+
+@dataclass
+class _Item:
+    """A menu entry with its `linux` line, or a submenu with its items."""
+
+    title: str
+    name: str
+    linux: str | None = None
+    items: list[_Item] = field(default_factory=list)
+
+
+def boot(files: Files) -> tuple[str, str]:
+    """Kernel release and command line of the default entry. Raises NoBoot."""
+    text = files.text(CONFIGURATION)
+    chosen = _chosen(_menu(text), _default(text))
+    if chosen is None or chosen.linux is None:
+        raise NoBoot(f"GRUB finds no entry to boot in {CONFIGURATION}")
+    _, image, *arguments = [*_words(chosen.linux), ""]
+    if not image.startswith(KERNEL) or not files.is_file(image):
+        raise NoBoot(f"GRUB finds no kernel at '{image}'")
+    handed_over = map(_for_kernel, arguments[:-1])
+    return image.removeprefix(KERNEL), " ".join([f"BOOT_IMAGE={image}", *handed_over])
+
+
+def _default(text: str) -> str:
+    found = [match[1] for line in text.splitlines() if (match := _DEFAULT.match(line))]
+    return found[-1] if found and found[-1] else "0"
+
+
+def _menu(text: str) -> list[_Item]:
+    """The menu. Whatever else has braces (functions) is an item without a title, and dropped."""
+    top = _Item("", "")
+    open_items = [top]
+    for raw in text.splitlines():
+        line = raw.strip()
+        if line.endswith("{") and not line.startswith("#"):
+            entry = _ENTRY.match(line)
+            words = re.findall(r"'([^']*)'", entry[2]) if entry else []
+            item = _Item(words[0] if words else "", words[-1] if words else "")
+            if entry:
+                open_items[-1].items.append(item)
+            open_items.append(item)
+        elif line == "}" and len(open_items) > 1:
+            open_items.pop()
+        elif line.startswith(("linux\t", "linux ")) and open_items[-1].linux is None:
+            open_items[-1].linux = line
+    return top.items
+
+
+def _chosen(items: list[_Item], default: str) -> _Item | None:
+    """The item that `default` means: its place, title or id; `>` goes into a submenu."""
+    first, _, rest = default.partition(">")
+    found = [item for item in items if first in (item.title, item.name)]
+    if first.isdigit() and int(first) < len(items):
+        found = [items[int(first)]]
+    item = found[0] if found else next(iter(items), None)
+    if item is None or not item.items:
+        return item
+    return _chosen(item.items, rest or "0")
+
+
+def _words(line: str) -> list[str]:
+    """The words of a command. Every variable is empty: none that an entry may use is set."""
+    words: list[str] = []
+    word: str | None = None
+    at = 0
+    while at < len(line):
+        char = line[at]
+        if char in " \t":
+            words += [] if word is None else [word]
+            word, at = None, at + 1
+            continue
+        if char in _OPERATORS or (char == "#" and word is None):
+            raise NoBoot(f"GRUB stops at the {char} of: {line}")
+        text, at = _piece(line, at)
+        word = (word or "") + text
+    return words if word is None else [*words, word]
+
+
+def _piece(line: str, at: int) -> tuple[str, int]:
+    """What the character, escape, variable or quoted text at a place means, and where it ends."""
+    variable = _VARIABLE.match(line, at)
+    if variable:
+        return "", variable.end()
+    match line[at]:
+        case "\\":
+            return line[at + 1 : at + 2], at + 2
+        case "'":
+            end = line.find("'", at + 1)
+            inner = line[at + 1 : end]
+        case '"':
+            found = re.compile(r'((?:\\.|[^"\\])*)"').match(line, at + 1)
+            end = found.end() - 1 if found else -1
+            inner = _in_double_quotes(found[1]) if found else ""
+        case char:
+            return char, at + 1
+    if end < 0:
+        raise NoBoot(f"GRUB finds no end of the {line[at]} in: {line}")
+    return inner, end + 1
+
+
+def _in_double_quotes(text: str) -> str:
+    """Only `$`, `"` and the backslash can be escaped there."""
+    pattern = re.compile(rf'\\([$"\\])|{_VARIABLE.pattern}', re.ASCII)
+    return pattern.sub(lambda found: found[1] or "", text)
+
+
+def _for_kernel(word: str) -> str:
+    """`grub_create_loader_cmdline`: quotes around a word with a blank, and a backslash before some."""
+    text, at = "", 0
+    while at < len(word):
+        kept = _HEX_ESCAPE.match(word, at)
+        text += kept[0] if kept else ("\\" + word[at] if word[at] in "\\'\"" else word[at])
+        at += len(kept[0]) if kept else 1
+    return f'"{text}"' if " " in word else text

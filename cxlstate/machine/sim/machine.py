@@ -1,0 +1,244 @@
+"""Reader and writer of a simulated machine: the same contract as for a real one."""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import os
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from cxlstate.core.action import Effect
+from cxlstate.core.diagnostic import CxlstateError, fail
+from cxlstate.core.read import Answer, Answers, Attributes, Command, File, Glob, Read
+from cxlstate.machine import records
+from cxlstate.machine.ports import Entry, Outcome, Progress
+from cxlstate.machine.posix.read_script import merge
+from cxlstate.machine.sim.default import create
+from cxlstate.machine.sim.effects import Effects
+from cxlstate.machine.sim.faults import Faults
+from cxlstate.machine.sim.host import Host
+from cxlstate.machine.sim.loader import NoBoot
+
+LOCK = "lock"
+"""In the machine's folder: held with flock(2), and so free again when its holder is gone."""
+
+
+class SimReader:
+    """Asks the machine in a folder; the default host is made where there is no such folder.
+
+    That is all this ever writes: the folder of a machine that is there stays as it is, to the byte
+    and to the time stamp.
+    """
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self._directory = directory
+        self._name = name
+        if not directory.exists():
+            create(directory)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read(self, reads: Collection[Read]) -> Answers:
+        """Answers to all reads, from one moment. Raises CxlstateError CXC401, CXC402."""
+        host = Host.load(self._directory)
+        if not host.world.running.boot_id:
+            raise self._switched_off(host)
+        asked_for = merge(reads)
+        answers = {read: _answer(host, read) for read in dict.fromkeys(asked_for.values())}
+        return Answers({read: answers[question] for read, question in asked_for.items()})
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _switched_off(self, host: Host) -> CxlstateError:
+        """Why it does not run, by trying in memory whether it would boot."""
+        try:
+            host.boot()
+            found = "it is switched off"
+        except NoBoot as why:
+            found = str(why)
+        return fail(
+            "CXC402",
+            "the simulated machine is not running",
+            machine=self._name,
+            found=found,
+            expected="a machine that has booted",
+            hint=f"mend the files in {self._directory / 'root'}; it boots when it is next applied to",
+        )
+
+
+class SimWriter(SimReader):
+    """Changes the machine in a folder, and holds its lock while it is open.
+
+    `faults` makes things go wrong on purpose.
+    """
+
+    def __init__(self, directory: Path, name: str, *, faults: Faults | None = None) -> None:
+        super().__init__(directory, name)
+        self._faults = faults or Faults()
+        self._lock: int | None = self._take_lock()
+        try:
+            self._come_up(Host.load(directory))
+            self._effects = Effects(directory, self._faults)
+            self._effects.sweep()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def survives_reboot(self) -> bool:
+        """It is another machine than ours."""
+        return True
+
+    def read(self, reads: Collection[Read]) -> Answers:
+        """As any reader, as long as there is a connection."""
+        self._connected("reading")
+        return super().read(reads)
+
+    def perform(self, effect: Effect, entry: Entry) -> Outcome:
+        """Do one effect and journal it. Raises CxlstateError CXC303, PowerCut."""
+        self._connected(entry.does)
+        outcome = self._effects.perform(effect, entry)
+        self._connected(entry.does)
+        return outcome
+
+    def record(self, records_: Mapping[str, str | None]) -> None:
+        """Set or forget last-applied records."""
+        self._connected("keeping the records of what was applied")
+        self._effects.record(records.lines(records_))
+        self._connected("keeping the records of what was applied")
+
+    def reboot(self, entry: Entry, progress: Progress) -> None:
+        """Boot again. Raises CxlstateError CXC306 where it does not come up, PowerCut."""
+        self._connected(entry.does)
+        progress(f"waiting for {self._name} to come back from its reboot (it is going down)")
+        self._effects.begin_reboot(entry)
+        self._boot(Host.load(self._directory))
+        self._faults.step("the machine has booted")
+        self._connected(entry.does)
+
+    def close(self) -> None:
+        """Let the lock go. May be called twice."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _come_up(self, host: Host) -> None:
+        if not host.world.login.root:
+            raise self._no_root()
+        if not host.world.running.boot_id:
+            self._boot(host)
+
+    def _boot(self, host: Host) -> None:
+        try:
+            host.boot()
+        except NoBoot as why:
+            host.save()
+            raise fail(
+                "CXC306",
+                "the machine did not come back from its reboot",
+                machine=self._name,
+                found=str(why),
+                expected="a new boot id in /proc/sys/kernel/random/boot_id",
+                hint="look at its console; once it is up, apply again: it goes on from there",
+            ) from why
+        host.save()
+
+    def _connected(self, does: str) -> None:
+        if self._faults.lost:
+            raise fail(
+                "CXC303",
+                f"the connection was lost during: {does}",
+                machine=self._name,
+                found="a fault that was asked for",
+                expected="an answer",
+                hint="it goes on by itself, or was not begun; apply again: it goes on from what is there",
+            )
+
+    def _take_lock(self) -> int:
+        lock = os.open(self._directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(lock, 200, 0).decode("utf-8", "replace").strip()
+            os.close(lock)
+            raise fail(
+                "CXC302",
+                "another apply is at work on the machine",
+                machine=self._name,
+                found=holder or "a holder that has not said its name yet",
+                expected="nobody",
+                hint="wait until it is done. Nothing has to be cleaned up: the lock is free as soon as its "
+                "process has ended",
+            ) from None
+        since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"process {os.getpid()}, for {getpass.getuser()}, since {since}\n".encode(), 0)
+        return lock
+
+    def _no_root(self) -> CxlstateError:
+        return fail(
+            "CXC301",
+            "changing the machine needs root, and sudo asks for a password",
+            machine=self._name,
+            found='"root": false under "login" in machine.json',
+            expected="`sudo -n true` to succeed",
+            hint='set "root" to true there',
+        )
+
+
+def power_cut(directory: Path) -> None:
+    """Take the power away and give it back: what is volatile is lost, and the machine boots.
+
+    Raises NoBoot where it does not come up; it is then switched off.
+    """
+    host = Host.load(directory)
+    try:
+        host.boot()
+    finally:
+        host.save()
+
+
+def _answer(host: Host, read: Read) -> Answer:
+    match read:
+        case File(path=path, limit=limit):
+            return _file(host, path, limit)
+        case Glob(pattern=pattern, limit=limit):
+            return _files(host, pattern, limit, first_line=False)
+        case Attributes(pattern=pattern):
+            return _files(host, pattern, 1 << 16, first_line=True)
+        case Command(argv=argv, operands=operands):
+            ended = host.run((*argv, *operands))
+            stdout = ended.stdout.encode("utf-8", "surrogateescape")
+            return Answer(ended.status, stdout, ended.stderr.rstrip("\n"))
+
+
+def _file(host: Host, path: str, limit: int) -> Answer:
+    try:
+        content = host.files.read(path)
+    except OSError as error:
+        return Answer(1, b"", os.strerror(error.errno or 0))
+    if len(content) > limit:
+        return Answer(1, b"", f"it is larger than {limit} bytes")
+    return Answer(0, content)
+
+
+def _files(host: Host, pattern: str, limit: int, *, first_line: bool) -> Answer:
+    files = host.files
+    try:
+        paths = [path for path in files.glob(pattern) if files.is_file(path)]
+    except OSError as error:
+        return Answer(1, b"", f"{error.filename}: {os.strerror(error.errno or 0)}")
+    found = {path: _file(host, path, limit) for path in paths}
+    if first_line:
+        found = {
+            path: Answer(one.status, one.stdout.split(b"\n")[0], one.stderr) for path, one in found.items()
+        }
+    return Answer(0, files=found)

@@ -1,0 +1,213 @@
+"""`machine.json`: what lives in a kernel, a daemon or a package database, as a person would edit it.
+
+Files that a real machine has as files are not here; they stand in the folder `root` beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from cxlstate.core.diagnostic import CxlstateError, fail
+
+FORMAT = 1
+FILE = "machine.json"
+ROOT = "root"
+
+T = TypeVar("T")
+
+
+@dataclass
+class Login:
+    """Who we are on the machine, and whether `sudo -n` (or being root) works."""
+
+    user: str = "admin"
+    root: bool = True
+
+
+@dataclass
+class Region:
+    """A range of the firmware's memory map, bounds in hex and both inclusive, as the kernel names them."""
+
+    start: str
+    end: str
+    type: str
+
+
+@dataclass
+class Loaded:
+    """A loaded module: who else uses it, by name, and how many do without a name."""
+
+    used_by: list[str] = field(default_factory=list)
+    references: int = 0
+
+
+@dataclass
+class Unit:
+    """A unit file of systemd. `state` is what `systemctl is-enabled` says while it is not masked.
+
+    No state at all: there is no such file, and only its mask stands. `type` and `remains` are Type= and
+    RemainAfterExit=; one that does not start fails with an exit code.
+    """
+
+    state: str = "disabled"
+    masked: bool = False
+    starts: bool = True
+    type: str = "simple"
+    remains: bool = False
+    triggered_by: list[str] = field(default_factory=list)
+    aliases: list[str] = field(default_factory=list)
+    description: str = ""
+
+
+@dataclass
+class Brings:
+    """What installing a package adds to a machine besides its files."""
+
+    groups: list[str] = field(default_factory=list)
+    units: dict[str, Unit] = field(default_factory=dict)
+
+
+@dataclass
+class Package:
+    """One version of one package in the archive. A broken one has a postinst that fails.
+
+    One with configuration files is remembered by dpkg after its removal.
+    """
+
+    name: str
+    version: str
+    depends: list[str] = field(default_factory=list)
+    provides: list[str] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
+    architecture: str = "amd64"
+    broken: bool = False
+    configuration: bool = False
+    brings: Brings = field(default_factory=Brings)
+
+
+@dataclass
+class Archive:
+    """What apt can install. Off line, its lists are known and nothing can be fetched."""
+
+    online: bool = True
+    packages: list[Package] = field(default_factory=list)
+
+
+@dataclass
+class Installed:
+    """A package in dpkg's database; `status` in dpkg's three words (want, error flag, state)."""
+
+    version: str
+    status: str = "install ok installed"
+    architecture: str = "amd64"
+
+
+@dataclass
+class Running:
+    """Everything that is lost with the power.
+
+    `kmem_bound`: kmem drives the dax devices. `kmem_onlined`: it has made them RAM, which stays so.
+    """
+
+    boot_id: str = ""
+    kernel: str = ""
+    command_line: str = ""
+    modules: dict[str, Loaded] = field(default_factory=dict)
+    kmem_bound: bool = False
+    kmem_onlined: bool = False
+    units: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class World:
+    """The whole of `machine.json`."""
+
+    format: int = FORMAT
+    login: Login = field(default_factory=Login)
+    cpus: list[str] = field(default_factory=list)
+    firmware: list[Region] = field(default_factory=list)
+    kernel_image: Region = field(default_factory=lambda: Region("0x2c000000", "0x2dffffff", "Kernel code"))
+    autoload: list[str] = field(default_factory=list)
+    units: dict[str, Unit] = field(default_factory=dict)
+    archive: Archive = field(default_factory=Archive)
+    installed: dict[str, Installed] = field(default_factory=dict)
+    running: Running = field(default_factory=Running)
+
+
+def load(directory: Path) -> World:
+    """Read `machine.json`. Raises CxlstateError CXC401 where it is missing or not understood."""
+    path = directory / FILE
+    try:
+        data = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise _broken(directory, f"there is no {FILE} in it") from None
+    except OSError as error:
+        raise _broken(directory, f"{FILE}: {error.strerror}") from error
+    except ValueError as error:
+        raise _broken(directory, f"{FILE} is not JSON: {error}") from error
+    world: World = _decode(World, data, directory, FILE)
+    if world.format != FORMAT:
+        raise _broken(directory, f"{FILE}: format is {world.format}, and this version knows {FORMAT}")
+    return world
+
+
+def dump(world: World) -> bytes:
+    """The text of `machine.json`: two blanks a level, keys in the order of their meaning."""
+    return (json.dumps(asdict(world), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def save(world: World, directory: Path) -> None:
+    """Replace `machine.json` in one step, and not at all where nothing changed."""
+    content = dump(world)
+    path = directory / FILE
+    if path.exists() and path.read_bytes() == content:
+        return
+    draft = path.with_name(f".{FILE}.new")
+    draft.write_bytes(content)
+    os.replace(draft, path)  # noqa: PTH105 - pathlib's own rename differs between platforms
+
+
+def _broken(directory: Path, reason: str) -> CxlstateError:
+    return fail(
+        "CXC401",
+        f"{directory} is not a simulated machine: {reason}",
+        found=reason,
+        expected=f"a folder with {FILE} and {ROOT}/, or no folder at all: it is then made",
+        hint="mend the file, or remove the folder to start with a fresh default host",
+    )
+
+
+def _decode(kind: Any, data: object, directory: Path, where: str) -> Any:
+    """JSON data as `kind`: a dataclass, a list or dict of one, or a plain value."""
+    origin, of = get_origin(kind), get_args(kind)
+    if origin is list and isinstance(data, list):
+        return [_decode(of[0], one, directory, f"{where}[{n}]") for n, one in enumerate(data)]
+    if origin is dict and isinstance(data, dict):
+        return {key: _decode(of[1], one, directory, f"{where}: {key}") for key, one in data.items()}
+    if is_dataclass(kind) and isinstance(data, dict):
+        hints = _hints(type(kind)) if not isinstance(kind, type) else _hints(kind)
+        for key in data:
+            if key not in hints:
+                raise _broken(directory, f"{where}: unknown key {key!r}")
+        for one in fields(kind):
+            if one.name not in data and _required(one):
+                raise _broken(directory, f"{where}: {one.name!r} is missing")
+        values = {key: _decode(hints[key], one, directory, f"{where}: {key}") for key, one in data.items()}
+        return kind(**values)  # type: ignore[operator]  # is_dataclass also allows an instance
+    if isinstance(kind, type) and type(data) is kind:
+        return data
+    raise _broken(directory, f"{where}: {data!r} is not a {getattr(kind, '__name__', kind)}")
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _required(one: Field[Any]) -> bool:
+    return one.default is MISSING and one.default_factory is MISSING

@@ -1,0 +1,398 @@
+"""Machines over SSH, by fabric: the only module that knows it, paramiko or invoke.
+
+Connects the way `ssh` would: `~/.ssh/config` (or the file that CXLSTATE_SSH_CONFIG names), agent and
+key files, jump hosts. Host keys are verified on every hop, and nothing is ever asked for: a missing
+key or password is an error.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NoReturn
+
+import paramiko
+from fabric import Config, Connection
+from paramiko.config import SSHConfig
+from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
+
+from cxlstate.core.connect import Ssh
+from cxlstate.core.diagnostic import CxlstateError, fail
+from cxlstate.machine import known_hosts, ssh_config
+from cxlstate.machine.line import Line
+from cxlstate.machine.posix.transport import Lost, Reply, TooMuch
+
+CONNECT_TIMEOUT = 10
+"""Seconds for each of: reaching the port, the greeting, the authentication, opening a channel."""
+
+KEEPALIVE = 15
+"""Seconds of silence after which a sign of life is sent."""
+
+UNANSWERED = 60
+"""Seconds that sent data may stay unacknowledged before the line is given up."""
+
+_WINDOW = 16 << 20  # bytes that may be under way: a whole plan's answers fit
+_CHUNK = 1 << 18
+_TURN = 1.0  # seconds
+
+
+class SshTransport:
+    """One connection, made when it is first needed, and one channel for each command."""
+
+    def __init__(self, connect: Ssh, name: str) -> None:
+        self._connect = connect
+        self._name = name
+        self._connection: Connection | None = None
+        _silence()
+
+    def exchange(self, command: str, stdin: bytes, timeout: float, limit: int) -> Reply:
+        """One channel: send and receive at the same time, so that neither end waits for the other."""
+        deadline = time.monotonic() + timeout
+        with _lost():
+            channel = self._channel(command)
+            sender = threading.Thread(target=_send_all, args=(channel, stdin), daemon=True)
+            sender.start()
+            try:
+                stdout, stderr = _receive_all(channel, deadline, limit)
+                status = channel.recv_exit_status()
+            finally:
+                channel.close()
+        if status < 0:
+            raise Lost("the connection was closed before the command ended")
+        return Reply(status, stdout, stderr)
+
+    def start(self, command: str) -> SshStream:
+        """Begin a conversation on a channel of its own."""
+        with _lost():
+            return SshStream(self._channel(command))
+
+    def close(self) -> None:
+        """End the connection and those to the jump hosts."""
+        connection, self._connection = self._connection, None
+        while isinstance(connection, Connection):
+            with suppress(Exception):  # nothing that goes wrong while leaving matters
+                connection.close()
+            connection = connection.gateway
+
+    def _channel(self, command: str) -> paramiko.Channel:
+        connection = self._connected()
+        channel: paramiko.Channel = connection.transport.open_session(window_size=_WINDOW)
+        channel.exec_command(command)
+        return channel
+
+    def _connected(self) -> Connection:
+        if self._connection is None or not self._connection.is_connected:
+            self.close()
+            self._connection = connection = _prepare(self._connect, self._name)
+            _open(connection, self._name)
+        return self._connection
+
+
+class SshStream:
+    """A channel on which a conversation is held.
+
+    Waiting is done in short turns, since the channel has one time limit for both directions, and
+    two threads use it.
+    """
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+        channel.settimeout(_TURN)
+
+    def send(self, data: bytes) -> None:
+        """Send all of it."""
+        deadline = time.monotonic() + UNANSWERED
+        at = 0
+        while at < len(data):
+            try:
+                with _lost():
+                    at += self._channel.send(data[at : at + _CHUNK])
+                deadline = time.monotonic() + UNANSWERED
+            except TimeoutError:
+                if time.monotonic() > deadline:
+                    raise Lost("nothing is taken any more") from None
+
+    def receive(self, timeout: float) -> bytes:
+        """Wait for some output. The end of the line is told from the end of the command."""
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                with _lost():
+                    data: bytes = self._channel.recv(_CHUNK)
+            except TimeoutError:
+                if time.monotonic() > deadline:
+                    raise
+                continue
+            if not data and not _alive(self._channel):
+                raise Lost("the connection was closed")
+            return data
+
+    def errors(self) -> str:
+        """What came on standard error."""
+        said = b""
+        while self._channel.recv_stderr_ready():
+            said += self._channel.recv_stderr(_CHUNK)
+        return said.decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Close the channel: the command sees the end of its input."""
+        self._channel.close()
+
+
+def _silence() -> None:
+    """What the library would say on standard error is said by our diagnostics."""
+    log = logging.getLogger("paramiko")
+    log.propagate = False
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())
+
+
+def _alive(channel: paramiko.Channel) -> bool:
+    transport = channel.get_transport()
+    return bool(transport and transport.is_active())
+
+
+def _send_all(channel: paramiko.Channel, data: bytes) -> None:
+    """What goes wrong here is seen by the receiving side, which knows what it means."""
+    with suppress(OSError, EOFError, paramiko.SSHException):
+        for at in range(0, len(data), _CHUNK):  # the library copies what is left with each packet
+            channel.sendall(data[at : at + _CHUNK])
+        channel.shutdown_write()
+
+
+def _receive_all(channel: paramiko.Channel, deadline: float, limit: int) -> tuple[bytes, bytes]:
+    stdout: list[bytes] = []
+    stderr: list[bytes] = []
+    size = 0
+    while True:
+        channel.settimeout(max(0.001, deadline - time.monotonic()))
+        chunk = channel.recv(_CHUNK)
+        stdout.append(chunk)
+        size += len(chunk)
+        while channel.recv_stderr_ready():
+            stderr.append(channel.recv_stderr(_CHUNK))
+            size += len(stderr[-1])
+        if size > limit:
+            raise TooMuch
+        if not chunk:
+            return b"".join(stdout), b"".join(stderr)
+
+
+@contextmanager
+def _lost() -> Iterator[None]:
+    """A line that breaks, in the words of the transport."""
+    try:
+        yield
+    except TimeoutError:  # what a channel raises where nothing came in time
+        raise
+    except (OSError, EOFError, paramiko.SSHException) as broken:
+        raise Lost(str(broken) or "the connection was closed") from broken
+
+
+# Preparing: everything that is decided before the first packet.
+
+
+def _prepare(connect: Ssh, name: str) -> Connection:
+    """The connection as the configuration wants it, host keys in place, not yet open."""
+    try:
+        settings = SSHConfig.from_text(ssh_config.load(_config_files()))
+        # Lazy: fabric's own configuration files and variables have no say in this.
+        config = Config(lazy=True, ssh_config=settings)
+        connection = Connection(connect.host, user=connect.user, port=connect.port, config=config)
+        if connection.ssh_config.get("proxyjump", "").lower() == "none":
+            connection.gateway = None
+        hop: object = connection
+        while isinstance(hop, Connection):
+            _settle(hop)
+            hop = hop.gateway
+    except (OSError, ValueError, KeyError, paramiko.SSHException) as unusable:
+        raise fail(
+            "CXC108",
+            "the SSH configuration cannot be used",
+            machine=name,
+            found=str(unusable),
+            hint="`ssh -G HOST` shows how ssh itself reads it",
+        ) from unusable
+    return connection
+
+
+def _config_files() -> list[Path]:
+    named = os.environ.get("CXLSTATE_SSH_CONFIG")
+    if named:
+        return [Path(named).expanduser()]
+    return [Path("~/.ssh/config").expanduser(), Path("/etc/ssh/ssh_config")]
+
+
+def _settle(hop: Connection) -> None:
+    """Verified host keys, keys to authenticate with, limits of time."""
+    words = hop.ssh_config
+    wanted = _host_key_name(hop)
+    for key in _known_keys(words, words.get("hostkeyalias", wanted)):
+        hop.client.get_host_keys().add(wanted, key.get_name(), key)
+    hop.client.set_missing_host_key_policy(_Refuse())
+    hop.connect_timeout = int(words.get("connecttimeout", CONNECT_TIMEOUT))
+    hop.connect_kwargs = {
+        "key_filename": [path for path in words.get("identityfile", []) if Path(path).expanduser().is_file()],
+        "look_for_keys": words.get("identitiesonly", "no") != "yes",
+        "banner_timeout": hop.connect_timeout,
+        "auth_timeout": hop.connect_timeout,
+        "channel_timeout": hop.connect_timeout,
+    }
+    hop.forward_agent = False
+
+
+def _host_key_name(hop: Connection) -> str:
+    return str(hop.host) if hop.port == paramiko.config.SSH_PORT else f"[{hop.host}]:{hop.port}"
+
+
+def _known_hosts_files(words: dict[str, str]) -> list[Path]:
+    users = words.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2")
+    systems = words.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts")
+    return [Path(path).expanduser() for path in shlex.split(f"{users} {systems}")]
+
+
+def _known_keys(words: dict[str, str], host: str) -> Iterator[paramiko.PKey]:
+    files = [path for path in _known_hosts_files(words) if path.is_file()]
+    lines = [line for path in files for line in path.read_text(errors="replace").splitlines()]
+    for kind, key in known_hosts.keys(lines, host):
+        with suppress(paramiko.SSHException, ValueError, InvalidHostKey):  # a kind that is too new
+            entry = HostKeyEntry.from_line(f"{host} {kind} {key}")
+            if entry:
+                yield entry.key
+
+
+class _UnknownHostKey(paramiko.SSHException):
+    def __init__(self, key: paramiko.PKey) -> None:
+        super().__init__("unknown host key")
+        self.key = key
+
+
+class _Refuse(paramiko.MissingHostKeyPolicy):
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> NoReturn:
+        raise _UnknownHostKey(key)
+
+
+# Opening: hop by hop, so that an error names the one it is about.
+
+
+def _open(connection: Connection, name: str) -> None:
+    before = connection.gateway
+    if isinstance(before, Connection) and not before.is_connected:
+        _open(before, name)
+    try:
+        if before is None:
+            connection.connect_kwargs["sock"] = Line(
+                connection.host, connection.port, connection.connect_timeout, UNANSWERED
+            )
+        connection.open()
+    except (OSError, EOFError, paramiko.SSHException, ValueError) as refused:
+        connection.close()
+        raise _explain(connection, name, refused) from refused
+    connection.transport.set_keepalive(KEEPALIVE)
+
+
+def _explain(hop: Connection, name: str, error: BaseException) -> CxlstateError:
+    """A failed hop in words: which, what was found, what to do."""
+    where = f"{hop.user}@{hop.host}:{hop.port}"
+    # So the library says that the greeting or the key exchange took too long.
+    if isinstance(error.__context__, TimeoutError) or str(error) == "No existing session":
+        error = TimeoutError()
+    by_hand = f"try `ssh {_as_ssh(hop)} true`"
+    match error:
+        case _UnknownHostKey():
+            return _unknown_key(hop, name, error.key)
+        case paramiko.BadHostKeyException():
+            return _changed_key(hop, name, error)
+        case paramiko.AuthenticationException():
+            return fail(
+                "CXC106",
+                f"{where} let none of our keys in",
+                machine=name,
+                found=str(error) or "authentication failed",
+                expected="a key from the agent or ~/.ssh that the server accepts (no password is asked for)",
+                hint=f"`ssh-copy-id {_as_ssh(hop)}` puts yours there; {by_hand}",
+            )
+        case paramiko.ChannelException() | paramiko.ProxyCommandFailure():
+            return fail(
+                "CXC107",
+                f"the jump host cannot reach {where}",
+                machine=name,
+                found=str(error),
+                expected="a connection through it",
+                hint=f"look at ProxyJump in the SSH configuration, AllowTcpForwarding there; {by_hand}",
+            )
+        case socket.gaierror():
+            return fail(
+                "CXC101",
+                f"the name {hop.host} leads nowhere",
+                machine=name,
+                found=str(error.strerror),
+                expected="a name that resolves, or an alias of the SSH configuration",
+                hint="look at `connect` in the spec for a slip; an IP address will do as well",
+            )
+        case TimeoutError():
+            return fail(
+                "CXC103",
+                f"{where} does not answer",
+                machine=name,
+                found=f"silence for {hop.connect_timeout} s",
+                expected="an SSH server",
+                hint=f"is it switched on, and is no firewall in between? {by_hand}",
+            )
+        case OSError():
+            return fail(
+                "CXC102",
+                f"{where} cannot be reached",
+                machine=name,
+                found=error.strerror or str(error),
+                expected="an SSH server",
+                hint=f"is sshd running there, and on this port? {by_hand}",
+            )
+    return fail("CXC108", f"SSH with {where} failed", machine=name, found=str(error), hint=by_hand)
+
+
+def _as_ssh(hop: Connection) -> str:
+    """The arguments with which `ssh` would go there."""
+    port = "" if str(hop.port) == str(hop.ssh_config.get("port", 22)) else f"-p {hop.port} "
+    user = "" if hop.user == hop.ssh_config.get("user", hop.config.user) else f"{hop.user}@"
+    return f"{port}{user}{hop.original_host}"
+
+
+def _unknown_key(hop: Connection, name: str, key: paramiko.PKey) -> CxlstateError:
+    target = shlex.quote(str(_known_hosts_files(hop.ssh_config)[0]))
+    alias = hop.ssh_config.get("hostkeyalias")
+    if hop.gateway or alias:
+        line = f"{alias or _host_key_name(hop)} {key.get_name()} {key.get_base64()}"
+        add = f"echo {shlex.quote(line)} >> {target}"
+    else:
+        add = f"ssh-keyscan -p {hop.port} {hop.host} >> {target}"
+    return fail(
+        "CXC104",
+        f"the host key of {hop.host}:{hop.port} is not known",
+        machine=name,
+        found=f"{key.get_name()} {key.fingerprint}",
+        expected=f"a line for {alias or _host_key_name(hop)} in {target}",
+        hint=f"compare the fingerprint first (on the machine: ssh-keygen -lf "
+        f"/etc/ssh/ssh_host_*_key.pub), then: {add}",
+    )
+
+
+def _changed_key(hop: Connection, name: str, error: paramiko.BadHostKeyException) -> CxlstateError:
+    files = [str(path) for path in _known_hosts_files(hop.ssh_config) if path.is_file()]
+    target = shlex.quote(hop.ssh_config.get("hostkeyalias", _host_key_name(hop)))
+    return fail(
+        "CXC105",
+        f"the host key of {hop.host}:{hop.port} is another than the one that is known",
+        machine=name,
+        found=f"{error.key.get_name()} {error.key.fingerprint}",
+        expected=f"{error.expected_key.get_name()} {error.expected_key.fingerprint}",
+        hint="somebody may be listening in. Only if the machine was reinstalled: "
+        f"ssh-keygen -R {target} -f {shlex.quote(files[0])}, and accept the new key",
+    )

@@ -1,0 +1,132 @@
+"""The simulator's rules by themselves: memory map, boot loader, shell, versions."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cxlstate.formats import grub_script
+from cxlstate.machine.sim import loader
+from cxlstate.machine.sim.memory import RAM, SOFT_RESERVED, Range, boot_map, parse_number
+from cxlstate.machine.sim.sh_parse import ShellError
+from cxlstate.machine.sim.sh_run import Shell
+from cxlstate.machine.sim.versions import version_key
+
+MIB, GIB = 1 << 20, 1 << 30
+FIRMWARE = [
+    Range(0, 0x9FC00, RAM),
+    Range(MIB, 2 * GIB, RAM),
+    Range(4 * GIB, 8 * GIB, RAM),
+    Range(8 * GIB, 9 * GIB, SOFT_RESERVED),
+]
+
+
+@pytest.mark.parametrize(
+    ("memmap", "ranges"),
+    [
+        ("1G!5G", [(4, 5, 1), (5, 6, 12), (6, 8, 1), (8, 9, SOFT_RESERVED)]),
+        ("1G$5G,1G#6G", [(4, 5, 1), (5, 6, 2), (6, 7, 3), (7, 8, 1), (8, 9, SOFT_RESERVED)]),
+        ("1g$0x140000000", [(4, 5, 1), (5, 6, 2), (6, 8, 1), (8, 9, SOFT_RESERVED)]),
+        ("5G", [(4, 5, 1), (8, 9, SOFT_RESERVED)]),
+        ("6G20G", [(4, 6, 1), (8, 9, SOFT_RESERVED)]),
+        ("1G%5G-1+2", [(4, 5, 1), (5, 6, 2), (6, 8, 1), (8, 9, SOFT_RESERVED)]),
+        ("1G%5G-1", [(4, 5, 1), (6, 8, 1), (8, 9, SOFT_RESERVED)]),
+        ("1G%10G+12", [(4, 8, 1), (8, 9, SOFT_RESERVED), (10, 11, 12)]),
+        ("1G%8G-0xefffffff+1", [(4, 9, 1)]),
+        ("exactmap,1G@4G", [(4, 5, 1)]),
+        ("nonsense", [(4, 8, 1), (8, 9, SOFT_RESERVED)]),
+        ("1G@8G", [(4, 8, 1), (8, 9, SOFT_RESERVED)]),
+    ],
+)
+def test_memmap_as_the_kernel_takes_it(memmap, ranges):
+    found = boot_map(FIRMWARE, [("memmap", memmap)])
+    assert [(one.start / GIB, one.end / GIB, one.type) for one in found if one.start >= 4 * GIB] == ranges
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("010", (8, "")),
+        ("0x10G!", (16 * GIB, "!")),
+        ("2g$", (2 * GIB, "$")),
+        ("08", (0, "8")),
+        ("!", (None, "!")),
+    ],
+)
+def test_numbers_as_the_kernel_takes_them(text, number):
+    assert parse_number(text) == number
+
+
+def test_the_boot_loader_stops_where_grub_does():
+    for line in ("linux /boot/vmlinuz-1 a;b", "linux /boot/vmlinuz-1 {", "linux /boot/vmlinuz-1 'a"):
+        with pytest.raises(loader.NoBoot):
+            loader._words(line)
+
+
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="'\\\""), min_size=1))
+def test_what_the_product_quotes_for_grub_comes_out_of_the_loader_unchanged(argument):
+    (word,) = loader._words(grub_script.quote(argument))
+    assert loader._for_kernel(word) == argument
+
+
+SCRIPTS = [
+    "A=1 B=$A C=\"$A $B\" D='$A'\n",
+    'A="a b"; B=${A#a }; C=${A%% *}; D=${A:+set}; E=${NONE:-none}; F=${NONE-"x y"}\n',
+    'A=\\a\\ b\\\nc; B="\\a\\$\\\\"; C=a\\"b\n',
+    'f() { B=$1; shift; C="$#:$*"; return 3; }\nf one "two three" four || D=$?\n',
+    'for x in a b c; do [ "$x" = b ] && continue; A="$A$x"; done\n',
+    'A=abcdef; while [ -n "$A" ]; do B="${A%"${A#?}"}$B"; A=${A#?}; case $A in ef) break ;; esac; done\n',
+    'case a*c in "a*c") A=quoted ;; *) A=no ;; esac; case abc in a*c) B=glob ;; esac\n',
+    'case x-y in x[-_]y | z) A=1 ;; esac; case "" in ?*) B=some ;; *) B=none ;; esac\n',
+    "if false; then A=1; elif [ 2 -gt 1 ]; then A=2; else A=3; fi; ! true || B=1\n",
+    'A="x  y"; set -- $A z; B=$2; C=$#; D="$@"\n',
+    'A=$(echo hidden)kept; unset A; until [ "$B" = xx ]; do B=x$B; done # done\n',
+    "export A=1 B='2 3'; { C=$A; D=$B; }\n",
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_pure_shell_comes_to_what_a_real_one_does(script):
+    shell = Shell()
+    shell.source(script)
+    show = "".join(f'printf "%s=%s\\n" {name} "${name}"\n' for name in "ABCDEF")
+    real = subprocess.run(["sh", "-c", script + show], capture_output=True, text=True, check=True, env={})
+    expected = dict(line.split("=", 1) for line in real.stdout.splitlines())
+    expected["A"] = "" if "hidden" in script else expected["A"]
+    assert {name: shell.variables.get(name, "") for name in "ABCDEF"} == expected
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("touch /tmp/file\n", "runs no programs: touch"),
+        (". /etc/os-release\n", "runs no programs: ."),
+        ("A=1\nB='open\n", "line 2: a single quote is not closed"),
+        ("while true; do :; done\n", "does not end"),
+        ("echo text > /etc/file\n", "> is not understood"),
+        ("if true; then\n", "fi is missing"),
+    ],
+)
+def test_what_the_pure_shell_cannot_do_it_tells(script, why):
+    with pytest.raises(ShellError, match=why):
+        Shell().source(script)
+
+
+def test_versions_sort_as_debian_has_them():
+    ordered = [
+        "1.0~rc1",
+        "1.0",
+        "1.0-1",
+        "1.0-1+b1",
+        "1.0-2",
+        "1.0a",
+        "1.0+dfsg",
+        "1.0.1",
+        "1.2",
+        "1.10",
+        "1:0.1",
+    ]
+    assert sorted(reversed(ordered), key=version_key) == ordered
