@@ -1,0 +1,132 @@
+"""What cannot be made right, whatever is written: told before anything is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.formats import grub_script, kernel_cmdline
+from cxlstate.formats.grub_defaults import Assignment
+from cxlstate.formats.kernel_cmdline import Argument
+from cxlstate.resources.grub.goal import Goal, arguments, visible
+from cxlstate.resources.grub.probe import Live
+
+REPEATABLE: Final = frozenset(
+    {
+        "blacklist",
+        "console",
+        "dyndbg",
+        "earlycon",
+        "hugepages",
+        "hugepagesz",
+        "isolcpus",
+        "memmap",
+        "mem_reserve",
+        "module_blacklist",
+        "modprobe.blacklist",
+        "rd.driver.blacklist",
+        "rd.luks.uuid",
+        "rd.lvm.lv",
+        "video",
+    }
+)
+"""Names whose values add up: a later one does not take the place of an earlier one."""
+
+
+def diagnose(goal: Goal, live: Live) -> Iterator[Diagnostic]:
+    """Every problem there is; `path` is relative to `host.grub`."""
+    yield from live.refusals
+    if any(one.severity is Severity.ERROR for one in live.refusals):
+        return
+    yield from _contradictions(goal)
+    yield from _beyond_our_filter(goal, live)
+    yield from _too_long(goal)
+    yield from _overridden(goal)
+
+
+def standing(pattern: Argument, live: Live) -> str | None:
+    """`file:line` of the assignment that brings in an argument; None where no file does."""
+    found: Assignment | None = None
+    previous: dict[str, bool] = {}
+    for assignment in live.assignments:
+        words = grub_script.split(assignment.value)
+        here = visible(pattern, (kernel_cmdline.read(grub_script.expand(word)) for word in words))
+        if here and not previous.get(assignment.name, False):
+            found = assignment
+        previous[assignment.name] = here
+    return found.place if found and any(previous.values()) else None
+
+
+def _contradictions(goal: Goal) -> Iterator[Diagnostic]:
+    for index, pattern in enumerate(goal.absent):
+        for unit in goal.wanted:
+            if any(kernel_cmdline.names(pattern, argument) for argument in unit.arguments):
+                yield Diagnostic(
+                    "CXG307",
+                    f"{pattern} is to be absent, and {unit.owner} needs {unit}",
+                    path=("absent", index),
+                    found=str(pattern),
+                    expected="an argument that no other entry of the specification brings in",
+                    hint=f"take it out of host.grub.absent, or change {unit.owner}",
+                )
+
+
+def _beyond_our_filter(goal: Goal, live: Live) -> Iterator[Diagnostic]:
+    for index, pattern in enumerate(goal.absent):
+        if any(names(pattern, unit.arguments) for unit in goal.wanted):
+            continue
+        if any(visible(pattern, arguments(one), recovery=one.entry.recovery) for one in goal.forecasts):
+            place = standing(pattern, live)
+            yield Diagnostic(
+                "CXG308",
+                f"{pattern} cannot be filtered out of the boot entries",
+                path=("absent", index),
+                found=f"{place or 'a script of /etc/grub.d'} brings it in"
+                + (" in a quoted form" if place else ""),
+                expected="the plain word in /etc/default/grub or a drop-in",
+                hint=f"edit {place}" if place else "look for it in /etc/grub.d/10_linux",
+            )
+
+
+def names(pattern: Argument, found: tuple[Argument, ...]) -> bool:
+    """Whether a pattern means one of them."""
+    return any(kernel_cmdline.names(pattern, argument) for argument in found)
+
+
+def _too_long(goal: Goal) -> Iterator[Diagnostic]:
+    longest = max((one.entry.length(one.words) for one in goal.forecasts), default=0)
+    if longest > kernel_cmdline.MAX_LENGTH:
+        yield Diagnostic(
+            "CXG309",
+            "the kernel command line gets too long, and the kernel would cut its end off",
+            found=f"{longest} bytes",
+            expected=f"at most {kernel_cmdline.MAX_LENGTH}",
+            hint="take out what is not needed, or write several values as one comma list",
+        )
+
+
+def _overridden(goal: Goal) -> Iterator[Diagnostic]:
+    """Of two values of one name the kernel takes the last: ours would do nothing."""
+    wanted = {argument for unit in goal.wanted for argument in unit.arguments}
+    for unit in goal.wanted:
+        for index, mine in enumerate(unit.arguments):
+            if mine.value is None or mine.name in REPEATABLE:
+                continue
+            later = {other.text for one in goal.forecasts for other in _after(mine, arguments(one))}
+            foreign = sorted(text for text in later if kernel_cmdline.read(text) not in wanted)
+            if foreign:
+                yield Diagnostic(
+                    "CXG310",
+                    f"{foreign[0]} stands after {mine} and takes its place",
+                    severity=Severity.WARNING,
+                    path=("args", index) if unit.owner == "grub" else (),
+                    found=foreign[0],
+                    expected=f"no other value of {mine.text.partition('=')[0]} after it",
+                    hint=f"add {foreign[0]} to host.grub.absent",
+                )
+
+
+def _after(mine: Argument, found: tuple[Argument, ...]) -> tuple[Argument, ...]:
+    last = max((index for index, one in enumerate(found) if one == mine), default=len(found))
+    return tuple(one for one in found[last + 1 :] if one.name == mine.name)

@@ -1,0 +1,132 @@
+"""From what is wanted and what is there: our drop-in as it should be, and the entries it leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from cxlstate.core.exports import Given, KernelArguments
+from cxlstate.formats import grub_cfg, grub_script, kernel_cmdline
+from cxlstate.formats.kernel_cmdline import Argument
+from cxlstate.resources.grub.drop_in import DropIn
+from cxlstate.resources.grub.forecast import SCRIPTS_OWN, Forecast, forecast
+from cxlstate.resources.grub.probe import Live
+from cxlstate.resources.grub.spec import GrubSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Arguments that belong together and stay in order. `owner` is who asks for them."""
+
+    owner: str
+    texts: tuple[str, ...]
+
+    @property
+    def arguments(self) -> tuple[Argument, ...]:
+        """As the kernel takes them."""
+        return tuple(map(kernel_cmdline.read, self.texts))
+
+    def __str__(self) -> str:
+        return " ".join(self.texts)
+
+
+def units(spec: GrubSpec, given: Given) -> tuple[Unit, ...]:
+    """Everything that is wanted: our own list first, then each export by address."""
+    own = [Unit("grub", spec.args)] if spec.args else []
+    others = [Unit(str(address), export.texts) for address, export in given.all(KernelArguments)]
+    return (*own, *others)
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """`drop_in` as it should be (empty: no file), and each entry as grub-mkconfig will write it.
+
+    `before` is the drop-in that is there.
+    """
+
+    wanted: tuple[Unit, ...]
+    absent: tuple[Argument, ...]
+    drop_in: DropIn
+    before: DropIn
+    forecasts: tuple[Forecast, ...]
+
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """What regenerating grub.cfg would bring or take besides our own words, in the first such entry."""
+        return next(filter(None, (one.foreign(self._is_ours) for one in self.forecasts)), ())
+
+    def _is_ours(self, word: str) -> bool:
+        """Whether a GRUB word is one that we put there or took away, now or before."""
+        argument = kernel_cmdline.read(grub_script.expand(word))
+        both = (self.drop_in, self.before)
+        put = {kernel_cmdline.read(text) for one in both for text in (*one.add, *one.retired)}
+        taken = [kernel_cmdline.read(text) for one in both for text in (*one.drop, *one.released)]
+        return argument in put or any(kernel_cmdline.names(pattern, argument) for pattern in taken)
+
+    @property
+    def text(self) -> str | None:
+        """The file's content; None where none is needed."""
+        return self.drop_in.render() if self.drop_in != DropIn() else None
+
+
+def goal(spec: GrubSpec, live: Live, given: Given) -> Goal:
+    """A unit that the hand-written files already yield in every entry is not written again."""
+    wanted = units(spec, given)
+    drop = tuple(text for text in spec.absent if DropIn(drop=(text,)).drops_from(live.by_hand))
+    before = live.drop_in or DropIn()
+    ours = DropIn(drop=drop)
+    for unit in wanted:
+        if not in_all(_forecasts(live, before, ours), unit):
+            ours = replace(ours, add=(*ours.add, *unit.texts))
+    forecasts = _forecasts(live, before, ours)
+    retired = _still_seen(live, forecasts, (*before.add, *before.retired), ours.add)
+    released = tuple(
+        text
+        for text in dict.fromkeys((*before.drop, *before.released))
+        if text not in drop and _still_missing(text, forecasts)
+    )
+    ours = replace(ours, retired=retired, released=released)
+    absent = tuple(map(kernel_cmdline.read, spec.absent))
+    return Goal(wanted, absent, ours, before, forecasts)
+
+
+def in_all(forecasts: Sequence[Forecast], unit: Unit) -> bool:
+    """Whether every entry to come has a unit."""
+    return all(kernel_cmdline.holds(arguments(one), unit.arguments) for one in forecasts)
+
+
+def arguments(one: Forecast) -> tuple[Argument, ...]:
+    """An entry's arguments to come, as the kernel will get them."""
+    return grub_cfg.arguments(one.words)
+
+
+def visible(pattern: Argument, found: Iterable[Argument], *, recovery: bool = False) -> bool:
+    """Whether an argument is there; what 10_linux itself puts into recovery entries does not count."""
+    return any(
+        kernel_cmdline.names(pattern, argument) and not (recovery and argument.text in SCRIPTS_OWN)
+        for argument in found
+    )
+
+
+def _forecasts(live: Live, before: DropIn, ours: DropIn) -> tuple[Forecast, ...]:
+    then = ours.apply(live.by_hand)
+    so_far = (live.by_hand, before.apply(live.by_hand), then)
+    return tuple(forecast(entry, so_far, then) for entry in live.entries)
+
+
+def _still_seen(
+    live: Live, forecasts: Sequence[Forecast], former: Iterable[str], now: Sequence[str]
+) -> tuple[str, ...]:
+    """Arguments that were ours, are not wanted, and stand in an entry or on the running command line."""
+    to_come = {argument for one in forecasts for argument in arguments(one)}
+    seen = {argument for entry in live.entries for argument in entry.arguments} | set(live.running)
+    gone = [text for text in dict.fromkeys(former) if text not in now]
+    return tuple(text for text in gone if kernel_cmdline.read(text) in seen - to_come)
+
+
+def _still_missing(pattern: str, forecasts: Sequence[Forecast]) -> bool:
+    """Whether an entry lacks what we no longer filter out, and the hand-written files have."""
+    wanted = kernel_cmdline.read(pattern)
+    return any(
+        visible(wanted, arguments(one)) and not visible(wanted, one.entry.arguments) for one in forecasts
+    )

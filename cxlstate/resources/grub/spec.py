@@ -1,0 +1,101 @@
+"""What may be said of the kernel command line."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from cxlstate.core.model import Model, problem
+from cxlstate.formats import grub_script, kernel_cmdline
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.,:=/+@%^~-]+")
+_MAX_ARGUMENT: Final = 1024
+
+
+def _argument(text: str) -> str:
+    """One argument that GRUB and the kernel carry unchanged."""
+    if not text or len(text) > _MAX_ARGUMENT:
+        found = "nothing" if not text else f"{len(text)} characters"
+        raise problem(
+            "CXG201", "not a kernel argument", found=found, expected=f"1 to {_MAX_ARGUMENT} characters"
+        )
+    if bad := next((char for char in text if not " " <= char <= "~"), None):
+        raise problem(
+            "CXG202",
+            "a character that the kernel command line cannot hold",
+            found=f"{bad!r} in {text[:60]!r}",
+            expected="printable ASCII",
+        )
+    try:
+        grub_script.quote(text)
+    except ValueError as error:
+        raise problem(
+            "CXG203",
+            str(error),
+            found=text,
+            expected='one argument: name, name=value or name="value with blanks"',
+            hint="write each argument as an entry of its own" if " " in text else None,
+        ) from None
+    _not_special(text)
+    return text
+
+
+def _not_special(text: str) -> None:
+    argument = kernel_cmdline.read(text)
+    if argument.name == "__":
+        raise problem(
+            "CXG203", "`--` ends the kernel's arguments", found=text, expected="an argument of the kernel"
+        )
+    if argument.name == "memmap":
+        raise problem(
+            "CXG204",
+            "memmap is not given among the arguments",
+            found=text,
+            expected="an entry of host.memmap",
+            hint="write it as host.memmap: [{size: 2GiB, start: 320GiB, type: reserved}]; "
+            "the escaping of $ and the checks of the range come with it",
+        )
+
+
+def _absent(text: str) -> str:
+    """An argument to be away: a plain text, since it is looked for in shell and GRUB source."""
+    if not _PLAIN.fullmatch(text):
+        raise problem(
+            "CXG205",
+            "an argument to be absent is a plain name or name=value",
+            found=text[:80] or "nothing",
+            expected="letters, digits and any of _ . , : = / + @ % ^ ~ -",
+            hint="the name alone takes away every value of it",
+        )
+    _not_special(text)
+    return text
+
+
+Argument = Annotated[str, AfterValidator(_argument)]
+AbsentArgument = Annotated[str, AfterValidator(_absent)]
+
+
+class GrubSpec(Model):
+    """Arguments of the kernel, in every boot entry, recovery included."""
+
+    args: Annotated[tuple[Argument, ...], Field(strict=False)] = ()
+    """Arguments that have to stand in every boot entry, in this order. `memmap=` goes to host.memmap."""
+
+    absent: Annotated[tuple[AbsentArgument, ...], Field(strict=False)] = ()
+    """Arguments that must not be there: `name` means it with any value, `name=value` only that."""
+
+    @model_validator(mode="after")
+    def _not_both(self) -> Self:
+        for text in self.absent:
+            pattern = kernel_cmdline.read(text)
+            for wanted in self.args:
+                if kernel_cmdline.names(pattern, kernel_cmdline.read(wanted)):
+                    raise problem(
+                        "CXG206",
+                        f"{wanted} is wanted and to be absent",
+                        found=f"{wanted} in args, {text} in absent",
+                        expected="each argument in one of them",
+                    )
+        return self

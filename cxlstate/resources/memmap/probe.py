@@ -1,0 +1,64 @@
+"""What is asked of the machine, and what the answers say of its memory and its command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from cxlstate.core.observation import Present, Unknown
+from cxlstate.core.read import Answers, Attributes, File, Read
+from cxlstate.formats import kernel_cmdline
+from cxlstate.formats.grub_cfg import UnexpectedLine, entries
+from cxlstate.formats.iomem import HiddenAddresses, Range, parse_firmware, parse_iomem
+from cxlstate.formats.kernel_cmdline import Argument
+from cxlstate.formats.memmap import Region, items
+
+GRUB_CFG: Final = File("/boot/grub/grub.cfg")
+RUNNING: Final = File("/proc/cmdline")
+IOMEM: Final = File("/proc/iomem")
+FIRMWARE: Final = Attributes("/sys/firmware/memmap/*/*")
+
+READS: Final[tuple[Read, ...]] = (GRUB_CFG, RUNNING, IOMEM, FIRMWARE)
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Memory as the firmware gave it and as the kernel has it, and the arguments that change it."""
+
+    firmware: tuple[Range, ...]
+    iomem: tuple[Range, ...]
+    running: tuple[Argument, ...]
+    entries: tuple[tuple[Argument, ...], ...]
+
+    def runs(self, region: Region) -> bool:
+        """Whether the kernel was started with a region, however it was written."""
+        return region in items(self.running)
+
+    def knows(self, region: Region) -> bool:
+        """Whether a region stands on any command line."""
+        return self.runs(region) or self.configured(region) > 0
+
+    def configured(self, region: Region) -> int:
+        """In how many boot entries a region stands."""
+        return sum(region in items(arguments) for arguments in self.entries)
+
+
+def observe(answers: Answers) -> Present[Live] | Unknown:
+    """Read it all; zeros in place of addresses make it unknown."""
+    try:
+        iomem = parse_iomem(answers.text(IOMEM))
+        firmware = parse_firmware(answers.files(FIRMWARE))
+        boot = entries(answers.text_or_none(GRUB_CFG) or "")
+    except HiddenAddresses as error:
+        return Unknown(str(error), hint="connect as root, or as a user with passwordless sudo")
+    except UnexpectedLine as error:
+        return Unknown(f"{GRUB_CFG.path}:{error.line}: {error.why}")
+    except ValueError as error:
+        return Unknown(str(error))
+    if not firmware:
+        return Unknown(
+            "/sys/firmware/memmap is empty, so it cannot be told what the firmware gave as RAM",
+            hint="the kernel needs CONFIG_FIRMWARE_MEMMAP",
+        )
+    running = kernel_cmdline.parse(answers.text(RUNNING))
+    return Present(Live(firmware, iomem, running, tuple(entry.arguments for entry in boot)))

@@ -1,0 +1,130 @@
+"""Whether a module is loaded, by whom it is used, and what becomes of it at the next boot."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from cxlstate.core.read import Answers, Attributes, File, Glob
+from cxlstate.resources.module.spec import canonical
+
+# `NAME SIZE REFERENCES USERS STATE ADDRESS` a line (m_show in kernel/module/procfs.c).
+LOADED = File("/proc/modules")
+COMMAND_LINE = File("/proc/cmdline")
+RELEASE = File("/proc/sys/kernel/osrelease")
+BUILT_IN = Glob("/lib/modules/*/modules.builtin")
+
+# modules-load.d(5). Only what an administrator can see in /etc counts: a file in /usr/lib goes with
+# its package, and may be masked by a link that a read of its content does not show.
+AT_BOOT = Glob("/etc/modules-load.d/*.conf")
+_OWN = "/etc/modules-load.d/cxlstate-"
+
+
+def devices_of(name: str) -> Attributes:
+    """The devices that a loaded module drives: each has a modalias below the module's drivers."""
+    return Attributes(f"/sys/module/{canonical(name)}/drivers/*/*/modalias")
+
+
+def own_file(name: str) -> str:
+    """Our file that has a module loaded at boot."""
+    return f"{_OWN}{canonical(name)}.conf"
+
+
+def module_of(path: str) -> str | None:
+    """The module of one of our files; None for somebody else's."""
+    return path.removeprefix(_OWN).removesuffix(".conf") if path.startswith(_OWN) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What keeps a loaded module from being unloaded."""
+
+    modules: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    references: int = 0
+    permanent: bool = False
+
+    def __str__(self) -> str:
+        if self.permanent:
+            return "it cannot be unloaded"
+        if self.devices:
+            return f"it drives {', '.join(self.devices)}"
+        if self.modules:
+            return f"it is used by {', '.join(self.modules)}"
+        return f"it is in use ({self.references} references)" if self.references else ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleLive:
+    """`own` is the content of our file in modules-load.d, where it is there."""
+
+    loaded: bool
+    use: Use
+    built_in: bool
+    at_boot: bool
+    blacklisted: bool
+    own: str | None
+
+
+def parse(name: str, answers: Answers) -> ModuleLive:
+    """The live state of a module. Raises ReadFailed."""
+    wanted = canonical(name)
+    line = _modules(answers.text(LOADED)).get(wanted)
+    lists = answers.files(AT_BOOT)
+    builtin = f"/lib/modules/{answers.text(RELEASE).strip()}/modules.builtin"
+    return ModuleLive(
+        loaded=line is not None,
+        use=_use(line, tuple(_devices(answers.files(devices_of(name))))) if line else Use(),
+        built_in=wanted in _built_in(answers.files(BUILT_IN).get(builtin, "")),
+        at_boot=any(wanted in _listed(text) for text in lists.values()),
+        blacklisted=wanted in _blacklist(answers.text(COMMAND_LINE)),
+        own=lists.get(own_file(name)),
+    )
+
+
+@lru_cache(maxsize=4)
+def _modules(text: str) -> Mapping[str, tuple[str, ...]]:
+    lines = (tuple(line.split()) for line in text.splitlines())
+    return {fields[0]: fields for fields in lines if fields}
+
+
+@lru_cache(maxsize=4)
+def _built_in(text: str) -> frozenset[str]:
+    """`kernel/drivers/dax/device_dax.ko` a line (Documentation/kbuild/kbuild.rst)."""
+    return frozenset(canonical(posixpath.basename(line).removesuffix(".ko")) for line in text.splitlines())
+
+
+def _use(line: tuple[str, ...], devices: tuple[str, ...]) -> Use:
+    """`references` and users are `-` in a kernel that cannot unload modules."""
+    references, users = (*line, "-", "-", "-", "-")[2:4]
+    names = [user for user in users.split(",") if user not in ("", "-")]
+    return Use(
+        modules=tuple(user for user in names if user != "[permanent]"),
+        devices=devices,
+        references=int(references) if references.isdigit() else 0,
+        permanent="[permanent]" in names or references == "-",
+    )
+
+
+def _devices(files: Mapping[str, str]) -> Iterator[str]:
+    for path in files:
+        yield posixpath.basename(posixpath.dirname(path))
+
+
+def _listed(text: str) -> set[str]:
+    """A name a line; `#` and `;` begin a comment (modules-load.d(5)). /etc/modules allows options."""
+    words = (line.split()[0] for line in text.splitlines() if line.strip())
+    return {canonical(word) for word in words if word[0] not in "#;"}
+
+
+def _blacklist(command_line: str) -> set[str]:
+    """`modprobe.blacklist=a,b`, as often as wanted.
+
+    libkmod takes these names as they stand (kcmdline_parse_result in libkmod-config.c): one that is
+    written with a `-` keeps nothing out.
+    """
+    prefix = "modprobe.blacklist="
+    values = (word.removeprefix(prefix) for word in command_line.split() if word.startswith(prefix))
+    return {name for value in values for name in value.split(",")}

@@ -1,0 +1,211 @@
+"""Kernel modules: loaded now and at boot, or kept out of both."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from cxlstate.core.action import Action, Reboot, RemoveFile, Risk, Run, WriteFile
+from cxlstate.core.address import Address, AllOf
+from cxlstate.core.change import Change
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.exports import Export, Given, KernelArguments
+from cxlstate.core.observation import Observation, Present
+from cxlstate.core.read import Answers, Read
+from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.resources.module import probe
+from cxlstate.resources.module.probe import ModuleLive
+from cxlstate.resources.module.spec import ModuleName, Wanted, canonical
+
+_LOADED = ("loaded",)
+_BOOT = ("boot",)
+_FILE = ("file",)
+
+
+class ModuleReconciler(Reconciler[str, ModuleLive]):
+    """Modules by name, now and at boot.
+
+    `present`: modprobe, and a file of our own in modules-load.d. `absent`: rmmod and, through `grub`,
+    `modprobe.blacklist` on the kernel command line.
+    """
+
+    kind = "module"
+    place = Place(Section.HOST, "modules", Shape.MAP)
+    model = Wanted
+    key = ModuleName
+
+    def needs(self, me: Resource[str]) -> Sequence[Need]:
+        """What is absent waits for a boot with the blacklist; what is present may be in a package."""
+        if me.spec == "absent":
+            return (Need(Address("grub"), How.AFTER),)
+        return (Need(AllOf("package"), How.AFTER),)
+
+    def exports(self, me: Resource[str], live: ModuleLive | None, given: Given) -> Sequence[Export]:
+        """The argument that keeps it out. With `_`: libkmod does not translate a `-` here."""
+        if me.spec == "absent":
+            return (KernelArguments((f"modprobe.blacklist={canonical(me.name)}",)),)
+        return ()
+
+    def reads(self, me: Resource[str]) -> Sequence[Read]:
+        """Files of the kernel, and what is loaded at boot."""
+        return (
+            probe.LOADED,
+            probe.COMMAND_LINE,
+            probe.RELEASE,
+            probe.BUILT_IN,
+            probe.AT_BOOT,
+            probe.devices_of(me.name),
+        )
+
+    def observe(self, me: Resource[str], answers: Answers) -> Observation[ModuleLive]:
+        """Always present: a module that is not loaded is a state like any other."""
+        return Present(probe.parse(me.name, answers))
+
+    def describe(self, me: Resource[str], live: ModuleLive | None) -> Sequence[tuple[str, str]]:
+        """Loaded or not and by whom it is used, and what a boot does."""
+        if live is None:
+            return ()
+        if live.built_in:
+            return (("now", "built in"),)
+        now = f"loaded; {live.use}" if str(live.use) else "loaded"
+        boot = "blacklisted" if live.blacklisted else "loaded" if live.at_boot else "loaded where asked for"
+        return (("now", now if live.loaded else "not loaded"), ("at boot", boot))
+
+    def check(self, me: Resource[str], live: ModuleLive | None, given: Given) -> Sequence[Diagnostic]:
+        """What is built in cannot go; what is blacklisted does not come."""
+        if live is None:
+            return ()
+        if me.spec == "absent" and live.built_in:
+            return (_built_in(me.name),)
+        if me.spec == "present" and live.blacklisted and not live.built_in:
+            return (_blacklisted(me.name),)
+        return ()
+
+    def diff(self, me: Resource[str], live: ModuleLive | None, given: Given) -> Sequence[Change]:
+        """What differs now, and what will differ at the next boot."""
+        if live is None:
+            return ()
+        return _diff_present(live) if me.spec == "present" else _diff_absent(live)
+
+    def actions(
+        self, me: Resource[str], live: ModuleLive | None, changes: Sequence[Change], given: Given
+    ) -> Sequence[Action]:
+        """None for the missing blacklist: `grub` writes it."""
+        paths = {change.path for change in changes}
+        if live is None:
+            return ()
+        if me.spec == "present":
+            at_boot = [_at_boot(me.name, live)] if _BOOT in paths else []
+            return (*at_boot, *([_load(me.name)] if _LOADED in paths else []))
+        actions = [_forget(me.name, live.own)] if _FILE in paths and live.own is not None else []
+        if _LOADED in paths and live.blacklisted:
+            actions.append(_reboot(me.name, live) if str(live.use) else _unload(me.name))
+        return actions
+
+    def leftover_reads(self) -> Sequence[Read]:
+        """Our files in modules-load.d."""
+        return (probe.AT_BOOT,)
+
+    def leftovers(self, answers: Answers, declared: frozenset[str]) -> Sequence[Leftover]:
+        """Our files for modules of which the spec says nothing any more. They stay loaded until a reboot."""
+        kept = {canonical(name) for name in declared}
+        found = ((probe.module_of(path), text) for path, text in answers.files(probe.AT_BOOT).items())
+        return tuple(
+            Leftover(name, (Change(_BOOT, old=True, new=None),), (_forget(name, text),))
+            for name, text in found
+            if name and name not in kept
+        )
+
+
+def _diff_present(live: ModuleLive) -> tuple[Change, ...]:
+    if live.built_in:
+        return ()
+    loaded = [] if live.loaded else [Change(_LOADED, old=False, new=True)]
+    at_boot = [] if live.at_boot else [Change(_BOOT, old=False, new=True)]
+    return (*loaded, *at_boot)
+
+
+def _diff_absent(live: ModuleLive) -> tuple[Change, ...]:
+    """Until it runs with the blacklist, a boot is to come that also unloads it: it waits for `grub`."""
+    changes = []
+    if live.loaded:
+        pending = live.blacklisted and bool(str(live.use))
+        changes.append(Change(_LOADED, old=str(live.use) or True, new=False, pending=pending))
+    if not live.blacklisted:
+        changes.append(Change(_BOOT, old="not on the running kernel's blacklist", new="blacklisted"))
+    if live.own is not None:
+        changes.append(Change(_FILE, old="our file has it loaded at boot", new=None))
+    return tuple(changes)
+
+
+def _load(name: str) -> Action:
+    return Action(
+        f"load the module {name}",
+        Run(("modprobe", name)),
+        undo=(Run(("rmmod", canonical(name))),),
+    )
+
+
+def _at_boot(name: str, live: ModuleLive) -> Action:
+    content = f"# Written by cxlstate for module.{name}\n{name}\n".encode()
+    path = probe.own_file(name)
+    undo = () if live.own is not None else (RemoveFile(path, _digest(content)),)
+    expected = None if live.own is None else _digest(_bytes(live.own))
+    return Action(f"have {name} loaded at every boot", WriteFile(path, content, expected), undo=undo)
+
+
+def _forget(name: str, text: str) -> Action:
+    content, path = _bytes(text), probe.own_file(name)
+    return Action(
+        f"no longer have {name} loaded at boot",
+        RemoveFile(path, _digest(content)),
+        undo=(WriteFile(path, content),),
+    )
+
+
+def _unload(name: str) -> Action:
+    """With rmmod: `modprobe -r` would also take modules out that this one needs, and that nobody named."""
+    return Action(
+        f"unload the module {name}",
+        Run(("rmmod", canonical(name))),
+        why="nothing uses it, and the blacklist keeps it from being loaded again",
+        undo=(Run(("modprobe", name)),),
+    )
+
+
+def _reboot(name: str, live: ModuleLive) -> Action:
+    return Action(
+        f"reboot, so that {name} is not loaded",
+        Reboot(),
+        Risk.REBOOT_HOST,
+        why=f"{live.use}; the blacklist keeps it out at the next boot",
+        activation=True,
+    )
+
+
+def _built_in(name: str) -> Diagnostic:
+    return Diagnostic(
+        "CXO201",
+        f"{name} is built into the running kernel",
+        found="built in",
+        expected="a loadable module",
+        hint="what is built in cannot be unloaded or blacklisted: boot a kernel that has it as a module",
+    )
+
+
+def _blacklisted(name: str) -> Diagnostic:
+    return Diagnostic(
+        "CXO301",
+        f"{name} is to be present, and the kernel command line blacklists it",
+        Severity.WARNING,
+        found=f"modprobe.blacklist={canonical(name)}",
+        hint="systemd-modules-load honours the blacklist: take the argument away, in host.grub.absent",
+    )
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,177 @@
+"""Debian packages, with apt and dpkg."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cxlstate.core.action import Action, Effect, Run
+from cxlstate.core.change import Change
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.exports import Given
+from cxlstate.core.observation import Observation, Present
+from cxlstate.core.read import Answers, Read
+from cxlstate.core.reconciler import Place, Reconciler, Resource, Section, Shape
+from cxlstate.resources.package import probe
+from cxlstate.resources.package.probe import PackageLive, Record
+from cxlstate.resources.package.spec import Entry, Package
+
+_STATE = ("state",)
+_VERSION = ("version",)
+
+# Nobody is there to answer: debconf takes its defaults, edited configuration files are kept, and
+# needrestart leaves the services (and so the VMs) alone.
+_QUIET = (
+    ("DEBIAN_FRONTEND", "noninteractive"),
+    ("APT_LISTCHANGES_FRONTEND", "none"),
+    ("NEEDRESTART_SUSPEND", "1"),
+)
+
+# Pattern-Only: without it apt-get takes an unknown name with a dot in it as a regular expression,
+# and installs whatever matches. Recommended packages come along as the machine's own apt.conf says.
+_APT = (
+    "apt-get",
+    "--yes",
+    "--option=DPkg::Lock::Timeout=120",
+    "--option=APT::Cmd::Pattern-Only=true",
+    "--option=Dpkg::Options::=--force-confdef",
+    "--option=Dpkg::Options::=--force-confold",
+    "--option=Dpkg::Use-Pty=0",  # or dpkg draws its progress into the journal
+)
+
+# What would have to go for it is for the spec to say: apt-get stops instead.
+_INSTALL = (*_APT, "--no-remove", "install")
+_INSTALL_VERSION = (*_APT, "--no-remove", "--allow-downgrades", "install")
+_UPDATE = (*_APT, "--option=APT::Update::Error-Mode=any", "update")
+_REMOVE = ("dpkg", "--remove")
+
+# dpkg fails on what was unpacked before its dependencies were; it has taken in its journal all the
+# same, and that is what apt needs to go on and bring the rest. The text holds no value.
+_FINISH = (
+    "sh",
+    "-c",
+    "dpkg --force-confdef --force-confold --configure -a; exec "
+    + " ".join((*_APT, "--no-remove", "--fix-broken", "install")),
+)
+
+
+class PackageReconciler(Reconciler[Package, PackageLive]):
+    """A package: installed in any version or in one, or not installed."""
+
+    kind = "package"
+    place = Place(Section.HOST, "packages", Shape.LIST)
+    model = Entry
+
+    def name(self, spec: Package) -> str:
+        """The package, or the first of the alternatives."""
+        return spec.name
+
+    def reads(self, me: Resource[Package]) -> Sequence[Read]:
+        """The same for every package: dpkg's database and journal, and whether apt has lists."""
+        return (probe.DATABASE, probe.JOURNAL, probe.RELEASES, probe.INDICES)
+
+    def observe(self, me: Resource[Package], answers: Answers) -> Observation[PackageLive]:
+        """Always present: that a package is not installed is in the live state."""
+        return Present(probe.parse(me.spec, answers))
+
+    def describe(self, me: Resource[Package], live: PackageLive | None) -> Sequence[tuple[str, str]]:
+        """The state in dpkg's words, the version, and which package it is."""
+        if live is None or live.found is None:
+            return (("state", "not installed"),)
+        found = live.found
+        other = [] if found.name == me.name.partition(":")[0] else [("package", found.name)]
+        version = [] if found.code in probe.NOT_INSTALLED else [("version", found.version)]
+        return (*other, ("state", f"{found.state}, held" if found.held else found.state), *version)
+
+    def check(self, me: Resource[Package], live: PackageLive | None, given: Given) -> Sequence[Diagnostic]:
+        """A held package stays as it is."""
+        if live is None or live.found is None or not live.found.held:
+            return ()
+        changes = {change.path for change in _diff(me.spec, live.found)}
+        other_version = _VERSION in changes
+        removed = _STATE in changes and me.spec.state == "absent"
+        return (_held(me.spec, live.found),) if other_version or removed else ()
+
+    def diff(self, me: Resource[Package], live: PackageLive | None, given: Given) -> Sequence[Change]:
+        """Installed or not, finished or not, and the version if one was written."""
+        return _diff(me.spec, live.found) if live else ()
+
+    def actions(
+        self, me: Resource[Package], live: PackageLive | None, changes: Sequence[Change], given: Given
+    ) -> Sequence[Action]:
+        """Fetch the lists if there are none, finish what was begun (which may need them), install."""
+        if live is None:
+            return ()
+        if me.spec.state == "absent":
+            return (_remove(me.spec.name, live.found),)
+        lists = [] if live.has_lists else [_update()]
+        finish = [_finish(live.found)] if live.unfinished else []
+        install = [_install(me.spec, live.found)] if _needs_install(live.found, changes) else []
+        return (*lists, *finish, *install)
+
+
+def _diff(spec: Package, found: Record | None) -> tuple[Change, ...]:
+    state = found.state if found else "not installed"
+    gone = found is None or found.code in probe.NOT_INSTALLED
+    if spec.state == "absent":
+        return () if gone else (Change(_STATE, state, "absent"),)
+    if found is None or found.code != "i":
+        version = (Change(_VERSION, None, spec.version),) if gone and spec.version else ()
+        return (Change(_STATE, state, "installed"), *version)
+    if spec.version and found.version != spec.version:
+        return (Change(_VERSION, found.version, spec.version),)
+    return ()
+
+
+def _needs_install(found: Record | None, changes: Sequence[Change]) -> bool:
+    """What is merely not configured is done with once it is; what it then lacks shows in the next plan."""
+    finished_later = found is not None and found.code in probe.UNFINISHED and found.code != "H"
+    return not finished_later or any(change.path == _VERSION for change in changes)
+
+
+def _finish(found: Record | None) -> Action:
+    mine = found is not None and found.code in probe.UNFINISHED
+    return Action(
+        "finish the package work that was interrupted",
+        Run(_FINISH, environment=_QUIET),
+        why=f"{found.name} is {found.state}" if found and mine else "apt installs nothing before",
+    )
+
+
+def _update() -> Action:
+    return Action(
+        "fetch the lists of packages",
+        Run(_UPDATE, environment=_QUIET, timeout=600),
+        why="this machine has none yet",
+    )
+
+
+def _install(spec: Package, found: Record | None) -> Action:
+    new = found is None or found.code in probe.NOT_INSTALLED
+    undo: tuple[Effect, ...] = (Run(_REMOVE, (spec.name,), _QUIET),) if new else ()
+    if spec.version is None:
+        return Action(f"install {spec.name}", Run(_INSTALL, (spec.name,), _QUIET), undo=undo)
+    operand = f"{spec.name}={spec.version}"
+    if found and not new:
+        undo = (Run(_INSTALL_VERSION, (f"{spec.name}={found.version}",), _QUIET),)
+    return Action(f"install {operand}", Run(_INSTALL_VERSION, (operand,), _QUIET), undo=undo)
+
+
+def _remove(name: str, found: Record | None) -> Action:
+    """With dpkg, which takes nothing else along: it refuses what another package depends on."""
+    undo = (Run(_INSTALL_VERSION, (f"{name}={found.version}",), _QUIET),) if found else ()
+    return Action(
+        f"remove {name}",
+        Run(_REMOVE, (name,), _QUIET),
+        why="its configuration files are left; dpkg refuses if an installed package needs it",
+        undo=undo,
+    )
+
+
+def _held(spec: Package, found: Record) -> Diagnostic:
+    return Diagnostic(
+        "CXP201",
+        f"{found.name} is held at {found.version}",
+        found=f"{found.version}, held",
+        expected="absent" if spec.state == "absent" else f"version {spec.version}",
+        hint=f"ask who holds it and why, then apt-mark unhold {found.name}; or write what is there",
+    )

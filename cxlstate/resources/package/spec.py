@@ -1,0 +1,100 @@
+"""What may be said of a package: `ndctl`, `ndctl=77-2`, `a | b`, or a mapping."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+
+from cxlstate.core.model import Model, problem
+
+# deb-control(5): lower case letters, digits and + - . after the first; here with `:architecture`.
+# A name that ends in - would have apt-get remove the package; no character of a pattern gets through.
+_NAME = r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9][a-z0-9-]*)?"
+_VERSION = r"[0-9][A-Za-z0-9.+:~-]*"  # deb-version(7)
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(_NAME, text):
+        raise problem(
+            "CXP101",
+            "not the name of a Debian package",
+            found=text[:80],
+            expected="lower case letters, digits, + - and . (two at least), perhaps :architecture",
+            hint="a version follows a =, alternatives stand between |: `ndctl=77-2`, `mawk | gawk`",
+        )
+    return text
+
+
+def _version(text: str) -> str:
+    if not re.fullmatch(_VERSION, text):
+        raise problem(
+            "CXP102",
+            "not the version of a Debian package",
+            found=text[:80],
+            expected="the whole version, as dpkg-query shows it: 77-2+deb12u1",
+            hint="patterns and comparisons are not understood; leave the version out to accept any",
+        )
+    return text
+
+
+PackageName = Annotated[
+    str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$"})
+]
+PackageVersion = Annotated[
+    str, AfterValidator(_version), WithJsonSchema({"type": "string", "pattern": f"^{_VERSION}$"})
+]
+
+
+class Package(Model):
+    """A Debian package that is to be installed, or not to be."""
+
+    name: PackageName = Field(examples=["ndctl"])
+    """Its name. A virtual package counts as installed where one that provides it is."""
+
+    version: PackageVersion | None = None
+    """Exactly this version; any, if not written."""
+
+    state: Literal["present", "absent"] = "present"
+    """Whether it is to be installed. Configuration files of a removed package are left."""
+
+    alternatives: tuple[PackageName, ...] = ()
+    """Other packages that will do as well where they are installed; if none is, `name` is installed."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Package:
+        if self.version and self.alternatives:
+            raise problem("CXP103", "a version and alternatives exclude each other", found=self.version)
+        if self.state == "absent" and (self.version or self.alternatives):
+            raise problem(
+                "CXP103",
+                "what is to be absent has neither a version nor alternatives",
+                found=self.version or " | ".join(self.alternatives),
+                hint="list each package that is to be absent by itself",
+            )
+        return self
+
+    @property
+    def text(self) -> str:
+        """As it is written on one line; for people."""
+        return " | ".join((f"{self.name}={self.version}" if self.version else self.name, *self.alternatives))
+
+
+def _from_text(written: object) -> object:
+    """`a=1` and `a | b` as the mapping that they mean."""
+    if isinstance(written, dict) and isinstance(others := written.get("alternatives"), list):
+        return {**written, "alternatives": tuple(others)}  # strict: a list is no tuple once it is Python's
+    if not isinstance(written, str):
+        return written
+    first, *more = (part.strip() for part in written.split("|"))
+    name, equals, version = first.partition("=")
+    package: dict[str, object] = {"name": name}
+    if equals:
+        package["version"] = version
+    if more:
+        package["alternatives"] = tuple(more)
+    return package
+
+
+Entry = Annotated[Package, BeforeValidator(_from_text, json_schema_input_type=str | Package)]

@@ -1,0 +1,249 @@
+"""systemd units: enabled, running, masked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cxlstate.core.action import Action, Effect, Risk, Run
+from cxlstate.core.address import AllOf
+from cxlstate.core.change import Change
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.exports import Given
+from cxlstate.core.observation import Absent, Observation, Present, Unknown
+from cxlstate.core.read import Answers, Read
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.resources.service import probe
+from cxlstate.resources.service.probe import UnitLive
+from cxlstate.resources.service.spec import Service, UnitName, unit_of
+
+_ENABLED = ("enabled",)
+_RUNNING = ("running",)
+_MASKED = ("masked",)
+
+_SSH = frozenset({"ssh.service", "sshd.service", "ssh.socket", "sshd.socket"})
+
+# What a stop interrupts beyond the service itself. libvirt-guests shuts the VMs down when it stops
+# (libvirt-guests(8)); libvirtd does not.
+_STOP_RISKS = {
+    **dict.fromkeys(
+        ("NetworkManager.service", "systemd-networkd.service", "networking.service", *_SSH), Risk.NETWORK_BLIP
+    ),
+    **dict.fromkeys(("libvirt-guests.service", "machine.slice", "machines.target"), Risk.POWER_OFF_VM),
+}
+
+# systemctl(1), is-enabled: states that `enable` and `disable` cannot change, and why.
+_FIXED = {
+    "static": "it has no [Install] section: other units pull it in",
+    "indirect": "its [Install] section only names other units (Also=)",
+    "alias": "it is another name of a unit",
+    "generated": "a generator makes it at every boot",
+    "transient": "it was made at run time",
+    "bad": "its unit file is invalid",
+    "": "it has no unit file",
+}
+_MAY_START_AT_BOOT = ("generated", "transient", "bad", "")
+
+
+class ServiceReconciler(Reconciler[Service, UnitLive]):
+    """A unit; only of what is written."""
+
+    kind = "service"
+    place = Place(Section.HOST, "services", Shape.MAP)
+    model = Service
+    key = UnitName
+
+    def needs(self, me: Resource[Service]) -> Sequence[Need]:
+        """Packages bring units; what they start may want its modules."""
+        return (Need(AllOf("package"), How.AFTER), Need(AllOf("module"), How.AFTER))
+
+    def reads(self, me: Resource[Service]) -> Sequence[Read]:
+        """`systemctl show`, one call for all."""
+        return (probe.show(unit_of(me.name)),)
+
+    def observe(self, me: Resource[Service], answers: Answers) -> Observation[UnitLive]:
+        """A unit that does not exist is as it should be where nothing was to be started."""
+        unit = unit_of(me.name)
+        live = probe.parse(unit, answers)
+        if live is not None:
+            return Present(live)
+        if not (me.spec.enabled or me.spec.running):
+            return Absent(f"there is no unit {unit}")
+        return Unknown(
+            f"there is no unit {unit}",
+            cured_by=(AllOf("package"),),
+            hint="declare the package that brings it (host.packages), or correct the name",
+        )
+
+    def describe(self, me: Resource[Service], live: UnitLive | None) -> Sequence[tuple[str, str]]:
+        """Both states in systemd's words, and the socket it waits behind."""
+        if live is None:
+            return (("unit", "there is none"),)
+        waits = f", {live.socket} listens" if live.socket else ""
+        return (("state", f"{live.state}{waits}"), ("at boot", live.file or "no unit file"))
+
+    def check(self, me: Resource[Service], live: UnitLive | None, given: Given) -> Sequence[Diagnostic]:
+        """What systemd could not do, and what may surprise."""
+        if live is None:
+            return ()
+        found = (
+            _not_loaded(me, live),
+            _enabled_is_fixed(me.spec, live),
+            _runs_once(me.spec, live),
+            _locks_out(me.spec, live),
+            _starts_again(me.spec, live),
+        )
+        return tuple(diagnostic for diagnostic in found if diagnostic)
+
+    def diff(self, me: Resource[Service], live: UnitLive | None, given: Given) -> Sequence[Change]:
+        """Only of what is written; a mask in the way of it counts as written."""
+        if live is None:
+            return (Change(_MASKED, old=False, new=True),) if me.spec.masked else ()
+        return (*_diff_masked(me.spec, live), *_diff_enabled(me.spec, live), *_diff_running(me.spec, live))
+
+    def actions(
+        self, me: Resource[Service], live: UnitLive | None, changes: Sequence[Change], given: Given
+    ) -> Sequence[Action]:
+        """Unmask, enable, start; or stop, disable, mask."""
+        wanted = {change.path: change.new for change in changes}
+        if live is None:
+            return (_systemctl("mask", unit_of(me.name), undo="unmask"),)
+        unit = live.id  # not the name that was written: `enable` refuses an alias
+        actions = []
+        if wanted.get(_MASKED) is False:
+            runtime = ("--runtime",) if live.file == "masked-runtime" else ()
+            actions.append(
+                _systemctl("unmask", unit, *runtime, undo="mask", why="nothing starts it while masked")
+            )
+        if _ENABLED in wanted:
+            actions.append(_enable(unit, live) if wanted[_ENABLED] else _disable(unit, live))
+        if _RUNNING in wanted:
+            actions += _start(unit, live) if wanted[_RUNNING] else [_stop(unit, live)]
+        if wanted.get(_MASKED) is True:
+            actions.append(_systemctl("mask", unit, undo="unmask"))
+        return actions
+
+
+def _diff_masked(spec: Service, live: UnitLive) -> tuple[Change, ...]:
+    wanted = False if spec.enabled or spec.running else spec.masked
+    if wanted is None or wanted == live.masked:
+        return ()
+    return (Change(_MASKED, old=live.masked, new=wanted),)
+
+
+def _diff_enabled(spec: Service, live: UnitLive) -> tuple[Change, ...]:
+    if spec.enabled is None:
+        return ()
+    as_wanted = live.enabled if spec.enabled else live.file not in ("enabled", "enabled-runtime")
+    old = {"enabled": True, "disabled": False}.get(live.file, live.file)
+    return () if as_wanted else (Change(_ENABLED, old=old, new=spec.enabled),)
+
+
+def _diff_running(spec: Service, live: UnitLive) -> tuple[Change, ...]:
+    if spec.running is None:
+        return ()
+    as_wanted = live.running if spec.running else live.active in ("inactive", "failed")
+    old = {"active": True, "inactive": False}.get(live.active, live.state)
+    return () if as_wanted else (Change(_RUNNING, old=old, new=spec.running),)
+
+
+def _enable(unit: str, live: UnitLive) -> Action:
+    return _systemctl("enable", unit, undo="disable" if live.file == "disabled" else None)
+
+
+def _disable(unit: str, live: UnitLive) -> Action:
+    runtime = ("--runtime",) if live.file == "enabled-runtime" else ()
+    return _systemctl("disable", unit, *runtime, undo="enable")
+
+
+def _start(unit: str, live: UnitLive) -> list[Action]:
+    """One that failed too often is not started again before its failure is forgotten."""
+    actions = []
+    if live.needs_reload:
+        why = f"the file of {unit} was changed after systemd had read it"
+        actions.append(
+            Action("have systemd read its unit files", Run(("systemctl", "daemon-reload")), why=why)
+        )
+    if live.active == "failed":
+        actions.append(_systemctl("reset-failed", unit, why=f"it is {live.state}"))
+    return [*actions, _systemctl("start", unit, undo="stop" if live.active == "inactive" else None)]
+
+
+def _stop(unit: str, live: UnitLive) -> Action:
+    risk = next((_STOP_RISKS[name] for name in (live.id, *live.names) if name in _STOP_RISKS), Risk.LIVE)
+    return _systemctl("stop", unit, undo="start", risk=risk)
+
+
+def _systemctl(
+    verb: str, unit: str, *options: str, undo: str | None = None, risk: Risk = Risk.LIVE, why: str = ""
+) -> Action:
+    does = "forget the failure of" if verb == "reset-failed" else verb
+    backward: tuple[Effect, ...] = (Run(("systemctl", undo, *options), (unit,)),) if undo else ()
+    return Action(f"{does} {unit}", Run(("systemctl", verb, *options), (unit,)), risk, why, backward)
+
+
+def _not_loaded(me: Resource[Service], live: UnitLive) -> Diagnostic | None:
+    if live.load not in ("error", "bad-setting", "not-found") or not (me.spec.running or me.spec.enabled):
+        return None
+    return Diagnostic(
+        "CXV201",
+        f"systemd cannot load {live.id}",
+        found=live.load,
+        expected="loaded",
+        hint=f"systemd-analyze verify {live.id} says what is wrong with its unit file",
+    )
+
+
+def _enabled_is_fixed(spec: Service, live: UnitLive) -> Diagnostic | None:
+    fixed = live.file in (_FIXED if spec.enabled else _MAY_START_AT_BOOT)
+    if spec.enabled is None or not fixed or live.load != "loaded":
+        return None
+    return Diagnostic(
+        "CXV202",
+        f"{live.id} cannot be {'enabled' if spec.enabled else 'disabled'}: {_FIXED[live.file]}",
+        path=_ENABLED,
+        found=live.file or "no unit file",
+        expected="enabled or disabled",
+        hint="leave `enabled` out, or name the unit that starts it"
+        if spec.enabled
+        else "leave `enabled` out; `masked: true` keeps it from starting",
+    )
+
+
+def _runs_once(spec: Service, live: UnitLive) -> Diagnostic | None:
+    if not spec.running or not live.runs_once:
+        return None
+    return Diagnostic(
+        "CXV203",
+        f"{live.id} does its work and ends: it cannot be kept running",
+        path=_RUNNING,
+        found="Type=oneshot, RemainAfterExit=no",
+        hint="leave `running` out; `enabled` has it run at every boot",
+    )
+
+
+def _locks_out(spec: Service, live: UnitLive) -> Diagnostic | None:
+    """Said as long as it is still to come."""
+    stops = spec.running is False and live.active not in ("inactive", "failed")
+    goes = (spec.enabled is False and live.enabled) or (spec.masked is True and not live.masked)
+    if not (stops or goes) or not _SSH & {live.id, *live.names}:
+        return None
+    return Diagnostic(
+        "CXV301",
+        f"without {live.id} this machine may not be reachable over SSH any more",
+        Severity.WARNING,
+        found="running" if stops else "started at boot",
+        hint="make sure of another way in before it is applied",
+    )
+
+
+def _starts_again(spec: Service, live: UnitLive) -> Diagnostic | None:
+    if spec.running is not False or live.socket is None:
+        return None
+    return Diagnostic(
+        "CXV302",
+        f"{live.socket} starts {live.id} again at the next connection",
+        Severity.WARNING,
+        path=_RUNNING,
+        found=f"{live.socket} is active",
+        hint=f"also write {live.socket}: {{running: false}}",
+    )

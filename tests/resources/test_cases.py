@@ -1,0 +1,268 @@
+"""Every kind as data: what the spec says, what the machine answered, and what must come of it.
+
+A case is `tests/resources/<kind>/<case>.yaml`:
+
+    spec: {args: [quiet]}     # one entry, as it stands at the kind's place; left out: what is implied
+    name: kmem                # the key of the entry, for kinds that stand in a map
+    host: captured/host.yaml  # answers of a whole host; those of the case go before, null takes one out
+    answers:                  # what the machine says, by path or command line
+      /proc/cmdline: 'root=/dev/vda1 ro'              # the text; a list is joined by blanks
+      /etc/default/grub: {file: captured/grub.txt}    # the text of a file beside the case
+      /proc/iomem: {status: 1, stderr: 'Permission denied'}
+      /sys/firmware/memmap/*/*: {files: captured/map.txt}    # lines of `PATH: content`
+    given: {memmap: [KernelArguments: [memmap=1G!6G]]}       # what other resources export
+    invalid: [{code: CXG201, path: [args, 0], found: …}]     # then nothing else is looked at
+    unknown: the reason       # or a mapping of reason, hint, cured_by
+    absent: true
+    diagnostics: [{code: …, severity: …, path: …}]
+    exports: [KernelArguments: [modprobe.blacklist=kmem]]
+    changes: [{path: [args], from: null, to: quiet, pending: true}]
+    actions: [{does: …, effect: WriteFile /etc/x, risk: live, why: …, holds: […], lacks: […]}]
+
+A file that is asked for and has no answer does not exist; a pattern matches the files that have an
+answer. An answer that nobody asked for is a mistake in the case. Of a diagnostic and an action only
+what the case names is compared; that there are no others always is. `holds` are texts that must
+stand in what the effect writes, `lacks` texts that must not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from cxlstate.core import exports as export_types
+from cxlstate.core.action import Action, Generate, Reboot, RemoveFile, Run, WriteFile
+from cxlstate.core.address import Address
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.exports import Export, Given
+from cxlstate.core.observation import Absent, Present, Unknown
+from cxlstate.core.read import Answer, Answers, Attributes, Command, File, Glob, Read, ReadFailed, describe
+from cxlstate.core.reconciler import Reconciler, Resource
+from cxlstate.resources import kinds
+
+HERE = Path(__file__).parent
+CASES = sorted(HERE.glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_the_case_comes_out_as_written(path: Path) -> None:
+    case = yaml.safe_load(path.read_text())
+    kind = kinds()[path.parent.name]
+    assert _outcome(kind, case, path.parent) == _expected(case)
+
+
+def test_every_kind_has_cases() -> None:
+    assert {path.parent.name for path in CASES} == set(kinds())
+
+
+def _outcome(kind: Reconciler[Any, Any], case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    try:
+        spec = TypeAdapter(kind.model).validate_python(case["spec"]) if "spec" in case else kind.implied()
+    except ValidationError as error:
+        return {"invalid": _chosen([_invalid(one) for one in error.errors()], case.get("invalid", []))}
+    me = Resource(Address(kind.kind, case.get("name", "")), spec)
+    reads = kind.reads(me)
+    try:
+        observation = kind.observe(me, _answers(reads, _said(case, folder), folder))
+    except ReadFailed as failed:
+        observation = Unknown(failed.reason)
+    match observation:
+        case Unknown(reason=reason):
+            all_of_it = {
+                "reason": reason,
+                "hint": observation.hint,
+                "cured_by": list(map(str, observation.cured_by)),
+            }
+            wanted = case.get("unknown")
+            return {
+                "unknown": {key: all_of_it[key] for key in wanted} if isinstance(wanted, dict) else reason
+            }
+        case Present(live=live):
+            return _planned(kind, me, live, case)
+        case Absent():
+            return {**({"absent": True} if "absent" in case else {}), **_planned(kind, me, None, case)}
+
+
+def _planned(
+    kind: Reconciler[Any, Any], me: Resource[Any], live: Any, case: dict[str, Any]
+) -> dict[str, Any]:
+    given = Given(
+        {Address.parse(address): list(map(_export, many)) for address, many in case.get("given", {}).items()}
+    )
+    diagnostics = kind.check(me, live, given)
+    outcome: dict[str, Any] = {}
+    if diagnostics:
+        outcome["diagnostics"] = _chosen(list(map(_diagnostic, diagnostics)), case.get("diagnostics", []))
+    if "exports" in case:
+        outcome["exports"] = list(map(_exported, kind.exports(me, live, given)))
+    if any(diagnostic.severity == "error" for diagnostic in diagnostics):
+        return outcome
+    changes = kind.diff(me, live, given)
+    if changes:
+        outcome["changes"] = [
+            {**change.as_json(), **({"pending": True} if change.pending else {})} for change in changes
+        ]
+    # The engine never asks for actions where nothing differs.
+    actions = kind.actions(me, live, changes, given) if changes else ()
+    if actions:
+        outcome["actions"] = _chosen(list(map(_action, actions)), case.get("actions", []))
+    return outcome
+
+
+def _expected(case: dict[str, Any]) -> dict[str, Any]:
+    compared = ("invalid", "unknown", "absent", "diagnostics", "exports", "changes", "actions")
+    expected = {key: case[key] for key in compared if case.get(key) or key == "exports" in case}
+    for action in expected.get("actions", []):
+        if "holds" in action or "lacks" in action:
+            action["missing"], action["left"] = [], []
+    return expected
+
+
+def _chosen(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was found, cut to what the case names; an entry the case has no counterpart for is whole."""
+    chosen = []
+    for index, one in enumerate(found):
+        wanted = expected[index] if index < len(expected) else one
+        cut = {key: one[key] for key in wanted if key in one}
+        written = one.get("written", "")
+        if "holds" in wanted or "lacks" in wanted:
+            cut["holds"], cut["lacks"] = wanted.get("holds"), wanted.get("lacks")
+            cut = {key: value for key, value in cut.items() if value is not None}
+            cut["missing"] = [text for text in wanted.get("holds", []) if text not in written]
+            cut["left"] = [text for text in wanted.get("lacks", []) if text in written]
+        chosen.append(cut)
+    return chosen
+
+
+def _said(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    host = yaml.safe_load((folder / case["host"]).read_text()) if "host" in case else {}
+    return {path: text for path, text in (host | case.get("answers", {})).items() if text is not None}
+
+
+def _answers(reads: Sequence[Read], said: dict[str, Any], folder: Path) -> Answers:
+    texts: dict[str, Any] = {}
+    for key, value in said.items():
+        if isinstance(value, dict) and "files" in value:
+            lines = (folder / value["files"]).read_text().splitlines()
+            for line in lines:
+                path, content = line.split(": ", 1)
+                texts[path] = content
+        else:
+            texts[key] = value
+    answers = {read: _answer(read, texts, folder) for read in reads}
+    asked = {path for read in reads for path in texts if _asks_for(read, path)}
+    assert asked == set(texts), f"nobody asked for {sorted(set(texts) - asked)}"
+    return Answers(answers)
+
+
+def _asks_for(read: Read, path: str) -> bool:
+    match read:
+        case Glob(pattern=pattern) | Attributes(pattern=pattern):
+            return path == pattern or fnmatchcase(path, pattern)
+        case _:
+            return describe(read) == path
+
+
+def _answer(read: Read, texts: dict[str, Any], folder: Path) -> Answer:
+    whole = describe(read)
+    match read:
+        case Glob(pattern=pattern) | Attributes(pattern=pattern) if whole not in texts:
+            matching = [path for path in texts if fnmatchcase(path, pattern)]
+            return Answer(0, files={path: _one(texts[path], folder) for path in matching})
+        case Command(argv=argv) if whole not in texts:
+            return Answer(127, stderr=f"{argv[0]}: not found")
+        case File() if whole not in texts:
+            return Answer(1, stderr=f"cat: {whole}: No such file or directory")
+        case _:
+            return _one(texts[whole], folder)
+
+
+def _one(said: Any, folder: Path) -> Answer:
+    match said:
+        case {"file": name}:
+            return Answer(0, (folder / name).read_bytes())
+        case dict():
+            return Answer(said.get("status", 1), said.get("stdout", "").encode(), said.get("stderr", ""))
+        case list():
+            return Answer(0, " ".join(map(str, said)).encode())
+        case _:
+            return Answer(0, str(said).encode())
+
+
+def _export(written: dict[str, Any]) -> Export:
+    ((name, value),) = written.items()
+    build = getattr(export_types, name)
+    return build(**value) if isinstance(value, dict) else build(tuple(value))
+
+
+def _exported(export: Export) -> dict[str, Any]:
+    fields = asdict(export)
+    only = next(iter(fields.values()))
+    if len(fields) == 1:
+        return {type(export).__name__: list(only) if isinstance(only, tuple) else only}
+    return {type(export).__name__: fields}
+
+
+def _invalid(error: Any) -> dict[str, Any]:
+    context = error.get("ctx", {})
+    return {
+        "code": error["type"],
+        "path": list(error["loc"]),
+        "message": error["msg"],
+        "found": context.get("found"),
+        "expected": context.get("expected"),
+        "hint": context.get("hint"),
+    }
+
+
+def _diagnostic(one: Diagnostic) -> dict[str, Any]:
+    return {
+        "code": one.code,
+        "severity": one.severity.value,
+        "path": list(one.path),
+        "message": one.message,
+        "found": one.found,
+        "expected": one.expected,
+        "hint": one.hint,
+    }
+
+
+def _action(action: Action) -> dict[str, Any]:
+    return {
+        "does": action.does,
+        "effect": _effect(action.effect),
+        "risk": action.risk.value,
+        "why": action.why,
+        "undo": list(map(_effect, action.undo)),
+        "activation": action.activation,
+        "written": _written(action.effect),
+    }
+
+
+def _effect(effect: Any) -> str:
+    match effect:
+        case WriteFile(path=path) | RemoveFile(path=path) | Generate(path=path):
+            return f"{type(effect).__name__} {path}"
+        case Run(argv=argv, operands=operands):
+            return " ".join(("Run", *argv, *operands))
+        case Reboot():
+            return "Reboot"
+        case _:
+            return type(effect).__name__
+
+
+def _written(effect: Any) -> str:
+    match effect:
+        case WriteFile(content=content):
+            return content.decode()
+        case Generate(predicted=predicted, must_hold=must_hold):
+            return "\n".join((predicted.decode(), *must_hold))
+        case _:
+            return ""
