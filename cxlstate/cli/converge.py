@@ -1,0 +1,146 @@
+"""One `apply` as a person sees it: shows, asks, reports, and listens for Ctrl-C."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Any
+
+import click
+
+from cxlstate import __version__
+from cxlstate.cli.common import at_terminal, say, say_json, say_problems
+from cxlstate.core.address import Address
+from cxlstate.core.consent import Consents
+from cxlstate.core.diagnostic import CxlstateError, Diagnostic, fail
+from cxlstate.engine.apply import Applied, Converger
+from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status, worst
+from cxlstate.engine.survey import look
+from cxlstate.machine.open import open_writer
+from cxlstate.render import document
+from cxlstate.render.progress import Progress
+from cxlstate.render.terminal import applied_text, plan_text
+from cxlstate.resources import kinds
+from cxlstate.spec.load import Loaded, MachineSpec
+
+
+@dataclass
+class Session:
+    """One `apply` over all machines of the given specs, one after the other."""
+
+    consents: Consents
+    yes: bool
+    as_json: bool
+    only: frozenset[Address] | None
+    kept: dict[str, dict[str, Any]]
+    _stop: bool = field(default=False)
+
+    def apply(self, loaded: Loaded) -> int:
+        """Apply to every machine; a machine that fails does not keep the others from it."""
+        exits, plans, found = [], [], list(loaded.diagnostics)
+        with self._listening():
+            for spec in loaded.specs:
+                exit_, plan, diagnostics = self._machine(spec)
+                exits.append(exit_)
+                plans.append(plan)
+                found += diagnostics
+                if self._stop:
+                    break
+        if self.as_json:
+            say_json(plans, found)
+        return worst(exits)
+
+    def _machine(self, spec: MachineSpec) -> tuple[Exit, MachinePlan, list[Diagnostic]]:
+        """Exit status, last plan, and the problems that are not in that plan."""
+        shown: MachinePlan | None = None
+        if not self.yes:
+            shown = look(spec, kinds(), self.only)
+            self._show(shown)
+            if not _has_work(shown):
+                return shown.exit, shown, []
+            if not at_terminal() or self.as_json:
+                say(
+                    "not asked, since this is no terminal: nothing was done; --yes does what is live",
+                    err=True,
+                )
+                return worst([Exit.REFUSED, shown.exit]), shown, []
+            if not click.confirm(f"Do this on {spec.name}?", default=False):
+                say("nothing was done", err=True)
+                return worst([Exit.REFUSED, shown.exit]), shown, []
+        try:
+            applied = self._converge(spec, shown)
+        except CxlstateError as error:
+            diagnostics = [d.on(spec.name) for d in error.diagnostics]
+            if not self.as_json:
+                say_problems(diagnostics)
+            return Exit.ERROR, MachinePlan(spec), diagnostics
+        return applied.exit, applied.plan, applied.diagnostics
+
+    def _converge(self, spec: MachineSpec, shown: MachinePlan | None) -> Applied:
+        progress = Progress(quiet=self.as_json)
+        run = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        writer = open_writer(spec.connect, spec.name, progress=progress.waits)
+        try:
+            converger = Converger(
+                spec, writer, kinds(), self.consents.with_live(), run, __version__, progress,
+                only=self.only, stop=lambda: self._stop, sleep=time.sleep,
+            )  # fmt: skip
+            plan = converger.plan()
+            self._refuse_stale(spec, plan, shown)
+            if self.yes:
+                self._show(plan)
+            applied = converger.converge(plan)
+        finally:
+            progress.end()
+            writer.close()
+        if not self.as_json:
+            say(applied_text(applied))
+            say_problems([*applied.diagnostics, *applied.plan.all_diagnostics])
+        return applied
+
+    def _refuse_stale(self, spec: MachineSpec, plan: MachinePlan, shown: MachinePlan | None) -> None:
+        """What is done is what was shown, or nothing."""
+        before = self.kept.get(spec.name) or (document.machine(shown) if shown else None)
+        if before is not None and before != document.machine(plan):
+            raise fail(
+                "CXE205",
+                "the plan is stale: the machine is no longer as it was when the plan was made",
+                machine=spec.name,
+                hint="nothing was done; plan again and look at what differs now",
+            )
+
+    def _show(self, plan: MachinePlan) -> None:
+        if not self.as_json and (plan.exit or plan.all_diagnostics):
+            say(plan_text(plan) + "\n")
+            if not self.yes:
+                say_problems(plan.all_diagnostics)
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """First Ctrl-C: end after the action that runs. Second: leave it to itself."""
+
+        def heard(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signal module's signature
+            if self._stop:
+                raise KeyboardInterrupt
+            self._stop = True
+            say("\nending after the action that runs now; Ctrl-C again leaves it to itself", err=True)
+
+        before = signal.signal(signal.SIGINT, heard)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def _has_work(plan: MachinePlan) -> bool:
+    return any(_is_work(resource) for resource in plan.resources)
+
+
+def _is_work(resource: ResourcePlan) -> bool:
+    return resource.status in (Status.CHANGE, Status.PENDING_REBOOT, Status.PENDING_RESTART)

@@ -1,0 +1,225 @@
+"""Converge: observe, plan, do what is ready, look again. Level-based: every step starts from the machine.
+
+One turn does one group of resources and asks the machine again, which both proves the group and plans
+the next. Killed anywhere, the next `apply` starts from what it finds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cxlstate.core.action import Risk
+from cxlstate.core.address import Address
+from cxlstate.core.consent import Consents
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.engine.execute import Done, Executor, group, missing_consent
+from cxlstate.engine.observe import Kinds, observe
+from cxlstate.engine.plan import PENDING, Exit, MachinePlan, ResourcePlan, Status, make_plan, worst
+from cxlstate.engine.record import Record
+from cxlstate.machine.ports import Entry, Result, Writer
+from cxlstate.spec.load import MachineSpec
+
+LOOKS = 6
+"""How often a group is looked at before it counts as not converged, a second apart."""
+
+
+class Watcher(Protocol):
+    """Told what happens, to show it to a person. Must not decide anything."""
+
+    def planned(self, plan: MachinePlan) -> None:
+        """A plan was made (again)."""
+
+    def begins(self, plans: tuple[ResourcePlan, ...]) -> None:
+        """These are being done now."""
+
+    def ended(self, done: Done) -> None:
+        """So they ended."""
+
+    def proven(self, plans: tuple[ResourcePlan, ...]) -> None:
+        """The machine was asked again, and so they stand."""
+
+    def waits(self, what: str) -> None:
+        """Something takes long."""
+
+
+@dataclass
+class Applied:
+    """What an apply came to."""
+
+    plan: MachinePlan
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    refused: dict[Address, tuple[Risk, ...]] = field(default_factory=dict)
+    done: list[Address] = field(default_factory=list)
+    interrupted: bool = False
+
+    @property
+    def exit(self) -> Exit:
+        """The exit status: of the last plan, with what failed and what was refused."""
+        exits = [_as_refused(resource, self.refused) for resource in self.plan.resources]
+        exits += [Exit.ERROR for d in self.plan.diagnostics if d.severity is Severity.ERROR]
+        exits += [Exit.ERROR] * (bool(self.diagnostics) or self.interrupted)
+        exits += [Exit.REFUSED] * bool(self.refused)
+        return worst(exits)
+
+
+def _as_refused(plan: ResourcePlan, refused: dict[Address, tuple[Risk, ...]]) -> Exit:
+    """What was refused is no change to make; what waits for it takes its status."""
+    if plan.address in refused or any(address in refused for address in plan.waits_for):
+        return Exit.REFUSED
+    return plan.exit
+
+
+@dataclass
+class Converger:
+    """One machine, one spec, one run. `stop` is asked between actions (Ctrl-C)."""
+
+    spec: MachineSpec
+    writer: Writer
+    kinds: Kinds
+    consents: Consents
+    run: str
+    tool: str
+    watcher: Watcher
+    only: frozenset[Address] | None = None
+    stop: Callable[[], bool] = lambda: False
+    sleep: Callable[[float], None] = time.sleep
+    _failed: dict[Address, Diagnostic] = field(default_factory=dict)
+    _stale: dict[Address, int] = field(default_factory=dict)
+    _rebooted_for: set[Address] = field(default_factory=set)
+
+    def plan(self) -> MachinePlan:
+        """Ask the machine and plan."""
+        seen = observe(self.writer, self.spec, self.kinds)
+        plan = make_plan(self.spec, seen, self.kinds, self.only)
+        self._record(plan, seen.records or {})
+        return plan
+
+    def converge(self, plan: MachinePlan) -> Applied:
+        """Do everything that can be done. `plan` is what the machine needs at this moment."""
+        result = Applied(plan)
+        while True:
+            if self.stop():
+                result.interrupted = True
+                break
+            ready = self._ready(result)
+            if ready:
+                plans = group(ready)
+                self.watcher.begins(plans)
+                self._do(plans, result)
+            elif not self._reboot(result):
+                break
+        result.diagnostics = list(self._failed.values())
+        return result
+
+    def _ready(self, result: Applied) -> list[ResourcePlan]:
+        ready = []
+        for plan in result.plan.resources:
+            if plan.status is not Status.CHANGE or plan.address in self._failed:
+                continue
+            if missing := missing_consent(plan, self.spec.name, self.consents):
+                result.refused[plan.address] = missing
+            elif plan.address not in result.refused:
+                ready.append(plan)
+        return ready
+
+    def _do(self, plans: tuple[ResourcePlan, ...], result: Applied) -> None:
+        executor = Executor(self.writer, self.run, self.spec.name, self.consents)
+        for done in executor.execute(plans):
+            self.watcher.ended(done)
+            self._note(done, result)
+        self._prove([plan for plan in plans if plan.address in result.done], result)
+
+    def _note(self, done: Done, result: Applied) -> None:
+        for address in done.addresses:
+            if done.result is Result.DONE:
+                result.done.append(address)
+            elif done.result is Result.FOREIGN:
+                result.refused[address] = (Risk.FOREIGN_BOOT,)
+                result.plan = _with(result.plan, done.diagnostic)
+            elif done.result is Result.STALE and self._stale.get(address, 0) < LOOKS:
+                self._stale[address] = self._stale.get(address, 0) + 1
+            elif done.diagnostic:
+                self._failed[address] = done.diagnostic
+
+    def _prove(self, plans: list[ResourcePlan], result: Applied) -> None:
+        """Ask again until nothing is left of what was done, or it counts as not converged."""
+        notes = [d for d in result.plan.diagnostics if d.code == "CXE202"]
+        for look in range(LOOKS):
+            if look:
+                self.sleep(1)
+            result.plan = self.plan()
+            left = [plan for plan in plans if self._is_left(plan.address, result.plan)]
+            if not left:
+                break
+            self.watcher.waits(f"waiting for {left[0].address} to be as it should")
+        for plan in left:
+            self._failed[plan.address] = _not_converged(self.spec, plan, result.plan)
+        for note in notes:
+            result.plan = _with(result.plan, note)
+        self.watcher.proven(tuple(filter(None, (result.plan.at(plan.address) for plan in plans))))
+
+    @staticmethod
+    def _is_left(address: Address, plan: MachinePlan) -> bool:
+        now = plan.at(address)
+        return now is not None and now.status is Status.CHANGE
+
+    def _reboot(self, result: Applied) -> bool:
+        """Reboot if that is what is left, if it was allowed, and if it has not been tried for it."""
+        waiting = [plan for plan in result.plan.resources if _waits_for_reboot(plan)]
+        again = [plan for plan in waiting if plan.address in self._rebooted_for]
+        for plan in again:
+            self._failed[plan.address] = _not_converged(self.spec, plan, result.plan)
+        if not waiting or again or self._failed or result.refused or not self.writer.survives_reboot:
+            return False
+        if not all(self.consents.allow(Risk.REBOOT_HOST, self.spec.name, p.address) for p in waiting):
+            return False
+        self._rebooted_for |= {plan.address for plan in waiting}
+        result.done += [plan.address for plan in waiting]
+        addresses = tuple(str(plan.address) for plan in waiting)
+        self.writer.reboot(Entry(self.run, addresses, "reboot", Risk.REBOOT_HOST.value), self.watcher.waits)
+        result.plan = self.plan()
+        self.watcher.planned(result.plan)
+        return True
+
+    def _record(self, plan: MachinePlan, before: Mapping[Address, Record]) -> None:
+        """Keep what is now in force, for `drift`; only what is new is written."""
+        new = {}
+        for resource in plan.resources:
+            if resource.status is Status.IN_SYNC or resource.status in PENDING:
+                record = Record(resource.digest, self.tool)
+                if before.get(resource.address, Record("")).digest != record.digest:
+                    new[str(resource.address)] = record.line()
+        if new:
+            self.writer.record(new)
+
+
+def _waits_for_reboot(plan: ResourcePlan) -> bool:
+    return plan.status is Status.PENDING_REBOOT
+
+
+def _with(plan: MachinePlan, diagnostic: Diagnostic | None) -> MachinePlan:
+    extra = (diagnostic,) if diagnostic else ()
+    return MachinePlan(plan.spec, plan.resources, (*plan.diagnostics, *extra), plan.boot_id)
+
+
+def _not_converged(spec: MachineSpec, plan: ResourcePlan, after: MachinePlan) -> Diagnostic:
+    now = after.at(plan.address) or plan
+    differs = "; ".join(f"{_dotted(c.path)}: {c.old}" for c in now.changes)
+    wanted = "; ".join(f"{_dotted(c.path)}: {c.new}" for c in now.changes)
+    return Diagnostic(
+        "CXE204",
+        "every action was done, and yet the machine is not as the spec says",
+        machine=spec.name,
+        address=plan.address,
+        source=spec.locate(plan.resource.path) if plan.resource.path else None,
+        found=differs,
+        expected=wanted,
+        hint="something else may be changing it back: look at the journal of the machine",
+    )
+
+
+def _dotted(path: tuple[str | int, ...]) -> str:
+    return ".".join(str(step) for step in path)

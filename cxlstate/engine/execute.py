@@ -1,0 +1,138 @@
+"""Do the actions of resources that are ready, and nothing that was not allowed.
+
+The only module that hands effects to a writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cxlstate.core.action import Action, Effect, Generate, Risk, Run
+from cxlstate.core.address import Address
+from cxlstate.core.consent import Consents
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.engine.plan import ResourcePlan
+from cxlstate.machine.ports import Entry, Outcome, Result, Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How the actions of a group of resources ended."""
+
+    addresses: tuple[Address, ...]
+    result: Result
+    diagnostic: Diagnostic | None = None
+
+
+def todo(plan: ResourcePlan) -> tuple[Action, ...]:
+    """Its actions without those that only put into force what is written."""
+    return tuple(action for action in plan.actions if not action.activation)
+
+
+def missing_consent(plan: ResourcePlan, machine: str, consents: Consents) -> tuple[Risk, ...]:
+    """Classes of its actions that were not allowed."""
+    risks = dict.fromkeys(action.risk for action in todo(plan))
+    return tuple(risk for risk in risks if not consents.allow(risk, machine, plan.address))
+
+
+def group(ready: Sequence[ResourcePlan]) -> tuple[ResourcePlan, ...]:
+    """The first ready resource, and those of its kind whose actions can be run together with its."""
+    first = ready[0]
+    if not all(isinstance(action.effect, Run) and action.effect.operands for action in todo(first)):
+        return (first,)
+    shape = _shape(first)
+    return tuple(plan for plan in ready if plan.address.kind == first.address.kind and _shape(plan) == shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """Performs actions on one machine, in one run, under what was allowed."""
+
+    writer: Writer
+    run: str
+    machine: str
+    consents: Consents
+
+    def execute(self, plans: Sequence[ResourcePlan]) -> list[Done]:
+        """Do a group's actions. What fails together is tried one by one: the good ones are done."""
+        done = self._perform(_merged(plans), tuple(plan.address for plan in plans))
+        if done.result is Result.FAILED and len(plans) > 1:
+            return [self._perform(todo(plan), (plan.address,)) for plan in plans]
+        return [done]
+
+    def _perform(self, actions: Sequence[Action], addresses: tuple[Address, ...]) -> Done:
+        """One action after the other; where one does not succeed, those before it are undone."""
+        undo: list[tuple[str, Effect]] = []
+        for action in actions:
+            effect = self._with_consent(action.effect, addresses)
+            outcome = self.writer.perform(effect, self._entry(addresses, action.does, action.risk))
+            if outcome.result is not Result.DONE:
+                for does, backward in reversed(undo):
+                    self.writer.perform(backward, self._entry(addresses, f"undo: {does}", Risk.LIVE))
+                return Done(addresses, outcome.result, _diagnostic(action, outcome, self.machine, addresses))
+            undo += [(action.does, backward) for backward in action.undo]
+        return Done(addresses, Result.DONE)
+
+    def _with_consent(self, effect: Effect, addresses: Sequence[Address]) -> Effect:
+        if not isinstance(effect, Generate):
+            return effect
+        allowed = [self.consents.allow(Risk.FOREIGN_BOOT, self.machine, address) for address in addresses]
+        return replace(effect, foreign=all(allowed))
+
+    def _entry(self, addresses: Sequence[Address], does: str, risk: Risk) -> Entry:
+        return Entry(self.run, tuple(str(address) for address in addresses), does, risk.value)
+
+
+def _merged(plans: Sequence[ResourcePlan]) -> tuple[Action, ...]:
+    """The actions of the first, with the operands of all."""
+    if len(plans) == 1:
+        return todo(plans[0])
+    merged = []
+    for together in zip(*(todo(plan) for plan in plans), strict=True):
+        effects = [action.effect for action in together]
+        operands = tuple(dict.fromkeys(o for e in effects if isinstance(e, Run) for o in e.operands))
+        effect = together[0].effect
+        if isinstance(effect, Run):
+            effect = replace(effect, operands=operands)
+        does = together[0].does + f" and {len(together) - 1} more"
+        merged.append(replace(together[0], does=does, effect=effect, undo=()))
+    return tuple(merged)
+
+
+def _shape(plan: ResourcePlan) -> tuple[object, ...]:
+    """Equal for resources whose actions differ only in operands."""
+    return tuple(
+        (action.effect.argv, action.effect.environment, action.risk)
+        if isinstance(action.effect, Run) and action.effect.operands
+        else action
+        for action in todo(plan)
+    )
+
+
+def _diagnostic(action: Action, outcome: Outcome, machine: str, addresses: Sequence[Address]) -> Diagnostic:
+    said = outcome.output.strip()
+    common = Diagnostic("", "", machine=machine, address=addresses[0], found=said[-4000:] or None)
+    match outcome.result:
+        case Result.STALE:
+            return replace(
+                common,
+                code="CXE201",
+                message=f"the machine changed after the plan was made: {action.does} was not done",
+                hint="plan again; nobody's edit was overwritten",
+            )
+        case Result.FOREIGN:
+            return replace(
+                common,
+                code="CXE202",
+                message=f"{action.does} would also put into force edits that are not ours",
+                expected="no difference but our own",
+                hint=f"if the difference is wanted: --allow foreign-boot={machine}/{addresses[0]}",
+            )
+        case _:
+            return replace(
+                common,
+                code="CXE203",
+                message=f"{action.does} failed with status {outcome.status}",
+                hint="what it said is above; mend the cause and apply again: what is done stays done",
+            )

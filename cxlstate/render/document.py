@@ -1,0 +1,64 @@
+"""The one JSON document of `--json` and `--out`. Its shape is part of the contract."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from cxlstate import __version__
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.engine.plan import MachinePlan, ResourcePlan
+from cxlstate.render.effects import command
+
+FORMAT = 1
+
+
+def document(plans: Sequence[MachinePlan], diagnostics: Sequence[Diagnostic] = ()) -> dict[str, Any]:
+    """Plans and problems of a run."""
+    found = [*diagnostics, *(d for plan in plans for d in plan.all_diagnostics)]
+    return {
+        "format": FORMAT,
+        "tool": f"cxlstate {__version__}",
+        "machines": [machine(plan) for plan in plans],
+        "diagnostics": [diagnostic.as_json() for diagnostic in found],
+    }
+
+
+def machine(plan: MachinePlan) -> dict[str, Any]:
+    """One machine of the document."""
+    return {
+        "name": plan.spec.name,
+        "spec": plan.spec.file,
+        "status": plan.status,
+        "summary": plan.summary,
+        "resources": [_resource(plan, resource) for resource in plan.resources],
+    }
+
+
+def _resource(plan: MachinePlan, resource: ResourcePlan) -> dict[str, Any]:
+    source = plan.spec.locate(resource.resource.path) if resource.resource.path else None
+    return {
+        "address": str(resource.address),
+        "kind": resource.address.kind,
+        "status": resource.status.value,
+        "source": {"file": source.file, "line": source.line, "column": source.column} if source else None,
+        "changes": [change.as_json() for change in resource.changes],
+        "actions": [
+            {
+                "does": action.does,
+                "run": command(action.effect),
+                "risk": action.risk.value,
+                "why": action.why or None,
+            }
+            for action in resource.actions
+        ],
+        "reason": resource.reason,
+        "waits_for": [str(address) for address in resource.waits_for],
+        "cause": resource.cause.value if resource.cause else None,
+    }
+
+
+def dumps(content: dict[str, Any]) -> str:
+    """As it is printed and kept."""
+    return json.dumps(content, indent=2, ensure_ascii=False)

@@ -1,0 +1,224 @@
+"""Plans and problems for a person at a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from click import style, unstyle
+
+from cxlstate.core.action import Action, Risk
+from cxlstate.core.change import Change, Leaf
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.path import show
+from cxlstate.engine.apply import Applied
+from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status
+from cxlstate.render.effects import command
+
+SIGNS = {
+    Status.IN_SYNC: ("✓", "green"),
+    Status.CHANGE: ("~", "yellow"),
+    Status.BLOCKED: ("…", "blue"),
+    Status.PENDING_REBOOT: ("↻", "cyan"),
+    Status.PENDING_RESTART: ("↻", "cyan"),
+    Status.UNKNOWN: ("?", "magenta"),
+}
+WORDS = {
+    Status.IN_SYNC: "in sync",
+    Status.CHANGE: "to change",
+    Status.BLOCKED: "blocked",
+    Status.PENDING_REBOOT: "pending reboot",
+    Status.PENDING_RESTART: "pending restart",
+    Status.UNKNOWN: "unknown",
+}
+
+
+def plan_text(plan: MachinePlan, *, everything: bool = False) -> str:
+    """A plan, readable at a glance: only what is not in sync, unless `everything`."""
+    return "\n".join(_plan_lines(plan, everything=everything))
+
+
+def _plan_lines(plan: MachinePlan, *, everything: bool) -> Iterator[str]:
+    yield heading(plan)
+    shown = [r for r in plan.resources if everything or r.status is not Status.IN_SYNC]
+    for resource in shown:
+        yield ""
+        yield from _resource_lines(resource)
+    yield ""
+    yield "  " + summary(plan)
+    if risks := _consents(plan):
+        yield "  " + style("To do all of it: ", dim=True) + f"apply --allow {','.join(risks)}"
+
+
+def heading(plan: MachinePlan) -> str:
+    """The machine and its spec."""
+    return style(plan.spec.name, bold=True) + style(f"  {plan.spec.file}", dim=True)
+
+
+def summary(plan: MachinePlan) -> str:
+    """How many resources stand where, in one line."""
+    counts = plan.summary
+    parts = [
+        style(f"{counts[status.value]} {WORDS[status]}", fg=SIGNS[status][1])
+        for status in Status
+        if counts[status.value]
+    ]
+    if plan.diagnostics and not parts:
+        return style("not planned: see the error", fg="red")
+    return style(" · ", dim=True).join(parts) if parts else "nothing declared"
+
+
+def _consents(plan: MachinePlan) -> list[str]:
+    return list(dict.fromkeys(risk.value for resource in plan.resources for risk in resource.risks))
+
+
+def _resource_lines(resource: ResourcePlan) -> Iterator[str]:
+    sign, colour = SIGNS[resource.status]
+    line = f"  {style(sign, fg=colour, bold=True)} {style(str(resource.address), bold=True)}"
+    if resource.status is not Status.CHANGE:
+        line += "  " + style(WORDS[resource.status], fg=colour)
+    yield line + _standing(resource)
+    if resource.hint:
+        yield "      " + style("→ ", fg="blue") + resource.hint
+    yield from _changes(resource.changes)
+    for action in resource.actions:
+        yield from _action_lines(action)
+
+
+def _standing(resource: ResourcePlan) -> str:
+    parts = [resource.reason] if resource.reason else []
+    if resource.waits_for:
+        parts.append("waits for " + _few([str(address) for address in resource.waits_for]))
+    return style(": " + "; ".join(parts), dim=True) if parts else ""
+
+
+def _few(names: Sequence[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _changes(changes: Sequence[Change]) -> Iterator[str]:
+    names = [_name(change) for change in changes]
+    width = max((len(name) for name in names), default=0)
+    for name, change in zip(names, changes, strict=True):
+        yield f"      {name:<{width}}{'  ' if width else ''}{_from_to(change)}"
+
+
+def _name(change: Change) -> str:
+    """The field; the place in a list is left out, since the value says which one it is."""
+    return show(tuple(step for step in change.path if isinstance(step, str)))
+
+
+def _from_to(change: Change) -> str:
+    if change.old is None:
+        return style(f"+ {_value(change.new)}", fg="green")
+    if change.new is None:
+        return style(f"- {_value(change.old)}", fg="red")
+    return f"{style(_value(change.old), dim=True)} → {style(_value(change.new), fg='green')}"
+
+
+def _value(value: Leaf) -> str:
+    match value:
+        case None:
+            return "(none)"
+        case bool():
+            return "yes" if value else "no"
+        case _:
+            return str(value)
+
+
+def _action_lines(action: Action) -> Iterator[str]:
+    risk = "" if action.risk is Risk.LIVE else "  " + style(action.risk.value, fg="red", bold=True)
+    yield f"      {style('$', fg='blue')} {command(action.effect)}{risk}"
+    if action.why:
+        yield "        " + style(action.why, dim=True)
+
+
+def drift_text(plans: Iterable[MachinePlan]) -> str:
+    """One line a difference, for a mail from cron. Empty where everything is in sync."""
+    lines = []
+    for plan in plans:
+        for resource in plan.resources:
+            if resource.status is Status.IN_SYNC:
+                continue
+            word = (
+                resource.cause.value
+                if resource.cause and resource.exit is Exit.CHANGES
+                else WORDS[resource.status]
+            )
+            lines.append(f"{plan.spec.name}  {resource.address}  {word}{_drift_detail(resource)}")
+    return "\n".join(lines)
+
+
+def _drift_detail(resource: ResourcePlan) -> str:
+    texts = [unstyle(f"{_name(change)} {_from_to(change)}").strip() for change in resource.changes]
+    if resource.reason:
+        texts.insert(0, resource.reason)
+    return "  " + "; ".join(texts) if texts else ""
+
+
+def diagnostics_text(diagnostics: Iterable[Diagnostic]) -> str:
+    """Problems, each with where, what was found and expected, and what to do."""
+    return "\n".join(line for diagnostic in diagnostics for line in _diagnostic_lines(diagnostic))
+
+
+def _diagnostic_lines(diagnostic: Diagnostic) -> Iterator[str]:
+    colour = "red" if diagnostic.severity is Severity.ERROR else "yellow"
+    word = style(f"{diagnostic.severity.value}[{diagnostic.code}]", fg=colour, bold=True)
+    yield f"{word} {style(diagnostic.message, bold=True)}"
+    where = [str(diagnostic.source)] if diagnostic.source else []
+    named = " ".join(str(part) for part in (diagnostic.machine, diagnostic.address) if part)
+    where += [named] if named else []
+    if where:
+        yield "   at       " + "  ".join(where)
+    for label, text in (("found", diagnostic.found), ("expected", diagnostic.expected)):
+        if text is not None:
+            yield from _labelled(label, text)
+    if diagnostic.hint:
+        yield from _labelled("→", diagnostic.hint)
+
+
+def _labelled(label: str, text: str) -> Iterator[str]:
+    first, *rest = text.splitlines() or [""]
+    yield f"   {style(f'{label:<8}', fg='blue')} {first}"
+    yield from (f"            {line}" for line in rest)
+
+
+def applied_text(applied: Applied) -> str:
+    """What an apply came to: what is done, what is left and why, in a few lines."""
+    plan = applied.plan
+    lines = [heading(plan), "  " + summary(plan)]
+    for resource in plan.resources:
+        if resource.status is not Status.IN_SYNC:
+            sign, colour = SIGNS[resource.status]
+            lines.append(f"  {style(sign, fg=colour)} {resource.address}  {_left(resource, applied)}")
+    if applied.interrupted:
+        lines.append("  interrupted: what is listed above is left; the next apply goes on from here")
+    elif not plan.exit:
+        lines.append("  " + style("applied and proven" if applied.done else "nothing to do", fg="green"))
+    return "\n".join(lines)
+
+
+def _left(resource: ResourcePlan, applied: Applied) -> str:
+    refused = applied.refused.get(resource.address)
+    if refused:
+        classes = ", ".join(risk.value for risk in refused)
+        return style(f"refused: needs --allow {classes}", fg="red") + " (nothing of it was done)"
+    word = WORDS[resource.status]
+    if resource.status is Status.PENDING_REBOOT:
+        return f"{word}: written, in force after a reboot (--allow reboot-host, or reboot by hand)"
+    return word + _standing(resource)
+
+
+def live_text(plan: MachinePlan) -> str:
+    """The live state of everything that a spec names."""
+    lines = [heading(plan)]
+    width = max((len(str(r.address)) for r in plan.resources), default=0)
+    for resource in plan.resources:
+        sign, colour = SIGNS[resource.status]
+        facts = "  ".join(f"{style(name, dim=True)} {text}" for name, text in resource.facts)
+        name = f"{resource.address!s:<{width}}"
+        state = resource.reason if resource.status is Status.UNKNOWN else facts
+        lines.append(
+            f"  {style(sign, fg=colour, bold=True)} {style(name, bold=True)}  {state or ''}".rstrip()
+        )
+    return "\n".join([*lines, "", "  " + summary(plan)])
