@@ -1,0 +1,1 @@
+"""The emulated CXL host: see README.md."""

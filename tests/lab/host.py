@@ -1,0 +1,287 @@
+"""A running emulated CXL host, for tests: start it, talk to it, cut its power, go back in time."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from tests.lab.errors import LabError
+from tests.lab.qemu import Machine, create_overlay, flavour, free_port
+from tests.lab.qmp import Qmp
+from tests.lab.ssh import Ssh
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Sequence
+
+    from tests.lab.image import Image
+    from tests.lab.qemu import Direct, Process
+    from tests.lab.ssh import User
+
+BOOT_SECONDS = 600.0
+_FREEZER = "freezer"
+
+
+def socket_directory(workdir: Path) -> Path:
+    """Return the folder for the sockets of the machine in `workdir`: a short path, for us alone."""
+    name = hashlib.sha256(str(workdir.resolve()).encode()).hexdigest()[:12]
+    path = Path(tempfile.gettempdir()) / f"cxlstate-lab-{os.getuid()}-{name}"
+    path.mkdir(mode=0o700, exist_ok=True)
+    if path.stat().st_uid != os.getuid():
+        msg = f"{path} belongs to somebody else; remove it"
+        raise LabError(msg)
+    return path
+
+
+class LabHost:
+    """One emulated host with its own disk.
+
+    As a context manager it ends with its machine off and its sockets removed. The machine also
+    ends with this program, or with the thread that started it, however that ends.
+    """
+
+    def __init__(
+        self,
+        image: Image,
+        workdir: Path,
+        *,
+        flavour_name: str = "hmem",
+        disk: Path | None = None,
+    ) -> None:
+        """Prepare a host in `workdir`; nothing runs yet."""
+        workdir.mkdir(parents=True, exist_ok=True)
+        self.workdir = workdir.resolve()
+        self.disk = disk or self.workdir / "disk.qcow2"
+        self._image = image
+        self._sockets = socket_directory(self.workdir)
+        port = free_port()
+        self._machine = Machine(
+            flavour=flavour(flavour_name),
+            kvm=image.kvm,
+            disk=self.disk,
+            port=port,
+            directory=self.workdir,
+            sockets=self._sockets,
+        )
+        self._process: Process | None = None
+        self.ssh = Ssh(self.workdir, self._sockets, port=port)
+        self.ssh.configure(identity=image.identity, host_key=image.host_key)
+
+    @classmethod
+    def start(
+        cls,
+        image: Image,
+        workdir: Path,
+        *,
+        flavour_name: str = "hmem",
+        cold: bool = False,
+        detached: bool = False,
+    ) -> Self:
+        """Return a host that answers, on a fresh disk: resumed in seconds, or booted if `cold`."""
+        host = cls(image, workdir, flavour_name=flavour_name)
+        try:
+            if cold or not flavour(flavour_name).resumable:
+                host.create_disk(image.disk)
+                host.boot(detached=detached)
+            else:
+                host.create_disk(image.warm_disk)
+                host._resume(image.warm_state, detached=detached)
+        except BaseException:
+            host.close()
+            raise
+        return host
+
+    def __enter__(self) -> Self:
+        """Return the host itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the machine."""
+        self.close()
+
+    @property
+    def ssh_config(self) -> Path:
+        """The ssh_config with the aliases `lab` (admin), `lab-reader` and `lab-root`."""
+        return self.ssh.config
+
+    @property
+    def port(self) -> int:
+        """The loopback port of the host's SSH server."""
+        return self._machine.port
+
+    @property
+    def pid(self) -> int:
+        """The process id of QEMU."""
+        return self._running().pid
+
+    @property
+    def monitor(self) -> Qmp:
+        """QEMU's control connection."""
+        return self._running().qmp
+
+    @property
+    def console(self) -> str:
+        """What the host has written to its serial console since its start."""
+        return (self.workdir / "console.log").read_text(errors="replace")
+
+    def run(
+        self,
+        command: Sequence[str] | str,
+        *,
+        user: User = "root",
+        check: bool = True,
+        input: str | None = None,  # noqa: A002 - the name subprocess.run gives it
+        timeout: float = 120,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run an argument list, or a line of shell, on the host; `check` raises on a failure."""
+        return self.ssh.run(command, user=user, check=check, input=input, timeout=timeout)
+
+    # power ------------------------------------------------------------------------------------
+
+    def create_disk(self, base: Path) -> None:
+        """Give the host a fresh disk over `base`, which stays as it is."""
+        create_overlay(base, self.disk)
+
+    def boot(self, *, direct: Direct | None = None, detached: bool = False) -> None:
+        """Switch the machine on and wait until it has started."""
+        self._start(direct=direct, detached=detached)
+        self.wait_booted()
+
+    def reboot_and_wait(self, *, timeout: float = BOOT_SECONDS) -> None:
+        """Reboot from inside and wait until the host has started again."""
+        before = self.boot_id()
+        self.run(["systemctl", "reboot"], check=False)
+        self.wait_booted(after=before, timeout=timeout)
+
+    def power_cut(self) -> None:
+        """Switch the machine off without notice: what the host had not synced is lost."""
+        self.ssh.disconnect()
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+
+    def shutdown(self, *, timeout: float = 120) -> None:
+        """Shut the host down from inside and wait until the machine is off."""
+        self.run(["systemctl", "poweroff"], check=False)
+        self.ssh.disconnect()
+        self._running().wait(timeout)
+        self._process = None
+
+    def detach(self) -> None:
+        """Leave a machine that was started detached to itself."""
+        self.ssh.disconnect()
+        if self._process is not None:
+            self._process.detach()
+            self._process = None
+
+    def close(self) -> None:
+        """End the machine and remove its sockets; the disk and the logs stay."""
+        self.power_cut()
+        atexit.unregister(self.close)
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+    # boots ------------------------------------------------------------------------------------
+
+    def boot_id(self) -> str:
+        """Return the kernel's name for this boot."""
+        return self.run(["cat", "/proc/sys/kernel/random/boot_id"], timeout=30).stdout.strip()
+
+    def wait_booted(self, *, after: str | None = None, timeout: float = BOOT_SECONDS) -> str:
+        """Wait until a boot other than `after` has started all its services; return its boot id."""
+        self.ssh.disconnect()
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                self.ssh.wait_banner(timeout=left)
+                found = self.boot_id()
+                if found != after:
+                    settled = ["systemctl", "is-system-running", "--wait"]
+                    self.run(settled, check=False, timeout=max(left, 10))
+                    return found
+            except LabError:
+                if not self._running().running():
+                    break
+                self.ssh.disconnect()
+            time.sleep(0.5)
+        msg = f"the host did not start within {timeout:g} s; see {self.workdir / 'console.log'}"
+        raise LabError(msg)
+
+    # faults and time --------------------------------------------------------------------------
+
+    def freeze_network(self, frozen: bool) -> None:  # noqa: FBT001 - reads well: freeze_network(True)
+        """Hold back every packet in both directions, or let them all go.
+
+        Connections become half-open: neither side sees a link go down.
+        """
+        status = "on" if frozen else "off"
+        self.monitor.command("qom-set", path=f"/objects/{_FREEZER}", property="status", value=status)
+
+    def snapshot(self, name: str) -> None:
+        """Remember the machine as it runs now, its disk included."""
+        self._snapshot_command(f"savevm {name}")
+
+    def restore(self, name: str) -> None:
+        """Go back to a snapshot; also after `power_cut` and `shutdown`."""
+        if self._process is None:
+            self._start(snapshot=name)
+        else:
+            self.ssh.disconnect()
+            self._snapshot_command(f"loadvm {name}")
+        self._answer()
+
+    def save(self, state: Path) -> None:
+        """Write the running machine to `state` and end it; the disk must be kept with it."""
+        self.run(["sync"])
+        self.ssh.disconnect()
+        process = self._running()
+        process.save(state)
+        process.qmp.command("quit")
+        process.wait(30)
+        self._process = None
+
+    # inside -----------------------------------------------------------------------------------
+
+    def _start(
+        self,
+        *,
+        direct: Direct | None = None,
+        state: Path | None = None,
+        snapshot: str | None = None,
+        detached: bool = False,
+    ) -> None:
+        """Start QEMU, unless it runs."""
+        if self._process is not None and self._process.running():
+            msg = "the machine is on already"
+            raise LabError(msg)
+        if not detached:
+            atexit.register(self.close)
+        self._process = self._machine.start(direct=direct, state=state, snapshot=snapshot, detached=detached)
+
+    def _resume(self, state: Path, *, detached: bool) -> None:
+        """Start from a saved state."""
+        self._start(state=state, detached=detached)
+        self._answer()
+
+    def _answer(self) -> None:
+        """Wait for the first answer after a jump in time, and set the host's clock."""
+        self.ssh.wait_banner(timeout=60)
+        self.run(["date", "--set", f"@{time.time():.3f}"])
+
+    def _snapshot_command(self, line: str) -> None:
+        """Run a monitor command which is silent when it succeeds."""
+        if answer := self.monitor.monitor(line).strip():
+            msg = f"{line}: {answer}"
+            raise LabError(msg)
+
+    def _running(self) -> Process:
+        """Return the process of the machine."""
+        if self._process is None:
+            msg = "the machine is off"
+            raise LabError(msg)
+        return self._process

@@ -1,0 +1,284 @@
+"""The emulated machine: QEMU's arguments for each flavour, and the life of one QEMU process."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.lab.errors import LabError
+from tests.lab.qmp import Qmp
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QEMU = "qemu-system-x86_64"
+_CONTROL_SOCKET_SECONDS = 30
+
+_COMMON = (
+    *("-nodefaults", "-no-user-config", "-display", "none"),
+    # GRUB hangs when there is neither a display nor a serial terminal; the kernel has no driver
+    # to load for this one.
+    *("-vga", "std"),
+    *("-smp", "4,sockets=2,cores=2"),
+    *("-numa", "node,nodeid=0,cpus=0-1,memdev=m0", "-numa", "node,nodeid=1,cpus=2-3,memdev=m1"),
+)
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """A kind of emulated host."""
+
+    name: str
+    about: str
+    arguments: tuple[str, ...]
+    resumable: bool
+    """Whether QEMU can save and resume a machine with these devices."""
+
+
+def _memory(node_gib: int) -> tuple[str, ...]:
+    """Return the memory of the two nodes."""
+    backends = (f"memory-backend-ram,id=m{node},size={node_gib}G" for node in (0, 1))
+    return tuple(word for backend in backends for word in ("-object", backend))
+
+
+FLAVOURS = {
+    flavour.name: flavour
+    for flavour in (
+        Flavour(
+            name="hmem",
+            about="1 GiB of Soft Reserved memory at 4 GiB, as firmware hands CXL memory over",
+            arguments=("-machine", "q35,sata=off,smbus=off,i8042=off", "-cpu", "max", "-m", "8G", *_memory(4)),
+            resumable=True,
+        ),
+        Flavour(
+            name="cxl",
+            about="the same, and a 512 MiB CXL type 3 device to make regions of",
+            arguments=(
+                *("-machine", "q35,sata=off,smbus=off,i8042=off,cxl=on"),
+                # Inside a VM the kernel will not flush caches, and so commits no CXL decoder.
+                *("-cpu", "max,-hypervisor"),
+                *("-m", "6G,maxmem=16G,slots=4", *_memory(3)),
+                *("-object", "memory-backend-ram,id=vmem0,share=on,size=512M"),
+                *("-device", "pxb-cxl,bus_nr=12,bus=pcie.0,id=cxl.1"),
+                *("-device", "cxl-rp,port=0,bus=cxl.1,id=rp0,chassis=0,slot=2"),
+                *("-device", "cxl-type3,bus=rp0,volatile-memdev=vmem0,id=cxl-vmem0"),
+                *("-M", "cxl-fmw.0.targets.0=cxl.1,cxl-fmw.0.size=4G"),
+            ),
+            resumable=False,
+        ),
+    )
+}
+
+
+def flavour(name: str) -> Flavour:
+    """Return the flavour called `name`."""
+    try:
+        return FLAVOURS[name]
+    except KeyError:
+        msg = f"no flavour {name!r}; there are: {', '.join(FLAVOURS)}"
+        raise LabError(msg) from None
+
+
+def accelerator(kvm: bool) -> list[str]:  # noqa: FBT001 - the one thing that is asked
+    """Return QEMU's arguments for KVM, or for emulation on several threads."""
+    return ["-accel", "kvm" if kvm else "tcg,thread=multi"]
+
+
+def free_port() -> int:
+    """Return a loopback port that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def create_overlay(base: Path, overlay: Path) -> None:
+    """Make `overlay`, an empty layer over the disk `base`, which stays as it is."""
+    base_format = "qcow2" if base.suffix == ".qcow2" else "raw"
+    # Side by side the layers name each other without a path, so that their folder can move.
+    name = base.name if base.parent == overlay.parent else str(base.resolve())
+    options = ["-q", "-f", "qcow2", "-F", base_format, "-b", name]
+    _qemu_img("create", *options, str(overlay))
+
+
+def _qemu_img(*arguments: str) -> None:
+    """Run qemu-img."""
+    result = subprocess.run(["qemu-img", *arguments], capture_output=True, text=True, check=False)
+    if result.returncode:
+        msg = f"qemu-img {arguments[0]}: {result.stderr.strip()}"
+        raise LabError(msg)
+
+
+@dataclass(frozen=True)
+class Direct:
+    """A boot that skips GRUB: QEMU loads the kernel itself."""
+
+    kernel: Path
+    initrd: Path
+    command_line: str
+
+    def arguments(self) -> list[str]:
+        """Return the arguments for it."""
+        return [
+            *("-kernel", str(self.kernel), "-initrd", str(self.initrd)),
+            *("-append", self.command_line),
+        ]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is the same in every start of one emulated host."""
+
+    flavour: Flavour
+    kvm: bool
+    disk: Path
+    port: int
+    directory: Path
+    """Where `console.log`, `qemu.log` and `qemu.pid` go."""
+    sockets: Path
+    """A short path for the control socket: the system allows 108 bytes."""
+
+    def arguments(self) -> list[str]:
+        """Return QEMU's arguments."""
+        forward = f"hostfwd=tcp:127.0.0.1:{self.port}-:22"
+        disk_format = "raw" if self.disk.suffix == ".raw" else "qcow2"
+        drive = f"file={_escape(self.disk)},format={disk_format},if=none,id=d0,cache=unsafe,discard=unmap"
+        return [
+            QEMU,
+            *accelerator(self.kvm),
+            *self.flavour.arguments,
+            *_COMMON,
+            *("-drive", drive, "-device", "virtio-blk-pci,drive=d0,bus=pcie.0"),
+            *("-netdev", f"user,id=n0,restrict=on,{forward}"),
+            # Switched on, it holds packets back: see LabHost.freeze_network.
+            *("-object", "filter-buffer,id=freezer,netdev=n0,interval=4000000000,status=off"),
+            *("-device", "virtio-net-pci,netdev=n0,bus=pcie.0,romfile="),
+            *("-serial", f"file:{self.directory / 'console.log'}"),
+            *("-pidfile", str(self.directory / "qemu.pid")),
+            *("-qmp", f"unix:{self.control_socket},server=on,wait=off"),
+        ]
+
+    @property
+    def control_socket(self) -> Path:
+        """QEMU's control socket."""
+        return self.sockets / "qmp"
+
+    def start(
+        self,
+        *,
+        direct: Direct | None = None,
+        state: Path | None = None,
+        snapshot: str | None = None,
+        detached: bool = False,
+    ) -> Process:
+        """Start QEMU: by BIOS and GRUB, with a kernel of its own, from a saved `state`, or from
+        a `snapshot` in its disk.
+
+        The machine ends with the thread that started it, unless it is `detached`.
+        """
+        argv = self.arguments()
+        argv += direct.arguments() if direct else []
+        argv += ["-incoming", "defer"] if state else []
+        argv += ["-loadvm", snapshot] if snapshot else []
+        if detached:
+            keep: list[str] = []
+        else:
+            keep = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+        self.control_socket.unlink(missing_ok=True)
+        log = self.directory / "qemu.log"
+        with log.open("wb") as output:
+            child = subprocess.Popen(
+                [*keep, *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=detached,
+            )
+        process = Process(child, self._connect(child, log))
+        if state:
+            process.resume(state)
+        return process
+
+    def _connect(self, child: subprocess.Popen[bytes], log: Path) -> Qmp:
+        """Connect to the control socket as soon as it is there."""
+        deadline = time.monotonic() + _CONTROL_SOCKET_SECONDS
+        while time.monotonic() < deadline and child.poll() is None:
+            try:
+                return Qmp(self.control_socket)
+            except (OSError, LabError):
+                time.sleep(0.02)
+        child.kill()
+        child.wait()
+        msg = f"QEMU did not start: {log.read_text(errors='replace').strip() or 'no message'}"
+        raise LabError(msg)
+
+
+class Process:
+    """A running QEMU that this program started."""
+
+    def __init__(self, child: subprocess.Popen[bytes], qmp: Qmp) -> None:
+        """Take charge of `child`."""
+        self._child = child
+        self.qmp = qmp
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._child.pid
+
+    def running(self) -> bool:
+        """Tell whether the process lives."""
+        return self._child.poll() is None
+
+    def kill(self) -> None:
+        """End the machine the way a power cut does."""
+        if self.running():
+            self._child.kill()
+            self._child.wait()
+        self.qmp.close()
+
+    def detach(self) -> None:
+        """Close the control connection and leave the machine to itself."""
+        self.qmp.close()
+        self._child.returncode = 0  # nobody waits for it
+
+    def wait(self, timeout: float) -> None:
+        """Wait for the machine to end by itself, as after a shutdown."""
+        try:
+            self._child.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            msg = f"the machine did not power off within {timeout:g} s"
+            raise LabError(msg) from error
+        self.qmp.close()
+
+    def save(self, state: Path) -> None:
+        """Stop the machine and write its state."""
+        self.qmp.command("stop")
+        self._mapped_ram(on=True)
+        self.qmp.migrate(f"file:{state}")
+
+    def resume(self, state: Path) -> None:
+        """Load a saved state into a machine that waits for one, and let it run."""
+        self._mapped_ram(on=True)
+        self.qmp.command("migrate-incoming", uri=f"file:{state}")
+        deadline = time.monotonic() + _CONTROL_SOCKET_SECONDS
+        while self.qmp.command("query-status")["status"] == "inmigrate":
+            if time.monotonic() > deadline:
+                msg = f"the saved state {state} did not load"
+                raise LabError(msg)
+            time.sleep(0.05)
+        self._mapped_ram(on=False)  # a later savevm would abort QEMU
+        self.qmp.command("cont")
+
+    def _mapped_ram(self, *, on: bool) -> None:
+        """Give every memory page a fixed place in the state's file: it loads at the speed of a read."""
+        capabilities = [{"capability": name, "state": on} for name in ("multifd", "mapped-ram")]
+        self.qmp.command("migrate-set-capabilities", capabilities=capabilities)
+
+
+def _escape(path: Path) -> str:
+    """Return `path` as a value in a comma-separated QEMU option."""
+    return str(path).replace(",", ",,")
