@@ -1,0 +1,87 @@
+"""One emulated host for the story of a spec, and the command line as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.lab.build import ensure_image
+from tests.lab.host import LabHost
+
+SPEC = """\
+apiVersion: cxlstate/v1
+host:
+  name: lab
+  connect: ssh://{alias}
+  packages: [ndctl, daxctl, hello]
+  services:
+    libvirtd: {{enabled: true, running: true}}
+  users:
+    admin: {{groups: [kvm, libvirt]}}
+  grub:
+    args: ['cxlstate.test=$HOME']
+    absent: [nomodeset]
+  memmap:
+    - {{size: 512MiB, start: 6GiB, type: pmem}}
+    - {{size: 256MiB, start: 7GiB, type: reserved}}
+  modules:
+    kmem: absent
+"""
+
+
+@dataclass
+class Cli:
+    """`cxlstate` in a process of its own, with the emulated host's SSH configuration."""
+
+    ssh_config: Path
+
+    def run(self, *arguments, timeout=900):
+        return subprocess.run(
+            [sys.executable, "-m", "cxlstate", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {"CXLSTATE_SSH_CONFIG": str(self.ssh_config)},
+        )
+
+    def start(self, *arguments):
+        return subprocess.Popen(
+            [sys.executable, "-m", "cxlstate", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env=os.environ | {"CXLSTATE_SSH_CONFIG": str(self.ssh_config)},
+        )
+
+    def statuses(self, *arguments):
+        done = self.run(*arguments, "--json")
+        document = json.loads(done.stdout)
+        return {r["address"]: r["status"] for m in document["machines"] for r in m["resources"]}
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory):
+    with LabHost.start(ensure_image(), tmp_path_factory.mktemp("lab")) as host:
+        yield host
+
+
+@pytest.fixture(scope="module")
+def cli(host):
+    return Cli(host.ssh_config)
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory):
+    path = tmp_path_factory.mktemp("specs") / "lab.yaml"
+    path.write_text(SPEC.format(alias="lab"))
+    return path

@@ -1,0 +1,146 @@
+"""The main job on a real machine: a spec over SSH, through a reboot, proven; then drift, mended.
+
+The tests of this file are one story in order, on one emulated host.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.e2e.conftest import SPEC
+
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("foundation")]
+
+DROP_IN = "/etc/default/grub.d/zz-cxlstate.cfg"
+BY_HAND = "cat /etc/default/grub /etc/default/grub.d/10-firmware.cfg /etc/default/grub.d/50-site.cfg"
+
+
+@pytest.fixture(scope="module")
+def by_hand(host):
+    """What stood in the hand-written files before anything was applied."""
+    return host.run(BY_HAND).stdout
+
+
+def test_a_range_that_is_no_ram_of_this_host_is_refused(cli, tmp_path):
+    spec = tmp_path / "runbook.yaml"
+    spec.write_text(SPEC.format(alias="lab").replace("size: 512MiB, start: 6GiB", "size: 2GiB, start: 320GiB"))
+    done = cli.run("plan", spec)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "CXM" in done.stderr
+    assert f"{spec}:" in done.stderr
+
+
+def test_a_reader_without_sudo_gets_the_reasons_and_never_a_wrong_plan(cli, tmp_path):
+    spec = tmp_path / "reader.yaml"
+    spec.write_text(SPEC.format(alias="lab-reader"))
+    done = cli.run("plan", spec)
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert "unknown" in done.stdout
+    statuses = cli.statuses("plan", spec)
+    assert statuses["memmap"] == "unknown"
+    assert statuses["grub"] != "change"
+
+
+def test_the_first_plan_exits_2_and_changes_nothing(cli, host, spec, by_hand):
+    before = host.run("find /etc /boot /var/lib/dpkg -xdev -newer /proc/self/stat 2>/dev/null; ls /var/lib").stdout
+    done = cli.run("plan", spec)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "memmap=512M!6G" in done.stdout
+    assert "reboot-host" in done.stdout
+    after = host.run("find /etc /boot /var/lib/dpkg -xdev -newer /proc/self/stat 2>/dev/null; ls /var/lib").stdout
+    assert before == after
+    assert by_hand == host.run(BY_HAND).stdout
+
+
+def test_applied_without_consent_to_reboot_it_exits_3_and_says_what_is_pending(cli, host, spec):
+    done = cli.run("apply", "--yes", spec)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "pending reboot" in done.stdout
+    assert host.run(["dpkg-query", "-W", "-f=${db:Status-Abbrev}", "hello"]).stdout.startswith("ii")
+    assert {"kvm", "libvirt"} <= set(host.run(["id", "-nG", "admin"]).stdout.split())
+    assert "kmem" not in host.run(["cat", "/proc/modules"]).stdout
+    assert host.run(["cat", DROP_IN]).stdout
+    assert cli.run("plan", spec).returncode == 3
+    assert "pending" in cli.run("drift", spec).stdout
+
+
+def test_with_consent_it_reboots_comes_back_and_is_proven(cli, host, spec):
+    before = host.boot_id()
+    done = cli.run("apply", "--yes", "--allow", "reboot-host", spec)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert host.boot_id() != before
+    cmdline = host.run(["cat", "/proc/cmdline"]).stdout.split()
+    for argument in ("memmap=512M!6G", "memmap=256M$7G", "modprobe.blacklist=kmem", "cxlstate.test=$HOME"):
+        assert argument in cmdline
+    assert "nomodeset" not in cmdline
+    assert "memmap=1G%4G-1+0xefffffff" in cmdline  # the firmware's stand-in is not ours
+    iomem = host.run(["cat", "/proc/iomem"]).stdout.lower()
+    assert "180000000-19fffffff : persistent memory (legacy)" in iomem
+    assert "1c0000000-1cfffffff : reserved" in iomem
+    assert "kmem" not in host.run(["cat", "/proc/modules"]).stdout
+
+
+def test_every_boot_entry_has_the_arguments_recovery_included(host):
+    lines = [line for line in host.run(["cat", "/boot/grub/grub.cfg"]).stdout.splitlines() if "\tlinux\t" in line]
+    assert len(lines) >= 3
+    assert any("single" in line for line in lines)
+    for line in lines:
+        assert "modprobe.blacklist=kmem" in line
+        assert r"memmap=256M\$7G" in line
+
+
+def test_then_it_is_in_sync_and_a_second_apply_runs_nothing(cli, host, spec):
+    assert cli.run("plan", spec).returncode == 0
+    journal = host.run(["cat", "/var/lib/cxlstate/journal.jsonl"]).stdout
+    done = cli.run("apply", "--yes", spec)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert host.run(["cat", "/var/lib/cxlstate/journal.jsonl"]).stdout == journal
+    drift = cli.run("drift", spec)
+    assert (drift.returncode, drift.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("by_hand_edit", "address"),
+    [
+        ("systemctl disable --now libvirtd.service libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket", "service.libvirtd"),
+        ("gpasswd --delete admin kvm", "user.admin"),
+        (f"rm {DROP_IN}", "grub"),
+        (f"sed -i s/kmem/kmen/ {DROP_IN}", "grub"),
+        ("apt-get remove --yes hello", "package.hello"),
+        ("modprobe kmem", "module.kmem"),
+    ],
+)  # fmt: skip
+def test_drift_by_hand_is_seen_named_and_mended(cli, host, spec, by_hand_edit, address):
+    host.run(by_hand_edit)
+    drift = cli.run("drift", spec)
+    assert drift.returncode == 2, drift.stdout + drift.stderr
+    assert f"{address}  drifted" in drift.stdout
+    document = json.loads(cli.run("drift", "--json", spec).stdout)
+    causes = {r["address"]: r["cause"] for r in document["machines"][0]["resources"] if r["cause"]}
+    assert causes[address] == "drifted"
+    done = cli.run("apply", "--yes", spec)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert cli.run("plan", spec).returncode == 0
+
+
+def test_what_was_written_by_hand_is_as_it_was(host, by_hand):
+    assert host.run(BY_HAND).stdout == by_hand
+
+
+def test_pending_edits_of_somebody_else_are_not_put_into_force_unasked(cli, host, spec, tmp_path):
+    host.run("sed -i s/GRUB_TIMEOUT=0/GRUB_TIMEOUT=1/ /etc/default/grub")
+    changed = tmp_path / "lab.yaml"
+    changed.write_text(spec.read_text().replace("args: [", "args: [cxlstate.more=1, "))
+    drop_in = host.run(["cat", DROP_IN]).stdout
+    done = cli.run("apply", "--yes", changed)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "CXE202" in done.stderr
+    assert "timeout=1" in done.stderr
+    assert host.run(["cat", DROP_IN]).stdout == drop_in
+    allowed = cli.run("apply", "--yes", "--allow", "foreign-boot=lab/grub", changed)
+    assert allowed.returncode == 3, allowed.stdout + allowed.stderr
+    assert "cxlstate.more=1" in host.run(["cat", "/boot/grub/grub.cfg"]).stdout
+    host.run("sed -i s/GRUB_TIMEOUT=1/GRUB_TIMEOUT=0/ /etc/default/grub && update-grub 2>/dev/null")
+    cli.run("apply", "--yes", spec)
