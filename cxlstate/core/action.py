@@ -46,12 +46,14 @@ class Run:
     """Run a program: a list of arguments, never a shell string.
 
     Actions of several resources with the same `argv` are run once with all their `operands`.
+    `shown` is `argv` as a person would have typed it, for plans that people read.
     """
 
     argv: tuple[str, ...]
     operands: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     timeout: int = 1800
+    shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ def missing_consent(plan: ResourcePlan, machine: str, consents: Consents) -> tup
 def group(ready: Sequence[ResourcePlan]) -> tuple[ResourcePlan, ...]:
     """The first ready resource, and those of its kind whose actions can be run together with its."""
     first = ready[0]
-    if not all(isinstance(action.effect, Run) and action.effect.operands for action in todo(first)):
+    if not any(isinstance(action.effect, Run) and action.effect.operands for action in todo(first)):
         return (first,)
     shape = _shape(first)
     return tuple(plan for plan in ready if plan.address.kind == first.address.kind and _shape(plan) == shape)
@@ -95,8 +95,8 @@ def _merged(plans: Sequence[ResourcePlan]) -> tuple[Action, ...]:
         effect = together[0].effect
         if isinstance(effect, Run):
             effect = replace(effect, operands=operands)
-        does = together[0].does + f" and {len(together) - 1} more"
-        merged.append(replace(together[0], does=does, effect=effect, undo=()))
+        more = f" and {len(together) - 1} more" if len(operands) > 1 else ""
+        merged.append(replace(together[0], does=together[0].does + more, effect=effect, undo=()))
     return tuple(merged)
 
 

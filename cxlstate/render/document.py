@@ -47,7 +47,7 @@ def _resource(plan: MachinePlan, resource: ResourcePlan) -> dict[str, Any]:
         "actions": [
             {
                 "does": action.does,
-                "run": command(action.effect),
+                "run": command(action.effect, whole=True),
                 "risk": action.risk.value,
                 "why": action.why or None,
             }

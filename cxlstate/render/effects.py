@@ -7,15 +7,15 @@ import shlex
 from cxlstate.core.action import Effect, Generate, Reboot, RemoveFile, Run, WriteFile
 
 
-def command(effect: Effect) -> str:
-    """One line; what only exists for a program (environment, temporary files) is left out."""
+def command(effect: Effect, *, whole: bool = False) -> str:
+    """One line. What only matters to a program is left out, unless `whole`."""
     match effect:
         case WriteFile(path=path):
             return f"write {shlex.quote(path)}"
         case RemoveFile(path=path):
             return f"rm {shlex.quote(path)}"
-        case Run(argv=argv, operands=operands):
-            return shlex.join((*argv, *operands))
+        case Run(argv=argv, operands=operands, shown=shown):
+            return shlex.join((*(argv if whole or not shown else shown), *operands))
         case Generate(path=path, argv=argv):
             return shlex.join((*argv, path))
         case Reboot():

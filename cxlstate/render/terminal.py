@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from click import style, unstyle
 
-from cxlstate.core.action import Action, Risk
+from cxlstate.core.action import Risk
 from cxlstate.core.change import Change, Leaf
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import show
@@ -80,8 +80,13 @@ def _resource_lines(resource: ResourcePlan) -> Iterator[str]:
     if resource.hint:
         yield "      " + style("→ ", fg="blue") + resource.hint
     yield from _changes(resource.changes)
+    told = ""
     for action in resource.actions:
-        yield from _action_lines(action)
+        risk = "" if action.risk is Risk.LIVE else "  " + style(action.risk.value, fg="red", bold=True)
+        yield f"      {style('$', fg='blue')} {command(action.effect)}{risk}"
+        if action.why and action.why != told:
+            yield "        " + style(action.why, dim=True)
+        told = action.why
 
 
 def _standing(resource: ResourcePlan) -> str:
@@ -124,13 +129,6 @@ def _value(value: Leaf) -> str:
             return "yes" if value else "no"
         case _:
             return str(value)
-
-
-def _action_lines(action: Action) -> Iterator[str]:
-    risk = "" if action.risk is Risk.LIVE else "  " + style(action.risk.value, fg="red", bold=True)
-    yield f"      {style('$', fg='blue')} {command(action.effect)}{risk}"
-    if action.why:
-        yield "        " + style(action.why, dim=True)
 
 
 def drift_text(plans: Iterable[MachinePlan]) -> str:

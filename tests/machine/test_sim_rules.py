@@ -129,4 +129,5 @@ def test_versions_sort_as_debian_has_them():
         "1.10",
         "1:0.1",
     ]
-    assert sorted(reversed(ordered), key=version_key) == ordered
+    shuffled = ordered[::-1]
+    assert sorted(shuffled, key=version_key) == ordered

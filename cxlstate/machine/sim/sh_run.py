@@ -27,7 +27,7 @@ from cxlstate.machine.sim.sh_parse import (
     parse,
 )
 
-_MOST_STEPS = 1_000_000
+_MOST_STEPS = 50_000
 _SILENT = ("true", ":", "echo", "printf", "umask")
 
 
@@ -48,6 +48,8 @@ class Shell:
         self._functions: dict[str, Sequence] = {}
         self._arguments: list[str] = []
         self._steps = 0
+        self._status = 0
+        self._builtins = self._all_builtins()
 
     def source(self, text: str) -> None:
         """Run a script in this shell. Raises ShellError."""
@@ -84,7 +86,7 @@ class Shell:
         status = 0
         for how, part in parts:
             if how == ";" or (how == "&&") == (status == 0):
-                status = self._run(part)
+                self._status = status = self._run(part)
         return status
 
     def _loop(self, loop: Loop) -> int:
@@ -130,7 +132,7 @@ class Shell:
         name, *arguments = words
         if name in self._functions:
             return self._call(self._functions[name], arguments)
-        builtin = self._builtins().get(name)
+        builtin = self._builtins.get(name)
         if builtin is None:
             raise ShellError(command.line, f"the simulator runs no programs: {name}")
         return builtin(arguments)
@@ -146,7 +148,7 @@ class Shell:
         finally:
             self._arguments = outer
 
-    def _builtins(self) -> dict[str, Callable[[list[str]], int]]:
+    def _all_builtins(self) -> dict[str, Callable[[list[str]], int]]:
         return {
             **dict.fromkeys(_SILENT, lambda _: 0),
             "false": lambda _: 1,
@@ -248,7 +250,8 @@ class Shell:
             return self._arguments[int(name) - 1] if int(name) <= len(self._arguments) else None
         if name in ("@", "*"):
             return " ".join(self._arguments)
-        return str(len(self._arguments)) if name == "#" else self.variables.get(name)
+        own = {"#": len(self._arguments), "?": self._status}
+        return str(own[name]) if name in own else self.variables.get(name)
 
 
 def _test(words: list[str]) -> int:

@@ -23,7 +23,8 @@ _HEADER: Final = """\
 # Other files of this folder are left as they are. An edit of this one is taken back.
 """
 
-# Words end at blanks outside double quotes. Nothing here expands or runs what it is given.
+# Words end at blanks outside double quotes. Nothing here expands or runs what it is given. A recovery
+# value that the filter empties becomes 10_linux's own default, so that it stays foreseeable.
 _FILTER: Final = """
 # Sets cxlstate_kept to the words of $1 that are wanted.
 cxlstate_filter() {
@@ -52,8 +53,10 @@ cxlstate_filter "${GRUB_CMDLINE_LINUX-}"
 GRUB_CMDLINE_LINUX=$cxlstate_kept
 cxlstate_filter "${GRUB_CMDLINE_LINUX_DEFAULT-}"
 GRUB_CMDLINE_LINUX_DEFAULT=$cxlstate_kept
-cxlstate_filter "${GRUB_CMDLINE_LINUX_RECOVERY-}"
-GRUB_CMDLINE_LINUX_RECOVERY=$cxlstate_kept
+if [ -n "${GRUB_CMDLINE_LINUX_RECOVERY-}" ]; then
+    cxlstate_filter "$GRUB_CMDLINE_LINUX_RECOVERY"
+    GRUB_CMDLINE_LINUX_RECOVERY=${cxlstate_kept:-single}
+fi
 """
 
 
@@ -92,7 +95,8 @@ class DropIn:
     def apply(self, lines: CommandLines) -> CommandLines:
         """What it makes of the variables, as a shell would."""
         if self.drop:
-            lines = CommandLines(*map(self._filtered, (lines.linux, lines.default, lines.recovery)))
+            recovery = (self._filtered(lines.recovery) or "single") if lines.recovery else ""
+            lines = CommandLines(self._filtered(lines.linux), self._filtered(lines.default), recovery)
         words = " ".join(map(grub_script.quote, self.add))
         linux = " ".join(filter(None, (lines.linux, words)))
         return CommandLines(linux, lines.default, lines.recovery)

@@ -114,14 +114,29 @@ def _forecasts(live: Live, before: DropIn, ours: DropIn) -> tuple[Forecast, ...]
     return tuple(forecast(entry, so_far, then) for entry in live.entries)
 
 
+def surplus(text: str, one: Forecast) -> bool:
+    """Whether an entry has an argument more often than it will have: some of it was ours."""
+    argument = kernel_cmdline.read(text)
+    return one.entry.arguments.count(argument) > arguments(one).count(argument)
+
+
+def surplus_running(text: str, live: Live, forecasts: Sequence[Forecast]) -> bool:
+    """The same of the running command line; which entry it was started from is not known."""
+    argument = kernel_cmdline.read(text)
+    to_come = max((arguments(one).count(argument) for one in forecasts), default=0)
+    return live.running.count(argument) > to_come
+
+
 def _still_seen(
     live: Live, forecasts: Sequence[Forecast], former: Iterable[str], now: Sequence[str]
 ) -> tuple[str, ...]:
     """Arguments that were ours, are not wanted, and stand in an entry or on the running command line."""
-    to_come = {argument for one in forecasts for argument in arguments(one)}
-    seen = {argument for entry in live.entries for argument in entry.arguments} | set(live.running)
-    gone = [text for text in dict.fromkeys(former) if text not in now]
-    return tuple(text for text in gone if kernel_cmdline.read(text) in seen - to_come)
+    return tuple(
+        text
+        for text in dict.fromkeys(former)
+        if text not in now
+        and (any(surplus(text, one) for one in forecasts) or surplus_running(text, live, forecasts))
+    )
 
 
 def _still_missing(pattern: str, forecasts: Sequence[Forecast]) -> bool:

@@ -19,7 +19,7 @@ from cxlstate.formats import grub_cfg, grub_script, kernel_cmdline
 from cxlstate.resources.grub import drop_in, probe
 from cxlstate.resources.grub.check import diagnose, standing
 from cxlstate.resources.grub.drop_in import DropIn
-from cxlstate.resources.grub.goal import Goal, arguments, goal, visible
+from cxlstate.resources.grub.goal import Goal, arguments, goal, surplus, surplus_running, visible
 from cxlstate.resources.grub.probe import Live
 from cxlstate.resources.grub.spec import GrubSpec
 
@@ -78,11 +78,10 @@ class Grub(Reconciler[GrubSpec, Live]):
         return tuple(diagnose(aim, live)) if concerned else ()
 
     def diff(self, me: Resource[GrubSpec], live: Live | None, given: Given) -> Sequence[Change]:
-        """Three states: not configured (drop-in, grub.cfg), configured, running."""
+        """Three stages: drop-in, grub.cfg, running. An argument is told once, at the first it lacks."""
         if live is None:
             return ()
-        aim = goal(me.spec, live, given)
-        return (*_drop_in_changes(aim, live), *_grub_cfg_changes(aim), *_running_changes(aim, live))
+        return tuple(_first_stages(_stages(goal(me.spec, live, given), live)))
 
     def actions(
         self, me: Resource[GrubSpec], live: Live | None, changes: Sequence[Change], given: Given
@@ -91,15 +90,32 @@ class Grub(Reconciler[GrubSpec, Live]):
         if live is None:
             return ()
         aim = goal(me.spec, live, given)
-        touched = {change.path[0] for change in changes}
+        stages = _stages(aim, live)
+        touched = {change.path[0] for change in stages}
         planned: list[Action] = []
         if DROP_IN in touched:
             planned.append(_write_drop_in(aim, live))
         if GRUB_CFG in touched:
             planned.append(_generate(aim, live))
         if RUNNING in touched:
-            planned.append(_reboot(changes))
+            planned.append(_reboot(stages))
         return planned
+
+
+def _stages(aim: Goal, live: Live) -> tuple[Change, ...]:
+    return (*_drop_in_changes(aim, live), *_grub_cfg_changes(aim), *_running_changes(aim, live))
+
+
+def _first_stages(changes: Sequence[Change]) -> Iterator[Change]:
+    """What the drop-in lacks, grub.cfg and the running kernel lack because of it: not told again."""
+    told: dict[str | int, set[str]] = {}
+    for change in changes:
+        stage, *subject = change.path
+        words = set(str(subject[0] if subject else change.new or change.old).split())
+        before = set().union(*(known for at, known in told.items() if at != stage))
+        if not words <= before:
+            told.setdefault(stage, set()).update(words)
+            yield change
 
 
 def _drop_in_changes(aim: Goal, live: Live) -> Iterator[Change]:
@@ -131,12 +147,14 @@ def _grub_cfg_changes(aim: Goal) -> Iterator[Change]:
         have = sum(kernel_cmdline.holds(entry.arguments, unit.arguments) for entry in entries)
         if have < total:
             yield Change((GRUB_CFG, str(unit)), _of(have, total), _of(total, total))
-    gone = (*aim.absent, *map(kernel_cmdline.read, aim.drop_in.retired))
-    for pattern in gone:
+    for pattern in aim.absent:
         have = sum(visible(pattern, entry.arguments, recovery=entry.recovery) for entry in entries)
         allowed = sum(visible(pattern, arguments(one), recovery=one.entry.recovery) for one in aim.forecasts)
         if have > allowed:
             yield Change((GRUB_CFG, str(pattern)), _of(have, total), _of(allowed, total))
+    for text in aim.drop_in.retired:
+        if left := sum(surplus(text, one) for one in aim.forecasts):
+            yield Change((GRUB_CFG, text), f"left over {_of(left, total)}", None)
     for text in aim.drop_in.released:
         pattern = kernel_cmdline.read(text)
         have = sum(visible(pattern, entry.arguments) for entry in entries)
@@ -153,10 +171,12 @@ def _running_changes(aim: Goal, live: Live) -> Iterator[Change]:
         if not kernel_cmdline.holds(live.running, unit.arguments):
             yield Change((RUNNING,), None, str(unit), pending=True)
     recovery = any(argument.text in ("single", "recovery") for argument in live.running)
-    gone = (*aim.absent, *map(kernel_cmdline.read, aim.drop_in.retired))
-    for pattern in gone:
+    for pattern in aim.absent:
         if visible(pattern, live.running, recovery=recovery):
             yield Change((RUNNING,), str(pattern), None, pending=True)
+    for text in aim.drop_in.retired:
+        if surplus_running(text, live, aim.forecasts):
+            yield Change((RUNNING,), text, None, pending=True)
 
 
 def _write_drop_in(aim: Goal, live: Live) -> Action:

@@ -43,6 +43,7 @@ _INSTALL = (*_APT, "--no-remove", "install")
 _INSTALL_VERSION = (*_APT, "--no-remove", "--allow-downgrades", "install")
 _UPDATE = (*_APT, "--option=APT::Update::Error-Mode=any", "update")
 _REMOVE = ("dpkg", "--remove")
+_PLAIN = ("apt-get", "install")
 
 # dpkg fails on what was unpacked before its dependencies were; it has taken in its journal all the
 # same, and that is what apt needs to go on and bring the rest. The text holds no value.
@@ -132,7 +133,7 @@ def _finish(found: Record | None) -> Action:
     mine = found is not None and found.code in probe.UNFINISHED
     return Action(
         "finish the package work that was interrupted",
-        Run(_FINISH, environment=_QUIET),
+        Run(_FINISH, environment=_QUIET, shown=("dpkg", "--configure", "-a")),
         why=f"{found.name} is {found.state}" if found and mine else "apt installs nothing before",
     )
 
@@ -140,7 +141,7 @@ def _finish(found: Record | None) -> Action:
 def _update() -> Action:
     return Action(
         "fetch the lists of packages",
-        Run(_UPDATE, environment=_QUIET, timeout=600),
+        Run(_UPDATE, environment=_QUIET, timeout=600, shown=("apt-get", "update")),
         why="this machine has none yet",
     )
 
@@ -149,11 +150,11 @@ def _install(spec: Package, found: Record | None) -> Action:
     new = found is None or found.code in probe.NOT_INSTALLED
     undo: tuple[Effect, ...] = (Run(_REMOVE, (spec.name,), _QUIET),) if new else ()
     if spec.version is None:
-        return Action(f"install {spec.name}", Run(_INSTALL, (spec.name,), _QUIET), undo=undo)
+        return Action(f"install {spec.name}", Run(_INSTALL, (spec.name,), _QUIET, shown=_PLAIN), undo=undo)
     operand = f"{spec.name}={spec.version}"
     if found and not new:
         undo = (Run(_INSTALL_VERSION, (f"{spec.name}={found.version}",), _QUIET),)
-    return Action(f"install {operand}", Run(_INSTALL_VERSION, (operand,), _QUIET), undo=undo)
+    return Action(f"install {operand}", Run(_INSTALL_VERSION, (operand,), _QUIET, shown=_PLAIN), undo=undo)
 
 
 def _remove(name: str, found: Record | None) -> Action:

@@ -96,8 +96,9 @@ class ServiceReconciler(Reconciler[Service, UnitLive]):
 
     def diff(self, me: Resource[Service], live: UnitLive | None, given: Given) -> Sequence[Change]:
         """Only of what is written; a mask in the way of it counts as written."""
-        if live is None:
-            return (Change(_MASKED, old=False, new=True),) if me.spec.masked else ()
+        if live is None and me.spec.masked:
+            return (Change(_MASKED, old=False, new=True),)
+        live = live or _to_come(unit_of(me.name))
         return (*_diff_masked(me.spec, live), *_diff_enabled(me.spec, live), *_diff_running(me.spec, live))
 
     def actions(
@@ -105,8 +106,9 @@ class ServiceReconciler(Reconciler[Service, UnitLive]):
     ) -> Sequence[Action]:
         """Unmask, enable, start; or stop, disable, mask."""
         wanted = {change.path: change.new for change in changes}
-        if live is None:
+        if live is None and me.spec.masked:
             return (_systemctl("mask", unit_of(me.name), undo="unmask"),)
+        live = live or _to_come(unit_of(me.name))
         unit = live.id  # not the name that was written: `enable` refuses an alias
         actions = []
         if wanted.get(_MASKED) is False:
@@ -121,6 +123,22 @@ class ServiceReconciler(Reconciler[Service, UnitLive]):
         if wanted.get(_MASKED) is True:
             actions.append(_systemctl("mask", unit, undo="unmask"))
         return actions
+
+
+def _to_come(unit: str) -> UnitLive:
+    """What is planned for a unit that a package has yet to bring: as if it came switched off."""
+    return UnitLive(
+        id=unit,
+        names=frozenset(),
+        load="loaded",
+        active="inactive",
+        sub="dead",
+        file="disabled",
+        result="success",
+        needs_reload=False,
+        runs_once=False,
+        socket=None,
+    )
 
 
 def _diff_masked(spec: Service, live: UnitLive) -> tuple[Change, ...]:

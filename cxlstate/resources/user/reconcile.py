@@ -58,12 +58,11 @@ class UserReconciler(Reconciler[User, UserLive]):
 
     def diff(self, me: Resource[User], live: UserLive | None, given: Given) -> Sequence[Change]:
         """The groups it is not in."""
-        if live is None:
-            return ()
+        has = live.groups if live else frozenset()
         return tuple(
             Change(("groups", me.spec.groups.index(group)), None, group)
             for group in _groups(me)
-            if group not in live.groups
+            if group not in has
         )
 
     def actions(
