@@ -24,7 +24,7 @@ check: setup     ## the fast loop: lint, types, layers, and the tests that need 
 	$(BIN)/pytest -q -n 2 -m "not lab and not slow"
 
 lab-setup: setup
-	tests/lab/setup.sh
+	tools/test-setup
 
 test: lab-setup  ## every test, emulated host included
 	$(BIN)/ruff check .
@@ -40,7 +40,7 @@ lab: lab-setup   ## boot the emulated CXL host and give a shell on it
 	$(BIN)/python -m tests.lab shell
 
 lab-crash: lab-setup ## cut the power of the emulated host after every single action
-	$(BIN)/pytest -q tests/conformance tests/e2e -m lab --every-crash
+	$(BIN)/pytest -v -s tests/e2e/test_stop_anywhere.py --every-crash
 
 schema: setup    ## regenerate schemas/
 	$(BIN)/cxlstate schema --out schemas/cxlstate.schema.json

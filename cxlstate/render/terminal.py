@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from shutil import get_terminal_size
+from textwrap import wrap
 
 from click import style, unstyle
 
@@ -76,27 +79,42 @@ def _resource_lines(resource: ResourcePlan) -> Iterator[str]:
     line = f"  {style(sign, fg=colour, bold=True)} {style(str(resource.address), bold=True)}"
     if resource.status is not Status.CHANGE:
         line += "  " + style(WORDS[resource.status], fg=colour)
-    yield line + _standing(resource)
+    yield line + style(_waits(resource), dim=True)
+    if resource.reason:
+        yield from _folded(resource.reason, 6)
     if resource.hint:
-        yield "      " + style("→ ", fg="blue") + resource.hint
+        yield from (style(line, fg="blue") for line in _folded(f"→ {resource.hint}", 6))
     yield from _changes(resource.changes)
     told = ""
     for action in resource.actions:
         risk = "" if action.risk is Risk.LIVE else "  " + style(action.risk.value, fg="red", bold=True)
-        yield f"      {style('$', fg='blue')} {command(action.effect)}{risk}"
+        yield f"      {style('$', fg='blue')} {_plain(command(action.effect))}{risk}"
         if action.why and action.why != told:
-            yield "        " + style(action.why, dim=True)
+            yield from (style(line, dim=True) for line in _folded(action.why, 8))
         told = action.why
 
 
-def _standing(resource: ResourcePlan) -> str:
-    parts = [resource.reason] if resource.reason else []
-    if resource.waits_for:
-        parts.append("waits for " + _few([str(address) for address in resource.waits_for]))
-    return style(": " + "; ".join(parts), dim=True) if parts else ""
+def _waits(resource: ResourcePlan) -> str:
+    names = [str(address) for address in resource.waits_for]
+    return f": waits for {_few(names)}" if names else ""
 
 
-def _few(names: Sequence[str], most: int = 4) -> str:
+def _plain(text: str) -> str:
+    """What a machine said must not steer the terminal: control characters are written out."""
+    return "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)
+
+
+def _folded(text: str, indent: int) -> list[str]:
+    """A long sentence as lines that fit the terminal; one line where there is none."""
+    text = _plain(text)
+    if not sys.stdout.isatty():
+        return [" " * indent + text]
+    room = max(40, get_terminal_size().columns - 1)
+    margin = " " * indent
+    return wrap(text, room, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False)
+
+
+def _few(names: Sequence[str], most: int = 2) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
@@ -128,7 +146,7 @@ def _value(value: Leaf) -> str:
         case bool():
             return "yes" if value else "no"
         case _:
-            return str(value)
+            return _plain(str(value))
 
 
 def drift_text(plans: Iterable[MachinePlan]) -> str:
@@ -150,7 +168,7 @@ def drift_text(plans: Iterable[MachinePlan]) -> str:
 def _drift_detail(resource: ResourcePlan) -> str:
     texts = [unstyle(f"{_name(change)} {_from_to(change)}").strip() for change in resource.changes]
     if resource.reason:
-        texts.insert(0, resource.reason)
+        texts.insert(0, _plain(resource.reason))
     return "  " + "; ".join(texts) if texts else ""
 
 
@@ -162,7 +180,7 @@ def diagnostics_text(diagnostics: Iterable[Diagnostic]) -> str:
 def _diagnostic_lines(diagnostic: Diagnostic) -> Iterator[str]:
     colour = "red" if diagnostic.severity is Severity.ERROR else "yellow"
     word = style(f"{diagnostic.severity.value}[{diagnostic.code}]", fg=colour, bold=True)
-    yield f"{word} {style(diagnostic.message, bold=True)}"
+    yield f"{word} {style(_plain(diagnostic.message), bold=True)}"
     where = [str(diagnostic.source)] if diagnostic.source else []
     named = " ".join(str(part) for part in (diagnostic.machine, diagnostic.address) if part)
     where += [named] if named else []
@@ -176,7 +194,7 @@ def _diagnostic_lines(diagnostic: Diagnostic) -> Iterator[str]:
 
 
 def _labelled(label: str, text: str) -> Iterator[str]:
-    first, *rest = text.splitlines() or [""]
+    first, *rest = _plain(text).splitlines() or [""]
     yield f"   {style(f'{label:<8}', fg='blue')} {first}"
     yield from (f"            {line}" for line in rest)
 
@@ -204,7 +222,8 @@ def _left(resource: ResourcePlan, applied: Applied) -> str:
     word = WORDS[resource.status]
     if resource.status is Status.PENDING_REBOOT:
         return f"{word}: written, in force after a reboot (--allow reboot-host, or reboot by hand)"
-    return word + _standing(resource)
+    reason = f": {_plain(resource.reason)}" if resource.reason else ""
+    return word + style(_waits(resource) + reason, dim=True)
 
 
 def live_text(plan: MachinePlan) -> str:
@@ -213,9 +232,9 @@ def live_text(plan: MachinePlan) -> str:
     width = max((len(str(r.address)) for r in plan.resources), default=0)
     for resource in plan.resources:
         sign, colour = SIGNS[resource.status]
-        facts = "  ".join(f"{style(name, dim=True)} {text}" for name, text in resource.facts)
+        facts = "  ".join(f"{style(name, dim=True)} {_plain(text)}" for name, text in resource.facts)
         name = f"{resource.address!s:<{width}}"
-        state = resource.reason if resource.status is Status.UNKNOWN else facts
+        state = _plain(resource.reason or "") if resource.status is Status.UNKNOWN else facts
         lines.append(
             f"  {style(sign, fg=colour, bold=True)} {style(name, bold=True)}  {state or ''}".rstrip()
         )

@@ -32,6 +32,7 @@ host:
     - {{size: 256MiB, start: 7GiB, type: reserved}}
   modules:
     kmem: absent
+    dummy: present
 """
 
 

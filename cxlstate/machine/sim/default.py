@@ -8,7 +8,8 @@ from pathlib import Path
 
 from cxlstate.core.diagnostic import fail
 from cxlstate.machine.sim.host import Host
-from cxlstate.machine.sim.mkconfig import CONFIGURATION, mkconfig
+from cxlstate.machine.sim.loader import CONFIGURATION
+from cxlstate.machine.sim.mkconfig import mkconfig
 from cxlstate.machine.sim.world import (
     ROOT,
     Archive,

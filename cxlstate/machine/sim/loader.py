@@ -10,13 +10,18 @@ import re
 from dataclasses import dataclass, field
 
 from cxlstate.machine.sim.files import Files
-from cxlstate.machine.sim.mkconfig import CONFIGURATION, KERNEL
+
+CONFIGURATION = "/boot/grub/grub.cfg"
+KERNEL = "/boot/vmlinuz-"
 
 _DEFAULT = re.compile(r'\s*set default="([^"$]*)"')
 _ENTRY = re.compile(r"(menuentry|submenu)\s+(.*)\{")
 _VARIABLE = re.compile(r"\$(?:\{\w+\}|[A-Za-z_]\w*|\d+|[?#*@])", re.ASCII)
-_HEX_ESCAPE = re.compile(r"\\x[0-9a-fA-F]{2}")
-_OPERATORS = "{}|&;<>"
+_WRONG = "{}|&<>$"
+
+
+class GrubSyntaxError(ValueError):
+    """A line that GRUB does not take."""
 
 
 class NoBoot(Exception):
@@ -39,7 +44,10 @@ def boot(files: Files) -> tuple[str, str]:
     chosen = _chosen(_menu(text), _default(text))
     if chosen is None or chosen.linux is None:
         raise NoBoot(f"GRUB finds no entry to boot in {CONFIGURATION}")
-    _, image, *arguments = [*_words(chosen.linux), ""]
+    try:
+        _, image, *arguments = [*words(chosen.linux), ""]
+    except GrubSyntaxError as error:
+        raise NoBoot(str(error)) from None
     if not image.startswith(KERNEL) or not files.is_file(image):
         raise NoBoot(f"GRUB finds no kernel at '{image}'")
     handed_over = map(_for_kernel, arguments[:-1])
@@ -83,22 +91,25 @@ def _chosen(items: list[_Item], default: str) -> _Item | None:
     return _chosen(item.items, rest or "0")
 
 
-def _words(line: str) -> list[str]:
-    """The words of a command. Every variable is empty: none that an entry may use is set."""
-    words: list[str] = []
+def words(line: str) -> list[str]:
+    """The words of a line's first command. Every variable is empty: none that an entry may use is set.
+
+    Raises GrubSyntaxError, where grub-script-check fails too.
+    """
+    found: list[str] = []
     word: str | None = None
     at = 0
     while at < len(line):
         char = line[at]
         if char in " \t":
-            words += [] if word is None else [word]
+            found += [] if word is None else [word]
             word, at = None, at + 1
             continue
-        if char in _OPERATORS or (char == "#" and word is None):
-            raise NoBoot(f"GRUB stops at the {char} of: {line}")
+        if char == ";" or (char == "#" and word is None):
+            break
         text, at = _piece(line, at)
         word = (word or "") + text
-    return words if word is None else [*words, word]
+    return found if word is None else [*found, word]
 
 
 def _piece(line: str, at: int) -> tuple[str, int]:
@@ -116,10 +127,12 @@ def _piece(line: str, at: int) -> tuple[str, int]:
             found = re.compile(r'((?:\\.|[^"\\])*)"').match(line, at + 1)
             end = found.end() - 1 if found else -1
             inner = _in_double_quotes(found[1]) if found else ""
+        case char if char in _WRONG:
+            raise GrubSyntaxError(f"GRUB stops at the {char} of: {line}")
         case char:
             return char, at + 1
     if end < 0:
-        raise NoBoot(f"GRUB finds no end of the {line[at]} in: {line}")
+        raise GrubSyntaxError(f"GRUB finds no end of the {line[at]} in: {line}")
     return inner, end + 1
 
 
@@ -131,9 +144,5 @@ def _in_double_quotes(text: str) -> str:
 
 def _for_kernel(word: str) -> str:
     """`grub_create_loader_cmdline`: quotes around a word with a blank, and a backslash before some."""
-    text, at = "", 0
-    while at < len(word):
-        kept = _HEX_ESCAPE.match(word, at)
-        text += kept[0] if kept else ("\\" + word[at] if word[at] in "\\'\"" else word[at])
-        at += len(kept[0]) if kept else 1
+    text = re.sub(r"""([\\'"])""", r"\\\1", word)
     return f'"{text}"' if " " in word else text

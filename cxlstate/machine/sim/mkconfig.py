@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from cxlstate.machine.sim.ended import Ended
 from cxlstate.machine.sim.files import Files
+from cxlstate.machine.sim.loader import KERNEL, GrubSyntaxError, words
 from cxlstate.machine.sim.sh_parse import ShellError
 from cxlstate.machine.sim.sh_run import Shell
 from cxlstate.machine.sim.versions import version_key
 
-CONFIGURATION = "/boot/grub/grub.cfg"
 SETTINGS = "/etc/default/grub"
 DROP_INS = "/etc/default/grub.d/*.cfg"
 CUSTOM = "/etc/grub.d/40_custom"
-KERNEL = "/boot/vmlinuz-"
 ROOT_UUID = "1f5a7cb2-9d0e-4c55-8a3b-2f6f0c9d7e10"
 
 _OS = "Debian GNU/Linux"
@@ -37,6 +36,13 @@ def mkconfig(files: Files) -> tuple[Ended, bytes | None]:
     for kernel in kernels:
         said += f"Found linux image: {KERNEL}{kernel}\n"
     content = _configuration(shell.variables, kernels, files.text(CUSTOM))
+    try:
+        for line in content.splitlines():
+            words(line if line.lstrip().startswith("linux\t") else "")
+    except GrubSyntaxError as error:
+        return Ended(
+            1, stderr=f"{said}Syntax errors are detected in generated GRUB config file.\n{error}\n"
+        ), None
     return Ended(stderr=f"{said}done\n"), content.encode("utf-8", "surrogateescape")
 
 

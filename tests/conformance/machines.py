@@ -1,0 +1,198 @@
+"""The machines that every fact is checked on, and the few ways in which they may differ."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+from cxlstate.core.action import Effect, Generate, RemoveFile, Run, WriteFile
+from cxlstate.core.connect import Sim, Ssh
+from cxlstate.core.read import Answer, Command, File, Read
+from cxlstate.machine.open import open_reader, open_writer
+from cxlstate.machine.ports import Entry, Outcome, Reader, Writer
+from cxlstate.machine.sim.default import create
+from tests.lab.host import LabHost
+
+ENTRY = Entry("conformance", ("test",), "a conformance fact", "live")
+GRUB_CFG = "/boot/grub/grub.cfg"
+
+# Units that every machine has: one runs, one fails. The lab gets them as files, the simulator as state.
+UNITS = {
+    "fact-runs.service": "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n",
+    "fact-fails.service": (
+        "[Service]\nType=oneshot\nExecStart=/bin/false\n[Install]\nWantedBy=multi-user.target\n"
+    ),
+}
+# The small packages of the lab's archive, as the simulator has them.
+PACKAGES = [
+    {"name": "cxlstate-demo", "version": "1.0", "architecture": "all"},
+    {"name": "cxlstate-demo", "version": "2.0", "architecture": "all"},
+    {"name": "cxlstate-broken", "version": "1.0", "architecture": "all", "broken": True},
+    *(
+        {
+            "name": f"cxlstate-provider-{letter}",
+            "version": "1.0",
+            "architecture": "all",
+            "provides": ["cxlstate-virtual"],
+            "conflicts": ["cxlstate-virtual"],
+        }
+        for letter in "ab"
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Names:
+    """What is called differently on the machines."""
+
+    soft_reserved: str  # where its Soft Reserved range begins, as a number of memmap=
+    kvm: str  # the module that uses the module kvm
+    held_back: str  # a module that is built in
+
+
+class Subject(ABC):
+    """One machine, with its reader and writer and what only a test needs."""
+
+    names: Names
+    writer: Writer
+
+    def reboot(self) -> None:
+        self.writer.reboot(ENTRY, lambda _: None)
+
+    def answer(self, read: Read) -> Answer:
+        return self.writer.read([read]).raw(read)
+
+    def text(self, path: str) -> str:
+        return self.writer.read([File(path)]).text(File(path))
+
+    def ask(self, *argv: str, operands: tuple[str, ...] = ()) -> Answer:
+        return self.answer(Command(argv, operands))
+
+    def perform(self, effect: Effect) -> Outcome:
+        return self.writer.perform(effect, ENTRY)
+
+    def run(self, *argv: str) -> Outcome:
+        """Words as they are without a terminal, and without sudo."""
+        outcome = self.perform(Run(argv, environment=(("DEBIAN_FRONTEND", "noninteractive"),)))
+        said = outcome.output.replace("\r\n", "\n").replace("run 'sudo dpkg ", "run 'dpkg ")
+        return replace(outcome, output=said)
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> Outcome:
+        answer = self.answer(File(path))
+        expected = sha256(answer.stdout).hexdigest() if answer.status == 0 else None
+        return self.perform(WriteFile(path, text.encode(), expected, mode))
+
+    def remove(self, path: str) -> Outcome:
+        return self.perform(RemoveFile(path, sha256(self.text(path).encode()).hexdigest()))
+
+    def generate(self, *, foreign: bool = True) -> Outcome:
+        before = self.text(GRUB_CFG).encode()
+        expected = sha256(before).hexdigest()
+        argv = ("grub-mkconfig", "-o")
+        return self.perform(Generate(GRUB_CFG, argv, before, expected=expected, foreign=foreign))
+
+    @contextmanager
+    @abstractmethod
+    def unprivileged(self) -> Iterator[Reader]: ...
+
+    @abstractmethod
+    def mode(self, path: str) -> int: ...
+
+    @abstractmethod
+    def interrupt_dpkg(self) -> None: ...
+
+    @abstractmethod
+    def offline(self, *, away: bool) -> None: ...
+
+
+class Simulated(Subject):
+    """The simulator's default host, with the units and packages of the lab."""
+
+    names = Names(soft_reserved="322G", kvm="kvm_intel", held_back="8250")
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        create(directory)
+        with self._edited() as world:
+            world["archive"]["packages"] += PACKAGES
+            for name in UNITS:
+                fails = name == "fact-fails.service"
+                world["units"][name] = {"type": "oneshot" if fails else "simple", "starts": not fails}
+        self.writer = open_writer(Sim(directory), "sim", progress=lambda _: None)
+        self.run("apt-get", "update")
+
+    @contextmanager
+    def _edited(self):
+        path = self._directory / "machine.json"
+        world = json.loads(path.read_text())
+        yield world
+        path.write_text(json.dumps(world, indent=2))
+
+    @contextmanager
+    def unprivileged(self) -> Iterator[Reader]:
+        with self._edited() as world:
+            world["login"] = {"user": "reader", "root": False}
+        try:
+            yield open_reader(Sim(self._directory), "sim")
+        finally:
+            with self._edited() as world:
+                world["login"] = {"user": "admin", "root": True}
+
+    def mode(self, path: str) -> int:
+        return stat.S_IMODE((self._directory / "root" / path.lstrip("/")).stat().st_mode)
+
+    def interrupt_dpkg(self) -> None:
+        (self._directory / "root/var/lib/dpkg/updates/0001").touch()
+
+    def offline(self, *, away: bool) -> None:
+        with self._edited() as world:
+            world["archive"]["online"] = not away
+
+    def close(self) -> None:
+        self.writer.close()
+        shutil.rmtree(self._directory)
+
+
+class Emulated(Subject):
+    """The emulated host of `tests/lab`."""
+
+    names = Names(soft_reserved="4G", kvm="kvm_amd", held_back="8250")
+
+    def __init__(self, host: LabHost) -> None:
+        self._host = host
+        for name, text in UNITS.items():
+            host.run(["tee", f"/usr/lib/systemd/system/{name}"], input=text)
+        host.run(["systemctl", "daemon-reload"])
+        self.writer = open_writer(Ssh("lab"), "lab", progress=lambda _: None)
+
+    def reboot(self) -> None:
+        super().reboot()
+        self._host.wait_booted()
+
+    @contextmanager
+    def unprivileged(self) -> Iterator[Reader]:
+        reader = open_reader(Ssh("lab-reader"), "lab")
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+    def mode(self, path: str) -> int:
+        return int(self._host.run(["stat", "--format=%a", path]).stdout, 8)
+
+    def interrupt_dpkg(self) -> None:
+        self._host.run(["touch", "/var/lib/dpkg/updates/0001"])
+
+    def offline(self, *, away: bool) -> None:
+        names = ["/srv/apt", "/srv/apt.away"]
+        self._host.run(["mv", *(names if away else reversed(names))])
+
+    def close(self) -> None:
+        self.writer.close()

@@ -1,0 +1,70 @@
+"""Killed or without power after any action, the next apply converges: on the emulated host.
+
+A fixed sample runs with the tests; `--every-crash` (make lab-crash) stops after every action in turn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("stop-anywhere")]
+
+SAMPLE = [("wait", 1), ("kill", 3)]
+EVERY = [(how, number) for number in range(1, 12) for how in ("wait", "kill")]
+
+
+def pytest_generate_tests(metafunc):
+    every = metafunc.config.getoption("--every-crash")
+    metafunc.parametrize(("how", "number"), EVERY if every else SAMPLE)
+
+
+@pytest.fixture
+def fresh(host):
+    """The host as it was first started, within seconds."""
+    if not getattr(host, "remembered", False):
+        host.run(["sync"])
+        host.snapshot("first")
+        host.remembered = True
+    else:
+        host.restore("first")
+    return host
+
+
+def stop_after(host, spec, number, how):
+    """Apply until the n-th effect; None where there were fewer."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.e2e.stop_after", str(spec), str(number), how],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"CXLSTATE_SSH_CONFIG": str(host.ssh_config)},
+    )
+    said = process.stdout.readline()
+    if said.startswith("stopped") and how == "wait":
+        host.power_cut()
+        process.kill()
+    process.wait(60)
+    return said.strip() if said.startswith("stopped") else None
+
+
+def test_the_next_apply_converges(fresh, cli, spec, how, number):
+    stopped = stop_after(fresh, spec, number, how)
+    if stopped is None:
+        assert number > 5, "an apply of this spec has more than five effects"
+        return
+    print(stopped)
+    if how == "wait":
+        fresh.boot()
+    done = cli.run("apply", "--yes", spec)
+    assert done.returncode in (0, 3), done.stdout + done.stderr
+    assert set(cli.statuses("plan", spec).values()) <= {"in-sync", "pending-reboot", "blocked"}
+    again = cli.run("apply", "--yes", spec)
+    assert again.returncode == done.returncode
+    journal = fresh.run(["cat", "/var/lib/cxlstate/journal.jsonl"]).stdout
+    assert all(json.loads(line) for line in journal.splitlines())
+    left = fresh.run("find / -xdev -name '*.cxlstate*' -not -path '/proc/*' 2>/dev/null", check=False).stdout
+    assert left.split() == []
