@@ -78,14 +78,25 @@ def _kept_plan(paths: tuple[Path, ...]) -> dict | None:  # type: ignore[type-arg
 
     try:
         kept: dict[str, object] = json.loads(paths[0].read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise fail("CXE206", f"{paths[0]} is not a plan", found=str(error)) from None
-    if kept.get("format") != FORMAT or "machines" not in kept:
+    if not _is_plan(kept, FORMAT):
         raise fail(
             "CXE206",
             f"{paths[0]} is not a plan that this version reads",
-            found=f"format {kept.get('format')}",
-            expected=f"format {FORMAT}",
+            found=f"format {kept.get('format')}" if isinstance(kept, dict) else type(kept).__name__,
+            expected=f"format {FORMAT}, and one machine at least",
             hint="make it again with plan --out",
         )
     return kept
+
+
+def _is_plan(kept: object, format_: int) -> bool:
+    """Whether it has what is needed of it: of each machine the name, and the file of its spec."""
+    machines = kept.get("machines") if isinstance(kept, dict) and kept.get("format") == format_ else None
+    return (
+        isinstance(machines, list)
+        and bool(machines)
+        and all(isinstance(one, dict) for one in machines)
+        and all(isinstance(one.get(key), str) for one in machines for key in ("name", "spec"))
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from cxlstate.core.address import Address
     from cxlstate.core.diagnostic import Diagnostic
     from cxlstate.engine.plan import MachinePlan
+    from cxlstate.machine.open import Opener
     from cxlstate.spec.load import Loaded, MachineSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,6 +44,14 @@ target_option = click.option(
     shell_complete=_complete_address,
     help="Only this resource and what it needs. May be repeated.",
 )
+
+
+def connecting(paths: Sequence[Path]) -> AbstractContextManager[Opener]:
+    """Begin to connect to the machine of the only spec, so that it is there once the spec is read."""
+    from cxlstate.machine.open import ahead
+    from cxlstate.spec.connection import glimpse
+
+    return ahead(glimpse(paths))
 
 
 def load_specs(paths: Sequence[Path]) -> Loaded:

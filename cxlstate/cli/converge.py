@@ -106,7 +106,9 @@ class Session:
 
     def _refuse_stale(self, spec: MachineSpec, plan: MachinePlan, shown: MachinePlan | None) -> None:
         """What is done is what was shown, or nothing."""
-        before = self.kept.get(spec.name) or (document.machine(shown) if shown else None)
+        before = document.machine(shown) if shown else None
+        if self.kept:
+            before = self.kept.get(spec.name, {})  # of a machine that was not in the plan nothing was shown
         if before is not None and before != document.machine(plan):
             raise fail(
                 "CXE205",

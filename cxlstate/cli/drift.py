@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cxlstate.cli.common import (
+    connecting,
     has_errors,
     json_option,
     load_specs,
@@ -33,15 +34,16 @@ def command(paths: tuple[Path, ...], as_json: bool) -> int:
       cxlstate drift specs/
       0 * * * *  cxlstate drift /etc/cxlstate/specs     # cron mails what it prints
     """
-    loaded = load_specs(paths)
-    if has_errors(loaded.diagnostics):
-        return refuse_specs(loaded.diagnostics, as_json=as_json)
-    from cxlstate.engine.plan import worst
-    from cxlstate.engine.survey import survey
-    from cxlstate.render.terminal import drift_text
-    from cxlstate.resources import kinds
+    with connecting(paths) as opener:
+        loaded = load_specs(paths)
+        if has_errors(loaded.diagnostics):
+            return refuse_specs(loaded.diagnostics, as_json=as_json)
+        from cxlstate.engine.plan import worst
+        from cxlstate.engine.survey import survey
+        from cxlstate.render.terminal import drift_text
+        from cxlstate.resources import kinds
 
-    plans = survey(loaded.specs, kinds())
+        plans = survey(loaded.specs, kinds(), opener=opener)
     if as_json:
         say_json(plans, loaded.diagnostics)
     else:

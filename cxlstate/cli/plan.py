@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cxlstate.cli.common import (
+    connecting,
     has_errors,
     json_option,
     load_specs,
@@ -46,16 +47,17 @@ def command(
       cxlstate plan specs/cloudcxl2.yaml --target memmap
       cxlstate plan --out tonight.json && cxlstate apply tonight.json
     """
-    loaded = load_specs(paths)
-    if has_errors(loaded.diagnostics):
-        return refuse_specs(loaded.diagnostics, as_json=as_json)
-    from cxlstate.engine.plan import worst
-    from cxlstate.engine.survey import survey
-    from cxlstate.render.document import document, dumps
-    from cxlstate.render.terminal import plan_text
-    from cxlstate.resources import kinds
+    with connecting(paths) as opener:
+        loaded = load_specs(paths)
+        if has_errors(loaded.diagnostics):
+            return refuse_specs(loaded.diagnostics, as_json=as_json)
+        from cxlstate.engine.plan import worst
+        from cxlstate.engine.survey import survey
+        from cxlstate.render.document import document, dumps
+        from cxlstate.render.terminal import plan_text
+        from cxlstate.resources import kinds
 
-    plans = survey(loaded.specs, kinds(), only(targets, loaded.specs))
+        plans = survey(loaded.specs, kinds(), only(targets, loaded.specs), opener)
     if out:
         out.write_text(dumps(document(plans, loaded.diagnostics)) + "\n", encoding="utf-8")
     if as_json:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cxlstate.cli.common import (
+    connecting,
     has_errors,
     json_option,
     load_specs,
@@ -31,15 +32,16 @@ def command(paths: tuple[Path, ...], as_json: bool, targets: tuple[str, ...]) ->
     Examples:
       cxlstate show specs/cloudcxl2.yaml
     """
-    loaded = load_specs(paths)
-    if has_errors(loaded.diagnostics):
-        return refuse_specs(loaded.diagnostics, as_json=as_json)
-    from cxlstate.engine.plan import worst
-    from cxlstate.engine.survey import survey
-    from cxlstate.render.terminal import live_text
-    from cxlstate.resources import kinds
+    with connecting(paths) as opener:
+        loaded = load_specs(paths)
+        if has_errors(loaded.diagnostics):
+            return refuse_specs(loaded.diagnostics, as_json=as_json)
+        from cxlstate.engine.plan import worst
+        from cxlstate.engine.survey import survey
+        from cxlstate.render.terminal import live_text
+        from cxlstate.resources import kinds
 
-    plans = survey(loaded.specs, kinds(), only(targets, loaded.specs))
+        plans = survey(loaded.specs, kinds(), only(targets, loaded.specs), opener)
     if as_json:
         say_json(plans, loaded.diagnostics)
     else:

@@ -2,16 +2,49 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
-from pydantic_core import PydanticCustomError
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError
 
 
 class Model(BaseModel):
     """What a user may write. Field names are the field's own terms (GRUB, kernel, libvirt)."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, populate_by_name=True
+        frozen=True, extra="forbid", strict=True, populate_by_name=True, defer_build=True
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, made: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """With the docstring below each field as its description.
+
+        Pydantic's own `use_attribute_docstrings` parses the source of every model at each start.
+        """
+        schema = handler(made)
+        described = handler.resolve_ref_schema(schema)["properties"]
+        for name, text in _docstrings(cls).items():
+            described[cls.model_fields[name].alias or name]["description"] = text
+        return schema
+
+
+@cache
+def _docstrings(model: type[Model]) -> dict[str, str]:
+    """The text below each field, those of the classes it inherits from included."""
+    import ast  # noqa: PLC0415  # only a schema needs it
+    import inspect  # noqa: PLC0415  # as above
+    import textwrap  # noqa: PLC0415  # as above
+
+    found: dict[str, str] = {}
+    for each in reversed(model.__mro__[: model.__mro__.index(Model)]):
+        for statement in ast.parse(textwrap.dedent(inspect.getsource(each))).body:
+            for pair in pairwise(getattr(statement, "body", ())):
+                match pair:
+                    case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                        found[name] = inspect.cleandoc(text)
+    return found
 
 
 def problem(

@@ -3,8 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 from cxlstate.core.connect import Connect, Local, Sim, Ssh
-from cxlstate.machine.ports import Progress, Reader, Writer
+
+if TYPE_CHECKING:
+    from cxlstate.machine.ports import Progress, Reader, Writer
+
+Opener = Callable[[Connect, str], "Reader"]
+"""How a machine of a name is opened for reading."""
 
 
 def open_reader(connect: Connect, name: str) -> Reader:
@@ -24,6 +33,27 @@ def open_reader(connect: Connect, name: str) -> Reader:
             from cxlstate.machine.sim.machine import SimReader
 
             return SimReader(directory, name)
+
+
+@contextmanager
+def ahead(expected: Ssh | None) -> Iterator[Opener]:
+    """`open_reader`, for whose first use with `expected` the connection is being made meanwhile."""
+    if expected is None:
+        yield open_reader
+        return
+    from cxlstate.machine.apart import ApartTransport
+
+    transport = ApartTransport(expected)
+
+    def opener(connect: Connect, name: str) -> Reader:
+        from cxlstate.machine.posix.reader import PosixReader
+
+        return PosixReader(transport, name) if connect == expected else open_reader(connect, name)
+
+    try:
+        yield opener
+    finally:
+        transport.close()
 
 
 def open_writer(connect: Connect, name: str, *, progress: Progress) -> Writer:

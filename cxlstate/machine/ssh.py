@@ -30,7 +30,10 @@ from cxlstate.machine.line import Line
 from cxlstate.machine.posix.transport import Lost, Reply, TooMuch
 
 CONNECT_TIMEOUT = 10
-"""Seconds for each of: reaching the port, the greeting, the authentication, opening a channel."""
+"""Seconds for reaching the port."""
+
+ANSWER_TIMEOUT = 60
+"""Seconds for each of greeting, authentication and a channel: a loaded machine takes its time for them."""
 
 KEEPALIVE = 15
 """Seconds of silence after which a sign of life is sent."""
@@ -51,6 +54,10 @@ class SshTransport:
         self._name = name
         self._connection: Connection | None = None
         _silence()
+
+    def connect(self) -> None:
+        """Connect now, and not when it is first needed. Raises CxlstateError (CXC1…)."""
+        self._connected()
 
     def exchange(self, command: str, stdin: bytes, timeout: float, limit: int) -> Reply:
         """One channel: send and receive at the same time, so that neither end waits for the other."""
@@ -241,9 +248,9 @@ def _settle(hop: Connection) -> None:
     hop.connect_kwargs = {
         "key_filename": [path for path in words.get("identityfile", []) if Path(path).expanduser().is_file()],
         "look_for_keys": words.get("identitiesonly", "no") != "yes",
-        "banner_timeout": hop.connect_timeout,
-        "auth_timeout": hop.connect_timeout,
-        "channel_timeout": hop.connect_timeout,
+        "banner_timeout": int(words.get("connecttimeout", ANSWER_TIMEOUT)),
+        "auth_timeout": max(hop.connect_timeout, ANSWER_TIMEOUT),
+        "channel_timeout": max(hop.connect_timeout, ANSWER_TIMEOUT),
     }
     hop.forward_agent = False
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os.path
 import re
-from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from cxlstate.core.connect import Connect, Local, Sim, Ssh
 from cxlstate.core.model import Model, problem
+from cxlstate.spec.connection import SSH, SSH_HOST, USER
 
 API_VERSION: Final = "cxlstate/v1"
 MAX_RESOURCE_NAME: Final = 255
@@ -24,9 +22,6 @@ NOT_YET: Final = {
 
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = rf"{_LABEL}(\.{_LABEL})*"  # RFC 1123, section 2.1
-_USER = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
-_SSH_HOST = r"[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?\]"
-_SSH = rf"ssh://(?:(?P<user>{_USER})@)?(?P<host>{_SSH_HOST})(?::(?P<port>[1-9][0-9]{{0,4}}))?/?"
 _CONNECT_EXPECTED: Final = "local, ssh://[user@]host[:port] or sim:DIR"
 _MAX_NAME: Final = 253
 _MAX_PORT: Final = 65535
@@ -51,7 +46,7 @@ def _connect(text: str) -> str:
         raise _bad_connect(text, "name a folder, such as sim:lab")
     if text == "local":
         return text
-    match = re.fullmatch(_SSH, text)
+    match = re.fullmatch(SSH, text)
     if match is None:
         raise _bad_connect(text)
     if match["port"] and int(match["port"]) > _MAX_PORT:
@@ -69,7 +64,7 @@ def _bad_connect(text: str, hint: str | None = None) -> PydanticCustomError:
         )
     if text.lower() == "local":
         hint = "write local"
-    elif hint is None and re.fullmatch(rf"(?:{_USER}@)?(?:{_SSH_HOST})(?::[0-9]+)?", text):
+    elif hint is None and re.fullmatch(rf"(?:{USER}@)?(?:{SSH_HOST})(?::[0-9]+)?", text):
         hint = f"write ssh://{text}"
     elif hint is None and text.startswith("ssh://"):
         hint = "paths, blanks and a leading hyphen are not possible; put options in ~/.ssh/config"
@@ -80,32 +75,6 @@ def _bad_connect(text: str, hint: str | None = None) -> PydanticCustomError:
         expected=_CONNECT_EXPECTED,
         hint=hint,
     )
-
-
-def parse_connect(text: str, file: str) -> Connect:
-    """A checked `connect`; a relative `sim:` folder is seen from the folder of the spec's file."""
-    if text == "local":
-        return Local()
-    if text.startswith("sim:"):
-        return Sim(Path(os.path.normpath(Path(file).parent / text.removeprefix("sim:"))))
-    match = re.fullmatch(_SSH, text)
-    if match is None:
-        raise ValueError(text)
-    return Ssh(match["host"].strip("[]"), match["user"], int(match["port"]) if match["port"] else None)
-
-
-def format_connect(connect: Connect, file: str) -> str:
-    """What `parse_connect` reads back, under the same file, as the same."""
-    match connect:
-        case Local():
-            return "local"
-        case Sim(directory=directory) if directory.is_absolute():
-            return f"sim:{directory}"
-        case Sim(directory=directory):
-            return f"sim:{os.path.relpath(directory, Path(file).parent)}"
-        case Ssh(host=host, user=user, port=port):
-            name = f"[{host}]" if ":" in host else host
-            return "ssh://" + (f"{user}@" if user else "") + name + (f":{port}" if port else "")
 
 
 class Host(Model):
@@ -121,6 +90,6 @@ class Host(Model):
     connect: Annotated[
         str,
         AfterValidator(_connect),
-        WithJsonSchema({"type": "string", "pattern": re.sub(r"\?P<\w+>", "", f"^(local|sim:.+|{_SSH})$")}),
+        WithJsonSchema({"type": "string", "pattern": re.sub(r"\?P<\w+>", "", f"^(local|sim:.+|{SSH})$")}),
     ] = Field(default_factory=str, examples=["ssh://admin@cloudcxl2:22", "local", "sim:lab"])
     """How the machine is reached. `ssh://` and the host's name unless written; ~/.ssh/config is honoured."""

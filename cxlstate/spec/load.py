@@ -16,16 +16,10 @@ from cxlstate.core.diagnostic import Diagnostic, Severity, Source
 from cxlstate.core.path import Path, show
 from cxlstate.core.reconciler import Reconciler, Resource, Section, Shape
 from cxlstate.spec import refusals, yaml_text
+from cxlstate.spec.connection import format_connect, parse_connect
 from cxlstate.spec.document import Document, Mapping, Node, plain
 from cxlstate.spec.document import Sequence as SequenceNode
-from cxlstate.spec.envelope import (
-    API_VERSION,
-    MAX_RESOURCE_NAME,
-    NOT_YET,
-    Host,
-    format_connect,
-    parse_connect,
-)
+from cxlstate.spec.envelope import API_VERSION, MAX_RESOURCE_NAME, NOT_YET, Host
 from cxlstate.spec.schema import Kinds, keys_at, schema
 
 _ENVELOPE: Final = {Section.ROOT: ("apiVersion", "host"), Section.HOST: ("name", "connect")}

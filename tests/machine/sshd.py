@@ -47,7 +47,7 @@ def keygen(path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
 
 
-def start(folder: Path) -> Sshd:
+def start(folder: Path, more: str = "") -> Sshd:
     """Hosts of the client's configuration: `box`, and `behind` that is reached through `box`."""
     folder.chmod(0o700)
     port = free_port()
@@ -58,7 +58,7 @@ def start(folder: Path) -> Sshd:
     (folder / "sshd_config").write_text(
         f"ListenAddress 127.0.0.1\nHostKey {folder}/host_key\nPidFile none\nUsePAM no\nStrictModes no\n"
         f"AuthorizedKeysFile {folder}/authorized_keys\nPermitRootLogin prohibit-password\n"
-        "PasswordAuthentication no\nKbdInteractiveAuthentication no\nLogLevel VERBOSE\n"
+        f"PasswordAuthentication no\nKbdInteractiveAuthentication no\nLogLevel VERBOSE\n{more}"
     )
     trust(folder, f"[127.0.0.1]:{port}")
     (folder / "ssh_config").write_text(

@@ -17,8 +17,9 @@ from cxlstate.core.connect import Local, Sim, Ssh
 from cxlstate.core.diagnostic import Source
 from cxlstate.resources import kinds
 from cxlstate.spec import schema, yaml_text
+from cxlstate.spec.connection import format_connect, parse_connect
 from cxlstate.spec.document import plain
-from cxlstate.spec.envelope import NOT_YET, format_connect, parse_connect
+from cxlstate.spec.envelope import NOT_YET
 from cxlstate.spec.load import dump, load
 
 HERE = Path(__file__).parent

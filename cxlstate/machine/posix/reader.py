@@ -8,7 +8,7 @@ from collections.abc import Collection
 from cxlstate.core.diagnostic import fail
 from cxlstate.core.read import MEBIBYTE, Answers, Command, Read
 from cxlstate.machine.posix import launcher, read_script
-from cxlstate.machine.posix.transport import Lost, TooMuch, Transport
+from cxlstate.machine.posix.transport import Exchanger, Lost, TooMuch
 
 LIMIT = 64 * MEBIBYTE
 """Most that all answers of one exchange may hold together, in bytes."""
@@ -20,7 +20,7 @@ GRACE = 60
 class PosixReader:
     """Asks through a transport. There is nothing here that could change the machine."""
 
-    def __init__(self, transport: Transport, name: str) -> None:
+    def __init__(self, transport: Exchanger, name: str) -> None:
         self._transport = transport
         self._name = name
 

@@ -43,8 +43,8 @@ class Stream(Protocol):
         ...
 
 
-class Transport(Protocol):
-    """Runs commands on a machine; connects when it is first needed.
+class Exchanger(Protocol):
+    """Runs single commands on a machine: enough to read it.
 
     `command` is always a constant of this package: values travel on standard input.
     Every method raises CxlstateError (CXC1…) where the machine cannot be reached.
@@ -54,10 +54,14 @@ class Transport(Protocol):
         """One command, once, up to `limit` bytes. Raises Lost, TooMuch, TimeoutError (seconds)."""
         ...
 
-    def start(self, command: str) -> Stream:
-        """Begin a conversation with a command. Raises Lost."""
+    def close(self) -> None:
+        """End the connection. May be called twice."""
         ...
 
-    def close(self) -> None:
-        """End the connection; the next use connects again. May be called twice."""
+
+class Transport(Exchanger, Protocol):
+    """Holds conversations, too; connects when it is first needed, and again after `close`."""
+
+    def start(self, command: str) -> Stream:
+        """Begin a conversation with a command. Raises Lost."""
         ...

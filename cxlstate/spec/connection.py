@@ -1,0 +1,62 @@
+"""The word `connect`: text ↔ how a machine is reached. Needs nothing that is slow to load."""
+
+from __future__ import annotations
+
+import os.path
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from cxlstate.core.connect import Connect, Local, Sim, Ssh
+
+USER: Final = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
+SSH_HOST: Final = r"[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?\]"
+SSH: Final = rf"ssh://(?:(?P<user>{USER})@)?(?P<host>{SSH_HOST})(?::(?P<port>[1-9][0-9]{{0,4}}))?/?"
+"""`ssh://[user@]host[:port]`, with groups of these names."""
+
+_GLIMPSE: Final = re.compile(rf"^ +connect:[ ]+({SSH})[ \t]*(?:#.*)?$", re.MULTILINE)
+
+
+def parse_connect(text: str, file: str) -> Connect:
+    """A checked `connect`; a relative `sim:` folder is seen from the folder of the spec's file."""
+    if text == "local":
+        return Local()
+    if text.startswith("sim:"):
+        return Sim(Path(os.path.normpath(Path(file).parent / text.removeprefix("sim:"))))
+    match = re.fullmatch(SSH, text)
+    if match is None:
+        raise ValueError(text)
+    return Ssh(match["host"].strip("[]"), match["user"], int(match["port"]) if match["port"] else None)
+
+
+def format_connect(connect: Connect, file: str) -> str:
+    """What `parse_connect` reads back, under the same file, as the same."""
+    match connect:
+        case Local():
+            return "local"
+        case Sim(directory=directory) if directory.is_absolute():
+            return f"sim:{directory}"
+        case Sim(directory=directory):
+            return f"sim:{os.path.relpath(directory, Path(file).parent)}"
+        case Ssh(host=host, user=user, port=port):
+            name = f"[{host}]" if ":" in host else host
+            return "ssh://" + (f"{user}@" if user else "") + name + (f":{port}" if port else "")
+
+
+def glimpse(paths: Sequence[Path]) -> Ssh | None:
+    """Where the machine of the only spec is, from one look at its text; None where that is not clear.
+
+    A guess, good enough to begin connecting on, and to be compared with what the spec turns out to
+    say. With several specs the machines are asked side by side, and there is nothing to hurry for.
+    """
+    if len(paths) != 1 or not paths[0].is_file():
+        return None
+    try:
+        lines = [match[1] for match in _GLIMPSE.finditer(paths[0].read_text(encoding="utf-8"))]
+    except (OSError, ValueError):  # said with code and position when the spec is read
+        return None
+    match [parse_connect(line, "") for line in lines]:
+        case [Ssh() as only]:
+            return only
+    return None

@@ -1,0 +1,124 @@
+"""Connecting ahead, in a process of its own: same answers, same errors, and nothing left behind."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cxlstate.core.connect import Ssh
+from cxlstate.core.diagnostic import CxlstateError
+from cxlstate.core.read import File
+from cxlstate.machine.apart import ApartTransport
+from cxlstate.machine.open import ahead
+from cxlstate.machine.posix.transport import Lost
+from tests.machine import sshd
+
+VERSION = File("/proc/version")
+
+
+def test_the_connection_is_made_before_anything_is_asked(server):
+    connections = server.connections()
+    with ahead(Ssh("box")) as opener:
+        assert wait_for(lambda: server.connections() > connections)
+        reader = opener(Ssh("box"), "box")
+        assert reader.read([VERSION]).text(VERSION) == reader.read([VERSION]).text(VERSION)
+        reader.close()
+    assert server.connections() - connections == 1
+
+
+@pytest.mark.usefixtures("server")
+def test_a_spec_that_says_otherwise_is_believed():
+    with ahead(Ssh("box", port=1)) as opener:
+        reader = opener(Ssh("box"), "box")
+        assert reader.read([VERSION]).text(VERSION)
+        reader.close()
+
+
+@pytest.mark.usefixtures("server")
+def test_an_error_while_connecting_is_told_when_something_is_asked():
+    nowhere = Ssh("box", port=sshd.free_port())
+    with ahead(nowhere) as opener:
+        reader = opener(nowhere, "box")
+        with pytest.raises(CxlstateError) as refused:
+            reader.read([VERSION])
+        reader.close()
+    (diagnostic,) = refused.value.diagnostics
+    assert diagnostic.code == "CXC102"
+    assert diagnostic.hint
+
+
+@pytest.mark.usefixtures("server")
+def test_a_process_that_died_is_a_connection_that_was_lost():
+    transport = ApartTransport(Ssh("box"))
+    transport._process.kill()
+    with pytest.raises(Lost, match="ended"):
+        transport.exchange("true", b"", 10, 10)
+    transport.close()
+    transport.close()
+
+
+@pytest.mark.usefixtures("server")
+def test_closing_does_not_wait_for_an_answer():
+    code = (
+        "from cxlstate.core.connect import Ssh\nfrom cxlstate.core.read import Command\n"
+        "from cxlstate.machine.open import ahead\n"
+        "with ahead(Ssh('box')) as opener:\n"
+        "    print('asking', flush=True)\n"
+        "    opener(Ssh('box'), 'box').read([Command(('dmesg', '--follow'), timeout=60)])\n"
+    )
+    with python(code, stderr=subprocess.PIPE) as ours:
+        assert ours.stdout.readline() == b"asking\n"
+        time.sleep(1)
+        begun = time.monotonic()
+        ours.send_signal(signal.SIGINT)
+        assert b"KeyboardInterrupt" in ours.communicate(timeout=30)[1]
+    assert time.monotonic() - begun < 20
+
+
+@pytest.mark.usefixtures("server")
+def test_the_process_ends_with_the_one_that_it_serves():
+    code = (
+        "import time\nfrom cxlstate.core.connect import Ssh\n"
+        "from cxlstate.machine.apart import ApartTransport\n"
+        "print(ApartTransport(Ssh('box'))._process.pid, flush=True)\ntime.sleep(600)\n"
+    )
+    with python(code) as ours:
+        pid = int(ours.stdout.readline())
+        ours.kill()
+    assert wait_for(lambda: not running(pid))
+
+
+def test_a_plan_is_one_connection_and_one_channel(server, tmp_path):
+    spec = tmp_path / "box.yaml"
+    spec.write_text(
+        "apiVersion: cxlstate/v1\nhost: {name: box, users: {root: {}},\n  connect: ssh://box\n  }\n"
+    )
+    channels, connections = server.channels(), server.connections()
+    done = subprocess.run(
+        [sys.executable, "-m", "cxlstate", "plan", spec], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (server.channels() - channels, server.connections() - connections) == (1, 1)
+
+
+def python(code: str, **more):
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, **more)
+
+
+def running(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_for(holds, seconds: float = 30) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return holds()
