@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-fast bench lab lab-setup lab-crash schema format clean
+.PHONY: help setup demo check test bench lab lab-setup lab-crash docs format clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -21,7 +21,7 @@ check: setup     ## the fast loop: lint, types, layers, and the tests that need 
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -q -n 2 -m "not lab and not slow"
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not lab and not slow"
 
 lab-setup: setup
 	tools/test-setup
@@ -31,7 +31,8 @@ test: lab-setup  ## every test, emulated host included
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not lab"
+	$(BIN)/pytest -v -m lab
 
 bench: setup     ## ratios against the tools people would use instead
 	$(BIN)/pytest tests/bench -q --benchmark-only
@@ -42,8 +43,9 @@ lab: lab-setup   ## boot the emulated CXL host and give a shell on it
 lab-crash: lab-setup ## cut the power of the emulated host after every single action
 	$(BIN)/pytest -v -s tests/e2e/test_stop_anywhere.py --every-crash
 
-schema: setup    ## regenerate schemas/
+docs: setup      ## regenerate schemas/, docs/errors.md and what the documents' commands print
 	$(BIN)/cxlstate schema --out schemas/cxlstate.schema.json
+	$(BIN)/python tools/refresh-docs
 
 format: setup    ## reformat
 	$(BIN)/ruff check --fix .

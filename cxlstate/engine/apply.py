@@ -47,7 +47,7 @@ class Watcher(Protocol):
 
 @dataclass
 class Applied:
-    """What an apply came to."""
+    """What an apply came to. `diagnostics` tell what failed, and why what was refused on the way was."""
 
     plan: MachinePlan
     diagnostics: list[Diagnostic] = field(default_factory=list)
@@ -60,7 +60,8 @@ class Applied:
         """The exit status: of the last plan, with what failed and what was refused."""
         exits = [_as_refused(resource, self.refused) for resource in self.plan.resources]
         exits += [Exit.ERROR for d in self.plan.diagnostics if d.severity is Severity.ERROR]
-        exits += [Exit.ERROR] * (bool(self.diagnostics) or self.interrupted)
+        failed = [d for d in self.diagnostics if d.address not in self.refused]
+        exits += [Exit.ERROR] * (bool(failed) or self.interrupted)
         exits += [Exit.REFUSED] * bool(self.refused)
         return worst(exits)
 
@@ -87,6 +88,7 @@ class Converger:
     stop: Callable[[], bool] = lambda: False
     sleep: Callable[[float], None] = time.sleep
     _failed: dict[Address, Diagnostic] = field(default_factory=dict)
+    _foreign: list[Diagnostic] = field(default_factory=list)
     _stale: dict[Address, int] = field(default_factory=dict)
     _rebooted_for: set[Address] = field(default_factory=set)
 
@@ -111,7 +113,7 @@ class Converger:
                 self._do(plans, result)
             elif not self._reboot(result):
                 break
-        result.diagnostics = list(self._failed.values())
+        result.diagnostics = [*self._failed.values(), *self._foreign]
         return result
 
     def _ready(self, result: Applied) -> list[ResourcePlan]:
@@ -138,7 +140,7 @@ class Converger:
                 result.done.append(address)
             elif done.result is Result.FOREIGN:
                 result.refused[address] = (Risk.FOREIGN_BOOT,)
-                result.plan = _with(result.plan, done.diagnostic)
+                self._foreign += [done.diagnostic] if done.diagnostic else []
             elif done.result is Result.STALE and self._stale.get(address, 0) < LOOKS:
                 self._stale[address] = self._stale.get(address, 0) + 1
             elif done.diagnostic:
@@ -146,7 +148,6 @@ class Converger:
 
     def _prove(self, plans: list[ResourcePlan], result: Applied) -> None:
         """Ask again until nothing is left of what was done, or it counts as not converged."""
-        notes = [d for d in result.plan.diagnostics if d.code == "CXE202"]
         for look in range(LOOKS):
             if look:
                 self.sleep(1)
@@ -157,8 +158,6 @@ class Converger:
             self.watcher.waits(f"waiting for {left[0].address} to be as it should")
         for plan in left:
             self._failed[plan.address] = _not_converged(self.spec, plan, result.plan)
-        for note in notes:
-            result.plan = _with(result.plan, note)
         self.watcher.proven(tuple(filter(None, (result.plan.at(plan.address) for plan in plans))))
 
     @staticmethod
@@ -198,11 +197,6 @@ class Converger:
 
 def _waits_for_reboot(plan: ResourcePlan) -> bool:
     return plan.status is Status.PENDING_REBOOT
-
-
-def _with(plan: MachinePlan, diagnostic: Diagnostic | None) -> MachinePlan:
-    extra = (diagnostic,) if diagnostic else ()
-    return MachinePlan(plan.spec, plan.resources, (*plan.diagnostics, *extra), plan.boot_id)
 
 
 def _not_converged(spec: MachineSpec, plan: ResourcePlan, after: MachinePlan) -> Diagnostic:

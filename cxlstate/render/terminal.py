@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from shutil import get_terminal_size
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
 from click import style, unstyle
 
@@ -13,9 +14,11 @@ from cxlstate.core.action import Risk
 from cxlstate.core.change import Change, Leaf
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import show
-from cxlstate.engine.apply import Applied
 from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status
 from cxlstate.render.effects import command
+
+if TYPE_CHECKING:  # a plan needs nothing of what apply needs
+    from cxlstate.engine.apply import Applied
 
 SIGNS = {
     Status.IN_SYNC: ("✓", "green"),

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("stop-anywhere")]
+pytestmark = pytest.mark.lab
 
 SAMPLE = [("wait", 1), ("kill", 3)]
 EVERY = [(how, number) for number in range(1, 12) for how in ("wait", "kill")]

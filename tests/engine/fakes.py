@@ -54,15 +54,23 @@ class Fake(Reconciler):
         return [Diagnostic("CXX001", me.spec.error)] if me.spec and me.spec.error else []
 
     def diff(self, me, live, given):
-        wanted = me.spec.value if me.spec else " ".join(t for _, k in given.all(KernelArguments) for t in k.texts)
-        return [] if live == wanted else [Change(("value",), live, wanted, pending=me.spec.pending if me.spec else False)]
+        wanted = (
+            me.spec.value if me.spec else " ".join(t for _, k in given.all(KernelArguments) for t in k.texts)
+        )
+        return (
+            []
+            if live == wanted
+            else [Change(("value",), live, wanted, pending=me.spec.pending if me.spec else False)]
+        )
 
     def actions(self, me, live, changes, given):
         if me.spec and me.spec.no_action:
             return []
         risk = me.spec.risk if me.spec else Risk.LIVE
         activation = bool(me.spec and me.spec.pending)
-        return [Action(f"set {me.address}", Run(("set",), (str(me.address),)), risk=risk, activation=activation)]
+        return [
+            Action(f"set {me.address}", Run(("set",), (str(me.address),)), risk=risk, activation=activation)
+        ]
 
 
 class FakeGatherer(Fake):
@@ -87,9 +95,13 @@ class World:
             address = Address.parse(name)
             resources[address] = Resource(address, wish)
             self.kinds.setdefault(address.kind, Fake(address.kind))
-        spec = SimpleNamespace(name="m", file="m.yaml", resources=tuple(resources.values()), locate=lambda path: None)
+        spec = SimpleNamespace(
+            name="m", file="m.yaml", resources=tuple(resources.values()), locate=lambda path: None
+        )
         observed = {
-            address: seen if not isinstance(seen := self.seen.get(str(address), Absent()), str) else Present(seen)
+            address: seen
+            if not isinstance(seen := self.seen.get(str(address), Absent()), str)
+            else Present(seen)
             for address in resources
         }
         state = Observed(resources, self.implied, observed, self.leftovers, self.records)

@@ -98,7 +98,9 @@ def test_who_gathers_does_nothing_while_one_of_those_it_gathers_from_cannot_be_t
 def test_the_implied_is_hidden_where_it_has_nothing_to_do_and_shown_where_it_has():
     gatherer = FakeGatherer("g")
     gatherer.needs = lambda me: (Need(AllOf("a"), How.KNOWS),)
-    world = World({"a.x": Wish(), "g": None}, {"a.x": "on", "g": ""}, {"g": gatherer}, frozenset({Address("g")}))
+    world = World(
+        {"a.x": Wish(), "g": None}, {"a.x": "on", "g": ""}, {"g": gatherer}, frozenset({Address("g")})
+    )
     assert world.statuses() == {"a.x": "in-sync"}
     world.seen["g"] = "left by an earlier spec"
     assert world.statuses() == {"a.x": "in-sync", "g": "change"}

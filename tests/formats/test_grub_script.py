@@ -60,7 +60,7 @@ def test_what_grub_would_change_is_refused(text: str) -> None:
         (r"a='b c'", '"a=b c"'),
         (r'"a=\$b\x"', r"a=$b\\x"),
         (r"a\'b", r"a\'b"),
-        ("'a\\x41'", r"a\x41"),
+        ("'a\\x41'", r"a\\x41"),
     ],
 )
 def test_words_expand_as_grub_expands_them(word: str, text: str) -> None:

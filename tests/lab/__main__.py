@@ -1,11 +1,13 @@
 """The emulated host for people: build it, boot it, get a shell in it, end it."""
 
-# ruff: noqa: T201 - a program for a terminal prints
+
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -85,7 +87,7 @@ def _boot(options: argparse.Namespace) -> int:
         msg = f"the host in {options.dir} runs already; end it first: python3 -m tests.lab down"
         raise LabError(msg)
     image = ensure_image(_progress)
-    host = LabHost.start(image, options.dir, flavour_name=options.flavour, cold=options.cold, detached=True)
+    host = LabHost.start(image, options.dir, flavour=options.flavour, cold=options.cold, detached=True)
     print(f"ssh_config  {host.ssh_config}")
     print(f"console     {options.dir / 'console.log'}")
     print(f"root        ssh -F {host.ssh_config} {ALIASES['root']}")
@@ -107,12 +109,14 @@ def _run(options: argparse.Namespace) -> int:
     if not _running(options.dir):
         msg = "no host is running; start it first: python3 -m tests.lab boot"
         raise LabError(msg)
-    return _replace(options, options.command)
+    return _replace(options, options.command[options.command[:1] == ["--"] :])
 
 
 def _replace(options: argparse.Namespace, command: list[str]) -> int:
-    """Become the ssh client."""
-    argv = ["ssh", "-F", str(options.dir.resolve() / "ssh_config"), ALIASES[options.user], *command]
+    """Become the ssh client; one word is a line of shell, several are an argument list."""
+    argv = ["ssh", "-F", str(options.dir.resolve() / "ssh_config"), ALIASES[options.user]]
+    if command:
+        argv.append(command[0] if len(command) == 1 else shlex.join(command))
     os.execvp(argv[0], argv)
 
 
@@ -123,6 +127,7 @@ def _down(options: argparse.Namespace) -> int:
         return 0
     with Qmp(socket_directory(options.dir) / "qmp") as qmp:
         qmp.command("quit")
+    shutil.rmtree(socket_directory(options.dir), ignore_errors=True)
     return 0
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tests.lab.errors import LabError
-from tests.lab.qemu import Machine, create_overlay, flavour, free_port
+from tests.lab.qemu import Machine, create_overlay, flavour_named, free_port
 from tests.lab.qmp import Qmp
 from tests.lab.ssh import Ssh
 
@@ -51,7 +51,7 @@ class LabHost:
         image: Image,
         workdir: Path,
         *,
-        flavour_name: str = "hmem",
+        flavour: str = "hmem",
         disk: Path | None = None,
     ) -> None:
         """Prepare a host in `workdir`; nothing runs yet."""
@@ -62,7 +62,7 @@ class LabHost:
         self._sockets = socket_directory(self.workdir)
         port = free_port()
         self._machine = Machine(
-            flavour=flavour(flavour_name),
+            flavour=flavour_named(flavour),
             kvm=image.kvm,
             disk=self.disk,
             port=port,
@@ -79,14 +79,14 @@ class LabHost:
         image: Image,
         workdir: Path,
         *,
-        flavour_name: str = "hmem",
+        flavour: str = "hmem",
         cold: bool = False,
         detached: bool = False,
     ) -> Self:
         """Return a host that answers, on a fresh disk: resumed in seconds, or booted if `cold`."""
-        host = cls(image, workdir, flavour_name=flavour_name)
+        host = cls(image, workdir, flavour=flavour)
         try:
-            if cold or not flavour(flavour_name).resumable:
+            if cold or not flavour_named(flavour).resumable:
                 host.create_disk(image.disk)
                 host.boot(detached=detached)
             else:
@@ -211,6 +211,16 @@ class LabHost:
             time.sleep(0.5)
         msg = f"the host did not start within {timeout:g} s; see {self.workdir / 'console.log'}"
         raise LabError(msg)
+
+    def add_firmware(self, kernel_args: Sequence[str]) -> None:
+        """Reboot with more arguments for the kernel, which stand for the firmware too.
+
+        `memmap=96G%322G+0xefffffff` is a 96 GiB device with no memory behind it: not to be touched.
+        """
+        line = f'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX {" ".join(kernel_args)}"\n'
+        self.run(["tee", "/etc/default/grub.d/11-firmware.cfg"], input=line)
+        self.run(["update-grub"])
+        self.reboot_and_wait()
 
     # faults and time --------------------------------------------------------------------------
 

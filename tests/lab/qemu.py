@@ -51,7 +51,15 @@ FLAVOURS = {
         Flavour(
             name="hmem",
             about="1 GiB of Soft Reserved memory at 4 GiB, as firmware hands CXL memory over",
-            arguments=("-machine", "q35,sata=off,smbus=off,i8042=off", "-cpu", "max", "-m", "8G", *_memory(4)),
+            arguments=(
+                "-machine",
+                "q35,sata=off,smbus=off,i8042=off",
+                "-cpu",
+                "max",
+                "-m",
+                "8G",
+                *_memory(4),
+            ),
             resumable=True,
         ),
         Flavour(
@@ -74,7 +82,7 @@ FLAVOURS = {
 }
 
 
-def flavour(name: str) -> Flavour:
+def flavour_named(name: str) -> Flavour:
     """Return the flavour called `name`."""
     try:
         return FLAVOURS[name]

@@ -23,10 +23,14 @@ class Qmp:
         """Connect to the socket at `path` and leave the negotiation mode."""
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(timeout)
-        self._socket.connect(str(path))
-        self._lines = self._socket.makefile("r", encoding="utf-8")
-        self._read()  # the greeting
-        self.command("qmp_capabilities")
+        try:
+            self._socket.connect(str(path))
+            self._lines = self._socket.makefile("r", encoding="utf-8")
+            self._read()  # the greeting
+            self.command("qmp_capabilities")
+        except (OSError, LabError):
+            self._socket.close()
+            raise
 
     def __enter__(self) -> Self:
         """Return the connection itself."""

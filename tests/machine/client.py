@@ -20,8 +20,8 @@ where, state, lock, patience, *argv = sys.argv[1:]
 transport = LocalTransport() if where == "local" else SshTransport(Ssh("box"), "box")
 settings = Settings(state, lock, int(patience))
 writer = PosixWriter(transport, "box", survives_reboot=False, settings=settings)
-print("locked", flush=True)  # noqa: T201  # what the test waits for
+print("locked", flush=True)  # what the test waits for
 if argv:
     writer.perform(Run(tuple(argv)), Entry("run", (), "does it", "live"))
-    print("done", flush=True)  # noqa: T201  # what the test waits for
+    print("done", flush=True)  # what the test waits for
 time.sleep(600)

@@ -5,8 +5,13 @@ The login shell of the user may be any, so that each is one `sh -c` with single-
 
 from __future__ import annotations
 
-READ = """sh -c 'if [ "$(id -u)" -eq 0 ]; then exec sh; fi; sudo -n sh 2>/dev/null || exec sh'"""
+READ = (
+    """sh -c 'if [ "$(id -u)" -eq 0 ]; then exec timeout 600 sh; fi; """
+    """sudo -n timeout 600 sh 2>/dev/null || exec timeout 600 sh'"""
+)
 """Runs the script on standard input as root if that can be had, or else as the user.
+
+A read that hangs, and was given up here long before, does not stay on the machine for ever.
 
 A refused `sudo -n` has not touched standard input, so the plain `sh` finds all of it; after one that
 ran, it finds nothing.

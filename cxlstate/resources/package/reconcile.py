@@ -115,12 +115,11 @@ def _diff(spec: Package, found: Record | None) -> tuple[Change, ...]:
     gone = found is None or found.code in probe.NOT_INSTALLED
     if spec.state == "absent":
         return () if gone else (Change(_STATE, state, "absent"),)
+    there = None if found is None or gone else found.version
+    version = (Change(_VERSION, there, spec.version),) if spec.version and there != spec.version else ()
     if found is None or found.code != "i":
-        version = (Change(_VERSION, None, spec.version),) if gone and spec.version else ()
         return (Change(_STATE, state, "installed"), *version)
-    if spec.version and found.version != spec.version:
-        return (Change(_VERSION, found.version, spec.version),)
-    return ()
+    return version
 
 
 def _needs_install(found: Record | None, changes: Sequence[Change]) -> bool:
