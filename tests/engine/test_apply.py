@@ -1,0 +1,326 @@
+"""What `apply` does on a simulated machine: consent, failure, proof, interruption."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from cxlstate.core.action import Action, Risk, Run
+from cxlstate.core.address import Address
+from cxlstate.core.consent import Consents, parse_consents
+from cxlstate.core.diagnostic import CxlstateError
+from cxlstate.engine import apply as engine
+from cxlstate.engine.apply import Converger
+from cxlstate.engine.plan import Exit, Status, worst
+from cxlstate.machine.sim.machine import SimWriter
+from cxlstate.resources import kinds
+from tests.laws.bench import DROP_IN, GRUB_CFG, OURS, Bench, Quiet
+
+NOTHING = Consents()
+SSH, CRON, GRUB = Address("service", "ssh"), Address("service", "cron"), Address("grub")
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path)
+
+
+def codes(applied):
+    return [d.code for d in (*applied.diagnostics, *applied.plan.all_diagnostics)]
+
+
+def done(bench):
+    """What the journal says that was done, by resource."""
+    return {address for line in bench.journal() for address in line["addresses"]}
+
+
+# Consent ---------------------------------------------------------------------------------------------
+
+
+def test_what_interrupts_is_refused_whole_and_the_rest_is_done(bench):
+    spec = bench.spec({"services": {"ssh": {"enabled": False, "running": False}, "cron": {"running": False}}})
+    applied = bench.apply(spec, NOTHING)
+    assert applied.exit is Exit.REFUSED
+    assert applied.refused == {SSH: (Risk.NETWORK_BLIP,)}
+    assert done(bench) == {"service.cron"}, "not even the disabling of ssh, which interrupts nothing"
+    assert bench.machine()["units"]["ssh.service"]["state"] == "enabled"
+    assert applied.plan.at(CRON).status is Status.IN_SYNC
+
+
+@pytest.mark.parametrize(
+    ("allowed", "exit_"),
+    [
+        ("network-blip", Exit.IN_SYNC),
+        ("network-blip=bench", Exit.IN_SYNC),
+        ("network-blip=bench/service.ssh", Exit.IN_SYNC),
+        ("network-blip=bench/service.cron", Exit.REFUSED),
+        ("network-blip=another", Exit.REFUSED),
+        ("reboot-host,restart-vm,power-off-vm,foreign-boot", Exit.REFUSED),
+    ],
+)
+def test_consent_is_to_a_class_and_may_be_narrowed(bench, allowed, exit_):
+    spec = bench.spec({"services": {"ssh": {"running": False}}})
+    assert bench.apply(spec, parse_consents((allowed,))).exit is exit_
+
+
+def test_a_reboot_that_was_not_allowed_is_pending_and_all_else_is_written(bench):
+    spec = bench.spec({"grub": {"args": ["a=1"]}})
+    applied = bench.apply(spec, NOTHING)
+    assert applied.exit is Exit.PENDING
+    assert not applied.refused
+    assert applied.plan.at(GRUB).status is Status.PENDING_REBOOT
+    assert "a=1" in bench.path(GRUB_CFG).read_text()
+    journal = bench.journal()
+    assert bench.apply(spec, NOTHING).exit is Exit.PENDING
+    assert bench.journal() == journal, "what is written is not written again"
+
+
+def test_a_reboot_that_does_not_help_is_tried_once_for_each_and_then_named(bench):
+    """kvm_intel is loaded at boot and brings kvm along, whatever the blacklist says."""
+    spec = bench.spec({"modules": {"kvm": "absent"}})
+    applied = bench.apply(spec)
+    assert applied.exit is Exit.ERROR
+    assert codes(applied) == ["CXE204"]
+    reboots = [line["addresses"] for line in bench.journal() if line["effect"] == "reboot"]
+    assert reboots == [["grub"], ["module.kvm"]]
+
+
+# Exit statuses ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", range(6))
+def test_with_several_the_first_of_1_5_4_2_3_0_is_the_exit(place):
+    order = [1, 5, 4, 2, 3, 0]
+    assert worst(map(Exit, reversed(order[place:]))) == order[place]
+    assert worst([]) is Exit.IN_SYNC
+
+
+REFUSED = {"services": {"ssh": {"running": False}}}
+PENDING = {"grub": {"args": ["a=1"]}}
+UNKNOWN = {"users": {"admin": {"groups": ["no-such-group"]}}}
+ERROR = {"modules": {"virtio": "absent"}}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "exit_"),
+    [
+        ((PENDING,), 3),
+        ((PENDING, REFUSED), 4),
+        ((PENDING, REFUSED, UNKNOWN), 5),
+        ((REFUSED, UNKNOWN, ERROR), 1),
+        ((UNKNOWN,), 5),
+    ],
+)
+def test_an_apply_exits_with_the_worst_of_its_resources(bench, hosts, exit_):
+    spec = bench.spec({key: value for host in hosts for key, value in host.items()})
+    assert bench.apply(spec, NOTHING).exit == exit_
+
+
+# Packages together -----------------------------------------------------------------------------------
+
+
+def test_packages_are_installed_in_one_run(bench):
+    names = ["ndctl", "daxctl", "hello", "tree", "ovmf"]
+    applied = bench.apply(bench.spec({"packages": names}))
+    assert applied.exit is Exit.IN_SYNC
+    runs = [line["argv"] for line in bench.journal() if line["event"] == "done"]
+    assert [argv[0] for argv in runs] == ["apt-get", "apt-get"]
+    assert runs[0][-1] == "update"
+    assert sorted(runs[1][-5:]) == sorted(names)
+
+
+def test_one_package_that_nobody_has_is_named_and_the_others_are_installed(bench):
+    applied = bench.apply(bench.spec({"packages": ["hello", "no-such-package", "tree"]}))
+    assert applied.exit is Exit.ERROR
+    assert [(d.code, str(d.address)) for d in applied.diagnostics] == [("CXE203", "package.no-such-package")]
+    assert "Unable to locate package no-such-package" in applied.diagnostics[0].found
+    assert {"hello", "tree"} <= set(bench.machine()["installed"])
+    assert applied.plan.at(Address("package", "tree")).status is Status.IN_SYNC
+
+
+# Edits of others -------------------------------------------------------------------------------------
+
+
+def test_somebody_elses_pending_edit_is_shown_and_refused_and_the_drop_in_is_taken_back(bench):
+    bench.edit("etc/default/grub.d/50-cloudimg-settings.cfg", "GRUB_TIMEOUT=0", "GRUB_TIMEOUT=7")
+    spec, grub_cfg = bench.spec({"grub": {"args": ["a=1"]}}), bench.path(GRUB_CFG).read_text()
+    applied = bench.apply(spec, parse_consents(("reboot-host",)))
+    assert applied.exit is Exit.REFUSED
+    assert applied.refused == {GRUB: (Risk.FOREIGN_BOOT,)}
+    assert codes(applied) == ["CXE202"]
+    (told,) = applied.diagnostics
+    assert "timeout=7" in told.found
+    assert "foreign-boot=bench/grub" in told.hint
+    assert not bench.path(DROP_IN).exists()
+    assert bench.path(GRUB_CFG).read_text() == grub_cfg
+
+
+def test_with_consent_somebody_elses_edit_comes_into_force_with_ours(bench):
+    bench.edit("etc/default/grub.d/50-cloudimg-settings.cfg", "GRUB_TIMEOUT=0", "GRUB_TIMEOUT=7")
+    spec = bench.spec({"grub": {"args": ["a=1"]}})
+    applied = bench.apply(spec, parse_consents(("foreign-boot=bench/grub,reboot-host",)))
+    assert applied.exit is Exit.IN_SYNC
+    assert {"timeout=7", "a=1"} <= set(
+        bench.path(GRUB_CFG).read_text().replace("\t", " ").replace("\n", " ").split()
+    )
+
+
+def test_a_pending_edit_of_kernel_arguments_is_known_before_and_needs_the_consent_by_name(bench):
+    bench.write("etc/default/grub.d/60-site.cfg", 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX site=1"\n')
+    spec = bench.spec({"grub": {"args": ["a=1"]}})
+    (action,) = [one for one in bench.plan(spec).at(GRUB).actions if one.risk is Risk.FOREIGN_BOOT]
+    assert "site=1" in action.why
+    assert bench.apply(spec, NOTHING).exit is Exit.REFUSED
+    assert done(bench) == set()
+
+
+def test_an_edit_between_plan_and_action_is_never_overwritten(bench):
+    """The file is no longer what was seen: planned again from what is there now."""
+    spec = bench.spec({"grub": {"args": ["a=1"]}})
+    bench.apply(spec)
+    changed = bench.spec({"grub": {"args": ["a=2"]}})
+    applied = bench.apply(changed, before=lambda: bench.edit(DROP_IN, "# Made", "# Mine"))
+    events = [line["event"] for line in bench.journal()]
+    assert "stale" in events
+    assert applied.exit is Exit.IN_SYNC
+    assert "a=2" in bench.path(DROP_IN).read_text()
+    kept = [path.read_text() for path in bench.path(f"{OURS}/blobs").iterdir()]
+    assert any("# Mine" in text for text in kept), "the edit that was replaced is in the store"
+
+
+# Failure ---------------------------------------------------------------------------------------------
+
+
+def test_where_an_action_fails_what_came_before_it_in_that_resource_is_undone(bench):
+    with bench.world() as world:
+        world.units["ssh.service"].state = "disabled"
+        world.units["ssh.service"].starts = False
+        del world.running.units["ssh.service"]
+    spec = bench.spec({"services": {"ssh": {"enabled": True, "running": True}, "cron": {"running": False}}})
+    applied = bench.apply(spec)
+    assert applied.exit is Exit.ERROR
+    (failed,) = applied.diagnostics
+    assert (failed.code, failed.address) == ("CXE203", SSH)
+    assert "Job for ssh.service failed" in failed.found
+    assert bench.machine()["units"]["ssh.service"]["state"] == "disabled"
+    told = [(line["event"], line["does"]) for line in bench.journal() if line["addresses"] == ["service.ssh"]]
+    assert ("done", "undo: enable ssh.service") in told
+    assert applied.plan.at(CRON).status is Status.IN_SYNC, "others go on"
+
+
+def test_what_failed_is_not_tried_again_in_the_same_run(bench):
+    bench.apply(bench.spec({"packages": ["no-such-package"]}))
+    installs = [line for line in bench.journal() if line["event"] == "begin" and "install" in line["argv"]]
+    assert len(installs) == 1
+
+
+def test_a_machine_without_its_archive_says_so_and_stays_as_it_is(bench):
+    with bench.world() as world:
+        world.archive.online = False
+    applied = bench.apply(bench.spec({"packages": ["hello"]}))
+    assert codes(applied) == ["CXE203"]
+    assert "hello" not in bench.machine()["installed"]
+
+
+class WithoutEffect:
+    """Kinds of which `user` names an action that does nothing."""
+
+    def __new__(cls):
+        user = copy.copy(kinds()["user"])
+        user.actions = lambda *_: (Action("do nothing", Run(("systemctl", "daemon-reload"))),)
+        return {**kinds(), "user": user}
+
+
+def test_what_was_done_and_does_not_hold_is_not_converged_after_a_bounded_number_of_looks(tmp_path):
+    bench, slept = Bench(tmp_path, WithoutEffect()), []
+    spec = bench.spec({"users": {"admin": {"groups": ["kvm"]}}, "services": {"cron": {"running": False}}})
+    with SimWriter(bench.directory, "bench") as writer:
+        converger = Converger(
+            spec, writer, bench.kinds, NOTHING.with_live(), "run", "1", Quiet(), sleep=slept.append
+        )
+        applied = converger.converge(converger.plan())
+    assert applied.exit is Exit.ERROR
+    assert len(slept) == engine.LOOKS - 1
+    (told,) = applied.diagnostics
+    assert (told.code, str(told.address), told.expected) == ("CXE204", "user.admin", "groups.0: kvm")
+    assert len([line for line in bench.journal() if line["does"] == "do nothing"]) == 2, (
+        "begun and done, once"
+    )
+    assert applied.plan.at(CRON).status is Status.IN_SYNC
+
+
+# Interruption and the lock ---------------------------------------------------------------------------
+
+
+def test_ctrl_c_ends_after_the_running_action_and_the_next_apply_goes_on(bench):
+    spec = bench.spec({"packages": ["hello"], "services": {"cron": {"running": False}}})
+    began = []
+    bench.watcher.begins = began.append
+    applied = bench.apply(spec, stop=lambda: bool(began))
+    assert applied.interrupted
+    assert applied.exit is Exit.ERROR
+    assert len(began) == 1
+    assert done(bench) == {"package.hello"}
+    assert [line["event"] for line in bench.journal()] == ["begin", "done"] * 2
+    assert bench.apply(spec).exit is Exit.IN_SYNC
+
+
+def test_a_second_apply_is_refused_while_the_first_holds_the_lock_and_changes_nothing(bench):
+    spec = bench.spec({"packages": ["hello"]})
+    with SimWriter(bench.directory, "bench"):
+        before = bench.snapshot()
+        with pytest.raises(CxlstateError) as error:
+            bench.apply(spec)
+        assert [d.code for d in error.value.diagnostics] == ["CXC302"]
+        assert "process" in error.value.diagnostics[0].found
+        assert bench.snapshot() == before
+        assert bench.plan(spec).exit is Exit.CHANGES, "reading needs no lock"
+    assert bench.apply(spec).exit is Exit.IN_SYNC
+
+
+# Records ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_in_force_is_recorded_even_where_there_was_nothing_to_do(bench):
+    spec = bench.spec({"services": {"cron": {"running": True}}})
+    bench.apply(spec)
+    assert set(bench.records()) == {"service.cron"}
+    assert bench.journal() == []
+    with bench.world() as world:
+        del world.running.units["cron.service"]
+    assert bench.plan(spec).at(CRON).cause.value == "drifted"
+
+
+def test_what_has_no_record_or_a_damaged_one_is_undetermined_or_unapplied_and_never_drifted(bench):
+    spec = bench.spec({"services": {"cron": {"running": False}}})
+    assert bench.plan(spec).at(CRON).cause.value == "undetermined"
+    bench.write(f"{OURS}/applied/service.cron", "half a rec")
+    assert bench.plan(spec).at(CRON).cause.value == "unapplied"
+
+
+def test_a_target_is_done_with_what_it_needs_and_nothing_else(bench):
+    spec = bench.spec(
+        {
+            "packages": ["hello"],
+            "services": {"cron": {"running": False}},
+            "users": {"admin": {"groups": ["kvm"]}},
+        }
+    )
+    with SimWriter(bench.directory, "bench") as writer:
+        only = frozenset({Address("service", "cron")})
+        converger = Converger(spec, writer, bench.kinds, NOTHING.with_live(), "r", "1", Quiet(), only=only)
+        applied = converger.converge(converger.plan())
+    assert applied.exit is Exit.IN_SYNC
+    assert done(bench) == {"package.hello", "service.cron"}
+
+
+def test_what_the_spec_dropped_is_taken_away(bench):
+    bench.apply(bench.spec({"modules": {"dummy": "present", "kmem": "absent"}, "grub": {"args": ["a=1"]}}))
+    assert bench.path(DROP_IN).exists()
+    spec = bench.spec({"packages": ["hello"]})
+    assert bench.plan(spec).at(Address("module", "dummy")).reason == "no longer in the spec"
+    assert bench.apply(spec).exit is Exit.IN_SYNC
+    assert list(bench.path("etc/modules-load.d").glob("cxlstate-*")) == []
+    assert not bench.path(DROP_IN).exists()
+    assert "a=1" not in bench.path(GRUB_CFG).read_text()

@@ -1,0 +1,271 @@
+"""A simulated machine on a bench: plan, apply, look at all of it, copy it, break it."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cxlstate.core.consent import Consents, parse_consents
+from cxlstate.core.diagnostic import Severity
+from cxlstate.engine.apply import Applied, Converger
+from cxlstate.engine.observe import Kinds
+from cxlstate.engine.plan import MachinePlan, ResourcePlan
+from cxlstate.engine.survey import look
+from cxlstate.machine.ports import Entry, Result
+from cxlstate.machine.sim.faults import Faults
+from cxlstate.machine.sim.host import Host
+from cxlstate.machine.sim.machine import SimWriter, power_cut
+from cxlstate.machine.sim.mkconfig import mkconfig
+from cxlstate.machine.sim.world import Installed, Loaded, World, save
+from cxlstate.machine.sim.world import load as load_world
+from cxlstate.resources import kinds as all_kinds
+from cxlstate.spec.load import MachineSpec, load
+
+DROP_IN = "etc/default/grub.d/zz-cxlstate.cfg"
+GRUB_CFG = "boot/grub/grub.cfg"
+OURS = "var/lib/cxlstate"
+EVERYTHING = parse_consents(("network-blip,restart-vm,power-off-vm,reboot-guest,reboot-host,foreign-boot",))
+
+
+class Quiet:
+    """A watcher that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Any]] = []
+
+    def planned(self, plan: MachinePlan) -> None:
+        self.told.append(("planned", plan))
+
+    def begins(self, plans: tuple[ResourcePlan, ...]) -> None:
+        self.told.append(("begins", plans))
+
+    def ended(self, done: Any) -> None:
+        self.told.append(("ended", done))
+
+    def proven(self, plans: tuple[ResourcePlan, ...]) -> None:
+        self.told.append(("proven", plans))
+
+    def waits(self, what: str) -> None:
+        self.told.append(("waits", what))
+
+
+@cache
+def _template() -> Path:
+    """The default host, made once a process: all copies have the same boot id."""
+    folder = Path(tempfile.mkdtemp(prefix="cxlstate-laws-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    SimWriter(folder / "host", "bench").close()
+    return folder / "host"
+
+
+@dataclass
+class Bench:
+    """The machine in `folder/host`, its spec beside it."""
+
+    folder: Path
+    kinds: Kinds = field(default_factory=all_kinds)
+    watcher: Quiet = field(default_factory=Quiet)
+
+    def __post_init__(self) -> None:
+        if not self.directory.exists():
+            shutil.copytree(_template(), self.directory, symlinks=True)
+
+    @property
+    def directory(self) -> Path:
+        return self.folder / "host"
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "spec.yaml"
+
+    def path(self, path: str) -> Path:
+        """A file of the machine."""
+        return self.directory / "root" / path
+
+    # What is done with a spec ------------------------------------------------------------------
+
+    def spec(self, host: dict[str, Any]) -> MachineSpec:
+        """Written to a file and read from it, as a user's would be. AssertionError where it is refused."""
+        whole = {"apiVersion": "cxlstate/v1", "host": {"name": "bench", "connect": "sim:host", **host}}
+        self.file.write_text(json.dumps(whole, indent=1))
+        loaded = load([self.file])
+        assert not [one for one in loaded.diagnostics if one.severity is Severity.ERROR], loaded.diagnostics
+        return loaded.specs[0]
+
+    def plan(self, spec: MachineSpec) -> MachinePlan:
+        return look(spec, self.kinds)
+
+    def apply(
+        self,
+        spec: MachineSpec,
+        consents: Consents = EVERYTHING,
+        *,
+        faults: Faults | None = None,
+        stop: Callable[[], bool] = lambda: False,
+        before: Callable[[], None] = lambda: None,
+    ) -> Applied:
+        """As `cxlstate apply --yes --allow …`; `before` happens between the plan and the doing."""
+        with SimWriter(self.directory, "bench", faults=faults) as writer:
+            consents = consents.with_live()
+            converger = Converger(
+                spec, writer, self.kinds, consents, "run", "1", self.watcher, stop=stop, sleep=lambda _: None
+            )
+            plan = converger.plan()
+            before()
+            return converger.converge(plan)
+
+    # What is looked at -------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, tuple[Any, ...]]:
+        """Every file of the folder to the byte, with mode and time; folders with their time."""
+        found = {}
+        for path in sorted(self.directory.rglob("*")):
+            info = path.lstat()
+            content = path.read_bytes() if stat.S_ISREG(info.st_mode) else b""
+            found[str(path.relative_to(self.directory))] = (content, info.st_mode, info.st_mtime_ns)
+        return found
+
+    def files(self) -> dict[str, bytes]:
+        """The machine's files by path, without what we keep for ourselves there."""
+        root = self.directory / "root"
+        paths = {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()}
+        return {name: path.read_bytes() for name, path in paths.items() if not name.startswith(OURS)}
+
+    def records(self) -> dict[str, str]:
+        return {path.name: path.read_text() for path in self.path(f"{OURS}/applied").glob("*")}
+
+    def machine(self) -> dict[str, Any]:
+        """`machine.json` without what no two boots share."""
+        machine: dict[str, Any] = json.loads((self.directory / "machine.json").read_bytes())
+        machine["running"].pop("boot_id")
+        for module in machine["running"]["modules"].values():
+            module["used_by"].sort()  # the order of loading
+        return machine
+
+    def journal(self) -> list[dict[str, Any]]:
+        path = self.path(f"{OURS}/journal.jsonl")
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def drafts(self) -> list[Path]:
+        return list(self.directory.rglob(".*.cxlstate"))
+
+    # What happens to it ------------------------------------------------------------------------
+
+    def fork(self, name: str) -> Bench:
+        """The same machine once more."""
+        folder = self.folder / name
+        folder.mkdir()
+        shutil.copytree(self.directory, folder / "host", symlinks=True)
+        return Bench(folder, self.kinds)
+
+    @contextmanager
+    def world(self) -> Iterator[World]:
+        """`machine.json`, to be edited by hand."""
+        world = load_world(self.directory)
+        yield world
+        save(world, self.directory)
+
+    def write(self, path: str, text: str) -> None:
+        self.path(path).parent.mkdir(parents=True, exist_ok=True)
+        self.path(path).write_text(text)
+
+    def edit(self, path: str, old: str, new: str, count: int = -1) -> None:
+        text = self.path(path).read_text()
+        assert old in text, f"{old!r} is not in {path}"
+        self.path(path).write_text(text.replace(old, new, count))
+
+    def run(self, *argv: str) -> None:
+        """Somebody types a command."""
+        host = Host.load(self.directory)
+        ended = host.run(argv)
+        host.save()
+        assert ended.status == 0, ended.output
+
+    def regenerate(self) -> None:
+        """Somebody runs update-grub."""
+        files = Host.load(self.directory).files
+        ended, content = mkconfig(files)
+        assert content is not None, ended.output
+        files.write(f"/{GRUB_CFG}", content)
+
+    def power_cut(self) -> None:
+        power_cut(self.directory)
+
+    def disturb(self, what: str) -> None:
+        """One of `strategies.DISTURBANCES`."""
+        _DISTURB[what](self)
+
+
+def _set_unit(name: str, state: str | None) -> Callable[[Bench], None]:
+    def disturb(bench: Bench) -> None:
+        with bench.world() as world:
+            world.running.units.pop(name, None)
+            if state:
+                world.running.units[name] = state
+
+    return disturb
+
+
+def _set_package(name: str, version: str, status: str) -> Callable[[Bench], None]:
+    def disturb(bench: Bench) -> None:
+        with bench.world() as world:
+            world.installed[name] = Installed(version, status)
+
+    return disturb
+
+
+def _load_dummy(bench: Bench) -> None:
+    with bench.world() as world:
+        world.running.modules["dummy"] = Loaded()
+
+
+def _drop_in_of_others(bench: Bench) -> None:
+    text = 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX a=1 site.answer=42 console=ttyS1"\n'
+    bench.write("etc/default/grub.d/60-site.cfg", text)
+    bench.regenerate()
+
+
+_DISTURB: dict[str, Callable[[Bench], None]] = {
+    "apt has lists": lambda b: b.write("var/lib/apt/lists/archive_debian_dists_trixie_InRelease", ""),
+    "hello is installed": _set_package("hello", "2.10-5", "install ok installed"),
+    "tree was removed, its configuration is left": _set_package(
+        "tree", "2.2.1-1", "deinstall ok config-files"
+    ),
+    "hello is half-configured": _set_package("hello", "2.10-4", "install ok half-configured"),
+    "dpkg was interrupted": lambda b: b.write("var/lib/dpkg/updates/0001", ""),
+    "cron is stopped": _set_unit("cron.service", None),
+    "cron has failed": _set_unit("cron.service", "failed"),
+    "ssh is disabled": lambda b: b.run("systemctl", "disable", "ssh"),
+    "networkd is masked": lambda b: b.run("systemctl", "mask", "systemd-networkd"),
+    "dummy is loaded": _load_dummy,
+    "vfio-pci is not loaded": lambda b: b.run("rmmod", "vfio_pci"),
+    "others have modules loaded at boot": lambda b: b.write("etc/modules-load.d/site.conf", "dummy\nveth\n"),
+    "others have a drop-in in force": _drop_in_of_others,
+    "our drop-in was edited": lambda b: b.write(DROP_IN, 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX mine=1"\n'),
+    "libvirt is a group already": lambda b: b.edit(
+        "etc/group", "users:x:100:", "libvirt:x:64055:admin\nusers:x:100:"
+    ),
+    "the power was cut": lambda b: b.power_cut(),
+}
+
+
+@contextmanager
+def bench(disturbed: list[str] | tuple[str, ...] = ()) -> Iterator[Bench]:
+    """A fresh machine for as long as it is needed; hypothesis needs a new one for every example."""
+    with tempfile.TemporaryDirectory(prefix="cxlstate-law-") as folder:
+        one = Bench(Path(folder))
+        for what in disturbed:
+            one.disturb(what)
+        yield one
+
+
+__all__ = ["DROP_IN", "EVERYTHING", "GRUB_CFG", "OURS", "Bench", "Entry", "Quiet", "Result", "bench"]

@@ -1,0 +1,175 @@
+"""Law 3: stopped anywhere, the next apply comes to the same machine as one that was never stopped."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import pytest
+
+from cxlstate.core.diagnostic import CxlstateError
+from cxlstate.engine.plan import Exit
+from cxlstate.machine.sim.faults import Faults, PowerCut
+from tests.laws.bench import OURS, bench
+
+FIRST = {
+    "packages": ["libvirt-daemon-system", "hello"],
+    "services": {
+        "libvirtd": {"enabled": True, "running": True},
+        "cron": {"enabled": False, "running": False},
+    },
+    "users": {"admin": {"groups": ["kvm", "libvirt"]}},
+    "grub": {"args": ["quiet", 'dyndbg="file x +p"'], "absent": ["nomodeset"]},
+    "memmap": [{"size": "2GiB", "start": "320GiB", "type": "reserved"}],
+    "modules": {"kmem": "absent", "dummy": "present", "nd_pmem": "present"},
+}
+SECOND = {  # where FIRST is in force: files to be replaced and removed, a package to go, a mask
+    "packages": ["libvirt-daemon-system", {"name": "hello", "state": "absent"}, "tree"],
+    "services": {"virtlogd": {"masked": True, "running": False}, "cron": {"enabled": True, "running": True}},
+    "grub": {"args": ["a=1"], "absent": ["x.none"]},
+    "memmap": [{"size": "1GiB", "start": "64GiB", "type": "pmem"}],
+    "modules": {"dummy": "absent", "veth": "present"},
+}
+STORIES = {"a fresh host": ((), FIRST), "another spec was in force": ((FIRST,), SECOND)}
+PARTS = 4
+
+
+def _state(one):
+    """All that lasts: files, packages, unit files, records; and no draft is left."""
+    machine = one.machine()
+    running = machine.pop("running")
+    return {
+        "files": one.files(),
+        "machine": machine,
+        "records": one.records(),
+        "drafts": one.drafts(),
+    }, running
+
+
+@pytest.fixture(
+    scope="module", params=["a fresh host", pytest.param("another spec was in force", marks=pytest.mark.slow)]
+)
+def story(request):
+    """A machine before, the spec, and what an apply that nothing stops makes of it."""
+    earlier, host = STORIES[request.param]
+    with bench() as before:
+        for one in earlier:
+            assert before.apply(before.spec(one)).exit is Exit.IN_SYNC
+        whole, faults = before.fork("whole"), Faults()
+        done = whole.apply(whole.spec(host), faults=faults)
+        assert done.exit is Exit.IN_SYNC, (done.diagnostics, done.plan)
+        yield before, host, faults.steps, _state(whole)
+
+
+def _broken_off(one, host, faults, then):
+    with suppress(PowerCut, CxlstateError):
+        one.apply(one.spec(host), faults=faults)
+    if then:
+        one.power_cut()
+
+
+def _converges(story, number, how):
+    before, host, steps, (state, running) = story
+    fault = {"lose_at": number} if how == "connection lost" else {"stop_at": number}
+    one = before.fork(f"{how}{number}{time.monotonic_ns()}".replace(" ", "-"))
+    _broken_off(one, host, Faults(**fault), then=how == "power cut")
+    where = f"{how} behind step {number}: {steps[number - 1]}"
+    spec = one.spec(host)
+    done = one.apply(spec)
+    assert done.exit is Exit.IN_SYNC, (where, done.diagnostics)
+    now, runs = _state(one)
+    for part, content in state.items():
+        assert now[part] == content, (where, part)
+    if how != "power cut":  # a boot also does what no spec names
+        assert runs == running, where
+    assert one.plan(spec).exit is Exit.IN_SYNC, where
+
+
+HOW = ("killed", "power cut", "connection lost")
+
+
+@pytest.mark.parametrize("how", ["killed", *(pytest.param(how, marks=pytest.mark.slow) for how in HOW[1:])])
+def test_stopped_behind_one_of_the_steps_it_converges(story, how):
+    steps = story[2]
+    _converges(story, random.Random(f"{how}{len(steps)}").randrange(1, len(steps)), how)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("how", ["killed", "power cut"])
+def test_stopped_behind_any_step_it_converges(story, how, part):
+    for number in range(1 + part, len(story[2]), PARTS):
+        _converges(story, number, how)
+
+
+@pytest.mark.slow
+def test_where_the_connection_is_lost_it_converges(story):
+    for number in range(1, len(story[2]), 7):
+        _converges(story, number, "connection lost")
+
+
+@pytest.mark.slow
+def test_stopped_again_and_again_it_still_gets_there(story):
+    """Every run ends a few steps further on than the one before; none of them has to be cleaned up after."""
+    before, host, _, (state, _) = story
+    one = before.fork("again")
+    for number in range(1, 40, 3):
+        _broken_off(one, host, Faults(stop_at=number), then=number % 2)
+    assert one.apply(one.spec(host)).exit is Exit.IN_SYNC
+    now, _ = _state(one)
+    assert now == state
+
+
+def test_the_steps_are_those_of_every_effect_that_an_apply_has(story):
+    told = " ".join(step.partition(":")[0] for step in story[2])
+    for word in (
+        "begun",
+        "journalled",
+        "in place",
+        "generated, not in place",
+        "run",
+        "the machine has booted",
+    ):
+        assert word in told
+
+
+# A real process, killed ------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_a_real_apply_that_is_killed_leaves_nothing_in_the_way_of_the_next(seed):
+    with bench() as one:
+        one.spec(FIRST)
+        command = [
+            sys.executable,
+            "-m",
+            "cxlstate",
+            "apply",
+            "--yes",
+            "--allow",
+            "reboot-host",
+            str(one.file),
+        ]
+        journal = one.path(f"{OURS}/journal.jsonl")
+        enough, more = random.Random(seed).randrange(0, 28), random.Random(seed).random() / 50
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and _lines(journal) < enough:
+            time.sleep(0.001)
+        time.sleep(more)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        again = subprocess.run([*command, "--json"], capture_output=True, check=False, text=True)
+        assert again.returncode == 0, again.stdout + again.stderr
+        assert json.loads(again.stdout)["machines"][0]["status"] == "in-sync"
+        assert one.drafts() == []
+        assert one.plan(one.spec(FIRST)).exit is Exit.IN_SYNC
+
+
+def _lines(path):
+    return path.read_bytes().count(b"\n") if path.exists() else 0

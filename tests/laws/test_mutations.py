@@ -1,0 +1,24 @@
+"""The laws are worth something: a kind that does not look at one of its fields is caught."""
+
+from __future__ import annotations
+
+import pytest
+
+from cxlstate.resources import kinds
+from tests.laws.bench import bench
+from tests.laws.mutations import caught_by, fields
+from tests.laws.sight import applied
+
+
+@pytest.fixture(scope="module")
+def in_force():
+    with bench() as one:
+        yield applied(one)
+
+
+@pytest.mark.slow
+def test_every_field_of_every_kind_that_a_diff_could_forget_is_caught(in_force):
+    found = fields(in_force)
+    assert {field.kind for field in found} == set(kinds())
+    missed = [str(field) for field in found if next(caught_by(field, in_force), None) is None]
+    assert missed == []

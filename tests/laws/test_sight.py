@@ -1,0 +1,73 @@
+"""Law 6: any one effect undone is seen, called drift, and mended. Law 7: any leaf changed is a change."""
+
+from __future__ import annotations
+
+import pytest
+
+from cxlstate.core.address import Address
+from cxlstate.engine.plan import Exit
+from cxlstate.render.terminal import drift_text
+from tests.laws.bench import bench
+from tests.laws.sight import CHANGED, RICH, UNDONE, applied, is_not_in_sync, is_seen
+
+
+@pytest.fixture(scope="module")
+def in_force():
+    with bench() as one:
+        yield applied(one)
+
+
+@pytest.fixture
+def machine(in_force, request):
+    folder = f"{abs(hash(request.node.name)):x}"
+    return in_force.fork(folder)
+
+
+def _rarely(cases, every):
+    """All of them, and of those only some in the fast loop."""
+    return [
+        one if number % every == 0 else pytest.param(*one, marks=pytest.mark.slow)
+        for number, one in enumerate(cases)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("undone", "address"), _rarely([(name, of) for name, (of, _) in UNDONE.items()], every=9)
+)
+def test_an_effect_that_was_undone_is_seen_and_mended(machine, undone, address):
+    is_seen(machine, undone)
+    spec = machine.spec(RICH)
+    assert f"bench  {address}  " in drift_text([machine.plan(spec)])
+    done = machine.apply(spec)
+    assert done.exit is Exit.IN_SYNC, (done.diagnostics, done.plan)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "address"), _rarely(CHANGED, every=9), ids=lambda one: str(one)[:60]
+)
+def test_a_leaf_that_was_changed_is_a_change_that_was_not_applied(machine, path, value, address):
+    is_not_in_sync(machine, path, value, address)
+
+
+def test_every_resource_of_the_rich_spec_has_an_effect_that_can_be_undone_and_a_leaf_that_can_be_changed(
+    machine,
+):
+    declared = {str(resource.address) for resource in machine.spec(RICH).resources}
+    idle = {"package.libvirt-daemon-system", "module.virtio"}  # libvirt0 is needed by others; built in
+    assert declared - idle <= {address for address, _ in UNDONE.values()}
+    assert {Address.parse(name).kind for name in declared} == set(machine.kinds)
+
+
+def test_every_leaf_of_the_rich_spec_is_changed_by_one_of_the_changes():
+    changed = {path for path, _, _ in CHANGED}
+    untouched = [leaf for leaf in _leaves(RICH) if not any(leaf[: len(path)] == path for path in changed)]
+    # A built-in module cannot be absent; `enabled`/`masked: false` are said by their resource's other leaves.
+    assert untouched == [("grub", "args", 3), ("modules", "virtio")]
+
+
+def _leaves(value, path=()):
+    if isinstance(value, dict):
+        return [leaf for key, one in value.items() for leaf in _leaves(one, (*path, key))]
+    if isinstance(value, list):
+        return [leaf for index, one in enumerate(value) for leaf in _leaves(one, (*path, index))]
+    return [path]

@@ -1,0 +1,221 @@
+"""Specs and machine states for hypothesis, in the words of the default simulated host.
+
+A *sound* spec can be made so on any of the machine states; a *faulty* one also asks for what cannot be
+(a group that is not there, a range that is no RAM, a package that nobody has).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from cxlstate.formats import kernel_cmdline
+
+GIB = 1 << 30
+
+PACKAGES: tuple[Any, ...] = (
+    "hello",
+    "tree",
+    "ndctl",
+    "daxctl",
+    "ovmf",
+    "cron",
+    "bridge-utils",
+    "libvirt-daemon-system",
+    "hello=2.10-5",
+    "qemu-kvm | qemu-system-x86",
+    "mawk | bash",
+    {"name": "virtinst"},
+    {"name": "tree", "state": "absent"},
+    {"name": "bridge-utils", "state": "absent"},
+    {"name": "never-heard-of", "state": "absent"},
+)
+UNITS = ("cron", "ssh", "sshd.service", "systemd-networkd", "apt-daily.timer")
+BROUGHT = {
+    "libvirt-daemon-system": ("libvirtd", "virtlogd.service", "libvirtd.socket"),
+    "ndctl": ("ndctl-monitor",),
+}
+LEAVES = (
+    {"enabled": True},
+    {"enabled": False},
+    {"running": True},
+    {"running": False},
+    {"enabled": True, "running": True},
+    {"enabled": False, "running": False},
+    {"enabled": True, "running": False},
+    {"masked": True},
+    {"masked": False},
+    {"masked": True, "running": False},
+)
+USERS, GROUPS = ("admin", "root", "daemon"), ("adm", "sudo", "users", "kvm", "admin")
+PRESENT = ("dummy", "veth", "nd_pmem", "nd-e820", "kvm-intel", "vfio-pci", "cxl_acpi", "virtio", "iTCO_wdt")
+ABSENT = ("kmem", "dummy", "veth", "iTCO_wdt", "nd_pmem", "vfio_pci", "kvm_intel", "device_dax", "cxl-acpi")
+ARGUMENTS = (
+    "quiet",
+    "splash",
+    "nokaslr",
+    "a=1",
+    "a=2",
+    "b-c=x",
+    "console=tty0",
+    "console=ttyS0",
+    "console=ttyS0,115200n8",
+    "isolcpus=1-3,5",
+    "hugepagesz=1G",
+    "x.price=$5",
+    "x.home=$HOME/${a}",
+    'dyndbg="file drivers/dax/* +p"',
+    'x.said="it is $x; `date`"',
+    "x.signs={};|&<>()",
+    "#x",
+    "x.star=*?[a]~!",
+)
+NOT_WANTED = (
+    "nomodeset",
+    "quiet",
+    "splash",
+    "console",
+    "console=ttyS0",
+    "a",
+    "a=2",
+    "dyndbg",
+    "b_c",
+    "x.none",
+)
+RAM_AT = (16 * GIB, 64 * GIB, 128 * GIB, 320 * GIB)
+KINDS = ("reserved", "acpi", "pmem")
+
+Host = dict[str, Any]
+"""What stands below `host:` besides name and connect."""
+
+
+def _name(package: Any) -> str:
+    text = package if isinstance(package, str) else str(package["name"])
+    return text.partition("|")[0].partition("=")[0].strip()
+
+
+@st.composite
+def _services(draw: st.DrawFn, packages: list[Any]) -> dict[str, Any]:
+    installed = [package for package in packages if not isinstance(package, dict) or "state" not in package]
+    names = [*UNITS, *(unit for one in installed for unit in BROUGHT.get(_name(one), ()))]
+    drawn = draw(
+        st.lists(st.sampled_from(names), max_size=3, unique_by=lambda one: one.replace("sshd.service", "ssh"))
+    )
+    return {name: draw(st.sampled_from(LEAVES)) for name in drawn}
+
+
+@st.composite
+def _users(draw: st.DrawFn, packages: list[Any]) -> dict[str, Any]:
+    groups = [*GROUPS, *(["libvirt"] if "libvirt-daemon-system" in packages else [])]
+    of = st.lists(st.sampled_from(groups), max_size=3, unique=True).map(lambda names: {"groups": names})
+    return draw(st.dictionaries(st.sampled_from(USERS), of, max_size=2))
+
+
+@st.composite
+def _modules(draw: st.DrawFn) -> dict[str, str]:
+    wished = st.sampled_from(
+        [*((name, "present") for name in PRESENT), *((name, "absent") for name in ABSENT)]
+    )
+    drawn = draw(st.lists(wished, max_size=3, unique_by=lambda one: one[0].replace("-", "_")))
+    return dict(drawn)
+
+
+@st.composite
+def _grub(draw: st.DrawFn) -> dict[str, Any]:
+    args = draw(st.lists(st.sampled_from(ARGUMENTS), max_size=4))
+    absent = draw(st.lists(st.sampled_from(NOT_WANTED), max_size=2, unique=True))
+    return {"args": args, "absent": [one for one in absent if not _named(one, args)]}
+
+
+def _named(pattern: str, args: list[str]) -> bool:
+    return any(kernel_cmdline.names(kernel_cmdline.read(pattern), kernel_cmdline.read(one)) for one in args)
+
+
+@st.composite
+def _memmap(draw: st.DrawFn) -> list[dict[str, Any]]:
+    starts = draw(st.lists(st.sampled_from(RAM_AT), max_size=3, unique=True))
+    return [
+        {
+            "size": draw(st.sampled_from(["2GiB", "512MiB", 4096])),
+            "start": start,
+            "type": draw(st.sampled_from(KINDS)),
+        }
+        for start in starts
+    ]
+
+
+@st.composite
+def sound(draw: st.DrawFn) -> Host:
+    """A spec that every one of the machine states can be made to follow."""
+    packages = draw(st.lists(st.sampled_from(PACKAGES), max_size=4, unique_by=_name))
+    whole = {
+        "packages": packages,
+        "services": draw(_services(packages)),
+        "users": draw(_users(packages)),
+        "modules": draw(_modules()),
+        "grub": draw(_grub()),
+        "memmap": draw(_memmap()),
+    }
+    left_out = draw(st.sets(st.sampled_from(sorted(whole)), max_size=3))
+    return {key: value for key, value in whole.items() if key not in left_out}
+
+
+FAULTS: tuple[tuple[str, Any], ...] = (
+    ("packages", ["no-such-package"]),
+    ("packages", ["hello=9.9-9"]),
+    ("packages", [{"name": "dpkg", "state": "absent"}]),
+    ("services", {"nosuch": {"running": True}}),
+    ("services", {"systemd-journald": {"enabled": True}}),
+    ("services", {"nosuch": {"masked": True}}),
+    ("users", {"nobody-here": {"groups": ["kvm"]}}),
+    ("users", {"admin": {"groups": ["no-such-group"]}}),
+    ("modules", {"virtio": "absent"}),
+    ("modules", {"no_such_module": "present"}),
+    ("memmap", [{"size": "2GiB", "start": "2GiB", "type": "reserved"}]),
+    ("memmap", [{"size": "2GiB", "start": "0x5080000000", "type": "reserved"}]),
+    ("memmap", [{"size": "4GiB", "start": "320GiB", "type": "pmem"}]),
+    ("memmap", [{"size": "1GiB", "start": f"{16 * n}GiB", "type": "reserved"} for n in range(1, 6)]),
+)
+
+
+@st.composite
+def faulty(draw: st.DrawFn) -> Host:
+    """A spec of which a part cannot be."""
+    host = dict(draw(sound()))
+    for key, value in draw(
+        st.lists(st.sampled_from(FAULTS), min_size=1, max_size=2, unique_by=lambda one: one[0])
+    ):
+        has = host.get(key)
+        if key == "memmap" or not has:
+            host[key] = value
+        elif isinstance(value, list):
+            host[key] = [*value, *(one for one in has if _name(one) != _name(value[0]))]
+        else:
+            host[key] = {**has, **value}
+    return host
+
+
+DISTURBANCES = (
+    "apt has lists",
+    "hello is installed",
+    "tree was removed, its configuration is left",
+    "hello is half-configured",
+    "dpkg was interrupted",
+    "cron is stopped",
+    "cron has failed",
+    "ssh is disabled",
+    "networkd is masked",
+    "dummy is loaded",
+    "vfio-pci is not loaded",
+    "others have modules loaded at boot",
+    "others have a drop-in in force",
+    "our drop-in was edited",
+    "libvirt is a group already",
+    "the power was cut",
+)
+
+
+def disturbances() -> st.SearchStrategy[list[str]]:
+    """What has happened to the default host before we come; `tests/laws/bench.py` does it."""
+    return st.lists(st.sampled_from(DISTURBANCES), max_size=3, unique=True)
