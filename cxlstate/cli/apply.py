@@ -61,7 +61,7 @@ def command(
         consents=consents,
         yes=yes or kept is not None,
         as_json=as_json,
-        only=only(targets, loaded.specs),
+        only=only(targets or _targets(kept), loaded.specs),
         kept={machine["name"]: machine for machine in kept["machines"]} if kept else {},
     )
     return session.apply(loaded)
@@ -89,6 +89,12 @@ def _kept_plan(paths: tuple[Path, ...]) -> dict | None:  # type: ignore[type-arg
             hint="make it again with plan --out",
         )
     return kept
+
+
+def _targets(kept: dict | None) -> list[str]:  # type: ignore[type-arg]  # as above
+    """What a kept plan was narrowed to: the same is asked of the machine again."""
+    targets = kept.get("targets", []) if kept else []
+    return [str(target) for target in targets] if isinstance(targets, list) else []
 
 
 def _is_plan(kept: object, format_: int) -> bool:

@@ -59,7 +59,7 @@ def command(
 
         plans = survey(loaded.specs, kinds(), only(targets, loaded.specs), opener)
     if out:
-        out.write_text(dumps(document(plans, loaded.diagnostics)) + "\n", encoding="utf-8")
+        out.write_text(dumps(document(plans, loaded.diagnostics, targets)) + "\n", encoding="utf-8")
     if as_json:
         say_json(plans, loaded.diagnostics)
     else:

@@ -14,12 +14,15 @@ from cxlstate.render.effects import command
 FORMAT = 1
 
 
-def document(plans: Sequence[MachinePlan], diagnostics: Sequence[Diagnostic] = ()) -> dict[str, Any]:
-    """Plans and problems of a run."""
+def document(
+    plans: Sequence[MachinePlan], diagnostics: Sequence[Diagnostic] = (), targets: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Plans and problems of a run, and the resources that it was narrowed to."""
     found = [*diagnostics, *(d for plan in plans for d in plan.all_diagnostics)]
     return {
         "format": FORMAT,
         "tool": f"cxlstate {__version__}",
+        "targets": list(targets),
         "machines": [machine(plan) for plan in plans],
         "diagnostics": [diagnostic.as_json() for diagnostic in found],
     }

@@ -195,6 +195,7 @@ DIAGNOSTIC = closed(
 DOCUMENT = closed(
     format={"const": 1},
     tool={"const": f"cxlstate {cxlstate.__version__}"},
+    targets=listed({"type": "string"}),
     machines=listed(MACHINE),
     diagnostics=listed(DIAGNOSTIC),
 )
@@ -299,6 +300,13 @@ def test_a_plan_is_stale_once_the_spec_has_changed(run, bench, tmp_path):
     run("plan", "--out", tmp_path / "plan.json", write(bench, packages=["hello"]))
     write(bench, packages=["tree"])
     assert "CXE205" in run("apply", tmp_path / "plan.json")[2]
+
+
+def test_a_plan_that_was_narrowed_to_a_target_is_applied_as_it_was(run, bench, tmp_path):
+    spec = write(bench, packages=["hello", "tree"])
+    run("plan", "--target", "package.hello", "--out", tmp_path / "plan.json", spec)
+    assert run("apply", tmp_path / "plan.json")[0] == 0
+    assert {address for entry in bench.journal() for address in entry["addresses"]} == {"package.hello"}
 
 
 NO_MACHINES = [

@@ -8,8 +8,8 @@ from __future__ import annotations
 import pytest
 
 from cxlstate.core.read import Attributes
+from cxlstate.formats.grub_drop_in import DropIn
 from cxlstate.machine.ports import Result
-from cxlstate.resources.grub.drop_in import DropIn
 from tests.conformance.machines import GRUB_CFG
 
 DROP_IN = "/etc/default/grub.d/97-conformance.cfg"

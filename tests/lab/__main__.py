@@ -1,7 +1,5 @@
 """The emulated host for people: build it, boot it, get a shell in it, end it."""
 
-
-
 from __future__ import annotations
 
 import argparse

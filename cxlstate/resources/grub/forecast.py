@@ -15,7 +15,7 @@ from typing import Final
 
 from cxlstate.formats import grub_script
 from cxlstate.formats.grub_cfg import Entry
-from cxlstate.resources.grub.drop_in import CommandLines
+from cxlstate.formats.grub_drop_in import CommandLines
 
 SCRIPTS_OWN: Final = frozenset({"single", "recovery", "nomodeset", "dis_ucode_ldr"})
 """What 10_linux itself puts into recovery entries; no configuration takes it away."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from cxlstate.core.exports import Given, KernelArguments
 from cxlstate.formats import grub_cfg, grub_script, kernel_cmdline
+from cxlstate.formats.grub_drop_in import DropIn
 from cxlstate.formats.kernel_cmdline import Argument
-from cxlstate.resources.grub.drop_in import DropIn
 from cxlstate.resources.grub.forecast import SCRIPTS_OWN, Forecast, forecast
 from cxlstate.resources.grub.probe import Live
 from cxlstate.resources.grub.spec import GrubSpec

@@ -8,12 +8,12 @@ from typing import Final
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.observation import Present, Unknown
 from cxlstate.core.read import Answers, Attributes, File, Glob, Read
+from cxlstate.formats import grub_drop_in as drop_in
 from cxlstate.formats import grub_script, kernel_cmdline
 from cxlstate.formats.grub_cfg import Entry, UnexpectedLine, entries
 from cxlstate.formats.grub_defaults import WATCHED, Assignment, Defaults, NotUnderstood, evaluate
+from cxlstate.formats.grub_drop_in import CommandLines
 from cxlstate.formats.kernel_cmdline import Argument
-from cxlstate.resources.grub import drop_in
-from cxlstate.resources.grub.drop_in import CommandLines
 
 DEFAULTS: Final = File("/etc/default/grub")
 DROP_INS: Final = Glob("/etc/default/grub.d/*.cfg")

@@ -16,9 +16,10 @@ from cxlstate.core.observation import Observation
 from cxlstate.core.read import Answers, Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
 from cxlstate.formats import grub_cfg, grub_script, kernel_cmdline
-from cxlstate.resources.grub import drop_in, probe
+from cxlstate.formats import grub_drop_in as drop_in
+from cxlstate.formats.grub_drop_in import DropIn
+from cxlstate.resources.grub import probe
 from cxlstate.resources.grub.check import diagnose, standing
-from cxlstate.resources.grub.drop_in import DropIn
 from cxlstate.resources.grub.goal import Goal, arguments, goal, surplus, surplus_running, visible
 from cxlstate.resources.grub.probe import Live
 from cxlstate.resources.grub.spec import GrubSpec

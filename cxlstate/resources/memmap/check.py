@@ -105,7 +105,7 @@ def _too_many(entries: tuple[MemmapEntry, ...], live: Live) -> Iterator[Diagnost
         return
     ours = [entry.region for entry in entries]
     for arguments in live.entries or (live.running,):
-        others = [item for item in memmap.items(arguments) if item not in ours]
+        others = [item for item in memmap.items(arguments) if item not in {*ours, *live.ours}]
         count = memmap.kaslr_regions((*others, *ours))
         if count > memmap.MAX_KASLR_REGIONS:
             yield Diagnostic(

@@ -7,28 +7,33 @@ from typing import Final
 
 from cxlstate.core.observation import Present, Unknown
 from cxlstate.core.read import Answers, Attributes, File, Read
-from cxlstate.formats import kernel_cmdline
+from cxlstate.formats import grub_drop_in, kernel_cmdline
 from cxlstate.formats.grub_cfg import UnexpectedLine, entries
 from cxlstate.formats.iomem import HiddenAddresses, Range, parse_firmware, parse_iomem
 from cxlstate.formats.kernel_cmdline import Argument
-from cxlstate.formats.memmap import Region, items
+from cxlstate.formats.memmap import Item, Region, items
 
 GRUB_CFG: Final = File("/boot/grub/grub.cfg")
 RUNNING: Final = File("/proc/cmdline")
+DROP_IN: Final = File(grub_drop_in.PATH)
 IOMEM: Final = File("/proc/iomem")
 FIRMWARE: Final = Attributes("/sys/firmware/memmap/*/*")
 
-READS: Final[tuple[Read, ...]] = (GRUB_CFG, RUNNING, IOMEM, FIRMWARE)
+READS: Final[tuple[Read, ...]] = (GRUB_CFG, RUNNING, DROP_IN, IOMEM, FIRMWARE)
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Memory as the firmware gave it and as the kernel has it, and the arguments that change it."""
+    """Memory as the firmware gave it and as the kernel has it, and the arguments that change it.
+
+    `ours` are the regions that were asked for here before: those no longer wanted are about to go.
+    """
 
     firmware: tuple[Range, ...]
     iomem: tuple[Range, ...]
     running: tuple[Argument, ...]
     entries: tuple[tuple[Argument, ...], ...]
+    ours: frozenset[Item] = frozenset()
 
     def runs(self, region: Region) -> bool:
         """Whether the kernel was started with a region, however it was written."""
@@ -49,6 +54,7 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
         iomem = parse_iomem(answers.text(IOMEM))
         firmware = parse_firmware(answers.files(FIRMWARE))
         boot = entries(answers.text_or_none(GRUB_CFG) or "")
+        ours = grub_drop_in.recognise(answers.text_or_none(DROP_IN) or "") or grub_drop_in.DropIn()
     except HiddenAddresses as error:
         return Unknown(str(error), hint="connect as root, or as a user with passwordless sudo")
     except UnexpectedLine as error:
@@ -61,4 +67,5 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
             hint="the kernel needs CONFIG_FIRMWARE_MEMMAP",
         )
     running = kernel_cmdline.parse(answers.text(RUNNING))
-    return Present(Live(firmware, iomem, running, tuple(entry.arguments for entry in boot)))
+    asked = items(map(kernel_cmdline.read, (*ours.add, *ours.retired)))
+    return Present(Live(firmware, iomem, running, tuple(entry.arguments for entry in boot), frozenset(asked)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,6 +20,9 @@ BUILT_IN = Glob("/lib/modules/*/modules.builtin")
 # its package, and may be masked by a link that a read of its content does not show.
 AT_BOOT = Glob("/etc/modules-load.d/*.conf")
 _OWN = "/etc/modules-load.d/cxlstate-"
+
+# modprobe.d(5): a file of /etc takes the place of one of the same name in /usr/lib.
+MODPROBE_D = (Glob("/usr/lib/modprobe.d/*.conf"), Glob("/etc/modprobe.d/*.conf"))
 
 
 def devices_of(name: str) -> Attributes:
@@ -58,7 +61,10 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class ModuleLive:
-    """`own` is the content of our file in modules-load.d, where it is there."""
+    """`own` is the content of our file in modules-load.d, where it is there.
+
+    `kept_out_by` is the file of modprobe.d that blacklists the module, if one does.
+    """
 
     loaded: bool
     use: Use
@@ -66,6 +72,7 @@ class ModuleLive:
     at_boot: bool
     blacklisted: bool
     own: str | None
+    kept_out_by: str | None = None
 
 
 def parse(name: str, answers: Answers) -> ModuleLive:
@@ -81,7 +88,19 @@ def parse(name: str, answers: Answers) -> ModuleLive:
         at_boot=any(wanted in _listed(text) for text in lists.values()),
         blacklisted=wanted in _blacklist(answers.text(COMMAND_LINE)),
         own=lists.get(own_file(name)),
+        kept_out_by=_kept_out(wanted, [answers.files(folder) for folder in MODPROBE_D]),
     )
+
+
+def _kept_out(name: str, folders: Iterable[Mapping[str, str]]) -> str | None:
+    """The file with `blacklist NAME`; with a `-` or a `_`, which modprobe.d does not tell apart."""
+    in_force = {posixpath.basename(path): (path, text) for files in folders for path, text in files.items()}
+    for path, text in in_force.values():
+        for line in text.splitlines():
+            match line.split():
+                case ["blacklist", listed, *_] if canonical(listed) == name:
+                    return path
+    return None
 
 
 @lru_cache(maxsize=4)

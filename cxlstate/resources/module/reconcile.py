@@ -54,6 +54,7 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
             probe.RELEASE,
             probe.BUILT_IN,
             probe.AT_BOOT,
+            *probe.MODPROBE_D,
             probe.devices_of(me.name),
         )
 
@@ -77,8 +78,8 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
             return ()
         if me.spec == "absent" and live.built_in:
             return (_built_in(me.name),)
-        if me.spec == "present" and live.blacklisted and not live.built_in:
-            return (_blacklisted(me.name),)
+        if me.spec == "present" and not live.built_in and (live.blacklisted or live.kept_out_by):
+            return (_blacklisted(me.name, None if live.blacklisted else live.kept_out_by),)
         return ()
 
     def diff(self, me: Resource[str], live: ModuleLive | None, given: Given) -> Sequence[Change]:
@@ -193,13 +194,15 @@ def _built_in(name: str) -> Diagnostic:
     )
 
 
-def _blacklisted(name: str) -> Diagnostic:
+def _blacklisted(name: str, file: str | None) -> Diagnostic:
+    where = "the kernel command line" if file is None else file
+    remedy = "take the argument away, in host.grub.absent" if file is None else f"take it out of {file}"
     return Diagnostic(
         "CXO301",
-        f"{name} is to be present, and the kernel command line blacklists it",
+        f"{name} is to be present, and {where} blacklists it",
         Severity.WARNING,
-        found=f"modprobe.blacklist={canonical(name)}",
-        hint="systemd-modules-load honours the blacklist: take the argument away, in host.grub.absent",
+        found=f"modprobe.blacklist={canonical(name)}" if file is None else f"blacklist {name}",
+        hint=f"systemd-modules-load honours the blacklist: {remedy}",
     )
 
 

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cxlstate.formats import grub_script
+from cxlstate.formats.grub_drop_in import CommandLines, DropIn, recognise
 from cxlstate.formats.sh import quote
-from cxlstate.resources.grub.drop_in import CommandLines, DropIn, recognise
 
 SHELLS = [path for name in ("dash", "bash") if (path := shutil.which(name))]
 NAMES = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT", "GRUB_CMDLINE_LINUX_RECOVERY")

@@ -1,11 +1,6 @@
-"""Defects that the laws have found and that are not mended yet: each with its smallest reproduction.
-
-Strict: one that is mended fails here, and is then taken out, with what the laws leave out because of it.
-"""
+"""What the laws found once: each with its smallest reproduction."""
 
 from __future__ import annotations
-
-import pytest
 
 from cxlstate.engine.plan import Exit
 from tests.laws.bench import bench
@@ -13,16 +8,12 @@ from tests.laws.bench import bench
 RANGES = [{"size": "1GiB", "start": f"{16 * number}GiB", "type": "reserved"} for number in range(1, 7)]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="memmap counts our own arguments that are about to go among the four of KASLR"
-)
 def test_ranges_can_be_exchanged_for_others():
     with bench() as one:
         assert one.apply(one.spec({"memmap": RANGES[:3]})).exit is Exit.IN_SYNC
         assert one.apply(one.spec({"memmap": RANGES[3:]})).exit is Exit.IN_SYNC
 
 
-@pytest.mark.xfail(strict=True, reason="module does not look at /etc/modprobe.d, and so does not warn")
 def test_a_module_that_modprobe_d_keeps_from_being_loaded_at_boot_is_told():
     with bench() as one:
         plan = one.plan(one.spec({"modules": {"iTCO_wdt": "present"}}))
