@@ -21,7 +21,7 @@ check: setup     ## the fast loop: lint, types, layers, and the tests that need 
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not lab and not slow"
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not lab and not slow" --ignore tests/conformance
 
 lab-setup: setup
 	tools/test-setup
@@ -31,7 +31,8 @@ test: lab-setup  ## every test, emulated host included
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not lab"
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not lab" --ignore tests/conformance
+	$(BIN)/pytest -q -m "not lab" tests/conformance
 	$(BIN)/pytest -v -m lab
 
 bench: setup     ## ratios against the tools people would use instead

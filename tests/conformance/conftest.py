@@ -9,7 +9,7 @@ from tests.lab.build import ensure_image
 from tests.lab.host import LabHost
 
 
-@pytest.fixture(scope="session", params=["sim", pytest.param("lab", marks=pytest.mark.lab)])
+@pytest.fixture(scope="package", params=["sim", pytest.param("lab", marks=pytest.mark.lab)])
 def machine(request, tmp_path_factory):
     """One machine for all facts; each leaves it as the next one may expect it."""
     if request.param == "sim":

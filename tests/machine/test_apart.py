@@ -65,6 +65,8 @@ def test_a_process_that_died_is_a_connection_that_was_lost():
 @pytest.mark.usefixtures("server")
 def test_closing_does_not_wait_for_an_answer():
     code = (
+        # Whoever was started in the background of a shell has inherited that SIGINT is ignored.
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from cxlstate.core.connect import Ssh\nfrom cxlstate.core.read import Command\n"
         "from cxlstate.machine.open import ahead\n"
         "with ahead(Ssh('box')) as opener:\n"
