@@ -24,6 +24,8 @@ from tests.machine.test_ssh import Proxy
 
 PATIENCE = 3
 
+pytestmark = pytest.mark.slow  # they wait for real heartbeats and time limits
+
 
 @pytest.fixture(params=["local", "ssh"])
 def start_client(request, places):

@@ -15,6 +15,8 @@ from cxlstate.machine.posix.agent import Settings
 from cxlstate.machine.posix.writer import PosixWriter
 from tests.machine.conftest import ENTRY
 
+pytestmark = pytest.mark.slow  # they wait for real heartbeats and time limits
+
 
 class Rebooting(LocalTransport):
     """This machine; once it went down it refuses a few times, as one that boots does."""
