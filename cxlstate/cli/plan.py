@@ -45,7 +45,7 @@ def command(
     Examples:
       cxlstate plan specs/cloudcxl2.yaml
       cxlstate plan specs/cloudcxl2.yaml --target memmap
-      cxlstate plan --out tonight.json && cxlstate apply tonight.json
+      cxlstate plan --out tonight.json; cxlstate apply tonight.json
     """
     with connecting(paths) as opener:
         loaded = load_specs(paths)
