@@ -90,6 +90,18 @@ replace() {
         [ ! -e "$target" ] || finish stale 0
     fi
     sync -- "$new" && mv -fT -- "$new" "$target" && sync -- "$folder" || fail
+    case $target in /boot/*) settle_boot ;; esac
+}
+# A boot loader reads a file system without its journal. What was synced may be only there for a
+# while, and the blocks of the old file given to another: GRUB would read rubbish after a power cut.
+# A freeze empties the journal. Whatever becomes of this script, the keeper ends the freeze.
+settle_boot() {
+    command -v fsfreeze >/dev/null || return 0
+    sync -f -- "$folder"
+    (sleep 10; fsfreeze --unfreeze "$folder") </dev/null >/dev/null 2>&1 9>&- &
+    keeper=$!
+    fsfreeze --freeze "$folder" 2>/dev/null && fsfreeze --unfreeze "$folder"
+    kill "$keeper" 2>/dev/null
 }
 """
 
