@@ -73,3 +73,10 @@ class AsNobody(LocalTransport):
 
 def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def pytest_collection_modifyitems(items):
+    """What talks to a real SSH server is left out of the fast loop."""
+    for item in items:
+        if "server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
