@@ -100,7 +100,9 @@ settle_boot() {
     sync -f -- "$folder"
     (sleep 10; fsfreeze --unfreeze "$folder") </dev/null >/dev/null 2>&1 9>&- &
     keeper=$!
-    fsfreeze --freeze "$folder" 2>/dev/null && fsfreeze --unfreeze "$folder"
+    if fsfreeze --freeze "$folder" 2>/dev/null; then
+        fsfreeze --unfreeze "$folder" || return 0  # then the keeper is needed
+    fi
     kill "$keeper" 2>/dev/null
 }
 """
