@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cxlstate.core.address import Address
+
 
 class Risk(StrEnum):
     """What an action interrupts or destroys. No class implies another."""
@@ -46,14 +48,14 @@ class Run:
     """Run a program: a list of arguments, never a shell string.
 
     Actions of several resources with the same `argv` are run once with all their `operands`.
-    `shown` is `argv` as a person would have typed it, for plans that people read.
+    `shown` is `argv` as a person would have typed it, for plans that people read; operands follow it.
     """
 
     argv: tuple[str, ...]
     operands: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     timeout: int = 1800
-    shown: tuple[str, ...] = ()
+    shown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +78,32 @@ class Generate:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the script that also runs at boot (`formats.restore`): a verb and its words.
+
+    What it acts on is found on the machine at that moment, by address or by content. `shown` is what
+    it comes to, as a person would have typed it.
+    """
+
+    words: tuple[str, ...]
+    shown: str
+    timeout: int = 600
+
+
+@dataclass(frozen=True, slots=True)
 class Reboot:
     """Reboot the machine and wait for a new boot id."""
 
 
-Effect = WriteFile | RemoveFile | Run | Generate | Reboot
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Physical memory from `start` up to but not including `end`, in bytes."""
+
+    start: int
+    end: int
+
+
+Effect = WriteFile | RemoveFile | Run | Step | Generate | Reboot
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +112,9 @@ class Action:
 
     `activation` marks one that only puts into force what is already written: without consent it
     stays *pending*, where any other leaves the whole resource untouched and *refused*.
+    `suspends` is memory that nobody may use meanwhile: the engine puts before it what takes the
+    devices of that memory out of use, and behind it what puts them back. `interrupts` is whom the risk
+    is about, where that is not the resource itself: consent may name either.
     """
 
     does: str
@@ -97,3 +123,5 @@ class Action:
     why: str = ""
     undo: tuple[Effect, ...] = ()
     activation: bool = False
+    suspends: tuple[Span, ...] = ()
+    interrupts: Address | None = None

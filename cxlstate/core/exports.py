@@ -20,7 +20,34 @@ class KernelArguments:
     texts: tuple[str, ...]
 
 
-Export = KernelArguments
+@dataclass(frozen=True, slots=True)
+class DaxDevice:
+    """A dax device for those that build on it. Bytes; `end` is exclusive; None: known once it is there.
+
+    `link` is its stable path, which nobody else's memory can ever be behind.
+    """
+
+    link: str
+    start: int | None = None
+    end: int | None = None
+    align: int | None = None
+    region_align: int | None = None
+    target_node: int | None = None
+
+    def overlaps(self, start: int, end: int) -> bool:
+        """Whether any byte of it is in a range; not while it is not known where it is."""
+        return self.start is not None and self.end is not None and self.start < end and start < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreStep:
+    """One step that makes again what a reboot forgets: a line for `formats.restore`, in order of rank."""
+
+    rank: int
+    words: tuple[str, ...]
+
+
+Export = KernelArguments | DaxDevice | RestoreStep
 
 T = TypeVar("T", bound=Export)
 

@@ -39,6 +39,41 @@ class Attributes:
     pattern: str
 
 
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Where every symbolic link that a shell pattern matches points to, as it is written in the link."""
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Only which paths a shell pattern matches; the files stay closed. For long lists."""
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holders:
+    """Processes that have a device file open or mapped, whose file name matches a shell pattern.
+
+    By file name alone: the path may be that of another mount namespace (libvirt gives each QEMU a
+    /dev of its own). A line a process and device, parsed by `formats.holders`.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class MapAndRead:
+    """Map the dax device that starts at a physical address, shared, and read its first and last byte.
+
+    With python3, where the machine has it. Writes nothing. The answer is parsed by `formats.dax`.
+    """
+
+    start: int
+
+
 # What may be run to read, by its first words. Each was checked in its manual to change nothing.
 READ_ONLY = (
     ("dpkg-query", "--show"),
@@ -71,7 +106,7 @@ class Command:
             raise ValueError(f"an operand of {self.argv[0]} would be taken as an option")
 
 
-Read = File | Glob | Attributes | Command
+Read = File | Glob | Attributes | Links | Names | Holders | MapAndRead | Command
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +147,7 @@ class Answers:
         except KeyError:
             raise ReadFailed(read, f"{describe(read)} was not asked for") from None
 
-    def text(self, read: File | Command) -> str:
+    def text(self, read: File | Command | Holders | MapAndRead) -> str:
         """The file's content or the command's output; anything but success is a failure."""
         answer = self.raw(read)
         if answer.status != 0:
@@ -124,8 +159,11 @@ class Answers:
         answer = self.raw(read)
         return None if _does_not_exist(answer) else self.text(read)
 
-    def files(self, read: Glob | Attributes) -> dict[str, str]:
-        """Path → content of what matched, in the C locale's order. No match is an empty dict."""
+    def files(self, read: Glob | Attributes | Links | Names) -> dict[str, str]:
+        """Path → content (of a link, its target; of a name, nothing) of what matched, in order of path.
+
+        No match is an empty dict.
+        """
         answer = self.raw(read)
         if answer.status != 0:
             raise failure(read, answer)
@@ -151,8 +189,17 @@ def describe(read: Read) -> str:
     match read:
         case File(path=path):
             return path
-        case Glob(pattern=pattern) | Attributes(pattern=pattern):
+        case (
+            Glob(pattern=pattern)
+            | Attributes(pattern=pattern)
+            | Links(pattern=pattern)
+            | Names(pattern=pattern)
+        ):
             return pattern
+        case Holders(name=name):
+            return f"processes that hold {name}"
+        case MapAndRead(start=start):
+            return f"a mapping of the dax device at {start:#x}"
         case Command(argv=argv, operands=operands):
             return " ".join((*argv, *operands))
 

@@ -52,10 +52,12 @@ class Place:
 class How(Enum):
     """`REQUIRES`: must be in force before. `AFTER`: only later in the order, if it is declared.
 
-    `KNOWS`: its exports are wanted, whatever the order.
+    `KNOWS`: its exports are wanted, whatever the order. `AWAITS`: must be in force before, and its
+    exports are not told, since it wants to know ours.
     """
 
     REQUIRES = "requires"
+    AWAITS = "awaits"
     AFTER = "after"
     KNOWS = "knows"
 
@@ -142,6 +144,34 @@ class Implied(Protocol):
 
     def implied(self) -> Any:
         """The spec to assume when none was written."""
+        ...
+
+
+@runtime_checkable
+class Suspendable(Protocol):
+    """A kind whose resources hold memory, and can be taken out of use while something else acts on it.
+
+    It exports the memory as a `DaxDevice`.
+    """
+
+    def suspend(self, me: Resource[Any], live: Any, given: Given) -> Sequence[Action] | Diagnostic:
+        """What takes it out of use, each with its undo; nothing where it is not in use.
+
+        A diagnostic where that is not possible: then nothing is done at all.
+        """
+        ...
+
+    def resume(self, me: Resource[Any], live: Any, given: Given) -> Sequence[Action]:
+        """What puts back what `suspend` took out of use, and no more."""
+        ...
+
+
+@runtime_checkable
+class Inspects(Protocol):
+    """A kind that can look closer than a plan needs to. What it reads is asked for by `show` alone."""
+
+    def inspections(self, me: Resource[Any]) -> Sequence[Read]:
+        """What else to ask. `observe` must do without."""
         ...
 
 

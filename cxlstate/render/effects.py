@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from cxlstate.core.action import Effect, Generate, Reboot, RemoveFile, Run, WriteFile
+from cxlstate.core.action import Effect, Generate, Reboot, RemoveFile, Run, Step, WriteFile
 
 
 def command(effect: Effect, *, whole: bool = False) -> str:
@@ -15,7 +15,10 @@ def command(effect: Effect, *, whole: bool = False) -> str:
         case RemoveFile(path=path):
             return f"rm {shlex.quote(path)}"
         case Run(argv=argv, operands=operands, shown=shown):
-            return shlex.join((*(argv if whole or not shown else shown), *operands))
+            said = shlex.join(argv) if whole or not shown else shown
+            return " ".join((said, *map(shlex.quote, operands)))
+        case Step(shown=shown):
+            return shown
         case Generate(path=path, argv=argv):
             return shlex.join((*argv, path))
         case Reboot():

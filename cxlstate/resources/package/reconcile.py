@@ -43,7 +43,7 @@ _INSTALL = (*_APT, "--no-remove", "install")
 _INSTALL_VERSION = (*_APT, "--no-remove", "--allow-downgrades", "install")
 _UPDATE = (*_APT, "--option=APT::Update::Error-Mode=any", "update")
 _REMOVE = ("dpkg", "--remove")
-_PLAIN = ("apt-get", "install")
+_PLAIN = "apt-get install"
 
 # dpkg fails on what was unpacked before its dependencies were; it has taken in its journal all the
 # same, and that is what apt needs to go on and bring the rest. The text holds no value.
@@ -132,7 +132,7 @@ def _finish(found: Record | None) -> Action:
     mine = found is not None and found.code in probe.UNFINISHED
     return Action(
         "finish the package work that was interrupted",
-        Run(_FINISH, environment=_QUIET, shown=("dpkg", "--configure", "-a")),
+        Run(_FINISH, environment=_QUIET, shown="dpkg --configure -a"),
         why=f"{found.name} is {found.state}" if found and mine else "apt installs nothing before",
     )
 
@@ -140,7 +140,7 @@ def _finish(found: Record | None) -> Action:
 def _update() -> Action:
     return Action(
         "fetch the lists of packages",
-        Run(_UPDATE, environment=_QUIET, timeout=600, shown=("apt-get", "update")),
+        Run(_UPDATE, environment=_QUIET, timeout=600, shown="apt-get update"),
         why="this machine has none yet",
     )
 
