@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, WriteFile
+from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.read import Answer, Answers, Attributes, File
 from cxlstate.machine import records
 from cxlstate.machine.ports import Outcome, Result
@@ -274,3 +274,13 @@ def test_readers_of_a_file_see_the_old_or_the_new_and_never_half(writer, tmp_pat
 def test_applied_reads_are_attributes_of_the_state_folder():
     assert records.applied_reads() == (Attributes("/var/lib/cxlstate/applied/*"),)
     assert records.applied(Answers({records.applied_reads()[0]: Answer(0)})) == {}
+
+
+def test_a_step_is_run_and_the_journal_has_its_words_alone(writer, tmp_path):
+    words = ("dax-bind", "name=dax99.9'$(reboot)", "-")
+    outcome = writer.perform(Step(words, "shown"), ENTRY)
+    assert outcome == Outcome(Result.FAILED, 1, f"cxlstate: no dax device is {words[1]}\n")
+    begin, failed = journal(tmp_path)
+    assert (begin["event"], failed["event"]) == ("begin", "failed")
+    assert (failed["effect"], failed["words"]) == ("step", list(words))
+    assert "main" not in (tmp_path / "state" / "journal.jsonl").read_text()

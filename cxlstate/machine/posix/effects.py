@@ -15,7 +15,8 @@ from base64 import encodebytes
 from collections.abc import Mapping
 from hashlib import sha256
 
-from cxlstate.core.action import Generate, RemoveFile, Run, WriteFile
+from cxlstate.core.action import Generate, RemoveFile, Run, Step, WriteFile
+from cxlstate.formats import restore
 from cxlstate.formats.sh import quote
 from cxlstate.machine.ports import Entry, Outcome, Result
 
@@ -151,12 +152,27 @@ def run(state: str, effect: Run, entry: Entry) -> bytes:
         entry,
         {},
         {"effect": "run", "argv": [*effect.argv, *effect.operands]},
-        f"""begin
-{_program((*effect.argv, *effect.operands), effect.environment, effect.timeout)}
-[ $status -ne 124 ] || echo 'it was stopped: not done within {effect.timeout} s' >&2
-if [ $status -eq 0 ]; then finish done 0; else finish failed $status; fi
-""",
+        _to_its_end((*effect.argv, *effect.operands), effect.environment, effect.timeout),
     )
+
+
+def step(state: str, effect: Step, entry: Entry) -> bytes:
+    """Run a step of the script that also runs at boot. The journal has its words, not the script."""
+    return _script(
+        state,
+        entry,
+        {},
+        {"effect": "step", "words": effect.words},
+        _to_its_end(("sh", "-c", restore.library(), "cxlstate", *effect.words), (), effect.timeout),
+    )
+
+
+def _to_its_end(argv: tuple[str, ...], environment: tuple[tuple[str, str], ...], timeout: int) -> str:
+    return f"""begin
+{_program(argv, environment, timeout)}
+[ $status -ne 124 ] || echo 'it was stopped: not done within {timeout} s' >&2
+if [ $status -eq 0 ]; then finish done 0; else finish failed $status; fi
+"""
 
 
 def generate(state: str, effect: Generate, entry: Entry) -> bytes:

@@ -9,7 +9,7 @@ only the script knows (no read sees it in an argument or in the environment):
     \n<nonce> end\n
 
 Nothing is written on the far side, temporary files included, and nothing is needed there but
-`sh` (dash is enough) and coreutils.
+`sh` (dash is enough) and coreutils; findutils, grep and sed for who holds a device.
 """
 
 from __future__ import annotations
@@ -19,8 +19,20 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
-from cxlstate.core.read import Answer, Attributes, Command, File, Glob, Read
+from cxlstate.core.read import (
+    Answer,
+    Attributes,
+    Command,
+    File,
+    Glob,
+    Holders,
+    Links,
+    MapAndRead,
+    Names,
+    Read,
+)
 from cxlstate.formats.sh import quote
+from cxlstate.machine.posix import device_reads
 
 LINE_LIMIT = 1 << 16
 """Longest first line of an attribute, in bytes."""
@@ -61,6 +73,17 @@ attribute() {
         content "$@"
     fi
 }
+link() {
+    [ -L "$2" ] || return 0
+    mark "name $1"
+    printf %s "$2"
+    ask "$1" readlink -nv -- "$2"
+}
+name() {
+    [ -e "$2" ] || [ -L "$2" ] || return 0
+    printf '\n%s name %s\n%s\n%s out %s\n\n%s err %s 0\n' \
+        "$nonce" "$1" "$2" "$nonce" "$1" "$nonce" "$1"
+}
 conclude() {
     if [ -n "$denied" ]; then
         mark "err $1 1"
@@ -98,6 +121,8 @@ def _union(commands: Sequence[Command]) -> Command:
 def script(nonce: str, reads: Sequence[Read]) -> bytes:
     """The script that asks for all of `reads`, which are numbered by their place."""
     parts = [f"nonce={quote(nonce)}\n{_PRELUDE}".encode()]
+    if any(isinstance(read, Holders | MapAndRead) for read in reads):
+        parts.append(device_reads.FUNCTIONS.encode())
     for index, read in enumerate(reads):
         try:
             parts.append(_question(index, read).encode("utf-8", "surrogateescape"))
@@ -115,6 +140,12 @@ def _question(index: int, read: Read) -> str:
             return _each(index, pattern, f'content {index} "$found" {limit + 1}')
         case Attributes(pattern=pattern):
             return _each(index, pattern, f'attribute {index} "$found" {LINE_LIMIT + 1}')
+        case Links(pattern=pattern):
+            return _each(index, pattern, f'link {index} "$found"')
+        case Names(pattern=pattern):
+            return _each(index, pattern, f'name {index} "$found"')
+        case Holders() | MapAndRead():
+            return f"ask {index} {device_reads.question(read)}\n"
         case Command(argv=argv, operands=operands, timeout=timeout):
             words = " ".join(map(quote, (*argv, *operands)))
             return f"ask {index} timeout -k 5 {timeout} {words}\n"
@@ -198,7 +229,10 @@ def _judged(read: Read, answer: Answer, members: dict[str, Answer]) -> Answer:
         case Attributes():
             judged = {path: _first_line(member) for path, member in members.items()}
             return _of_pattern(answer, judged)
-        case Command():
+        case Links() | Names():
+            judged = {path: _whole_file(member, LINE_LIMIT) for path, member in members.items()}
+            return _of_pattern(answer, judged)
+        case Holders() | MapAndRead() | Command():
             return answer
 
 

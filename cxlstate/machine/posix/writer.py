@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 
-from cxlstate.core.action import Effect, Generate, Reboot, RemoveFile, Run, WriteFile
+from cxlstate.core.action import Effect, Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.diagnostic import CxlstateError, fail
 from cxlstate.core.read import Answers, Read
 from cxlstate.machine import generated, records
@@ -76,6 +76,8 @@ class PosixWriter:
                 return self._do(effects.remove_file(self._state, effect, entry), entry)
             case Run():
                 return self._do(effects.run(self._state, effect, entry), entry, effect.timeout)
+            case Step():
+                return self._do(effects.step(self._state, effect, entry), entry, effect.timeout)
             case Generate():
                 return self._generate(effect, entry)
             case Reboot():

@@ -1,0 +1,75 @@
+"""What is asked about devices in use: who holds them, and whether they can be mapped. Pure.
+
+Shell functions for the script of `read_script`, and the words to call them with. Both need root, and
+say so: what is hidden from a user must not look like nobody.
+"""
+
+from __future__ import annotations
+
+import re
+
+from cxlstate.core.read import Holders, MapAndRead
+from cxlstate.formats import restore
+from cxlstate.formats.sh import quote
+
+# `openers` goes through the links of /proc/PID/fd and the last column of /proc/PID/maps. Processes
+# that end meanwhile are no trouble; everything else that is complained of is.
+FUNCTIONS = r"""
+as_root() { [ "$(id -u)" -eq 0 ] || { echo 'Permission denied: only root can see it' >&2; return 1; }; }
+openers() {
+    { trouble=$({
+        find /proc/[0-9]*/fd -maxdepth 1 -xtype c \( -lname "*/$1" -o -lname "*/$1 (deleted)" \) \
+            -printf '%p:%l\n'
+        grep -HoE "/$2( \(deleted\))?\$" /proc/[0-9]*/maps
+    } 2>&1 >&5); } 5>&1
+    ! printf '%s\n' "$trouble" | grep -v -e ': No such file or directory$' -e ': No such process$' -e '^$' >&2
+}
+held() {
+    as_root && found=$(openers "$1" "$2") || return 1
+    printf '%s\n' "$found" |
+        sed -n -e 's/ (deleted)$//' -e 's,^/proc/\([0-9]*\)/.*/\([^/]*\)$,\1 \2,p' | sort -u |
+        while read -r pid name; do
+            case $name in $1) ;; *) continue ;; esac
+            [ "$pid" -ne $$ ] || continue
+            { command=$(tr '\000-\037\177' '[ *]' <"/proc/$pid/cmdline"); } 2>/dev/null || continue
+            printf '%s\t%s\t%s\n' "$pid" "$name" "$command"
+        done
+}
+map_and_read() {
+    as_root || return 1
+    for device in /sys/bus/dax/devices/*; do
+        { read -r start <"$device/resource" && read -r size <"$device/size"; } 2>/dev/null || continue
+        [ $((start)) -eq "$1" ] && [ "$size" -gt 0 ] || continue
+        case $(readlink "$device/driver") in
+            */device_dax) ;;
+            *) echo "${device##*/} is not bound to device_dax" >&2; return 1 ;;
+        esac
+        command -v python3 >/dev/null || { echo 'python3 is not installed' >&2; return 127; }
+        read -r align <"$device/align" || return 1
+        timeout -k 5 30 python3 -ISB -c "$2" "/dev/${device##*/}" "$align" "$size"
+        return
+    done
+    echo 'no dax device starts there' >&2
+    return 1
+}
+"""
+
+
+def question(read: Holders | MapAndRead) -> str:
+    """The function that answers it, and its words."""
+    match read:
+        case Holders(name=name):
+            return f"held {quote(name)} {quote(_regex(name))}"
+        case MapAndRead(start=start):
+            return f"map_and_read {start} {quote(restore.map_and_read())}"
+
+
+_WILD = {"*": "[^/]*", "?": "[^/]"}
+
+
+def _regex(pattern: str) -> str:
+    """A shell pattern as an extended regular expression; ranges in brackets mean the same in both."""
+    return "".join(
+        part if part.startswith("[") else _WILD.get(part) or re.sub(r"([.+(){}|^$\\])", r"\\\1", part)
+        for part in re.findall(r"\[[^]]+\]|[^[]", pattern)
+    )
