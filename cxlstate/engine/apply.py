@@ -17,7 +17,8 @@ from cxlstate.core.consent import Consents
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.engine.execute import Done, Executor, group, missing_consent
 from cxlstate.engine.observe import Kinds, observe
-from cxlstate.engine.plan import PENDING, Exit, MachinePlan, ResourcePlan, Status, make_plan, worst
+from cxlstate.engine.plan import PENDING, Exit, MachinePlan, ResourcePlan, Status, worst
+from cxlstate.engine.planner import make_plan
 from cxlstate.engine.record import Record
 from cxlstate.machine.ports import Entry, Result, Writer
 from cxlstate.spec.load import MachineSpec

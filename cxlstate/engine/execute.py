@@ -32,14 +32,19 @@ def todo(plan: ResourcePlan) -> tuple[Action, ...]:
 
 def missing_consent(plan: ResourcePlan, machine: str, consents: Consents) -> tuple[Risk, ...]:
     """Classes of its actions that were not allowed."""
-    risks = dict.fromkeys(action.risk for action in todo(plan))
-    return tuple(risk for risk in risks if not consents.allow(risk, machine, plan.address))
+
+    def allowed(action: Action) -> bool:
+        named = (plan.address, action.interrupts or plan.address)
+        return any(consents.allow(action.risk, machine, address) for address in named)
+
+    return tuple(dict.fromkeys(action.risk for action in todo(plan) if not allowed(action)))
 
 
 def group(ready: Sequence[ResourcePlan]) -> tuple[ResourcePlan, ...]:
     """The first ready resource, and those of its kind whose actions can be run together with its."""
     first = ready[0]
-    if not any(isinstance(action.effect, Run) and action.effect.operands for action in todo(first)):
+    runs = [action.effect for action in todo(first) if isinstance(action.effect, Run)]
+    if not any(run.operands for run in runs) or any(action.suspends for action in todo(first)):
         return (first,)
     shape = _shape(first)
     return tuple(plan for plan in ready if plan.address.kind == first.address.kind and _shape(plan) == shape)
@@ -103,7 +108,7 @@ def _merged(plans: Sequence[ResourcePlan]) -> tuple[Action, ...]:
 def _shape(plan: ResourcePlan) -> tuple[object, ...]:
     """Equal for resources whose actions differ only in operands."""
     return tuple(
-        (action.effect.argv, action.effect.environment, action.risk)
+        (action.effect.argv, action.effect.environment, action.risk, action.suspends)
         if isinstance(action.effect, Run) and action.effect.operands
         else action
         for action in todo(plan)

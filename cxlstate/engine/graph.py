@@ -31,6 +31,11 @@ class Graph:
             if need.how in how:
                 yield from (found for found in self.declared(need.target) if found != address)
 
+    def gathers(self, address: Address) -> frozenset[str]:
+        """The kinds of which it is told all that is declared."""
+        needs = self._needs[address]
+        return frozenset(n.target.kind for n in needs if n.how is How.KNOWS and isinstance(n.target, AllOf))
+
     def order(self, *how: How) -> list[Address]:
         """Every resource after what it needs in these ways; within that, by kind and name.
 

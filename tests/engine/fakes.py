@@ -15,7 +15,7 @@ from cxlstate.core.exports import KernelArguments
 from cxlstate.core.observation import Absent, Present
 from cxlstate.core.reconciler import Need, Reconciler, Resource
 from cxlstate.engine.observe import Observed
-from cxlstate.engine.plan import make_plan
+from cxlstate.engine.planner import make_plan
 
 
 @dataclass(frozen=True)

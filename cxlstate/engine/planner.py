@@ -1,0 +1,303 @@
+"""Judge every resource: where it stands, and what would be done about it. Pure: data in, data out.
+
+The order of judgement for one resource is told in `docs/life-cycle.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from cxlstate.core.action import Risk
+from cxlstate.core.address import Address
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.exports import DaxDevice, Export, Given
+from cxlstate.core.observation import Absent, Observation, Present, Unknown
+from cxlstate.core.reconciler import How, Implied, Resource, Suspendable
+from cxlstate.engine.graph import Graph
+from cxlstate.engine.observe import Kinds, Observed
+from cxlstate.engine.plan import PENDING, Exit, MachinePlan, ResourcePlan, Status, worst
+from cxlstate.engine.record import Cause, cause_of, digest_of
+from cxlstate.engine.suspend import Holder, Suspension, suspending
+from cxlstate.spec.load import MachineSpec
+
+_TOLD = (How.REQUIRES, How.KNOWS)
+_IN_FORCE = (How.REQUIRES, How.AWAITS)
+_BEFORE = (*_IN_FORCE, How.AFTER)
+
+
+@dataclass
+class _Planner:
+    """The state of one planning: what was observed, and what was judged so far."""
+
+    spec: MachineSpec
+    kinds: Kinds
+    seen: Observed
+    graph: Graph
+    exports: dict[Address, Sequence[Export]] = field(default_factory=dict)
+    problems: dict[Address, tuple[Diagnostic, ...]] = field(default_factory=dict)
+    done: dict[Address, ResourcePlan] = field(default_factory=dict)
+
+    def prepare(self) -> None:
+        """Exports and checks of all, before anything is judged: who knows is told after who tells."""
+        for address in self.graph.order(*_TOLD):
+            resource, live = self.seen.resources[address], _live(self.seen.observations[address])
+            self.exports[address] = self.kinds[address.kind].exports(resource, live, self.given(address))
+        for address, resource in self.seen.resources.items():
+            observation = self.seen.observations[address]
+            if not isinstance(observation, Unknown):
+                found = self.kinds[address.kind].check(resource, _live(observation), self.given(address))
+                self.problems[address] = tuple(self._placed(d, resource) for d in found)
+
+    def given(self, address: Address) -> Given:
+        told = {t: self.exports[t] for t in self.graph.targets(address, *_TOLD)}
+        return Given(told)
+
+    @cached_property
+    def order(self) -> list[Address]:
+        """Who is done before whom."""
+        return self.graph.order(*_BEFORE)
+
+    @cached_property
+    def holders(self) -> list[Holder]:
+        """Who may have to be taken out of use while something else is done, in the order of doing."""
+        found = []
+        for address in self.order:
+            kind = self.kinds[address.kind]
+            devices = tuple(one for one in self.exports[address] if isinstance(one, DaxDevice))
+            if isinstance(kind, Suspendable) and devices:
+                resource, seen = self.seen.resources[address], self.seen.observations[address]
+                found.append(Holder(kind, resource, seen, self.given(address), devices))
+        return found
+
+    def judge(self, address: Address) -> ResourcePlan:
+        """Where a resource stands. Everything it needs was judged before."""
+        resource = self.seen.resources[address]
+        observation = self.seen.observations[address]
+        given = self.given(address)
+        problems = self.problems.get(address, ())
+        digest = digest_of(resource, given.everything())
+        base = ResourcePlan(resource, Status.IN_SYNC, Exit.IN_SYNC, digest=digest, diagnostics=problems)
+        if isinstance(observation, Unknown):
+            return self._unknown(base, observation, given)
+        kind = self.kinds[address.kind]
+        live = _live(observation)
+        base = replace(base, facts=tuple(kind.describe(resource, live)))
+        errors = [d for d in problems if d.severity is Severity.ERROR]
+        if errors:
+            return replace(base, status=Status.BLOCKED, exit=Exit.ERROR, reason=errors[0].message)
+        changes = tuple(kind.diff(resource, live, given))
+        if not changes:
+            return base
+        suspension = suspending(address, kind.actions(resource, live, changes, given), self.holders)
+        record = (self.seen.records or {}).get(address)
+        cause = cause_of(record, digest, records_readable=self.seen.records is not None)
+        base = replace(base, changes=changes, actions=suspension.actions, cause=cause)
+        if untold := self._untold(address):
+            reason = f"it gathers what {_names(untold)} asks for, and that cannot be told now"
+            return self._blocked(base, untold, reason)
+        if unseen := self._unseen(address):
+            return replace(base, status=Status.BLOCKED, exit=Exit.UNKNOWN, reason=unseen)
+        return self._differs(base, suspension)
+
+    def _differs(self, base: ResourcePlan, suspension: Suspension) -> ResourcePlan:
+        if all(change.pending for change in base.changes):
+            reboot = any(action.risk is Risk.REBOOT_HOST for action in base.actions)
+            status = Status.PENDING_REBOOT if reboot else Status.PENDING_RESTART
+            return replace(base, status=status, exit=Exit.PENDING)
+        unmet = (*self._dropped(base.address), *self._unmet(base.address, *_IN_FORCE))
+        todo = [action for action in base.actions if not action.activation]
+        if not todo:
+            unmet = unmet or self._unmet(base.address, *_BEFORE)
+            if not unmet:
+                return replace(
+                    base,
+                    status=Status.BLOCKED,
+                    exit=Exit.ERROR,
+                    reason="nothing that is declared closes this difference",
+                    diagnostics=(*base.diagnostics, self._cannot_be_closed(base)),
+                )
+        if unmet:
+            return self._blocked(base, unmet, None)
+        return self._suspended(base, suspension)
+
+    def _suspended(self, base: ResourcePlan, suspension: Suspension) -> ResourcePlan:
+        """It can be done, if those whose memory it touches can be taken out of use."""
+        if suspension.untold:
+            reason = f"whether {_names(suspension.untold)} is in use cannot be told now"
+            return self._blocked(base, suspension.untold, reason)
+        if suspension.refused:
+            # their place is in the spec of the one that is held: it is told where the change is wished
+            refused = tuple(self._placed(replace(d, path=()), base.resource) for d in suspension.refused)
+            return replace(
+                base,
+                status=Status.BLOCKED,
+                exit=Exit.ERROR,
+                reason=refused[0].message,
+                diagnostics=(*base.diagnostics, *refused),
+            )
+        return replace(base, status=Status.CHANGE, exit=Exit.CHANGES)
+
+    def _unknown(self, base: ResourcePlan, seen: Unknown, given: Given) -> ResourcePlan:
+        """Unknown, or blocked where what would let it be told is about to come.
+
+        Then it is planned as on a machine where it is absent, so that a first plan can be read whole.
+        """
+        coming = self._coming(seen)
+        if coming:
+            kind = self.kinds[base.address.kind]
+            changes = tuple(kind.diff(base.resource, None, given))
+            actions = kind.actions(base.resource, None, changes, given) if changes else ()
+            shown = suspending(base.address, actions, self.holders).actions
+            return self._blocked(replace(base, changes=changes, actions=shown), coming, seen.reason)
+        return replace(base, status=Status.UNKNOWN, exit=Exit.UNKNOWN, reason=seen.reason, hint=seen.hint)
+
+    def _coming(self, seen: Unknown) -> tuple[Address, ...]:
+        cures = [address for target in seen.cured_by for address in self.graph.declared(target)]
+        return tuple(address for address in cures if self._is_coming(address))
+
+    def _is_coming(self, address: Address) -> bool:
+        plan = self.done.get(address)
+        return plan is not None and plan.status in (Status.CHANGE, Status.BLOCKED, *PENDING)
+
+    def _blocked(self, base: ResourcePlan, on: Sequence[Address], reason: str | None) -> ResourcePlan:
+        exits = [self._exit_of(address) for address in on]
+        return replace(base, status=Status.BLOCKED, exit=worst(exits), reason=reason, waits_for=tuple(on))
+
+    def _exit_of(self, address: Address) -> Exit:
+        if address in self.done:
+            return self.done[address].exit
+        seen = self.seen.observations[address]
+        if not isinstance(seen, Unknown):
+            return Exit.ERROR
+        cures = [self.done[cure].exit for cure in self._coming(seen)]
+        return worst(cures) if cures else Exit.UNKNOWN
+
+    def _unmet(self, address: Address, *how: How) -> tuple[Address, ...]:
+        targets = dict.fromkeys(self.graph.targets(address, *how))
+        return tuple(t for t in targets if self.done[t].status is not Status.IN_SYNC)
+
+    def _untold(self, address: Address) -> tuple[Address, ...]:
+        """What it should know of and cannot: unknown, or in error. To leave it out would undo it."""
+        known = dict.fromkeys(self.graph.targets(address, How.KNOWS))
+        return tuple(t for t in known if self._cannot_tell(t))
+
+    def _cannot_tell(self, address: Address) -> bool:
+        if isinstance(self.seen.observations[address], Unknown):
+            return True
+        return any(d.severity is Severity.ERROR for d in self.problems[address])
+
+    def _placed(self, diagnostic: Diagnostic, resource: Resource[Any]) -> Diagnostic:
+        path = (*resource.path, *diagnostic.path)
+        source = self.spec.locate(path) if resource.path else None
+        return replace(diagnostic, path=path, source=source, machine=self.spec.name, address=resource.address)
+
+    def _cannot_be_closed(self, base: ResourcePlan) -> Diagnostic:
+        change = base.changes[0]
+        problem = Diagnostic(
+            "CXE130",
+            "no action closes this difference, and nothing it waits for is about to change",
+            found=str(change.old),
+            expected=str(change.new),
+            hint="this is a defect of cxlstate: please report it with the output of plan --json",
+        )
+        return self._placed(problem, base.resource)
+
+    def _unseen(self, address: Address) -> str | None:
+        """What was left of a kind that it gathers from must not be forgotten while it cannot be told."""
+        for kind in sorted(self._gathered(address) & self.seen.unseen.keys()):
+            return f"what an earlier spec left of {kind} cannot be told: {self.seen.unseen[kind]}"
+        return None
+
+    def _dropped(self, address: Address) -> tuple[Address, ...]:
+        """Leftovers still to be taken away: our own list of them is what it would rewrite."""
+        kinds = self._gathered(address)
+        return tuple(a for a in self.leftovers if a.kind in kinds and self.seen.leftovers[a].actions)
+
+    def _gathered(self, address: Address) -> frozenset[str]:
+        implied = isinstance(self.kinds[address.kind], Implied)
+        return self.graph.gathers(address) if implied else frozenset()
+
+    @cached_property
+    def leftovers(self) -> list[Address]:
+        """What is to go. What cannot be seen is not removed: none of a kind of which one is unknown."""
+        unknown = {a.kind for a, seen in self.seen.observations.items() if isinstance(seen, Unknown)}
+        return [address for address in sorted(self.seen.leftovers) if address.kind not in unknown]
+
+    def leftover(self, address: Address) -> ResourcePlan:
+        """Done like anything else; without actions of its own it goes with what gathers from its kind."""
+        leftover = self.seen.leftovers[address]
+        resource = Resource(address, None)
+        suspension = suspending(address, leftover.actions, self.holders)
+        base = ResourcePlan(
+            resource,
+            Status.CHANGE,
+            Exit.CHANGES,
+            changes=leftover.changes,
+            actions=suspension.actions,
+            reason="no longer in the spec",
+            digest=digest_of(resource, ()),
+            cause=Cause.UNAPPLIED,
+        )
+        gatherers = [one for one in self.order if address.kind in self._gathered(one)]
+        if leftover.actions or not gatherers:
+            return self._suspended(base, suspension)
+        exit_ = worst(self.done[one].exit for one in gatherers) or Exit.CHANGES
+        return replace(base, status=Status.BLOCKED, exit=exit_, waits_for=tuple(gatherers))
+
+    def judge_all(self) -> None:
+        """Leftovers first: who gathers waits for them. Those that wait for it are judged behind it."""
+        own = [address for address in self.leftovers if self.seen.leftovers[address].actions]
+        for address in own:
+            self.done[address] = self.leftover(address)
+        for address in self.order:
+            self.done[address] = self.judge(address)
+        for address in self.leftovers:
+            if address not in own:
+                self.done[address] = self.leftover(address)
+
+
+def make_plan(
+    spec: MachineSpec, seen: Observed, kinds: Kinds, only: frozenset[Address] | None = None
+) -> MachinePlan:
+    """Judge every resource. `only` keeps those addresses and all they need, and no leftovers."""
+    needs = {address: kinds[address.kind].needs(me) for address, me in seen.resources.items()}
+    planner = _Planner(spec, kinds, seen, Graph(needs))
+    planner.prepare()
+    planner.judge_all()
+    wanted = _with_needs(planner.graph, only) if only else {*planner.leftovers, *planner.order}
+    plans = [planner.done[a] for a in (*planner.leftovers, *planner.order) if a in wanted]
+    plans = [plan for plan in plans if plan.address not in seen.implied or _worth_showing(plan, planner)]
+    return MachinePlan(spec, tuple(plans), boot_id=seen.boot_id, answers=seen.answers)
+
+
+def _worth_showing(plan: ResourcePlan, planner: _Planner) -> bool:
+    """Something implied is shown where it differs, or where something declared builds on it."""
+    if plan.changes:
+        return True
+    return bool(planner.given(plan.address).everything())
+
+
+def _with_needs(graph: Graph, only: frozenset[Address]) -> set[Address]:
+    wanted: set[Address] = set()
+    todo = list(only)
+    while todo:
+        address = todo.pop()
+        if address not in wanted:
+            wanted.add(address)
+            todo += graph.targets(address, *_BEFORE, How.KNOWS)
+    return wanted
+
+
+def _live(observation: Observation[Any]) -> Any:
+    match observation:
+        case Present(live=live):
+            return live
+        case Absent() | Unknown():
+            return None
+
+
+def _names(addresses: Sequence[Address]) -> str:
+    return ", ".join(str(address) for address in addresses)
