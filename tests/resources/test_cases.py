@@ -9,20 +9,37 @@ A case is `tests/resources/<kind>/<case>.yaml`:
       /proc/cmdline: 'root=/dev/vda1 ro'              # the text; a list is joined by blanks
       /etc/default/grub: {file: captured/grub.txt}    # the text of a file beside the case
       /proc/iomem: {status: 1, stderr: 'Permission denied'}
-      /sys/firmware/memmap/*/*: {files: captured/map.txt}    # lines of `PATH: content`
-    given: {memmap: [KernelArguments: [memmap=1G!6G]]}       # what other resources export
+      /sys/firmware/memmap/*/*: {files: captured/map.txt}    # lines of `PATH: content` or `PATH -> target`
+      /dev/cxlstate/cxl0: {link: ../dax0.0}           # a symbolic link; seen by Links and Names
+      /etc/cxlstate/restore: {restore: [1 mtrr cxl0 0x5000000000 0x1000000000 uncachable]}    # as we write it
+      /etc/systemd/system/x: {package: formats/restore.service}    # a file of the package
+      holders dax*: "4711\tdax0.0\tqemu -name guest=a"    # Holders('dax*'); without an answer: nobody
+      mapping 0x5080000000: ok                        # MapAndRead; without an answer: no python3
+    given:                    # what other resources export
+      memmap: [KernelArguments: [memmap=1G!6G]]
+      dax.cxl0: [DaxDevice: {link: /dev/cxlstate/cxl0, start: 0x5080000000, end: 0x6880000000}]
+      mtrr.cxl0: [RestoreStep: 1 mtrr cxl0 0x5000000000 0x1000000000 uncachable]    # rank, words
+    inspected: true           # what the kind asks for `show` alone is answered, too
     invalid: [{code: CXG201, path: [args, 0], found: …}]     # then nothing else is looked at
     unknown: the reason       # or a mapping of reason, hint, cured_by
     absent: true
     diagnostics: [{code: …, severity: …, path: …}]
-    exports: [KernelArguments: [modprobe.blacklist=kmem]]
+    exports: [KernelArguments: [modprobe.blacklist=kmem]]    # of a DaxDevice, what is not None
+    describe: {now: loaded}   # what `show` says
     changes: [{path: [args], from: null, to: quiet, pending: true}]
     actions: [{does: …, effect: WriteFile /etc/x, risk: live, why: …, holds: […], lacks: […]}]
+    suspend: [{effect: Step dax-unbind name=dax0.0}]         # actions, or a diagnostic: {code: …}
+    resume: [{effect: Step dax-bind name=dax0.0 -}]
+    leftovers: [{name: cxl9, changes: […], actions: […]}]    # then nothing else is looked at,
+    declared: [cxl0]          # and this is what the spec still has of the kind
 
+The effect of a `Step` is written `Step VERB WORD…`, memory that an action suspends as
+`suspends: [{start: 0x5000000000, end: 0x7000000000}]`.
 A file that is asked for and has no answer does not exist; a pattern matches the files that have an
 answer. An answer that nobody asked for is a mistake in the case. Of a diagnostic and an action only
-what the case names is compared; that there are no others always is. `holds` are texts that must
-stand in what the effect writes, `lacks` texts that must not.
+what the case names is compared; that there are no others always is. `exports`, `describe`, `suspend` and
+`resume` are compared where the case has them. `holds` are texts that must stand in what the effect
+writes (of a `Step`: in what is shown), `lacks` texts that must not.
 """
 
 from __future__ import annotations
@@ -30,6 +47,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +56,29 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from cxlstate.core import exports as export_types
-from cxlstate.core.action import Action, Generate, Reboot, RemoveFile, Run, WriteFile
+from cxlstate.core.action import Action, Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.address import Address
+from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.exports import Export, Given
+from cxlstate.core.exports import Export, Given, RestoreStep
 from cxlstate.core.observation import Absent, Present, Unknown
-from cxlstate.core.read import Answer, Answers, Attributes, Command, File, Glob, Read, ReadFailed, describe
-from cxlstate.core.reconciler import Reconciler, Resource
+from cxlstate.core.read import (
+    Answer,
+    Answers,
+    Attributes,
+    Command,
+    File,
+    Glob,
+    Holders,
+    Links,
+    MapAndRead,
+    Names,
+    Read,
+    ReadFailed,
+    describe,
+)
+from cxlstate.core.reconciler import Inspects, Leaves, Reconciler, Resource, Suspendable
+from cxlstate.formats import restore
 from cxlstate.resources import kinds
 
 HERE = Path(__file__).parent
@@ -63,12 +97,17 @@ def test_every_kind_has_cases() -> None:
 
 
 def _outcome(kind: Reconciler[Any, Any], case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    if "leftovers" in case:
+        return _left(kind, case, folder)
     try:
         spec = TypeAdapter(kind.model).validate_python(case["spec"]) if "spec" in case else kind.implied()
     except ValidationError as error:
         return {"invalid": _chosen([_invalid(one) for one in error.errors()], case.get("invalid", []))}
     me = Resource(Address(kind.kind, case.get("name", "")), spec)
-    reads = kind.reads(me)
+    reads = tuple(kind.reads(me))
+    if case.get("inspected"):
+        assert isinstance(kind, Inspects)
+        reads = (*reads, *kind.inspections(me))
     try:
         observation = kind.observe(me, _answers(reads, _said(case, folder), folder))
     except ReadFailed as failed:
@@ -102,13 +141,19 @@ def _planned(
         outcome["diagnostics"] = _chosen(list(map(_diagnostic, diagnostics)), case.get("diagnostics", []))
     if "exports" in case:
         outcome["exports"] = list(map(_exported, kind.exports(me, live, given)))
+    if "describe" in case:
+        outcome["describe"] = dict(kind.describe(me, live))
+    if "suspend" in case:
+        assert isinstance(kind, Suspendable)
+        outcome["suspend"] = _suspended(kind.suspend(me, live, given), case["suspend"])
+    if "resume" in case:
+        assert isinstance(kind, Suspendable)
+        outcome["resume"] = _chosen(list(map(_action, kind.resume(me, live, given))), case["resume"])
     if any(diagnostic.severity == "error" for diagnostic in diagnostics):
         return outcome
     changes = kind.diff(me, live, given)
     if changes:
-        outcome["changes"] = [
-            {**change.as_json(), **({"pending": True} if change.pending else {})} for change in changes
-        ]
+        outcome["changes"] = list(map(_change, changes))
     # The engine never asks for actions where nothing differs.
     actions = kind.actions(me, live, changes, given) if changes else ()
     if actions:
@@ -116,10 +161,34 @@ def _planned(
     return outcome
 
 
+def _left(kind: Reconciler[Any, Any], case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    assert isinstance(kind, Leaves)
+    answers = _answers(kind.leftover_reads(), _said(case, folder), folder)
+    found = kind.leftovers(answers, frozenset(case.get("declared", [])))
+    expected = case["leftovers"]
+    left = []
+    for index, one in enumerate(found):
+        wanted = expected[index].get("actions", []) if index < len(expected) else []
+        actions = _chosen(list(map(_action, one.actions)), wanted)
+        left.append({"name": one.name, "changes": list(map(_change, one.changes)), "actions": actions})
+    return {"leftovers": left}
+
+
+def _suspended(found: Sequence[Action] | Diagnostic, expected: Any) -> Any:
+    if isinstance(found, Diagnostic):
+        return _chosen([_diagnostic(found)], [expected] if isinstance(expected, dict) else [])[0]
+    return _chosen(list(map(_action, found)), expected if isinstance(expected, list) else [])
+
+
 def _expected(case: dict[str, Any]) -> dict[str, Any]:
-    compared = ("invalid", "unknown", "absent", "diagnostics", "exports", "changes", "actions")
-    expected = {key: case[key] for key in compared if case.get(key) or key == "exports" in case}
-    for action in expected.get("actions", []):
+    compared = ("invalid", "unknown", "absent", "diagnostics", "changes", "actions")
+    where_named = ("exports", "describe", "suspend", "resume", "leftovers")
+    expected = {key: case[key] for key in compared if case.get(key)}
+    expected |= {key: case[key] for key in where_named if key in case}
+    left = [action for one in expected.get("leftovers", []) for action in one["actions"]]
+    for key in ("actions", "suspend", "resume"):
+        left += expected[key] if isinstance(expected.get(key), list) else []
+    for action in left:
         if "holds" in action or "lacks" in action:
             action["missing"], action["left"] = [], []
     return expected
@@ -150,44 +219,93 @@ def _answers(reads: Sequence[Read], said: dict[str, Any], folder: Path) -> Answe
     texts: dict[str, Any] = {}
     for key, value in said.items():
         if isinstance(value, dict) and "files" in value:
-            lines = (folder / value["files"]).read_text().splitlines()
-            for line in lines:
-                path, content = line.split(": ", 1)
-                texts[path] = content
+            texts.update(map(_captured, (folder / value["files"]).read_text().splitlines()))
         else:
             texts[key] = value
     answers = {read: _answer(read, texts, folder) for read in reads}
-    asked = {path for read in reads for path in texts if _asks_for(read, path)}
+    asked = {path for read in reads for path in texts if _asks_for(read, path, texts[path])}
     assert asked == set(texts), f"nobody asked for {sorted(set(texts) - asked)}"
     return Answers(answers)
 
 
-def _asks_for(read: Read, path: str) -> bool:
+def _captured(line: str) -> tuple[str, Any]:
+    if " -> " in line:
+        path, target = line.split(" -> ", 1)
+        return path, {"link": target}
+    path, content = line.split(": ", 1)
+    return path, content
+
+
+def _asks_for(read: Read, path: str, said: Any) -> bool:
+    if _key(read) == path:
+        return True
+    is_link = isinstance(said, dict) and "link" in said
     match read:
         case Glob(pattern=pattern) | Attributes(pattern=pattern):
-            return path == pattern or fnmatchcase(path, pattern)
+            return not is_link and _matches(pattern, path)
+        case Links(pattern=pattern):
+            return is_link and _matches(pattern, path)
+        case Names(pattern=pattern):
+            return _matches(pattern, path)
         case _:
-            return describe(read) == path
+            return False
+
+
+def _key(read: Read) -> str:
+    match read:
+        case Holders(name=name):
+            return f"holders {name}"
+        case MapAndRead(start=start):
+            return f"mapping {start:#x}"
+        case _:
+            return describe(read)
+
+
+def _matches(pattern: str, path: str) -> bool:
+    """As a shell does: no `*` reaches over a slash, or stands for a name that begins with a dot."""
+    parts, names = pattern.split("/"), path.split("/")
+    return len(parts) == len(names) and all(
+        fnmatchcase(name, part) and (part.startswith(".") or not name.startswith("."))
+        for part, name in zip(parts, names, strict=True)
+    )
 
 
 def _answer(read: Read, texts: dict[str, Any], folder: Path) -> Answer:
-    whole = describe(read)
+    key = _key(read)
+    if key in texts:
+        if isinstance(read, Glob | Attributes | Links | Names) and not _failed(texts[key]):
+            return Answer(0, files={key: _one(texts[key], folder)})
+        return _one(texts[key], folder)
     match read:
-        case Glob(pattern=pattern) | Attributes(pattern=pattern) if whole not in texts:
-            matching = [path for path in texts if fnmatchcase(path, pattern)]
+        case Glob() | Attributes() | Links():
+            matching = [path for path in texts if _asks_for(read, path, texts[path])]
             return Answer(0, files={path: _one(texts[path], folder) for path in matching})
-        case Command(argv=argv) if whole not in texts:
+        case Names():
+            return Answer(0, files={path: Answer(0) for path in texts if _asks_for(read, path, None)})
+        case Holders():
+            return Answer(0)
+        case MapAndRead():
+            return Answer(127, stderr="sh: python3: not found")
+        case Command(argv=argv):
             return Answer(127, stderr=f"{argv[0]}: not found")
-        case File() if whole not in texts:
-            return Answer(1, stderr=f"cat: {whole}: No such file or directory")
-        case _:
-            return _one(texts[whole], folder)
+        case File():
+            return Answer(1, stderr=f"cat: {key}: No such file or directory")
+
+
+def _failed(said: Any) -> bool:
+    return isinstance(said, dict) and "status" in said
 
 
 def _one(said: Any, folder: Path) -> Answer:
     match said:
         case {"file": name}:
             return Answer(0, (folder / name).read_bytes())
+        case {"restore": steps}:
+            return Answer(0, restore.script([_export({"RestoreStep": step}) for step in steps]))
+        case {"package": name}:
+            return Answer(0, (files("cxlstate") / name).read_bytes())
+        case {"link": target}:
+            return Answer(0, str(target).encode())
         case dict():
             return Answer(said.get("status", 1), said.get("stdout", "").encode(), said.get("stderr", ""))
         case list():
@@ -198,16 +316,25 @@ def _one(said: Any, folder: Path) -> Answer:
 
 def _export(written: dict[str, Any]) -> Export:
     ((name, value),) = written.items()
+    if name == "RestoreStep":
+        rank, *words = value.split()
+        return RestoreStep(int(rank), tuple(words))
     build = getattr(export_types, name)
     return build(**value) if isinstance(value, dict) else build(tuple(value))
 
 
 def _exported(export: Export) -> dict[str, Any]:
+    if isinstance(export, RestoreStep):
+        return {"RestoreStep": " ".join((str(export.rank), *export.words))}
     fields = asdict(export)
     only = next(iter(fields.values()))
     if len(fields) == 1:
         return {type(export).__name__: list(only) if isinstance(only, tuple) else only}
-    return {type(export).__name__: fields}
+    return {type(export).__name__: {key: value for key, value in fields.items() if value is not None}}
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {**change.as_json(), **({"pending": True} if change.pending else {})}
 
 
 def _invalid(error: Any) -> dict[str, Any]:
@@ -242,6 +369,7 @@ def _action(action: Action) -> dict[str, Any]:
         "why": action.why,
         "undo": list(map(_effect, action.undo)),
         "activation": action.activation,
+        "suspends": list(map(asdict, action.suspends)),
         "written": _written(action.effect),
     }
 
@@ -252,6 +380,8 @@ def _effect(effect: Any) -> str:
             return f"{type(effect).__name__} {path}"
         case Run(argv=argv, operands=operands):
             return " ".join(("Run", *argv, *operands))
+        case Step(words=words):
+            return " ".join(("Step", *words))
         case Reboot():
             return "Reboot"
         case _:
@@ -264,5 +394,7 @@ def _written(effect: Any) -> str:
             return content.decode()
         case Generate(predicted=predicted, must_hold=must_hold):
             return "\n".join((predicted.decode(), *must_hold))
+        case Step(shown=shown):
+            return shown
         case _:
             return ""

@@ -217,12 +217,12 @@ def test_problems_of_all_files_come_in_one_run_by_file_line_and_column(tmp_path)
 
 
 def test_a_word_is_refused_as_not_yet_only_until_a_kind_serves_it(tmp_path):
-    file = write(tmp_path, "a.yaml", HEAD + "  dax: {}\n")
+    file = write(tmp_path, "a.yaml", HEAD + "  cxl: {}\n")
     assert [problem.code for problem in load([file], KINDS).diagnostics] == ["CXS207"]
     served = type(KINDS["switch"])
     place = served.place
     try:
-        served.place = type(place)(place.section, "dax", place.shape)
+        served.place = type(place)(place.section, "cxl", place.shape)
         assert not load([file], KINDS).diagnostics
     finally:
         served.place = place

@@ -11,7 +11,7 @@ from cxlstate.core.action import Action, Effect, Generate, Reboot, RemoveFile, R
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.exports import Given
+from cxlstate.core.exports import Export, Given, KernelArguments
 from cxlstate.core.observation import Observation
 from cxlstate.core.read import Answers, Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
@@ -51,6 +51,10 @@ class Grub(Reconciler[GrubSpec, Live]):
     def observe(self, me: Resource[GrubSpec], answers: Answers) -> Observation[Live]:
         """Always there, in some state, or unknown."""
         return probe.observe(answers)
+
+    def exports(self, me: Resource[GrubSpec], live: Live | None, given: Given) -> Sequence[Export]:
+        """What the user asked for here, for those whom an argument concerns."""
+        return (KernelArguments(tuple(me.spec.args)),) if me.spec.args else ()
 
     def describe(self, me: Resource[GrubSpec], live: Live | None) -> Sequence[tuple[str, str]]:
         """The command lines, and our part of them."""

@@ -1,0 +1,217 @@
+"""The kind `boot`: one script and one unit, from what dax devices and MTRR ranges export."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Final
+
+from cxlstate.core.action import Action, Effect, RemoveFile, Run, WriteFile
+from cxlstate.core.address import AllOf
+from cxlstate.core.change import Change
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.exports import Given, RestoreStep
+from cxlstate.core.observation import Observation, Present
+from cxlstate.core.read import Answers, Read
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.formats import restore
+from cxlstate.resources.boot import probe
+from cxlstate.resources.boot.probe import Live
+from cxlstate.resources.boot.spec import BootSpec
+
+SCRIPT: Final = ("script",)
+UNIT: Final = ("unit",)
+ENABLED: Final = ("enabled",)
+RELOAD: Final = ("systemd",)
+
+_NOT_OURS: Final = "edited, or of another version"
+_AS_OURS: Final = "as cxlstate writes it"
+_RELOAD: Final = Run(("systemctl", "daemon-reload"))
+_ENABLE: Final = Run(("systemctl", "enable"), (restore.UNIT,))
+_DISABLE: Final = Run(("systemctl", "disable"), (restore.UNIT,))
+
+
+class Boot(Reconciler[BootSpec, Live]):
+    """There where something is to be restored, and gone where nothing is."""
+
+    kind: ClassVar[str] = "boot"
+    place: ClassVar[Place] = Place(Section.HOST, "boot", Shape.ONE)
+    model: ClassVar[type[BootSpec]] = BootSpec
+
+    def implied(self) -> BootSpec:
+        """It gathers, and its artefacts may have to go."""
+        return BootSpec()
+
+    def needs(self, me: Resource[BootSpec]) -> Sequence[Need]:
+        """Those who export steps. Written behind them: what a boot would do was done before."""
+        kinds = (AllOf("dax"), AllOf("mtrr"))
+        return tuple(Need(kind, how) for kind in kinds for how in (How.KNOWS, How.AFTER))
+
+    def reads(self, me: Resource[BootSpec]) -> Sequence[Read]:
+        """The script, the unit, and systemd's view of it."""
+        return probe.READS
+
+    def observe(self, me: Resource[BootSpec], answers: Answers) -> Observation[Live]:
+        """Always there, in some state, or unknown."""
+        return Present(probe.parse(answers))
+
+    def describe(self, me: Resource[BootSpec], live: Live | None) -> Sequence[tuple[str, str]]:
+        """What the script on the machine makes again, and whether it is run."""
+        if live is None:
+            return ()
+        return (("at boot", _summary(live)), ("unit", live.enabled or "not there"))
+
+    def check(self, me: Resource[BootSpec], live: Live | None, given: Given) -> Sequence[Diagnostic]:
+        """Only where there is anything to restore."""
+        if live is None or not _steps(given):
+            return ()
+        found = (_masked(live), _failed(live), _extended(live))
+        return tuple(diagnostic for diagnostic in found if diagnostic)
+
+    def diff(self, me: Resource[BootSpec], live: Live | None, given: Given) -> Sequence[Change]:
+        """By line of the table; and everything else that would keep the unit from doing its work."""
+        if live is None:
+            return ()
+        steps = _steps(given)
+        return tuple(_to_come(steps, live) if steps else _to_go(live))
+
+    def actions(
+        self, me: Resource[BootSpec], live: Live | None, changes: Sequence[Change], given: Given
+    ) -> Sequence[Action]:
+        """The script before the unit, and the unit before it is enabled; to remove it, backwards."""
+        if live is None:
+            return ()
+        steps = _steps(given)
+        paths = {change.path for change in changes}
+        return tuple(_install(steps, live, paths) if steps else _remove(live, paths))
+
+
+def _steps(given: Given) -> tuple[RestoreStep, ...]:
+    return tuple(step for _, step in given.all(RestoreStep))
+
+
+def _to_come(steps: tuple[RestoreStep, ...], live: Live) -> Iterator[Change]:
+    wanted = restore.script(steps)
+    if live.script is None or _bytes(live.script) != wanted:
+        lines = list(_lines(restore.table(wanted.decode()) or (), live.lines))
+        yield from lines or [Change(SCRIPT, _NOT_OURS, _AS_OURS)]
+    if live.unit is None or _bytes(live.unit) != restore.unit():
+        yield Change(UNIT, None if live.unit is None else _NOT_OURS, _AS_OURS)
+    elif live.needs_reload:
+        yield Change(RELOAD, "has read another unit file", "has read this one")
+    if live.enabled != "enabled":
+        yield Change(ENABLED, live.enabled or None, new="enabled")
+
+
+def _lines(wanted: Sequence[restore.Words], there: Sequence[restore.Words]) -> Iterator[Change]:
+    gone, come = Counter(there) - Counter(wanted), Counter(wanted) - Counter(there)
+    for words in gone.elements():
+        yield Change(SCRIPT, " ".join(words), None)
+    for words in come.elements():
+        yield Change(SCRIPT, None, " ".join(words))
+
+
+def _to_go(live: Live) -> Iterator[Change]:
+    if _is_linked(live):
+        yield Change(ENABLED, "enabled", None)
+    if live.unit is not None and not live.masked:
+        yield Change(UNIT, "there, with nothing to restore", None)
+    if live.script is not None:
+        yield Change(SCRIPT, "there, with nothing to restore", None)
+
+
+def _install(
+    steps: tuple[RestoreStep, ...], live: Live, paths: set[tuple[str | int, ...]]
+) -> Iterator[Action]:
+    if SCRIPT in paths:
+        yield _write(restore.SCRIPT, restore.script(steps), live.script)
+    if UNIT in paths:
+        yield _write(restore.UNIT_FILE, restore.unit(), live.unit, _RELOAD)
+    if paths & {UNIT, RELOAD}:
+        yield Action("have systemd read its unit files", _RELOAD)
+    if ENABLED in paths:
+        yield Action(f"enable {restore.UNIT}", _ENABLE, undo=(_DISABLE,))
+
+
+def _remove(live: Live, paths: set[tuple[str | int, ...]]) -> Iterator[Action]:
+    if ENABLED in paths:
+        yield Action(f"disable {restore.UNIT}", _DISABLE, undo=(_ENABLE,))
+    if UNIT in paths and live.unit is not None:
+        yield _forget(restore.UNIT_FILE, live.unit, _RELOAD)
+        yield Action("have systemd read its unit files", _RELOAD)
+    if SCRIPT in paths and live.script is not None:
+        yield _forget(restore.SCRIPT, live.script)
+
+
+def _write(path: str, content: bytes, now: str | None, *behind: Effect) -> Action:
+    if now is None:
+        back: Effect = RemoveFile(path, _digest(content))
+        return Action(f"write {path}", WriteFile(path, content), undo=(back, *behind))
+    old = _bytes(now)
+    back = WriteFile(path, old, _digest(content))
+    return Action(f"write {path}", WriteFile(path, content, _digest(old)), undo=(back, *behind))
+
+
+def _forget(path: str, now: str, *behind: Effect) -> Action:
+    old = _bytes(now)
+    return Action(f"remove {path}", RemoveFile(path, _digest(old)), undo=(WriteFile(path, old), *behind))
+
+
+def _is_linked(live: Live) -> bool:
+    return live.enabled in ("enabled", "enabled-runtime")
+
+
+def _masked(live: Live) -> Diagnostic | None:
+    if not live.masked:
+        return None
+    return Diagnostic(
+        "CXB301",
+        f"{restore.UNIT} is masked, so that nothing is restored at boot",
+        found="masked",
+        expected="a unit that can be enabled",
+        hint=f"systemctl unmask {restore.UNIT}",
+    )
+
+
+def _failed(live: Live) -> Diagnostic | None:
+    if live.failed is None:
+        return None
+    return Diagnostic(
+        "CXB302",
+        f"{restore.UNIT} failed when it ran last",
+        Severity.WARNING,
+        found=live.failed,
+        expected="success",
+        hint=f"journalctl -b -u {restore.UNIT} says why",
+    )
+
+
+def _extended(live: Live) -> Diagnostic | None:
+    if not live.drop_ins:
+        return None
+    return Diagnostic(
+        "CXB303",
+        f"drop-ins change what {restore.UNIT} does",
+        Severity.WARNING,
+        found=", ".join(live.drop_ins),
+        hint="make sure that it still runs before libvirt, or remove them",
+    )
+
+
+def _summary(live: Live) -> str:
+    counts = Counter(words[0] for words in live.lines)
+    ranges, devices = counts["mtrr"], counts["dax"]
+    parts = (
+        f"{ranges} MTRR range{'s' * (ranges != 1)}" if ranges else "",
+        f"{devices} dax device{'s' * (devices != 1)}" if devices else "",
+    )
+    return ", ".join(filter(None, parts)) or "nothing"
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

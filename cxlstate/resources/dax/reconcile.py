@@ -1,0 +1,220 @@
+"""The kind `dax`: differences and actions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+from cxlstate.core.action import Action
+from cxlstate.core.address import Address, AllOf
+from cxlstate.core.change import Change
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.exports import DaxDevice, Export, Given
+from cxlstate.core.observation import Observation
+from cxlstate.core.read import Answers, File, MapAndRead, Read
+from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.units import format_address, format_size
+from cxlstate.formats import dax, restore
+from cxlstate.resources.dax import probe, steps
+from cxlstate.resources.dax.check import diagnose, in_the_way, missing
+from cxlstate.resources.dax.probe import Live, Missing, linked
+from cxlstate.resources.dax.spec import DaxName, DaxSpec
+
+DRIVER: Final = ("driver",)
+ALIGN: Final = ("align",)
+TYPE: Final = ("memory type",)
+LINK: Final = ("link",)
+SCRIPT: Final = File(restore.SCRIPT)
+_UNCACHED: Final = "uncached-minus"
+
+
+Seen = Live | Missing
+
+
+class Dax(Reconciler[DaxSpec, Seen]):
+    """Found by where it is. Nothing here touches what is in the memory: binding and aligning keep it."""
+
+    kind: ClassVar[str] = "dax"
+    place: ClassVar[Place] = Place(Section.HOST, "dax", Shape.MAP)
+    model: ClassVar[type[DaxSpec]] = DaxSpec
+    key: ClassVar[object] = DaxName
+
+    def needs(self, me: Resource[DaxSpec]) -> Sequence[Need]:
+        """Kmem out of the way, and the types of memory first: a mapping keeps the type it began with."""
+        told = (Address("grub"), Address("module", "kmem"))
+        return (
+            *(Need(address, How.KNOWS) for address in told),
+            *(Need(address, How.AFTER) for address in told),
+            *((Need(AllOf("mtrr"), How.AWAITS),) if me.spec.wanted else ()),
+        )
+
+    def reads(self, me: Resource[DaxSpec]) -> Sequence[Read]:
+        """sysfs, the memory map, types, links, and who holds it."""
+        return probe.READS
+
+    def inspections(self, me: Resource[DaxSpec]) -> Sequence[Read]:
+        """Whether it can be mapped."""
+        return (MapAndRead(me.spec.range.start),) if me.spec.range else ()
+
+    def observe(self, me: Resource[DaxSpec], answers: Answers) -> Observation[Seen]:
+        """The device, by what the spec says of it."""
+        return probe.observe(me.spec, me.name, answers)
+
+    def exports(self, me: Resource[DaxSpec], live: Seen | None, given: Given) -> Sequence[Export]:
+        """Where it is, also while it is not there; and what makes it ready again after a boot."""
+        devices = _exported(me, live)
+        if not me.spec.wanted or self._refused(me, live, given):
+            return devices
+        return (*devices, restore.dax_at_boot(me.name, steps.selector(me.spec), me.spec.align))
+
+    def describe(self, me: Resource[DaxSpec], live: Seen | None) -> Sequence[tuple[str, str]]:
+        """The device of today, its driver, alignment, type, and who holds it."""
+        if not isinstance(live, Live):
+            return (("device", "not there"),)
+        device = live.device
+        region = f", region {format_size(device.region_align)}" if device.region_align else ""
+        facts = [
+            ("device", f"{device.name} ({device.region})"),
+            ("memory", f"{format_size(device.size)} at {format_address(device.start)}"),
+            ("node", "none" if device.target_node is None else str(device.target_node)),
+            ("driver", device.driver or "none"),
+            ("align", f"{format_size(device.align)}{region}"),
+            ("link", f"{restore.LINKS}/{me.name}" if linked(live) else "none"),
+        ]
+        if live.bound:
+            facts.append(("type", _types(live)))
+        if live.holders:
+            facts.append(("held by", ", ".join(dict.fromkeys(map(str, live.holders)))))
+        if live.inspected:
+            facts.append(("access", live.inspected))
+        return facts
+
+    def check(self, me: Resource[DaxSpec], live: Seen | None, given: Given) -> Sequence[Diagnostic]:
+        """What cannot be right, and who is in the way of what is to be done."""
+        if isinstance(live, Missing):
+            return (missing(live),) if me.spec.wanted else ()
+        if live is None:
+            return ()
+        problems = tuple(diagnose(me, live, given))
+        if any(one.severity is Severity.ERROR for one in problems) or not _must_unbind(me.spec, live):
+            return problems
+        held = in_the_way(live.holders, me.name)
+        return (*problems, held) if held else problems
+
+    def diff(self, me: Resource[DaxSpec], live: Seen | None, given: Given) -> Sequence[Change]:
+        """What differs; of a device that is not there, that it is not."""
+        spec = me.spec
+        if live is None:
+            return (Change(("device",), None, _said(spec)),) if spec.wanted else ()
+        if isinstance(live, Missing):
+            return (Change(LINK, live.link, None),) if live.link else ()
+        if not spec.wanted:
+            bound = (Change(DRIVER, live.device.driver, None),) if live.bound else ()
+            return (*bound, *((Change(LINK, live.link, None),) if live.link else ()))
+        changes = []
+        if not live.bound:
+            old = live.device.driver or "none"
+            if live.stays_ram:
+                old += ", as RAM that the kernel uses itself"
+            changes.append(Change(DRIVER, old, dax.DEVDAX))
+        if spec.align and spec.align != live.device.align:
+            changes.append(Change(ALIGN, format_size(live.device.align), format_size(spec.align)))
+        if live.cached:
+            changes.append(Change(TYPE, ", ".join(live.types or ()), _UNCACHED))
+        if not linked(live):
+            changes.append(Change(LINK, live.link, f"../{live.device.name}"))
+        if live.stays_ram and live.kmem_kept_out:  # one reboot does all of it
+            return tuple(Change(one.path, one.old, one.new, pending=True) for one in changes)
+        return changes
+
+    def actions(
+        self, me: Resource[DaxSpec], live: Seen | None, changes: Sequence[Change], given: Given
+    ) -> Sequence[Action]:
+        """Out of use where it must be, bound again, mapped and read, and only then linked."""
+        if live is None:
+            return ()
+        if isinstance(live, Missing):
+            return (steps.unlink(me, live),)
+        if not me.spec.wanted:
+            return steps.given_up(me, live)
+        if live.stays_ram:
+            return (steps.reboot(live),) if live.kmem_kept_out else ()
+        if live.bound and not _must_unbind(me.spec, live):
+            return (steps.link(me, live),)
+        took = (steps.reclaim(me, live),) if live.device.driver == dax.KMEM else ()
+        stops, unbinds = steps.out_of_use(me, live)
+        unlinks = (steps.unlink(me, live),) if live.link and (live.bound or not linked(live)) else ()
+        binds, starts = steps.back(me, live, me.spec.align or live.device.align)
+        links = (steps.link(me, live),) if unlinks or not live.link else ()
+        return (*stops, *unlinks, *unbinds, *took, *binds, *links, *starts)
+
+    def suspend(
+        self, me: Resource[DaxSpec], live: Seen | None, given: Given
+    ) -> Sequence[Action] | Diagnostic:
+        """Guests that hold it are shut down, and its driver lets go of it."""
+        if not isinstance(live, Live) or not live.bound:
+            return ()
+        stops, unbinds = steps.out_of_use(me, live)
+        return in_the_way(live.holders, me.name) or (*stops, *unbinds)
+
+    def resume(self, me: Resource[DaxSpec], live: Seen | None, given: Given) -> Sequence[Action]:
+        """Bound again, and the guests that ran are started. Its link has stayed. A check needs no undo."""
+        if not isinstance(live, Live) or not live.bound:
+            return ()
+        wanted = None if self._refused(me, live, given) else me.spec.align
+        binds, starts = steps.back(me, live, wanted or live.device.align)
+        return (*binds, *starts)
+
+    def leftover_reads(self) -> Sequence[Read]:
+        """Our list on the machine, and what its lines may be about."""
+        return (SCRIPT, *probe.READS)
+
+    def leftovers(self, answers: Answers, declared: frozenset[str]) -> Sequence[Leftover]:
+        """Links, and devices that nobody holds, of names that are listed and not declared any more."""
+        lines = restore.table(answers.text_or_none(SCRIPT) or "") or ()
+        names = {words[1]: words[2] for words in lines if words[0] == "dax" and len(words) > 2}  # noqa: PLR2004  # name and selector
+        if not set(names) - declared:
+            return ()
+        found = (
+            steps.leftover(name, selected, answers)
+            for name, selected in names.items()
+            if name not in declared
+        )
+        return tuple(one for one in found if one.changes)
+
+    def _refused(self, me: Resource[DaxSpec], live: Seen | None, given: Given) -> bool:
+        return any(one.severity is Severity.ERROR for one in self.check(me, live, given))
+
+
+def _exported(me: Resource[DaxSpec], live: Seen | None) -> tuple[DaxDevice, ...]:
+    """One that is not there, not wanted and of no known place holds no memory that anybody could touch."""
+    link = f"{restore.LINKS}/{me.name}"
+    if not isinstance(live, Live) or live.others:
+        where = me.spec.range
+        if where:
+            return (DaxDevice(link, where.start, where.end, me.spec.align),)
+        return () if isinstance(live, Missing) and not me.spec.wanted else (DaxDevice(link),)
+    one = live.device
+    align = me.spec.align or one.align
+    return (DaxDevice(link, one.start, one.end, align, one.region_align, one.target_node),)
+
+
+def _said(spec: DaxSpec) -> str:
+    if spec.range:
+        return f"a dax device of {format_size(spec.range.size)} at {format_address(spec.range.start)}"
+    return f"the dax device {spec.device}" if spec.device else f"a dax device of node {spec.target_node}"
+
+
+def _must_unbind(spec: DaxSpec, live: Live) -> bool:
+    """Whether what differs can be mended only while nobody uses it."""
+    if not live.bound:
+        return False
+    if not spec.wanted:
+        return True
+    return live.cached or (spec.align is not None and spec.align != live.device.align)
+
+
+def _types(live: Live) -> str:
+    if live.types is None:
+        return "cannot be read"
+    return ", ".join(live.types) or "no record"

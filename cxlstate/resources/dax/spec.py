@@ -1,0 +1,150 @@
+"""What may be said of a dax device: which one, and what is to be made of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+
+from cxlstate.core.model import Model, problem
+from cxlstate.core.units import MemoryAddress, Size, format_address, format_size
+
+_NAME: Final = "[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
+_DEVICE: Final = r"dax[0-9]{1,6}\.[0-9]{1,6}"
+_TOP: Final = 1 << 52
+"""x86 has at most 52 bits of physical address (Intel SDM volume 3, 4.1.4)."""
+
+ALIGNS: Final = (4 << 10, 2 << 20, 1 << 30)
+"""What the kernel allows on x86 (dax_align_valid in `drivers/dax/dax-private.h`)."""
+
+
+def _name(text: str) -> str:
+    """It is the name of a file below /dev/cxlstate."""
+    if not re.fullmatch(_NAME, text):
+        raise problem(
+            "CXD201",
+            "not a name for a dax device",
+            found=text[:80],
+            expected="letters, digits, _ . and -, at most 63 of them, a letter or digit first",
+            hint="it becomes a path, /dev/cxlstate/NAME; the kernel's own name goes into `device`",
+        )
+    return text
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(_DEVICE, text):
+        raise problem(
+            "CXD202",
+            "not the kernel's name of a dax device",
+            found=text[:80],
+            expected="a name such as dax0.0",
+        )
+    return text
+
+
+def _mode(value: Any) -> Any:
+    if value == "system-ram":
+        raise problem(
+            "CXD203",
+            "memory of a dax device cannot be made system RAM yet",
+            found="system-ram",
+            expected="devdax",
+            hint="leave the device out of the spec, and use daxctl reconfigure-device",
+        )
+    return value
+
+
+def _align(size: int) -> int:
+    if size not in ALIGNS:
+        raise problem(
+            "CXD204",
+            "the kernel knows no such alignment",
+            found=format_size(size),
+            expected=", ".join(map(format_size, ALIGNS)),
+        )
+    return size
+
+
+DaxName = Annotated[
+    str,
+    AfterValidator(_name),
+    WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$", "examples": ["cxl0"]}),
+]
+KernelName = Annotated[
+    str,
+    AfterValidator(_device),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DEVICE}$", "examples": ["dax0.0"]}),
+]
+
+
+class DaxRange(Model):
+    """The memory of a device, by physical address."""
+
+    start: MemoryAddress
+    """Where it begins, as in /proc/iomem."""
+
+    size: Size
+    """How much it is: all of the device."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.start % ALIGNS[0] or self.size % ALIGNS[0] or not self.start or self.end > _TOP:
+            raise problem(
+                "CXD205",
+                "not the memory of a device",
+                found=f"{format_size(self.size)} at {format_address(self.start)}",
+                expected=f"multiples of 4KiB, not at 0, and an end of at most {format_address(_TOP)}",
+            )
+        return self
+
+    @property
+    def end(self) -> int:
+        """The first byte behind it."""
+        return self.start + self.size
+
+
+class DaxSpec(Model):
+    """One device, found by where it is, and kept ready for guests."""
+
+    range: DaxRange | None = None
+    """Which device: the one with this memory. The best way to say it."""
+
+    target_node: Annotated[int | None, Field(ge=0, le=1023)] = None
+    """Which device: the only one whose memory would become this NUMA node."""
+
+    device: KernelName | None = None
+    """Which device: by the kernel's name, which may be another one's after the next boot."""
+
+    mode: Annotated[Literal["devdax"], BeforeValidator(_mode)] = "devdax"
+    """What it is used as: a device that programs map."""
+
+    state: Literal["enabled", "disabled", "absent"] = "enabled"
+    """`enabled`: bound to its driver, with a link below /dev/cxlstate. `disabled`, `absent`: neither."""
+
+    align: Annotated[Size, AfterValidator(_align)] | None = None
+    """Alignment of mappings: 4KiB, 2MiB or 1GiB. As it is, unless written."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        ways = [self.range, self.target_node, self.device]
+        if sum(way is not None for way in ways) != 1:
+            raise problem(
+                "CXD206",
+                "a dax device is named in exactly one way",
+                found="several" if any(way is not None for way in ways) else "none",
+                expected="range: {start: 0x5080000000, size: 96GiB}, or target_node, or device",
+            )
+        if self.range and self.align and (self.range.start % self.align or self.range.size % self.align):
+            raise problem(
+                "CXD207",
+                "the memory is no multiple of its alignment",
+                found=f"{format_size(self.range.size)} at {format_address(self.range.start)}",
+                expected=f"multiples of {format_size(self.align)}",
+            )
+        return self
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is to be there."""
+        return self.state == "enabled"

@@ -1,0 +1,148 @@
+"""What makes a dax device ready, takes it out of use, and gives it up: the actions."""
+
+from __future__ import annotations
+
+from cxlstate.core.action import Action, Effect, Reboot, Risk
+from cxlstate.core.address import Address
+from cxlstate.core.change import Change
+from cxlstate.core.read import Answers
+from cxlstate.core.reconciler import Leftover, Resource
+from cxlstate.formats import dax, restore
+from cxlstate.resources.dax import probe
+from cxlstate.resources.dax.probe import Live, Missing, linked
+from cxlstate.resources.dax.spec import DaxSpec
+
+Actions = tuple[Action, ...]
+
+
+def selector(spec: DaxSpec) -> str:
+    """What finds it again on the machine, now and at boot."""
+    if spec.range:
+        return restore.selector(start=spec.range.start, size=spec.range.size)
+    return restore.selector(node=spec.target_node, name=spec.device or "")
+
+
+def out_of_use(me: Resource[DaxSpec], live: Live) -> tuple[Actions, Actions]:
+    """What stops its guests, and what unbinds it."""
+    if not live.bound:
+        return (), ()
+    selected, name = selector(me.spec), live.device.name
+    stops = tuple(
+        Action(
+            f"shut down the VM {vm}, which holds {me.address}",
+            restore.vm_stop(vm),
+            Risk.RESTART_VM,
+            undo=(restore.vm_start(vm),),
+            interrupts=Address("vm", vm),
+        )
+        for vm in _vms(live)
+    )
+    unbind = Action(
+        f"unbind {name}",
+        restore.dax_unbind(name, selected),
+        undo=(restore.dax_bind(name, selected, live.device.align),),
+    )
+    return stops, (unbind,)
+
+
+def back(me: Resource[DaxSpec], live: Live, align: int) -> tuple[Actions, Actions]:
+    """What binds it and sees that it works, and what starts its guests."""
+    selected, name = selector(me.spec), live.device.name
+    bind = Action(
+        f"bind {name} to {dax.DEVDAX}",
+        restore.dax_bind(name, selected, align),
+        undo=(restore.dax_unbind(name, selected),),
+    )
+    check = Action(f"map {name} and read it", restore.dax_check(name, selected))
+    starts = tuple(
+        Action(
+            f"start the VM {vm} again",
+            restore.vm_start(vm),
+            undo=(restore.vm_stop(vm),),
+            interrupts=Address("vm", vm),
+        )
+        for vm in _vms(live)
+    )
+    return (bind, check), starts
+
+
+def link(me: Resource[DaxSpec], live: Live) -> Action:
+    """The stable path; undone, no path at all leads to it."""
+    return Action(
+        f"link {restore.LINKS}/{me.name} to it",
+        restore.dax_link(me.name, live.device.name, selector(me.spec)),
+        undo=(restore.dax_unlink(me.name),),
+    )
+
+
+def unlink(me: Resource[DaxSpec], live: Live | Missing) -> Action:
+    """Until it is proven again. A link that led elsewhere is not made again."""
+    undo: tuple[Effect, ...] = ()
+    if isinstance(live, Live) and live.bound and linked(live):
+        undo = (restore.dax_link(me.name, live.device.name, selector(me.spec)),)
+    return Action(f"remove {restore.LINKS}/{me.name}", restore.dax_unlink(me.name), undo=undo)
+
+
+def reclaim(me: Resource[DaxSpec], live: Live) -> Action:
+    """What the user wants is that kmem has it no more: there is nothing to go back to."""
+    return Action(
+        f"take {live.device.name} back from kmem",
+        restore.dax_reclaim(live.device.name, selector(me.spec)),
+        why="all of it is movable: what is in it now moves to other memory",
+    )
+
+
+def reboot(live: Live) -> Action:
+    """Only a boot takes it from the kernel."""
+    return Action(
+        f"reboot, so that kmem does not take {live.device.name}",
+        Reboot(),
+        Risk.REBOOT_HOST,
+        why="kmem made RAM of it that the kernel uses itself; the next boot keeps kmem out",
+        activation=True,
+    )
+
+
+def given_up(me: Resource[DaxSpec], live: Live) -> Actions:
+    """Without the link first, so that nobody opens it meanwhile. Its guests are not started again."""
+    selected, name = selector(me.spec), live.device.name
+    unlinks = (unlink(me, live),) if live.link else ()
+    if not live.bound:
+        return unlinks
+    stops = [
+        Action(
+            f"shut down the VM {vm}, which holds {me.address}",
+            restore.vm_stop(vm),
+            Risk.POWER_OFF_VM,
+            why="it cannot run without the device, and stays off",
+            undo=(restore.vm_start(vm),),
+            interrupts=Address("vm", vm),
+        )
+        for vm in _vms(live)
+    ]
+    undo = (restore.dax_bind(name, selected, live.device.align),)
+    return (*stops, *unlinks, Action(f"unbind {name}", restore.dax_unbind(name, selected), undo=undo))
+
+
+def leftover(name: str, selected: str, answers: Answers) -> Leftover:
+    """What its line of the table still stands for."""
+    changes, actions = [], []
+    there = answers.files(probe.LINKS).get(f"{restore.LINKS}/{name}")
+    if there is not None:
+        changes.append(Change(("link",), there, None))
+        actions.append(Action(f"remove {restore.LINKS}/{name}", restore.dax_unlink(name)))
+    device = probe.selected(selected, answers)
+    if device and device.driver == dax.DEVDAX:
+        if holders := probe.holders_of(device, answers):
+            by = ", ".join(dict.fromkeys(map(str, holders)))
+            changes.append(Change(("driver",), f"{dax.DEVDAX}, held by {by}", "it keeps it"))
+        else:
+            undo = (restore.dax_bind(device.name, selected, device.align),)
+            unbind = restore.dax_unbind(device.name, selected)
+            changes.append(Change(("driver",), dax.DEVDAX, None))
+            actions.append(Action(f"unbind {device.name}", unbind, undo=undo))
+    return Leftover(name, tuple(changes), tuple(actions))
+
+
+def _vms(live: Live) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one.vm for one in live.holders if one.vm))

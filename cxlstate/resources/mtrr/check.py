@@ -1,0 +1,222 @@
+"""What cannot be right: told before any register is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.exports import Given
+from cxlstate.core.path import Path
+from cxlstate.core.reconciler import Resource
+from cxlstate.core.units import format_address, format_size
+from cxlstate.formats.iomem import Range
+from cxlstate.formats.mtrr import WRITE_BACK, Register
+from cxlstate.resources.mtrr import goal, under
+from cxlstate.resources.mtrr.conflicts import conflicts
+from cxlstate.resources.mtrr.goal import Goal
+from cxlstate.resources.mtrr.probe import NOT_THERE, Content, Live
+from cxlstate.resources.mtrr.spec import MtrrSpec
+from cxlstate.resources.mtrr.under import Others
+from cxlstate.resources.mtrr.wider import wider
+
+_MANY: Final = 3
+
+
+def diagnose(me: Resource[MtrrSpec], live: Live, given: Given) -> Iterator[Diagnostic]:
+    """Every problem there is; `path` is relative to the resource."""
+    aim = goal.goal(me, given)
+    if me.spec.state == "absent":
+        yield from _whose(me.spec, aim, live)
+    elif live.missing is not None:
+        yield _no_registers(live.missing)
+    elif aim.device and not aim.blocks:
+        yield _window_misses(me.spec, aim.device)
+    else:
+        dropped = goal.surplus(me, aim, live)
+        lacking = goal.missing(aim, live.registers, dropped)
+        left = goal.remaining(live.registers, dropped)
+        judged = _Judged(me.spec, aim, live, under.others(given), lacking, left)
+        yield from _over_ram(judged)
+        yield from _over_others(judged)
+        for one in lacking:
+            for problem in conflicts(one, left, live.registers):
+                yield replace(problem, path=judged.place(one))
+        yield from _too_many(judged)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What is judged: `lacking` are wanted and not in force, `left` are registers that stay."""
+
+    spec: MtrrSpec
+    aim: Goal
+    live: Live
+    known: Others
+    lacking: tuple[Content, ...]
+    left: tuple[Register, ...]
+
+    def place(self, one: Content) -> Path:
+        """Where in the spec a range comes from."""
+        return _place(self.spec, self.aim, one)
+
+
+def _no_registers(why: str) -> Diagnostic:
+    if why == NOT_THERE:
+        return Diagnostic(
+            "CXT310",
+            "this machine has no memory type range registers to set",
+            found=why,
+            expected="a /proc/mtrr",
+            hint="the processor has none, or a hypervisor keeps them to itself; take host.mtrr out here",
+        )
+    return Diagnostic(
+        "CXT311",
+        "the memory type range registers of this machine are switched off",
+        found=why,
+        expected="a /proc/mtrr that can be opened",
+        hint="look for them in the firmware's setup; `dmesg | grep -i mtrr` may say more",
+    )
+
+
+def _window_misses(spec: MtrrSpec, device: Range) -> Diagnostic:
+    reach = goal.window(spec, device)
+    return Diagnostic(
+        "CXT309",
+        f"the window does not hold {device.name}",
+        path=("within",),
+        found=f"{format_address(reach.start)} to {format_address(reach.end)}",
+        expected=f"at least {format_address(device.start)} to {format_address(device.end)}",
+        hint="a window says how far the ranges may reach beyond the device on both sides",
+    )
+
+
+def _over_ram(judged: _Judged) -> Iterator[Diagnostic]:
+    """RAM without its cache makes a machine crawl. That it is write-back is as it should be."""
+    if judged.spec.type == WRITE_BACK:
+        return
+    for one in judged.aim.wanted:
+        found = under.ram([one.block], judged.live.iomem, judged.known)
+        if not found:
+            continue
+        by_kmem = found[0].name == under.KMEM
+        entries = f"add to host.memmap: {', '.join(map(_entry, found))}"
+        yield Diagnostic(
+            "CXT301",
+            f"{one} would take the cache from System RAM",
+            path=judged.place(one),
+            found=_named(found),
+            expected="no System RAM but what memmap takes away",
+            hint="write `kmem: absent` below host.modules" if by_kmem else entries,
+        )
+
+
+def _over_others(judged: _Judged) -> Iterator[Diagnostic]:
+    """Only where something is to be written: what is in force does no more harm than before."""
+    devices = (judged.aim.device,) if judged.aim.device else judged.known.devices
+    for one in judged.lacking:
+        parts = under.overshoot([one.block], devices, judged.known)
+        place = judged.place(one)
+        if found := under.foreign(parts, judged.live.iomem):
+            yield Diagnostic(
+                "CXT302",
+                f"{one} reaches over memory that is not the device's",
+                path=place,
+                found=_named(found),
+                expected="nothing but the device, empty space, and RAM that memmap takes away",
+                hint="choose a narrower `within`, or ranges that end before it",
+            )
+        if found := under.memory_of_devices(parts, judged.live.iomem):
+            yield Diagnostic(
+                "CXT312",
+                f"{one} also reaches over memory of another device",
+                Severity.WARNING,
+                path=place,
+                found=_named(found),
+                hint=f"that memory becomes {judged.spec.type}, too; a narrower `within` leaves it alone",
+            )
+
+
+def _too_many(judged: _Judged) -> Iterator[Diagnostic]:
+    lacking, used, count = judged.lacking, len(judged.left), judged.live.count
+    if not lacking:
+        return
+    if count is None:
+        yield Diagnostic(
+            "CXT304",
+            "how many registers this machine has cannot be told",
+            Severity.WARNING,
+            found="no line `MTRR map: … built from N variable MTRRs` in the kernel's log",
+            expected=f"at least {used + len(lacking)}",
+            hint="if they run out, what was written until then is taken back",
+        )
+        return
+    free = max(count - used, 0)
+    if len(lacking) > free:
+        yield Diagnostic(
+            "CXT303",
+            f"{len(lacking)} more registers are needed, and {free or 'none'} can be had",
+            path=("ranges",) if judged.spec.ranges else judged.place(lacking[0]),
+            found=f"{used} of {count} registers are in use",
+            expected=f"{len(lacking)} free ones for {_listed(lacking)}",
+            hint=_fewer(judged, free),
+        )
+
+
+def _fewer(judged: _Judged, free: int) -> str:
+    if judged.aim.device is None:
+        return "write fewer ranges: one that is twice as large takes the place of two"
+    better = wider(judged.aim.device, judged.live.iomem, judged.known, free)
+    if better is None:
+        return "no wider window is free of RAM and of other devices; `cxlstate explain CXT303`"
+    reach, needed = better
+    edges = f"start: {format_address(reach.start)}, end: {format_address(reach.end)}"
+    return f"within: {{{edges}}} needs {'one register' if needed == 1 else f'{needed} registers'}"
+
+
+def _whose(spec: MtrrSpec, aim: Goal, live: Live) -> Iterator[Diagnostic]:
+    """What is to be absent and is there, but not by our doing."""
+    registers = live.registers
+    for one in aim.blocks:
+        if one not in registers.contents:
+            continue
+        if registers.before is None:
+            yield Diagnostic(
+                "CXT307",
+                f"whose register {one} is cannot be told",
+                path=_place(spec, aim, one),
+                found="there, and since the machine started cxlstate has written none",
+                expected="a register that cxlstate wrote",
+                hint="if it was written by hand, a reboot takes it away",
+            )
+        elif one in registers.before:
+            yield Diagnostic(
+                "CXT308",
+                f"{one} is not ours to take away",
+                path=_place(spec, aim, one),
+                found="there before cxlstate wrote its first register",
+                expected="a register that cxlstate wrote",
+                hint="registers that the firmware set are left as they are: take this out of the spec",
+            )
+
+
+def _place(spec: MtrrSpec, aim: Goal, one: Content) -> Path:
+    """Where in the spec a range comes from."""
+    if spec.ranges:
+        return ("ranges", aim.blocks.index(one))
+    return ("within",) if spec.within else ("cover",)
+
+
+def _named(found: Sequence[Range]) -> str:
+    names = [f"{one} {one.name}" for one in found[:_MANY]]
+    return ", ".join(names) + (f" and {len(found) - _MANY} more" if len(found) > _MANY else "")
+
+
+def _listed(wanted: Sequence[Content]) -> str:
+    texts = [f"{one.block.base:#x}+{format_size(one.block.size)}" for one in wanted]
+    return ", ".join(texts)
+
+
+def _entry(part: Range) -> str:
+    return f"- {{size: {format_size(part.size)}, start: {format_address(part.start)}, type: reserved}}"

@@ -1,0 +1,97 @@
+"""What the registers are to hold, what they lack, and what of ours is too much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cxlstate.core.exports import DaxDevice, Given
+from cxlstate.core.reconciler import Resource
+from cxlstate.formats import iomem, mtrr
+from cxlstate.formats.iomem import Range
+from cxlstate.formats.mtrr import Block, Register
+from cxlstate.resources.mtrr.probe import Content, Live, Registers
+from cxlstate.resources.mtrr.spec import MtrrSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """`blocks` are meant by the spec, `wanted` are to be in force, `device` is what is covered.
+
+    `waits_for` is the device of which it is not known yet where it is.
+    """
+
+    blocks: tuple[Content, ...] = ()
+    wanted: tuple[Content, ...] = ()
+    device: Range | None = None
+    waits_for: str | None = None
+
+
+def goal(me: Resource[MtrrSpec], given: Given) -> Goal:
+    """What the spec comes to."""
+    spec = me.spec
+    if spec.cover is None:
+        return _meant(spec, [one.block for one in spec.ranges], None)
+    found = [device for address, device in given.all(DaxDevice) if str(address) == spec.cover]
+    where = next(iter(found), None)
+    if where is None or where.start is None or where.end is None:
+        return Goal(waits_for=spec.cover)
+    device = Range(where.start, where.end, spec.cover)
+    return _meant(spec, covering(device, window(spec, device)), device)
+
+
+def window(spec: MtrrSpec, device: Range) -> Range:
+    """How far the ranges may reach: as written, or not beyond the device."""
+    return Range(spec.within.start, spec.within.end) if spec.within else device
+
+
+def covering(device: Range, reach: Range) -> tuple[Block, ...]:
+    """None at all where the window misses the device, which is told by `check`."""
+    try:
+        return mtrr.cover(device.start, device.end, reach.start, reach.end)
+    except ValueError:
+        return ()
+
+
+def missing(aim: Goal, registers: Registers, without: Iterable[Content] = ()) -> tuple[Content, ...]:
+    """Wanted, and not in force once the registers of `without` are gone."""
+    left = remaining(registers, without)
+    return tuple(one for one in aim.wanted if not in_force(one, left))
+
+
+def surplus(me: Resource[MtrrSpec], aim: Goal, live: Live) -> tuple[Content, ...]:
+    """Registers that are to go. Of what is declared absent those that are not known to be others'."""
+    registers = live.registers
+    dropped = registers.dropped(me.name, frozenset(aim.wanted))
+    if me.spec.state == "present" or registers.before is None:
+        return () if aim.waits_for else dropped
+    there = {one for one in aim.blocks if one in registers.contents and one not in registers.before}
+    return tuple(sorted({*dropped, *there}))
+
+
+def remaining(registers: Registers, without: Iterable[Content]) -> tuple[Register, ...]:
+    """What is left when some are gone."""
+    gone = set(without)
+    return tuple(one for one in registers.used if Content(one.block, one.type) not in gone)
+
+
+def in_force(content: Content, registers: Iterable[Register]) -> bool:
+    """Whether registers of that type hold all of it, and none of another type wins over them.
+
+    A range within a larger one of the same type counts: written again, the kernel would only count.
+    """
+    registers = tuple(registers)
+    whole = as_range(content.block)
+    same = [as_range(one.block) for one in registers if one.type == content.type]
+    kind = mtrr.effective(whole.start, whole.end, registers)
+    return iomem.covered(whole, same) and kind == content.type
+
+
+def as_range(block: Block) -> Range:
+    """The bytes of a block."""
+    return Range(block.base, block.end)
+
+
+def _meant(spec: MtrrSpec, blocks: Iterable[Block], device: Range | None) -> Goal:
+    meant = tuple(Content(block, spec.type) for block in blocks)
+    return Goal(meant, meant if spec.state == "present" else (), device)

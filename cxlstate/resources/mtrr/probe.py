@@ -1,0 +1,165 @@
+"""What is asked of the machine, and what the answers say of its registers and of whose they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from cxlstate.core.observation import Present, Unknown
+from cxlstate.core.read import Answers, Command, File, Read, ReadFailed
+from cxlstate.core.units import format_size
+from cxlstate.formats import mtrr, restore
+from cxlstate.formats.iomem import HiddenAddresses, Range, parse_iomem
+from cxlstate.formats.mtrr import Block, Register
+
+MTRR: Final = File("/proc/mtrr")
+IOMEM: Final = File("/proc/iomem")
+LOG: Final = Command(("dmesg",))
+SCRIPT: Final = File(restore.SCRIPT)
+BEFORE: Final = File(restore.BEFORE)
+
+READS: Final[tuple[Read, ...]] = (MTRR, IOMEM, LOG, SCRIPT, BEFORE)
+
+NOT_THERE: Final = "there is no /proc/mtrr"
+
+_ROOT: Final = "connect as root, or as a user with passwordless sudo"
+_NOT_ALLOWED: Final = ("Permission denied", "Operation not permitted")
+_SWITCHED_OFF: Final = ("Input/output error", "No such device or address")
+_WORDS_OF_A_LINE: Final = 5
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Content:
+    """What a register holds, wherever in the row it stands: its number is not stable."""
+
+    block: Block
+    type: str
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.block.base:#x}+{format_size(self.block.size)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A register in the table of the boot script: content that mtrr.NAME asked for."""
+
+    name: str
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """The registers in use, and what tells ours from others.
+
+    `before` is what they held before our first write since the machine started; None: we have
+    written nothing, or it cannot be told.
+    """
+
+    used: tuple[Register, ...] = ()
+    lines: tuple[Line, ...] = ()
+    before: frozenset[Content] | None = None
+
+    @property
+    def contents(self) -> frozenset[Content]:
+        """What all of them hold."""
+        return frozenset(map(content_of, self.used))
+
+    def ours(self, content: Content) -> bool:
+        """Whether a register of this content is there by our doing: listed, and new since the start."""
+        listed = any(line.content == content for line in self.lines)
+        return listed and self.before is not None and content not in self.before
+
+    def dropped(self, name: str, wanted: frozenset[Content]) -> tuple[Content, ...]:
+        """Ours by the wish of one name, there, and wanted neither by it nor by another.
+
+        A line that is listed where no copy from before is kept is left alone: since the machine
+        started nothing was written by us, so that register is somebody else's.
+        """
+        others = {line.content for line in self.lines if line.name != name}
+        mine = {line.content for line in self.lines if line.name == name}
+        return tuple(one for one in sorted(mine - others - wanted) if one in self.contents and self.ours(one))
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """`count` is how many variable registers there are, if the kernel's log still says so.
+
+    `missing` says why there is no interface to registers at all.
+    """
+
+    registers: Registers
+    iomem: tuple[Range, ...]
+    count: int | None = None
+    missing: str | None = None
+
+
+def content_of(register: Register) -> Content:
+    """What it holds."""
+    return Content(register.block, register.type)
+
+
+def observe(answers: Answers) -> Present[Live] | Unknown:
+    """Read it all; zeros in place of addresses, or a refusal, make it unknown."""
+    try:
+        missing = _missing(answers)
+        registers = Registers() if missing else read_registers(answers)
+        iomem = parse_iomem(answers.text(IOMEM))
+    except HiddenAddresses as error:
+        return Unknown(str(error), hint=_ROOT)
+    except ReadFailed as failed:
+        refused = any(word in failed.reason for word in _NOT_ALLOWED)
+        return Unknown(failed.reason, hint=_ROOT if refused else None)
+    except ValueError as error:
+        return Unknown(str(error))
+    return Present(Live(registers, iomem, _count(answers), missing))
+
+
+def read_registers(answers: Answers) -> Registers:
+    """The registers and what is listed as ours. Raises ReadFailed."""
+    try:
+        used = mtrr.parse(answers.text(MTRR))
+        before = answers.text_or_none(BEFORE)
+        known = None if before is None else frozenset(map(content_of, mtrr.parse(before)))
+    except ValueError as error:
+        raise ReadFailed(MTRR, str(error)) from None
+    return Registers(used, listed(answers), known)
+
+
+def listed(answers: Answers) -> tuple[Line, ...]:
+    """The registers in the table of the script on the machine. Raises ReadFailed."""
+    lines = restore.table(answers.text_or_none(SCRIPT) or "") or ()
+    return tuple(_lines(lines))
+
+
+def _lines(lines: tuple[restore.Words, ...]) -> Iterator[Line]:
+    """A line of another form is none of ours."""
+    for words in lines:
+        if len(words) == _WORDS_OF_A_LINE and words[0] == "mtrr":
+            _, name, base, size, kind = words
+            try:
+                yield Line(name, Content(Block(int(base, 16), int(size, 16)), kind))
+            except ValueError:
+                continue
+
+
+def _missing(answers: Answers) -> str | None:
+    """Evidence that registers cannot be had here: the file is not there, or the kernel has them off.
+
+    `mtrr_open` gives EIO where they are disabled and ENXIO where they cannot be read (Linux
+    arch/x86/kernel/cpu/mtrr/if.c).
+    """
+    try:
+        if answers.text_or_none(MTRR) is None:
+            return NOT_THERE
+    except ReadFailed as failed:
+        if any(word in failed.reason for word in _SWITCHED_OFF):
+            return failed.reason
+        raise
+    return None
+
+
+def _count(answers: Answers) -> int | None:
+    """The log may be closed to us, or have lost its beginning: then the number is not known."""
+    answer = answers.raw(LOG)
+    return mtrr.variable_registers(answer.text) if answer.status == 0 else None
