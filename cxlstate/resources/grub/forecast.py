@@ -82,10 +82,11 @@ def _around(entry: Entry, lines: CommandLines) -> _Around | None:
 def _guess(entry: Entry, lines: CommandLines) -> _Around:
     have = entry.words
     if entry.recovery:
-        recovery = grub_script.split(lines.recovery)
+        recovery, linux = grub_script.split(lines.recovery), grub_script.split(lines.linux)
         start = len(recovery) if have[: len(recovery)] == recovery else 0
         end = start
-        while end < len(have) and _is_own(have[end]):
+        # A word of the script's own may be the first of the configured ones as well (nomodeset).
+        while end < len(have) and _is_own(have[end]) and not (linux and have[end:][: len(linux)] == linux):
             end += 1
         return _Around(have[start:end])
     return _Around(
