@@ -56,7 +56,7 @@ def connecting(paths: Sequence[Path]) -> AbstractContextManager[Opener]:
 
 def load_specs(paths: Sequence[Path]) -> Loaded:
     """The specs below the given paths, or below specs/."""
-    from cxlstate.spec.load import load
+    from cxlstate.rules import load
 
     return load(list(paths) or [Path("specs")])
 

@@ -1,4 +1,4 @@
-"""The pages of the error codes: those of the core here, those of a kind in the kind's folder."""
+"""The pages of the error codes: those of the core here, those of kinds and rules in their folders."""
 
 from __future__ import annotations
 
@@ -9,5 +9,6 @@ _HERE = Path(__file__).parent
 
 def pages() -> dict[str, Path]:
     """Code → page."""
-    found = [*_HERE.glob("*.md"), *(_HERE.parent / "resources").glob("*/pages/*.md")]
+    package = _HERE.parent
+    found = [*_HERE.glob("*.md"), *package.glob("resources/*/pages/*.md"), *package.glob("rules/pages/*.md")]
     return {page.stem: page for page in sorted(found)}
