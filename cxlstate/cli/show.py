@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,13 +21,19 @@ from cxlstate.cli.common import (
     target_option,
 )
 
+if TYPE_CHECKING:
+    from cxlstate.engine.plan import MachinePlan
 
-@click.command("show", short_help="Show the live state of what the specs name.")
+
+@click.command("show", short_help="Show the live state of what the specs name, and the memory map.")
 @paths_argument
 @json_option
 @target_option
 def command(paths: tuple[Path, ...], as_json: bool, targets: tuple[str, ...]) -> int:
     """Ask the machines and show how everything that the specs name stands. Changes nothing.
+
+    Below it stands the map of each machine's memory: what is where, on which node, and the type that
+    the MTRRs give it. With --target it is left out.
 
     \b
     Examples:
@@ -36,16 +43,27 @@ def command(paths: tuple[Path, ...], as_json: bool, targets: tuple[str, ...]) ->
         loaded = load_specs(paths)
         if has_errors(loaded.diagnostics):
             return refuse_specs(loaded.diagnostics, as_json=as_json)
+        from cxlstate.engine.memory_map import READS
         from cxlstate.engine.plan import worst
         from cxlstate.engine.survey import survey
-        from cxlstate.render.terminal import live_text
         from cxlstate.resources import kinds
 
-        plans = survey(loaded.specs, kinds(), only(targets, loaded.specs), opener)
+        wanted, more = only(targets, loaded.specs), () if targets else READS
+        plans = survey(loaded.specs, kinds(), wanted, opener, closer=True, more=more)
     if as_json:
         say_json(plans, loaded.diagnostics)
     else:
-        say("\n\n".join(live_text(plan) for plan in plans))
+        say("\n\n".join(map(_text, plans)))
         say_problems([d for plan in plans for d in plan.all_diagnostics])
     errors = [plan.exit for plan in plans if plan.exit in (1, 5)]
     return worst(errors)
+
+
+def _text(plan: MachinePlan) -> str:
+    from cxlstate.engine.memory_map import memory_map
+    from cxlstate.render.memory_map import memory_map_text
+    from cxlstate.render.terminal import live_text
+
+    if plan.answers is None:
+        return live_text(plan)
+    return f"{live_text(plan)}\n\n{memory_map_text(memory_map(plan.answers))}"

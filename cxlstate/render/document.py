@@ -8,8 +8,10 @@ from typing import Any
 
 from cxlstate import __version__
 from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.engine.memory_map import memory_map
 from cxlstate.engine.plan import MachinePlan, ResourcePlan
 from cxlstate.render.effects import command
+from cxlstate.render.memory_map import memory_map_json
 
 FORMAT = 1
 
@@ -29,13 +31,14 @@ def document(
 
 
 def machine(plan: MachinePlan) -> dict[str, Any]:
-    """One machine of the document."""
+    """One machine of the document; with its memory, where that was asked for."""
     return {
         "name": plan.spec.name,
         "spec": plan.spec.file,
         "status": plan.status,
         "summary": plan.summary,
         "resources": [_resource(plan, resource) for resource in plan.resources],
+        **({"memory_map": memory_map_json(memory_map(plan.answers))} if plan.answers is not None else {}),
     }
 
 

@@ -91,7 +91,7 @@ def _resource_lines(resource: ResourcePlan) -> Iterator[str]:
     told = ""
     for action in resource.actions:
         risk = "" if action.risk is Risk.LIVE else "  " + style(action.risk.value, fg="red", bold=True)
-        yield f"      {style('$', fg='blue')} {_plain(command(action.effect))}{risk}"
+        yield f"      {style('$', fg='blue')} {plain(command(action.effect))}{risk}"
         if action.why and action.why != told:
             yield from (style(line, dim=True) for line in _folded(action.why, 8))
         told = action.why
@@ -102,14 +102,14 @@ def _waits(resource: ResourcePlan) -> str:
     return f": waits for {_few(names)}" if names else ""
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """What a machine said must not steer the terminal: control characters are written out."""
     return "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)
 
 
 def _folded(text: str, indent: int) -> list[str]:
     """A long sentence as lines that fit the terminal; one line where there is none."""
-    text = _plain(text)
+    text = plain(text)
     if not sys.stdout.isatty():
         return [" " * indent + text]
     room = max(40, get_terminal_size().columns - 1)
@@ -149,7 +149,7 @@ def _value(value: Leaf) -> str:
         case bool():
             return "yes" if value else "no"
         case _:
-            return _plain(str(value))
+            return plain(str(value))
 
 
 def drift_text(plans: Iterable[MachinePlan]) -> str:
@@ -171,7 +171,7 @@ def drift_text(plans: Iterable[MachinePlan]) -> str:
 def _drift_detail(resource: ResourcePlan) -> str:
     texts = [unstyle(f"{_name(change)} {_from_to(change)}").strip() for change in resource.changes]
     if resource.reason:
-        texts.insert(0, _plain(resource.reason))
+        texts.insert(0, plain(resource.reason))
     return "  " + "; ".join(texts) if texts else ""
 
 
@@ -183,7 +183,7 @@ def diagnostics_text(diagnostics: Iterable[Diagnostic]) -> str:
 def _diagnostic_lines(diagnostic: Diagnostic) -> Iterator[str]:
     colour = "red" if diagnostic.severity is Severity.ERROR else "yellow"
     word = style(f"{diagnostic.severity.value}[{diagnostic.code}]", fg=colour, bold=True)
-    yield f"{word} {style(_plain(diagnostic.message), bold=True)}"
+    yield f"{word} {style(plain(diagnostic.message), bold=True)}"
     where = [str(diagnostic.source)] if diagnostic.source else []
     named = " ".join(str(part) for part in (diagnostic.machine, diagnostic.address) if part)
     where += [named] if named else []
@@ -197,7 +197,7 @@ def _diagnostic_lines(diagnostic: Diagnostic) -> Iterator[str]:
 
 
 def _labelled(label: str, text: str) -> Iterator[str]:
-    first, *rest = _plain(text).splitlines() or [""]
+    first, *rest = plain(text).splitlines() or [""]
     yield f"   {style(f'{label:<8}', fg='blue')} {first}"
     yield from (f"            {line}" for line in rest)
 
@@ -225,7 +225,7 @@ def _left(resource: ResourcePlan, applied: Applied) -> str:
     word = WORDS[resource.status]
     if resource.status is Status.PENDING_REBOOT:
         return f"{word}: written, in force after a reboot (--allow reboot-host, or reboot by hand)"
-    reason = f": {_plain(resource.reason)}" if resource.reason else ""
+    reason = f": {plain(resource.reason)}" if resource.reason else ""
     return word + style(_waits(resource) + reason, dim=True)
 
 
@@ -235,10 +235,27 @@ def live_text(plan: MachinePlan) -> str:
     width = max((len(str(r.address)) for r in plan.resources), default=0)
     for resource in plan.resources:
         sign, colour = SIGNS[resource.status]
-        facts = "  ".join(f"{style(name, dim=True)} {_plain(text)}" for name, text in resource.facts)
         name = f"{resource.address!s:<{width}}"
-        state = _plain(resource.reason or "") if resource.status is Status.UNKNOWN else facts
-        lines.append(
-            f"  {style(sign, fg=colour, bold=True)} {style(name, bold=True)}  {state or ''}".rstrip()
-        )
+        first, *rest = _state(resource, width + 6) or [""]
+        lines.append(f"  {style(sign, fg=colour, bold=True)} {style(name, bold=True)}  {first}".rstrip())
+        lines += (" " * (width + 6) + line for line in rest)
     return "\n".join([*lines, "", "  " + summary(plan)])
+
+
+def _state(resource: ResourcePlan, indent: int) -> list[str]:
+    """The facts, as many a line as fit a terminal; where it is unknown, why."""
+    if resource.status is Status.UNKNOWN:
+        return [plain(resource.reason or "")]
+    facts = [(name, plain(text)) for name, text in resource.facts]
+    if not sys.stdout.isatty():
+        return ["  ".join(f"{style(name, dim=True)} {text}" for name, text in facts)]
+    room = max(40, get_terminal_size().columns - 1 - indent)
+    lines: list[str] = []
+    for name, text in facts:
+        first, *rest = wrap(f"{name} {text}", room, break_on_hyphens=False)
+        fact = style(name, dim=True) + first.removeprefix(name)
+        if lines and len(unstyle(lines[-1])) + 2 + len(first) <= room and not rest:
+            lines[-1] += "  " + fact
+        else:
+            lines += [fact, *rest]
+    return lines

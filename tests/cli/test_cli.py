@@ -184,6 +184,7 @@ MACHINE = closed(
     summary=closed(**dict.fromkeys(STATUSES, COUNT)),
     resources=listed(RESOURCE),
 )
+MACHINE["properties"]["memory_map"] = {"type": "object"}  # of `show`
 DIAGNOSTIC = closed(
     code={"type": "string", "pattern": "^CX[A-Z][0-9]{3}$"},
     severity={"enum": ["error", "warning"]},
@@ -412,7 +413,7 @@ def test_a_path_that_is_no_utf_8_is_a_path(bench, tmp_path):
 
 def test_a_defect_is_told_with_a_code_and_no_traceback(run, bench, monkeypatch):
     spec = write(bench, packages=["hello"])
-    monkeypatch.setattr("cxlstate.engine.survey.look", lambda *_: 1 / 0)
+    monkeypatch.setattr("cxlstate.engine.survey.look", lambda *_, **__: 1 / 0)
     status, _, err = run("plan", spec)
     assert status == 1
     assert "CXE900" in err
