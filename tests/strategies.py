@@ -86,6 +86,20 @@ NOT_WANTED = (
 RAM_AT = (16 * GIB, 64 * GIB, 128 * GIB, 320 * GIB)
 KINDS = ("reserved", "acpi", "pmem")
 
+DEVICES = ({"range": {"start": "322GiB", "size": "96GiB"}}, {"target_node": 2})
+COVERS = (
+    {"cover": "dax.cxl0", "within": {"start": "320GiB", "end": "448GiB"}},
+    {"cover": "dax.cxl0", "within": {"start": "322GiB", "end": "448GiB"}},
+)
+UNDER = {"size": "2GiB", "start": "320GiB", "type": "reserved"}
+"""What the first of the covers needs to be taken away from the RAM."""
+WRITTEN = (
+    {"ranges": [{"start": "512GiB", "size": "64GiB"}]},
+    {"ranges": [{"start": "0x8000000000", "size": "4KiB"}], "type": "write-combining"},
+    {"ranges": [{"start": "512GiB", "size": "64GiB"}], "state": "absent"},
+)
+DRIVERS = ("kmem", "device_dax", "device-dax")
+
 Host = dict[str, Any]
 """What stands below `host:` besides name and connect."""
 
@@ -146,9 +160,35 @@ def _memmap(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 @st.composite
+def _host_memory(draw: st.DrawFn, host: Host) -> Host:
+    """A dax device, MTRRs, or both, with what they need: kmem out of the way, no RAM underneath."""
+    what = draw(st.sets(st.sampled_from(["dax", "cover", "written"])))
+    device = draw(st.sampled_from(DEVICES)) | draw(
+        st.sampled_from([{}, {"align": "2MiB"}, {"align": "4KiB"}, {"state": "disabled"}])
+    )
+    cover = draw(st.sampled_from(COVERS))
+    mtrr = {}
+    if "written" in what:
+        mtrr["other"] = draw(st.sampled_from(WRITTEN))
+        cover = COVERS[0]  # the other one takes all registers
+    if "dax" in what and "cover" in what:
+        mtrr["cxl0"] = cover
+        if cover is COVERS[0]:
+            host = {**host, "memmap": [UNDER]}
+    if "dax" in what:
+        others = {name: one for name, one in host.get("modules", {}).items() if name not in DRIVERS}
+        host = {**host, "dax": {"cxl0": device}, "modules": {**others, "kmem": "absent"}}
+    return {**host, "mtrr": mtrr} if mtrr else host
+
+
+@st.composite
 def sound(draw: st.DrawFn) -> Host:
     """A spec that every one of the machine states can be made to follow."""
+    keys = ("packages", "services", "users", "modules", "grub", "memmap")
+    left_out = draw(st.sets(st.sampled_from(keys), max_size=3))
     packages = draw(st.lists(st.sampled_from(PACKAGES), max_size=4, unique_by=_name))
+    if "packages" in left_out:  # nobody brings the units and groups of a package, then
+        packages = []
     whole = {
         "packages": packages,
         "services": draw(_services(packages)),
@@ -157,8 +197,7 @@ def sound(draw: st.DrawFn) -> Host:
         "grub": draw(_grub()),
         "memmap": draw(_memmap()),
     }
-    left_out = draw(st.sets(st.sampled_from(sorted(whole)), max_size=3))
-    return {key: value for key, value in whole.items() if key not in left_out}
+    return draw(_host_memory({key: value for key, value in whole.items() if key not in left_out}))
 
 
 FAULTS: tuple[tuple[str, Any], ...] = (
@@ -176,6 +215,10 @@ FAULTS: tuple[tuple[str, Any], ...] = (
     ("memmap", [{"size": "2GiB", "start": "0x5080000000", "type": "reserved"}]),
     ("memmap", [{"size": "4GiB", "start": "320GiB", "type": "pmem"}]),
     ("memmap", [{"size": "1GiB", "start": f"{16 * n}GiB", "type": "reserved"} for n in range(1, 6)]),
+    ("dax", {"none": {"range": {"start": "600GiB", "size": "1GiB"}}}),
+    ("dax", {"none": {"target_node": 7}}),
+    ("mtrr", {"ram": {"ranges": [{"start": "64GiB", "size": "1GiB"}]}}),
+    ("mtrr", {"wide": {"ranges": [{"start": "64TiB", "size": "1GiB"}]}}),
 )
 
 
@@ -212,6 +255,11 @@ DISTURBANCES = (
     "others have a drop-in in force",
     "our drop-in was edited",
     "libvirt is a group already",
+    "another register is in use",
+    "the devices are numbered anew",
+    "the link is gone",
+    "the device is not bound",
+    "our registers are gone",
     "the power was cut",
 )
 

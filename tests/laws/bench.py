@@ -9,7 +9,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from cxlstate.engine.observe import Kinds
 from cxlstate.engine.plan import MachinePlan, ResourcePlan
 from cxlstate.engine.survey import look
 from cxlstate.machine.ports import Entry, Result
+from cxlstate.machine.sim import mtrr
+from cxlstate.machine.sim.dax import Bus
 from cxlstate.machine.sim.faults import Faults
 from cxlstate.machine.sim.host import Host
 from cxlstate.machine.sim.machine import SimWriter, power_cut
@@ -234,6 +236,34 @@ def _drop_in_of_others(bench: Bench) -> None:
     bench.regenerate()
 
 
+def _another_register(bench: Bench) -> None:
+    with bench.world() as world:
+        assert mtrr.write(world, "base=0xa000000000 size=0x1000 type=uncachable") == 0
+
+
+def _numbered_anew(bench: Bench) -> None:
+    with bench.world() as world:
+        world.first_region += 1
+    bench.power_cut()
+
+
+def _without_link(bench: Bench) -> None:
+    with bench.world() as world:
+        world.running.links.clear()
+
+
+def _not_bound(bench: Bench) -> None:
+    with bench.world() as world:
+        for name, device in world.running.dax.items():
+            if device.driver == "device_dax":
+                Bus(world).unbind(name)
+
+
+def _without_our_registers(bench: Bench) -> None:
+    with bench.world() as world:
+        world.running.mtrr = [replace(one) for one in world.mtrr.firmware]
+
+
 _DISTURB: dict[str, Callable[[Bench], None]] = {
     "apt has lists": lambda b: b.write("var/lib/apt/lists/archive_debian_dists_trixie_InRelease", ""),
     "hello is installed": _set_package("hello", "2.10-5", "install ok installed"),
@@ -254,6 +284,11 @@ _DISTURB: dict[str, Callable[[Bench], None]] = {
     "libvirt is a group already": lambda b: b.edit(
         "etc/group", "users:x:100:", "libvirt:x:64055:admin\nusers:x:100:"
     ),
+    "another register is in use": _another_register,
+    "the devices are numbered anew": _numbered_anew,
+    "the link is gone": _without_link,
+    "the device is not bound": _not_bound,
+    "our registers are gone": _without_our_registers,
     "the power was cut": lambda b: b.power_cut(),
 }
 

@@ -41,6 +41,11 @@ RICH: Host = {
         {"size": "512MiB", "start": "64GiB", "type": "pmem"},
     ],
     "modules": {"kmem": "absent", "dummy": "present", "nd-pmem": "present", "virtio": "present"},
+    "dax": {"cxl0": {"range": {"start": "322GiB", "size": "96GiB"}, "align": "2MiB"}},
+    "mtrr": {
+        "cxl0": {"cover": "dax.cxl0", "within": {"start": "320GiB", "end": "448GiB"}},
+        "other": {"ranges": [{"start": "512GiB", "size": "64GiB"}], "type": "write-through"},
+    },
 }
 """At least one resource of every kind, and every leaf that a kind has."""
 
@@ -127,6 +132,39 @@ def _boot_as_before(bench: Bench) -> None:
         world.running.command_line = "BOOT_IMAGE=/x ro console=ttyS0 nomodeset"
 
 
+def _device(**values: Any) -> Undo:
+    """Somebody did something to the device by hand."""
+
+    def change(world: World) -> None:
+        (device,) = world.running.dax.values()
+        vars(device).update(values)
+
+    return _world(change)
+
+
+def _link(target: str | None) -> Undo:
+    def change(world: World) -> None:
+        world.running.links.clear()
+        if target:
+            world.running.links["/dev/cxlstate/cxl0"] = target
+
+    return _world(change)
+
+
+def _without_register(base: str) -> Undo:
+    def change(world: World) -> None:
+        there = world.running.mtrr
+        world.running.mtrr = [one for one in there if one.base != base]
+        assert len(world.running.mtrr) == len(there) - 1
+
+    return _world(change)
+
+
+def _unit_is_off(bench: Bench) -> None:
+    bench.run("systemctl", "disable", "cxlstate-restore.service")
+
+
+_SCRIPT, _UNIT = "etc/cxlstate/restore", "etc/systemd/system/cxlstate-restore.service"
 _HALF = "install ok half-configured"
 _AT_BOOT = "etc/modules-load.d/cxlstate-"
 
@@ -172,6 +210,19 @@ UNDONE: dict[str, tuple[str, Undo]] = {
         "module.dummy",
         lambda bench: bench.write(f"{_AT_BOOT}dummy.conf", "# nothing\n"),
     ),
+    "a register of a cover is gone": ("mtrr.cxl0", _without_register("0x6000000000")),
+    "a written register is gone": ("mtrr.other", _without_register("0x8000000000")),
+    "the device is not bound": ("dax.cxl0", _device(driver="", memory_type="")),
+    "the device is mapped write-back": ("dax.cxl0", _device(memory_type="write-back")),
+    "the device is aligned otherwise": ("dax.cxl0", _device(align=4096)),
+    "the link is gone": ("dax.cxl0", _link(None)),
+    "the link leads elsewhere": ("dax.cxl0", _link("../dax7.0")),
+    "the boot script is removed": ("boot", _remove(_SCRIPT)),
+    "a line is out of the boot script": ("boot", _edit(_SCRIPT, "mtrr other", "mtrr othre")),
+    "the code of the boot script is edited": ("boot", _edit(_SCRIPT, "patience=60", "patience=6")),
+    "the boot unit is edited": ("boot", _edit(_UNIT, "TimeoutStartSec=", "TimeoutStartSec=1")),
+    "the boot unit is removed": ("boot", _remove(_UNIT)),
+    "the boot unit is disabled": ("boot", _unit_is_off),
 }  # fmt: skip
 
 
@@ -232,6 +283,15 @@ CHANGED: tuple[tuple[Leaf, Any, str], ...] = (
     (("modules", "nd-pmem"), "absent", "module.nd-pmem"),
     (("modules", "kmem"), None, "grub"),
     (("modules", "dummy"), None, "module.dummy"),
+    (("dax", "cxl0", "align"), "4KiB", "dax.cxl0"),
+    (("dax", "cxl0", "state"), "disabled", "dax.cxl0"),
+    (("mtrr", "cxl0", "within"), {"start": "322GiB", "end": "448GiB"}, "mtrr.cxl0"),
+    (("mtrr", "cxl0"), None, "mtrr.cxl0"),
+    (("mtrr", "other", "ranges", 0, "start"), "1TiB", "mtrr.other"),
+    (("mtrr", "other", "ranges", 0, "size"), "32GiB", "mtrr.other"),
+    (("mtrr", "other", "type"), "uncachable", "mtrr.other"),
+    (("mtrr", "other", "state"), "absent", "mtrr.other"),
+    (("mtrr", "other"), None, "mtrr.other"),
 )
 
 

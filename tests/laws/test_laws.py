@@ -18,7 +18,7 @@ from cxlstate.core.reconciler import How
 from cxlstate.engine.graph import Graph
 from cxlstate.engine.observe import resources_of
 from cxlstate.engine.plan import Exit, Status
-from cxlstate.formats import grub_cfg, kernel_cmdline
+from cxlstate.formats import grub_cfg, kernel_cmdline, restore
 from cxlstate.render.terminal import drift_text, live_text
 from cxlstate.spec.load import dump, load
 from tests.laws.bench import DROP_IN, GRUB_CFG, bench
@@ -27,7 +27,7 @@ from tests.strategies import disturbances, faulty, sound
 KASLR_REGIONS = 4  # of both specs together: `test_known.py` tells why
 OWN_FAULT = {  # codes that say: what is asked for cannot be
     *("CXG307", "CXG308", "CXG309", "CXM301", "CXM302", "CXM303", "CXM306", "CXO201", "CXP201", "CXU201"),
-    *("CXV201", "CXV202", "CXV203"),
+    *("CXV201", "CXV202", "CXV203", "CXD303", "CXT301"),
 }
 
 
@@ -87,8 +87,11 @@ def what_is_left_after_apply_was_the_specs_own_fault(host, disturbed):
 
 
 def _waits_for_held(resource, plan, tried):
+    """Whether it waits for the reboot, or for something that does, and so on."""
     held = {r.address for r in plan.resources if r.status is Status.PENDING_REBOOT}
-    return bool(tried) and bool(held & set(resource.waits_for))
+    for _ in plan.resources:
+        held |= {r.address for r in plan.resources if held & set(r.waits_for)}
+    return bool(tried) and resource.address in held
 
 
 def _nothing_more_is_done(one, spec):
@@ -193,6 +196,8 @@ def _closure(names, machine):
 
 def _allowed_files(host, installed):
     allowed = ["etc/modules-load.d/cxlstate-", DROP_IN, GRUB_CFG]
+    if host.get("dax") or host.get("mtrr"):
+        allowed += [restore.SCRIPT.lstrip("/"), restore.UNIT_FILE.lstrip("/")]
     if host.get("users") or installed:
         allowed.append("etc/group")
     if installed:
@@ -251,8 +256,10 @@ def _is_subsequence(short, long):
 
 
 def _the_rest_of_the_machine_is_as_it_was(before, after, named, installed):
-    for key in ("login", "cpus", "firmware", "kernel_image", "autoload", "archive"):
+    for key in ("login", "cpus", "firmware", "kernel_image", "autoload", "archive", "mtrr", "guests"):
         assert before[key] == after[key]
+    firmware = after["mtrr"]["firmware"]
+    assert [one for one in after["running"]["mtrr"] if one in firmware] == firmware
     changed = {
         name
         for name in {*before["installed"], *after["installed"]}

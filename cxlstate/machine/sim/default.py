@@ -15,9 +15,11 @@ from cxlstate.machine.sim.world import (
     Archive,
     Brings,
     Installed,
+    Mtrr,
     Package,
     Region,
     Unit,
+    VariableRange,
     World,
     save,
 )
@@ -168,6 +170,7 @@ def _world() -> World:
         cpus=["0-15,32-47", "16-31,48-63"],
         firmware=[Region(*one) for one in _FIRMWARE],
         autoload=["ext4", "kvm_intel", "cxl_acpi", "dax_hmem", "device_dax", "kmem", "iTCO_wdt"],
+        mtrr=Mtrr(firmware=[VariableRange(0, "0x80000000", "0x80000000")]),
         units={
             "apt-daily.timer": Unit(masked=True, state="enabled"),
             "cron.service": Unit("enabled"),

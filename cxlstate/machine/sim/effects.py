@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from cxlstate.core.action import Effect, Generate, Reboot, RemoveFile, Run, WriteFile
+from cxlstate.core.action import Effect, Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.machine import generated
 from cxlstate.machine.ports import STATE, Entry, Outcome, Result
 from cxlstate.machine.sim.ended import Ended, unknown
@@ -99,6 +99,8 @@ class Effects:
                 return before, Outcome(Result.DONE)
             case Run(argv=argv, operands=operands):
                 return "", self._run((*argv, *operands))
+            case Step(words=words):
+                return "", self._step(words)
             case Generate():
                 return self._generate(effect)
             case Reboot():
@@ -109,6 +111,13 @@ class Effects:
         ended = host.run(argv)
         host.save()
         self._faults.step(f"run: {argv[0]}")
+        return _outcome(ended)
+
+    def _step(self, words: tuple[str, ...]) -> Outcome:
+        host = self._host()
+        ended = host.step(words)
+        host.save()
+        self._faults.step(f"step: {words[0]}")
         return _outcome(ended)
 
     def _generate(self, effect: Generate) -> tuple[str, Outcome]:
@@ -187,6 +196,8 @@ def _details(effect: Effect) -> dict[str, object]:
             return {"effect": "remove-file", "path": path}
         case Run(argv=argv, operands=operands):
             return {"effect": "run", "argv": [*argv, *operands]}
+        case Step(words=words):
+            return {"effect": "step", "words": list(words)}
         case Generate(path=path):
             return {"effect": "generate", "path": path}
         case Reboot():

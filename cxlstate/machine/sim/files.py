@@ -18,19 +18,33 @@ _MOST_LINKS = 40  # path_resolution(7)
 class Files:
     """Reads and writes below `root`. `computed` holds the content of the files of the kernel, by path.
 
+    `links` are its symbolic links; `refused` the errno of those files that it lets nobody open who asks.
     Every failure is an OSError with the errno that the real machine's kernel would give.
     """
 
-    def __init__(self, root: Path, computed: Mapping[str, bytes], *, privileged: bool) -> None:
+    def __init__(
+        self,
+        root: Path,
+        computed: Mapping[str, bytes],
+        *,
+        privileged: bool,
+        links: Mapping[str, str] | None = None,
+        refused: Mapping[str, int] | None = None,
+    ) -> None:
         self._root = root
         self._computed = computed
         self._privileged = privileged
+        self._links = links or {}
+        self._refused = refused or {}
+        self._kernels = (*self._computed, *self._links)
 
     def read(self, path: str) -> bytes:
         """The content of a file."""
+        if path in self._refused:
+            raise _error(self._refused[path], path)
         if path in self._computed:
             return self._computed[path]
-        if path.endswith("/") or any(one.startswith(f"{path}/") for one in self._computed):
+        if path.endswith("/") or any(one.startswith(f"{path}/") for one in self._kernels):
             raise _error(errno.EISDIR, path)
         real = self._reach(path)
         if not self._privileged and not real.stat().st_mode & _OTHERS_READ:
@@ -57,6 +71,19 @@ class Files:
     def is_file(self, path: str) -> bool:
         """Whether it is a regular file, or a link to one."""
         return path in self._computed or self.real(path).is_file()
+
+    def link(self, path: str) -> str | None:
+        """Where a symbolic link points to; None: it is none."""
+        if path in self._links:
+            return self._links[path]
+        here = self._beside(path)
+        return str(here.readlink()) if here.is_symlink() else None
+
+    def make_link(self, path: str, target: str) -> None:
+        """Make a symbolic link."""
+        here = self._beside(path)
+        here.parent.mkdir(parents=True, exist_ok=True)
+        here.symlink_to(target)
 
     def exists(self, path: str) -> bool:
         """Whether there is anything at all."""
@@ -113,7 +140,11 @@ class Files:
         """Take a file away: of a link, the link."""
         if not self._privileged:
             raise _error(errno.EACCES, path)
-        (self.real(posixpath.dirname(path)) / posixpath.basename(path)).unlink()
+        self._beside(path).unlink()
+
+    def _beside(self, path: str) -> Path:
+        """Where a name itself is, whatever it is a link to."""
+        return self.real(posixpath.dirname(path)) / posixpath.basename(path)
 
     def _reach(self, path: str) -> Path:
         """The real path, through folders that we may enter."""
@@ -139,14 +170,14 @@ class Files:
                 yield f"{folder}/{name}"
 
     def _is_folder_or_file(self, path: str) -> bool:
-        return any(one == path or one.startswith(f"{path}/") for one in self._computed) or os.path.lexists(
+        return any(one == path or one.startswith(f"{path}/") for one in self._kernels) or os.path.lexists(
             self._root / path.lstrip("/")
         )
 
     def _names(self, folder: str) -> set[str]:
         """What is in a folder, on the disk and computed."""
         prefix = f"{folder}/"
-        computed = {one[len(prefix) :].split("/")[0] for one in self._computed if one.startswith(prefix)}
+        computed = {one[len(prefix) :].split("/")[0] for one in self._kernels if one.startswith(prefix)}
         real = self.real(folder)
         if not real.is_dir():
             return computed

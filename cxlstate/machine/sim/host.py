@@ -7,15 +7,20 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from cxlstate.machine.sim import loader
+from cxlstate.formats import restore
+from cxlstate.machine.sim import loader, mtrr, procfs
 from cxlstate.machine.sim.accounts import Accounts
 from cxlstate.machine.sim.ended import Ended, unknown
 from cxlstate.machine.sim.files import Files
-from cxlstate.machine.sim.kernel import Modules, computed
+from cxlstate.machine.sim.guests import Guests
+from cxlstate.machine.sim.kernel import Modules
 from cxlstate.machine.sim.packages import Packages
+from cxlstate.machine.sim.restore import Restore
+from cxlstate.machine.sim.unit_files import UnitFiles
 from cxlstate.machine.sim.units import Units
 from cxlstate.machine.sim.world import ROOT, Running, World, load, save
 
+_RESTORE = ("/bin/sh", restore.SCRIPT, "restore")
 _TEXT = 2  # words of `-c` and its text
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=,+-]+")
 
@@ -36,7 +41,13 @@ class Host:
     @property
     def files(self) -> Files:
         """Its files as they are at this moment."""
-        return Files(self._directory / ROOT, computed(self.world), privileged=self.world.login.root)
+        return Files(
+            self._directory / ROOT,
+            procfs.computed(self.world),
+            privileged=self.world.login.root,
+            links=procfs.links(self.world),
+            refused=procfs.refused(self.world),
+        )
 
     def save(self) -> None:
         """Write `machine.json`, if anything in it changed."""
@@ -48,13 +59,18 @@ class Host:
         program = self._programs().get(name)
         return program(words) if program else unknown(argv)
 
+    def step(self, words: tuple[str, ...]) -> Ended:
+        """One verb of the boot script."""
+        return Restore(self.world, Modules(self.world, self.files), self._checkpoint).run(words)
+
     def _programs(self) -> dict[str, Callable[[list[str]], Ended]]:
         files = self.files
-        units, accounts = Units(self.world), Accounts(files)
+        units, accounts = self._units(files, self._checkpoint), Accounts(files)
         packages = Packages(self.world, files, accounts, units, self._checkpoint)
         return {
             "apt-get": packages.apt_get,
             "apt-mark": packages.mark,
+            "dmesg": self._dmesg,
             "dpkg": packages.dpkg,
             "dpkg-query": packages.query,
             "getent": accounts.getent,
@@ -68,12 +84,38 @@ class Host:
         }
 
     def boot(self) -> None:
-        """Everything volatile is lost; GRUB, the kernel, the modules, the services. Raises NoBoot."""
+        """Everything volatile is lost; GRUB, the kernel, the modules, the services, the guests.
+
+        Raises NoBoot.
+        """
         self.world.running = Running()
         kernel, command_line = loader.boot(self.files)
         self.world.running = Running(str(uuid.uuid4()), kernel, command_line)
+        mtrr.boot(self.world)
         Modules(self.world, self.files).boot()
-        Units(self.world).boot()
+        self._units(self.files, lambda _: None).boot()
+        Guests(self.world).boot()
+
+    def _units(self, files: Files, step: Callable[[str], None]) -> Units:
+        def execute(program: tuple[str, ...]) -> Ended:
+            return self._script(files, step) if program == _RESTORE else Ended()
+
+        return Units(self.world, UnitFiles(self.world, files), execute)
+
+    def _script(self, files: Files, step: Callable[[str], None]) -> Ended:
+        """The boot script, of which the part behind the table has to be just ours to be understood."""
+        text = files.text(restore.SCRIPT)
+        table = restore.table(text)
+        if table is None or not text.endswith(f"'\n{restore.library()}"):
+            return unknown(_RESTORE)
+        return Restore(self.world, Modules(self.world, files), step).restore(table)
+
+    def _dmesg(self, words: list[str]) -> Ended:
+        if words:
+            return unknown(("dmesg", *words))
+        if not self.world.login.root:
+            return Ended(1, stderr="dmesg: read kernel buffer failed: Operation not permitted\n")
+        return Ended(stdout="".join(f"{line}\n" for line in self.world.running.log))
 
     def _checkpoint(self, name: str) -> None:
         self.save()

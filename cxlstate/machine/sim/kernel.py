@@ -1,7 +1,6 @@
-"""The kernel: its command line, the files in /proc and /sys that it computes, and its modules.
+"""The kernel's modules: modprobe, rmmod, and what a boot loads.
 
-Sources: lib/cmdline.c, fs/proc/cmdline.c, kernel/resource.c, kernel/module/procfs.c,
-drivers/firmware/memmap.c; modprobe(8), modprobe.d(5), modules-load.d(5).
+Sources: kernel/module; modprobe(8), modprobe.d(5), modules-load.d(5).
 """
 
 from __future__ import annotations
@@ -10,88 +9,13 @@ import posixpath
 from collections.abc import Iterator, Sequence
 
 from cxlstate.formats import kernel_cmdline
+from cxlstate.machine.sim.dax import DEVDAX, KMEM, Bus
 from cxlstate.machine.sim.ended import Ended, unknown
 from cxlstate.machine.sim.files import Files
-from cxlstate.machine.sim.memory import NAMES, SOFT_RESERVED, TYPES, Range, boot_map
-from cxlstate.machine.sim.world import Loaded, Region, World
+from cxlstate.machine.sim.procfs import memory_map
+from cxlstate.machine.sim.world import Loaded, World
 
-_ADDRESS = "0xffffffffc0000000"
-_HIDDEN = "0x0000000000000000"
-_SIZE = 16384
-
-
-def memory_map(world: World) -> list[Range]:
-    """The memory map that the running kernel works with."""
-    given = kernel_cmdline.parse(world.running.command_line)
-    return boot_map([_range(one) for one in world.firmware], [(one.name, one.value) for one in given])
-
-
-def computed(world: World) -> dict[str, bytes]:
-    """Every file that the kernel computes, by path."""
-    running = world.running
-    files = {
-        "/proc/cmdline": running.command_line + "\n",
-        "/proc/iomem": _iomem(world),
-        "/proc/modules": _modules(world),
-        "/proc/sys/kernel/random/boot_id": running.boot_id + "\n",
-        "/proc/sys/kernel/osrelease": running.kernel + "\n",
-    }
-    for number, region in enumerate(world.firmware):
-        for name, value in (("start", region.start), ("end", region.end), ("type", region.type)):
-            files[f"/sys/firmware/memmap/{number}/{name}"] = value + "\n"
-    for number, cpus in enumerate(world.cpus):
-        files[f"/sys/devices/system/node/node{number}/cpulist"] = cpus + "\n"
-    files.update(_devices(world))
-    return {path: text.encode("utf-8", "surrogateescape") for path, text in files.items()}
-
-
-def _devices(world: World) -> dict[str, str]:
-    """Which module drives what: a hmem device for each Soft Reserved range, and what is on it."""
-    modules = world.running.modules
-    files: dict[str, str] = {}
-    if "dax_hmem" not in modules:
-        return files
-    for number in range(sum(one.type == SOFT_RESERVED for one in memory_map(world))):
-        files[f"/sys/module/dax_hmem/drivers/platform:hmem/hmem.{number}/modalias"] = "platform:hmem\n"
-        if world.running.kmem_bound:
-            files[f"/sys/module/kmem/drivers/dax:kmem/dax{number}.0/modalias"] = "dax:t0\n"
-    return files
-
-
-def _range(region: Region) -> Range:
-    return Range(int(region.start, 16), int(region.end, 16) + 1, TYPES[region.type])
-
-
-def _iomem(world: World) -> str:
-    """`r_show()`: two blanks a level, inclusive ends; without CAP_SYS_ADMIN every address is zero."""
-    lines: list[str] = []
-
-    def line(depth: int, start: int, end: int, name: str) -> None:
-        low, high = (start, end - 1) if world.login.root else (0, 0)
-        lines.append(f"{'  ' * depth}{low:08x}-{high:08x} : {name}")
-
-    image = _range(Region(world.kernel_image.start, world.kernel_image.end, NAMES[1]))
-    soft = 0
-    for one in memory_map(world):
-        line(0, one.start, one.end, NAMES.get(one.type, "Unknown E820 type"))
-        if one.type == 1 and one.start <= image.start and image.end <= one.end:
-            line(1, image.start, image.end, world.kernel_image.type)
-        if one.type == SOFT_RESERVED and world.running.kmem_onlined:
-            line(1, one.start, one.end, f"dax{soft}.0")
-            line(2, one.start, one.end, "System RAM (kmem)")
-        soft += one.type == SOFT_RESERVED
-    return "\n".join(lines) + "\n"
-
-
-def _modules(world: World) -> str:
-    """`m_show()`: the newest first."""
-    address = _ADDRESS if world.login.root else _HIDDEN
-    lines = []
-    for name, loaded in reversed(world.running.modules.items()):
-        users = "".join(f"{user}," for user in loaded.used_by) or "-"
-        count = loaded.references + len(loaded.used_by)
-        lines.append(f"{name} {_SIZE} {count} {users} Live {address}\n")
-    return "".join(lines)
+_DRIVERS = ("dax_hmem", DEVDAX, KMEM)
 
 
 class Modules:
@@ -137,7 +61,7 @@ class Modules:
             built_in = f"Module {name} is builtin."
             reason = built_in if name in self._builtin else f"Module {name} is not currently loaded"
             return Ended(1, stderr=f"rmmod: ERROR: {reason}\n")
-        if loaded.references or loaded.used_by:
+        if loaded.used_by or self._references(name):
             users = f" by: {' '.join(loaded.used_by)}" if loaded.used_by else ""
             return Ended(1, stderr=f"rmmod: ERROR: Module {name} is in use{users}\n")
         self._unload(name, with_needs=False)
@@ -165,7 +89,7 @@ class Modules:
             return Ended(1, stderr=f"modprobe: FATAL: Module {name} is builtin.\n")
         if loaded is None:
             return Ended()
-        if loaded.references or loaded.used_by:
+        if loaded.used_by or self._references(name):
             return Ended(1, stderr=f"modprobe: FATAL: Module {name} is in use.\n")
         self._unload(name)
         return Ended()
@@ -174,8 +98,8 @@ class Modules:
         """Take it out, and what only it had needed: `modprobe -r` removes unused dependencies too."""
         modules = self._world.running.modules
         del modules[name]
-        if name in ("kmem", "dax_hmem"):
-            self._world.running.kmem_bound = False
+        if name in _DRIVERS:
+            Bus(self._world).unload(name)
         for need in self._depends.get(name, ()):
             if need in modules and name in modules[need].used_by:
                 modules[need].used_by.remove(name)
@@ -192,8 +116,15 @@ class Modules:
             if need in modules:
                 modules[need].used_by.append(name)
         modules[name] = Loaded()
-        if "kmem" in modules and "dax_hmem" in modules and not self._world.running.kmem_onlined:
-            self._world.running.kmem_bound = self._world.running.kmem_onlined = True
+        if name == "dax_hmem":
+            Bus(self._world).discover(memory_map(self._world))
+        if KMEM in modules and name in ("dax_hmem", KMEM):
+            Bus(self._world).match()
+
+    def _references(self, name: str) -> int:
+        """Who else uses a loaded module, without a name: those that hold a dax device, too."""
+        held = any(one.holds for one in self._world.running.processes)
+        return self._world.running.modules[name].references + (held and name in (DEVDAX, "dax_hmem"))
 
     def _argument_names(self, argument: str) -> set[str]:
         """Module names in a comma list of the running command line."""

@@ -12,10 +12,11 @@ from typing import Self
 
 from cxlstate.core.action import Effect
 from cxlstate.core.diagnostic import CxlstateError, fail
-from cxlstate.core.read import Answer, Answers, Attributes, Command, File, Glob, Read
+from cxlstate.core.read import Answers, Read
 from cxlstate.machine import records
 from cxlstate.machine.ports import Entry, Outcome, Progress
 from cxlstate.machine.posix.read_script import merge
+from cxlstate.machine.sim.answers import answer
 from cxlstate.machine.sim.default import create
 from cxlstate.machine.sim.effects import Effects
 from cxlstate.machine.sim.faults import Faults
@@ -51,7 +52,7 @@ class SimReader:
         if not host.world.running.boot_id:
             raise self._switched_off(host)
         asked_for = merge(reads)
-        answers = {read: _answer(host, read) for read in dict.fromkeys(asked_for.values())}
+        answers = {read: answer(host, read) for read in dict.fromkeys(asked_for.values())}
         return Answers({read: answers[question] for read, question in asked_for.items()})
 
     def close(self) -> None:
@@ -204,41 +205,3 @@ def power_cut(directory: Path) -> None:
         host.boot()
     finally:
         host.save()
-
-
-def _answer(host: Host, read: Read) -> Answer:
-    match read:
-        case File(path=path, limit=limit):
-            return _file(host, path, limit)
-        case Glob(pattern=pattern, limit=limit):
-            return _files(host, pattern, limit, first_line=False)
-        case Attributes(pattern=pattern):
-            return _files(host, pattern, 1 << 16, first_line=True)
-        case Command(argv=argv, operands=operands):
-            ended = host.run((*argv, *operands))
-            stdout = ended.stdout.encode("utf-8", "surrogateescape")
-            return Answer(ended.status, stdout, ended.stderr.rstrip("\n"))
-
-
-def _file(host: Host, path: str, limit: int) -> Answer:
-    try:
-        content = host.files.read(path)
-    except OSError as error:
-        return Answer(1, b"", os.strerror(error.errno or 0))
-    if len(content) > limit:
-        return Answer(1, b"", f"it is larger than {limit} bytes")
-    return Answer(0, content)
-
-
-def _files(host: Host, pattern: str, limit: int, *, first_line: bool) -> Answer:
-    files = host.files
-    try:
-        paths = [path for path in files.glob(pattern) if files.is_file(path)]
-    except OSError as error:
-        return Answer(1, b"", f"{error.filename}: {os.strerror(error.errno or 0)}")
-    found = {path: _file(host, path, limit) for path in paths}
-    if first_line:
-        found = {
-            path: Answer(one.status, one.stdout.split(b"\n")[0], one.stderr) for path, one in found.items()
-        }
-    return Answer(0, files=found)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cxlstate.machine.sim.ended import Ended, unknown
+from cxlstate.machine.sim.unit_files import FOLDER, UnitFiles
 from cxlstate.machine.sim.world import Unit, World
 
 _NOT_INSTALLED = 5
@@ -20,20 +21,29 @@ _NO_INSTALL_CONFIG = (
 # What `systemctl show` can be asked for, in the order in which it answers.
 _PROPERTIES = (
     *("Type", "RemainAfterExit", "Result", "Id", "Names", "TriggeredBy", "Description", "LoadState"),
-    *("ActiveState", "SubState", "FragmentPath", "UnitFileState", "NeedDaemonReload"),
+    *("ActiveState", "SubState", "FragmentPath", "DropInPaths", "UnitFileState", "NeedDaemonReload"),
 )
 _HAVE_A_RESULT = (".service", ".socket", ".timer", ".mount")
 
 
 class Units:
-    """The units of one machine and what they do."""
+    """The units of one machine and what they do. `execute` runs the program of a unit file on the disk."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(
+        self, world: World, own: UnitFiles, execute: Callable[[tuple[str, ...]], Ended] = lambda _: Ended()
+    ) -> None:
         self._units = world.units
         self._states = world.running.units
+        self._own = own
+        self._execute = execute
 
     def boot(self) -> None:
-        """Start what is enabled."""
+        """Start what is enabled: first what an administrator wrote, to be before the daemons."""
+        for name in self._own.names():
+            unit = self._get(name)
+            if unit is not None and unit.state == "enabled" and not unit.masked:
+                self._up(name, unit)
+        self._own.read()
         for name, unit in self._units.items():
             if unit.state == "enabled" and not unit.masked:
                 self._up(name, unit)
@@ -46,6 +56,7 @@ class Units:
         if verb == "show":
             return self._show(options, given)
         if verb in ("daemon-reload", "daemon-reexec") and not given:
+            self._own.read()
             return Ended()
         if verb == "reset-failed":
             return self._reset_failed(names)
@@ -81,6 +92,9 @@ class Units:
         self._states.pop(name, None)
         self._units.pop(name, None)
 
+    def _get(self, name: str) -> Unit | None:
+        return self._units.get(name) or self._own.get(name)
+
     def _canonical(self, given: str) -> str:
         name = given if given.endswith(_SUFFIXES) else f"{given}.service"
         return next((unit for unit, one in self._units.items() if name in one.aliases), name)
@@ -106,13 +120,14 @@ class Units:
         )
 
     def _properties(self, name: str) -> dict[str, str]:
-        unit = self._units.get(name)
+        unit = self._get(name)
         state = self._states.get(name, "inactive")
         load, file_state, path = "not-found", "", ""
         if unit is not None and unit.masked:
             load, file_state, path = "masked", "masked", f"/etc/systemd/system/{name}"
         elif unit is not None:
-            load, file_state, path = "loaded", unit.state, f"{_FILES}/{name}"
+            folder = _FILES if name in self._units else FOLDER
+            load, file_state, path = "loaded", unit.state, f"{folder}/{name}"
         shown = {
             "Id": name,
             "Names": " ".join([name, *(unit.aliases if unit else [])]),
@@ -122,8 +137,9 @@ class Units:
             "ActiveState": state,
             "SubState": self._sub_state(name, state),
             "FragmentPath": path,
+            "DropInPaths": "",
             "UnitFileState": file_state,
-            "NeedDaemonReload": "no",
+            "NeedDaemonReload": "yes" if self._own.stale(name) else "no",
         }
         if name.endswith(_HAVE_A_RESULT):
             shown["Result"] = "exit-code" if state == "failed" else "success"
@@ -135,37 +151,43 @@ class Units:
     def _sub_state(self, name: str, state: str) -> str:
         if state != "active":
             return "failed" if state == "failed" else "dead"
-        unit = self._units.get(name)
+        unit = self._get(name)
         if unit is not None and unit.type == "oneshot":
             return "exited"
         return _SUB_STATES.get(name[name.rindex(".") :], "running")
 
     def _up(self, name: str, unit: Unit) -> None:
         """Start it: a oneshot unit that does not remain is done at once."""
-        self._states[name] = "active" if unit.starts else "failed"
-        if unit.starts and unit.type == "oneshot" and not unit.remains:
+        starts = unit.starts
+        if self._own.exists(name) and name not in self._units:
+            starts = self._execute(self._own.program(name)).status == 0
+        self._states[name] = "active" if starts else "failed"
+        if starts and unit.type == "oneshot" and not unit.remains:
             del self._states[name]
 
-    def _start(self, name: str) -> Ended:
-        unit = self._units.get(name)
+    def _start(self, name: str, *, again: bool = False) -> Ended:
+        unit = self._get(name)
         if unit is None:
             said = f"Failed to start {name}: Unit {name} not found.\n"
             return Ended(_NOT_INSTALLED, stderr=said)
         if unit.masked:
             return Ended(1, stderr=f"Failed to start {name}: Unit {name} is masked.\n")
+        if not again and name not in self._units and self._states.get(name) == "active":
+            return Ended()
         self._up(name, unit)
-        if unit.starts:
+        self._own.read()
+        if self._states.get(name) != "failed":
             return Ended()
         see = f'See "systemctl status {name}" and "journalctl -xeu {name}" for details.'
         why = f"Job for {name} failed because the control process exited with error code."
         return Ended(1, stderr=f"{why}\n{see}\n")
 
     def _restart(self, name: str) -> Ended:
-        ended = self._start(name)
+        ended = self._start(name, again=True)
         return Ended(ended.status, stderr=ended.stderr.replace("Failed to start", "Failed to restart"))
 
     def _stop(self, name: str) -> Ended:
-        if name not in self._units and name not in self._states:
+        if self._get(name) is None and name not in self._states:
             said = f"Failed to stop {name}: Unit {name} not loaded.\n"
             return Ended(_NOT_INSTALLED, stderr=said)
         if self._states.get(name) != "failed":
@@ -178,7 +200,7 @@ class Units:
         return Ended(stderr=listed)
 
     def _enable(self, name: str) -> Ended:
-        unit = self._units.get(name)
+        unit = self._get(name)
         if unit is None:
             return Ended(1, stderr=f"Failed to enable unit: Unit {name} does not exist\n")
         if unit.masked:
@@ -187,11 +209,15 @@ class Units:
             return Ended(stderr=_NO_INSTALL_CONFIG)
         if unit.state == "enabled":
             return Ended()
+        if name not in self._units:
+            made = self._own.enable(name)
+            self._own.read()
+            return Ended(stderr="".join(f"Created symlink '{one}' -> '{FOLDER}/{name}'.\n" for one in made))
         unit.state = "enabled"
         return Ended(stderr=f"Created symlink '{_WANTS}/{name}' -> '{_FILES}/{name}'.\n")
 
     def _disable(self, name: str) -> Ended:
-        unit = self._units.get(name)
+        unit = self._get(name)
         if unit is None:
             return Ended(1, stderr=f"Failed to disable unit: Unit {name} does not exist\n")
         if unit.masked:
@@ -201,10 +227,17 @@ class Units:
             return Ended(stderr=_NO_INSTALL_CONFIG)
         if unit.state != "enabled":
             return Ended()
+        if name not in self._units:
+            removed = self._own.disable(name)
+            self._own.read()
+            return Ended(stderr="".join(f"Removed '{one}'.\n" for one in removed))
         unit.state = "disabled"
         return Ended(stderr=f"Removed '{_WANTS}/{name}'.\n")
 
     def _mask(self, name: str) -> Ended:
+        if self._own.exists(name) and name not in self._units:
+            said = f"Failed to mask unit: File '{FOLDER}/{name}' already exists\n"
+            return Ended(1, stderr=said)
         unit = self._units.setdefault(name, Unit(state=""))
         said = "" if unit.state else f"Unit {name} does not exist, proceeding anyway.\n"
         if unit.masked:
@@ -213,7 +246,7 @@ class Units:
         return Ended(stderr=f"{said}Created symlink '/etc/systemd/system/{name}' -> '/dev/null'.\n")
 
     def _unmask(self, name: str) -> Ended:
-        unit = self._units.get(name)
+        unit = self._get(name)
         if unit is None:
             return Ended(stderr=f"Unit {name} does not exist, proceeding anyway.\n")
         if not unit.masked:

@@ -108,24 +108,108 @@ class Installed:
 
 
 @dataclass
+class VariableRange:
+    """A variable MTRR in use: addresses in hex, the type as the kernel spells it."""
+
+    index: int
+    base: str
+    size: str
+    type: str = "uncachable"
+    count: int = 1
+
+
+@dataclass
+class Mtrr:
+    """What the processor has of MTRRs (none: there is no /proc/mtrr), and what the firmware sets at boot.
+
+    `width` is that of a physical address in bits.
+    """
+
+    registers: int = 8
+    width: int = 46
+    firmware: list[VariableRange] = field(default_factory=list)
+
+
+@dataclass
+class Guest:
+    """A libvirt domain of QEMU, and the paths of the devices that it opens when it starts.
+
+    One that does not obey goes on running when it is asked to shut down.
+    """
+
+    opens: list[str] = field(default_factory=list)
+    autostart: bool = False
+    persistent: bool = True
+    obeys: bool = True
+
+
+@dataclass
+class Process:
+    """A process that has device files open or mapped; `guest` is the domain that it runs."""
+
+    pid: int
+    holds: list[str] = field(default_factory=list)
+    command: str = ""
+    guest: str = ""
+
+
+@dataclass
+class Dax:
+    """A dax device as the kernel has it now, bounds as those of a region.
+
+    `memory_type` is the record of how it is mapped, made when device_dax took it.
+    """
+
+    start: str
+    end: str
+    node: int = 0
+    align: int = 1 << 21
+    driver: str = ""
+    memory_type: str = ""
+
+
+@dataclass
+class Online:
+    """Memory that kmem has made RAM, which it stays without kmem; movable memory can be taken back."""
+
+    start: str
+    end: str
+    name: str
+    node: int = 0
+    movable: bool = False
+    offline: bool = False
+
+
+@dataclass
 class Running:
     """Everything that is lost with the power.
 
-    `kmem_bound`: kmem drives the dax devices. `kmem_onlined`: it has made them RAM, which stays so.
+    `files` and `links` are those of /run and /dev; `known_units` the unit files that systemd has read.
     """
 
     boot_id: str = ""
     kernel: str = ""
     command_line: str = ""
     modules: dict[str, Loaded] = field(default_factory=dict)
-    kmem_bound: bool = False
-    kmem_onlined: bool = False
     units: dict[str, str] = field(default_factory=dict)
+    known_units: dict[str, str] = field(default_factory=dict)
+    mtrr: list[VariableRange] = field(default_factory=list)
+    dax: dict[str, Dax] = field(default_factory=dict)
+    online: list[Online] = field(default_factory=list)
+    processes: list[Process] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
 
 
 @dataclass
 class World:
-    """The whole of `machine.json`."""
+    """The whole of `machine.json`.
+
+    `first_region` is the number that the first dax region gets at boot, which is what renames devices.
+    `debugfs` is mounted, locked (the kernel's lockdown hides it from root too) or absent. `python`: there is
+    a python3.
+    """
 
     format: int = FORMAT
     login: Login = field(default_factory=Login)
@@ -133,6 +217,11 @@ class World:
     firmware: list[Region] = field(default_factory=list)
     kernel_image: Region = field(default_factory=lambda: Region("0x2c000000", "0x2dffffff", "Kernel code"))
     autoload: list[str] = field(default_factory=list)
+    mtrr: Mtrr = field(default_factory=Mtrr)
+    first_region: int = 0
+    debugfs: str = "mounted"
+    python: bool = True
+    guests: dict[str, Guest] = field(default_factory=dict)
     units: dict[str, Unit] = field(default_factory=dict)
     archive: Archive = field(default_factory=Archive)
     installed: dict[str, Installed] = field(default_factory=dict)

@@ -1,0 +1,161 @@
+"""Dax devices of Soft Reserved memory, and the drivers that take them: device_dax and kmem.
+
+Sources: Linux 6.12 drivers/dax (`hmem/hmem.c`, `bus.c`, `device.c`, `kmem.c`), arch/x86/mm/pat/memtype.c
+(`pat_x_mtrr_type`, `memtype_seq_show`). Errors are the kernel's numbers; 0 is none.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Iterator
+
+from cxlstate.formats import kernel_cmdline
+from cxlstate.machine.sim import mtrr
+from cxlstate.machine.sim.memory import SOFT_RESERVED, Range
+from cxlstate.machine.sim.world import Dax, Online, Process, World
+
+DEVDAX, KMEM = "device_dax", "kmem"
+BLOCK = 1 << 31
+"""Of the size of a memory block, as on machines with much memory."""
+_PMD = 1 << 21
+_ALIGNMENTS = (4096, _PMD, 1 << 30)
+_OTHERS = "PAT: [mem 0x00000000fed00000-0x00000000fed01000] uncached-minus\n"
+
+
+def regions(world: World, memory: Iterable[Range]) -> list[tuple[int, Range]]:
+    """Number and range of each hmem device, by address."""
+    soft = [one for one in memory if one.type == SOFT_RESERVED]
+    return list(enumerate(soft, start=world.first_region))
+
+
+class Bus:
+    """The dax devices of one machine."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._running = world.running
+        self.devices = world.running.dax
+
+    def discover(self, memory: Iterable[Range]) -> None:
+        """What dax_hmem does when it is loaded: a device for each range that huge pages fit in."""
+        for number, (region, one) in enumerate(regions(self._world, memory)):
+            if one.start % _PMD == 0 == one.end % _PMD:
+                node = len(self._world.cpus) + number
+                self.devices[f"dax{region}.0"] = Dax(f"{one.start:#x}", f"{one.end - 1:#x}", node)
+
+    def match(self) -> None:
+        """The driver kmem takes all that have none, and makes their whole blocks RAM (`dax_kmem_range`)."""
+        for name, one in self.devices.items():
+            start, end = _whole_blocks(*bounds(one))
+            if one.driver or self.online(name) or start >= end:
+                continue
+            one.driver = KMEM
+            movable = self._policy() == "online_movable"
+            self._running.online.append(Online(f"{start:#x}", f"{end - 1:#x}", name, one.node, movable))
+
+    def unload(self, module: str) -> None:
+        """A driver goes, or, with dax_hmem, the devices do. RAM stays RAM."""
+        if module == "dax_hmem":
+            self.devices.clear()
+        for one in self.devices.values():
+            if one.driver == module:
+                one.driver = one.memory_type = ""
+
+    def bind(self, name: str) -> int:
+        """To device_dax, by its `new_id`."""
+        one = self.devices[name]
+        if DEVDAX not in self._running.modules:
+            return errno.ENODEV
+        if one.driver or self.online(name):  # "could not reserve range"
+            return errno.EBUSY
+        start, end = bounds(one)
+        cached = mtrr.of(self._world).lookup(start, end) == mtrr.WRITE_BACK
+        one.driver, one.memory_type = DEVDAX, "write-back" if cached else "uncached-minus"
+        return 0
+
+    def unbind(self, name: str) -> None:
+        """From whatever drives it. Memory that is offline is given back."""
+        one = self.devices[name]
+        one.driver = one.memory_type = ""
+        self._running.online[:] = [ram for ram in self._running.online if ram.name != name or not ram.offline]
+
+    def set_align(self, name: str, align: int) -> int:
+        """`align_store()`."""
+        one = self.devices[name]
+        start, end = bounds(one)
+        if one.driver:
+            return errno.EBUSY
+        if align not in _ALIGNMENTS or (end - start) % max(align, _PMD):
+            return errno.EINVAL
+        one.align = align
+        return 0
+
+    def take_offline(self, name: str) -> int:
+        """All blocks of it: those that the kernel's own pages may be in cannot be moved."""
+        ram = self.online(name)
+        if ram and not ram.movable:
+            return errno.EBUSY
+        if ram:
+            ram.offline = True
+        return 0
+
+    def online(self, name: str) -> Online | None:
+        """The RAM that was made of a device: of one where it is, whatever its name was then."""
+        start, end = bounds(self.devices[name])
+        return next((one for one in self._running.online if start <= int(one.start, 16) < end), None)
+
+    def holders(self, name: str) -> list[Process]:
+        """Who has it open or mapped."""
+        return [one for one in self._running.processes if name in one.holds]
+
+    def pat(self) -> str:
+        """`memtype_seq_show()`: ends are exclusive."""
+        lines = ["PAT memtype list:\n", _OTHERS]
+        for one in self.devices.values():
+            if one.memory_type:
+                start, end = bounds(one)
+                lines.append(f"PAT: [mem 0x{start:016x}-0x{end:016x}] {one.memory_type}\n")
+        return "".join(lines)
+
+    def files(self) -> Iterator[tuple[str, str]]:
+        """What sysfs has of them. Their region's attributes are found beside the device, by `..`."""
+        for name, one in self.devices.items():
+            start, end = bounds(one)
+            folder = f"/sys/bus/dax/devices/{name}"
+            yield f"{folder}/size", f"{end - start}\n"
+            yield f"{folder}/align", f"{one.align}\n"
+            yield f"{folder}/resource", f"{start:#x}\n"
+            yield f"{folder}/target_node", f"{one.node}\n"
+            yield f"{folder}/numa_node", "0\n"
+            yield f"{folder}/modalias", "dax:t0\n"
+            yield f"{folder}/../modalias", "platform:hmem\n"
+            yield f"{folder}/../dax_region/align", f"{_PMD}\n"
+            if one.driver:
+                yield f"/sys/module/{one.driver}/drivers/dax:{one.driver}/{name}/modalias", "dax:t0\n"
+
+    def links(self) -> Iterator[tuple[str, str]]:
+        """Which driver has them."""
+        for name, one in self.devices.items():
+            if one.driver:
+                yield f"/sys/bus/dax/devices/{name}/driver", f"../../../../bus/dax/drivers/{one.driver}"
+
+    def private(self) -> Iterator[str]:
+        """Attributes that only root may read."""
+        for name in self.devices:
+            yield f"/sys/bus/dax/devices/{name}/resource"
+            yield f"/sys/bus/dax/devices/{name}/../dax_region/align"
+
+    def _policy(self) -> str:
+        """What the kernel does with memory that is added."""
+        given = kernel_cmdline.parse(self._running.command_line)
+        states = [one.value or "" for one in given if one.name == "memhp_default_state"]
+        return states[-1] if states else "online"
+
+
+def bounds(one: Dax | Online) -> tuple[int, int]:
+    """First byte, and first byte behind."""
+    return int(one.start, 16), int(one.end, 16) + 1
+
+
+def _whole_blocks(start: int, end: int) -> tuple[int, int]:
+    return -(-start // BLOCK) * BLOCK, end // BLOCK * BLOCK

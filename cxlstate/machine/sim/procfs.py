@@ -1,0 +1,129 @@
+"""The files in /proc, /sys and /dev that the kernel computes.
+
+Sources: fs/proc/cmdline.c, kernel/resource.c, kernel/module/procfs.c, mm/vmstat.c (`zoneinfo_show_print`),
+drivers/base/memory.c, drivers/firmware/memmap.c, and those of `dax.py` and `mtrr.py`.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+from cxlstate.formats import kernel_cmdline
+from cxlstate.machine.sim import mtrr
+from cxlstate.machine.sim.dax import BLOCK, Bus, bounds, regions
+from cxlstate.machine.sim.memory import NAMES, RAM, SOFT_RESERVED, TYPES, Range, boot_map
+from cxlstate.machine.sim.world import Dax, Online, Region, World
+from cxlstate.machine.sim.zones import nodes_of_ram, zoneinfo
+
+PAT = "/sys/kernel/debug/x86/pat_memtype_list"
+_ADDRESS = "0xffffffffc0000000"
+_HIDDEN = "0x0000000000000000"
+_SIZE = 16384
+
+
+def memory_map(world: World) -> list[Range]:
+    """The memory map that the running kernel works with."""
+    given = kernel_cmdline.parse(world.running.command_line)
+    return boot_map([_range(one) for one in world.firmware], [(one.name, one.value) for one in given])
+
+
+def computed(world: World) -> dict[str, bytes]:
+    """Every file that the kernel computes, by path."""
+    running = world.running
+    memory = memory_map(world)
+    bus = Bus(world)
+    files = {
+        "/proc/cmdline": running.command_line + "\n",
+        "/proc/iomem": _iomem(world, memory),
+        "/proc/modules": _modules(world),
+        "/proc/zoneinfo": zoneinfo(nodes_of_ram(world, memory), running.online),
+        "/proc/sys/kernel/random/boot_id": running.boot_id + "\n",
+        "/proc/sys/kernel/osrelease": running.kernel + "\n",
+        "/sys/devices/system/memory/block_size_bytes": f"{BLOCK:x}\n",
+        **running.files,
+    }
+    for number, region in enumerate(world.firmware):
+        for name, value in (("start", region.start), ("end", region.end), ("type", region.type)):
+            files[f"/sys/firmware/memmap/{number}/{name}"] = value + "\n"
+    for number, cpus in enumerate(world.cpus):
+        files[f"/sys/devices/system/node/node{number}/cpulist"] = cpus + "\n"
+    if "dax_hmem" in running.modules:
+        for number, _ in regions(world, memory):
+            files[f"/sys/module/dax_hmem/drivers/platform:hmem/hmem.{number}/modalias"] = "platform:hmem\n"
+    files.update(bus.files())
+    if world.mtrr.registers:
+        files["/proc/mtrr"] = mtrr.of(world).text()
+    if world.debugfs != "absent":
+        files[PAT] = bus.pat()
+    return {path: text.encode("utf-8", "surrogateescape") for path, text in files.items()}
+
+
+def links(world: World) -> dict[str, str]:
+    """Every symbolic link of the kernel and in /dev, by path."""
+    found = {**world.running.links, **dict(Bus(world).links())}
+    for start, end, node in (*nodes_of_ram(world, memory_map(world)), *_added(world)):
+        for number in range(start // BLOCK, -(-end // BLOCK)):
+            found[f"/sys/devices/system/node/node{node}/memory{number}"] = f"../../memory/memory{number}"
+    return found
+
+
+def refused(world: World) -> dict[str, int]:
+    """Why a file of the kernel cannot be opened, by path: lockdown refuses root too."""
+    if world.login.root:
+        return {PAT: errno.EPERM} if world.debugfs == "locked" else {}
+    private = dict.fromkeys((*Bus(world).private(), PAT), errno.EACCES)
+    return {**private, "/proc/mtrr": errno.EPERM}
+
+
+def _added(world: World) -> Iterator[tuple[int, int, int]]:
+    for one in world.running.online:
+        yield (*bounds(one), one.node)
+
+
+def _range(region: Region) -> Range:
+    return Range(int(region.start, 16), int(region.end, 16) + 1, TYPES[region.type])
+
+
+def _iomem(world: World, memory: list[Range]) -> str:
+    """`r_show()`: two blanks a level, inclusive ends; without CAP_SYS_ADMIN every address is zero."""
+    lines: list[str] = []
+
+    def line(depth: int, start: int, end: int, name: str) -> None:
+        low, high = (start, end - 1) if world.login.root else (0, 0)
+        lines.append(f"{'  ' * depth}{low:08x}-{high:08x} : {name}")
+
+    image = _range(Region(world.kernel_image.start, world.kernel_image.end, NAMES[RAM]))
+    for one in memory:
+        line(0, one.start, one.end, NAMES.get(one.type, "Unknown E820 type"))
+        if one.type == RAM and one.start <= image.start and image.end <= one.end:
+            line(1, image.start, image.end, world.kernel_image.type)
+        if one.type == SOFT_RESERVED:
+            for depth, start, end, name in _taken(world, one):
+                line(depth, start, end, name)
+    return "\n".join(lines) + "\n"
+
+
+def _taken(world: World, region: Range) -> Iterator[tuple[int, int, int, str]]:
+    """What drivers have requested of a range: device_dax all of it, kmem the blocks that it made RAM."""
+    inside: list[tuple[str, Dax | Online]] = [
+        *((name, one) for name, one in world.running.dax.items() if one.driver == "device_dax"),
+        *((one.name, one) for one in world.running.online),
+    ]
+    for name, one in inside:
+        start, end = bounds(one)
+        if region.start <= start and end <= region.end:
+            yield 1, start, end, name
+            if isinstance(one, Online) and not one.offline:
+                yield 2, start, end, "System RAM (kmem)"
+
+
+def _modules(world: World) -> str:
+    """`m_show()`: the newest first."""
+    address = _ADDRESS if world.login.root else _HIDDEN
+    lines = []
+    for name, loaded in reversed(world.running.modules.items()):
+        users = "".join(f"{user}," for user in loaded.used_by) or "-"
+        count = loaded.references + len(loaded.used_by)
+        lines.append(f"{name} {_SIZE} {count} {users} Live {address}\n")
+    return "".join(lines)
