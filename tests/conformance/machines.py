@@ -7,7 +7,7 @@ import shutil
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +21,7 @@ from cxlstate.machine.sim.default import create
 from tests.lab.host import LabHost
 
 ENTRY = Entry("conformance", ("test",), "a conformance fact", "live")
+HOLDER = "sleep 3600"
 GRUB_CFG = "/boot/grub/grub.cfg"
 
 # Units that every machine has: one runs, one fails. The lab gets them as files, the simulator as state.
@@ -103,6 +104,9 @@ class Subject(ABC):
     def unprivileged(self) -> Iterator[Reader]: ...
 
     @abstractmethod
+    def held(self, device: str) -> AbstractContextManager[int]: ...
+
+    @abstractmethod
     def mode(self, path: str) -> int: ...
 
     @abstractmethod
@@ -145,6 +149,17 @@ class Simulated(Subject):
             with self._edited() as world:
                 world["login"] = {"user": "admin", "root": True}
 
+    @contextmanager
+    def held(self, device: str) -> Iterator[int]:
+        pid = 4711
+        with self._edited() as world:
+            world["running"]["processes"].append({"pid": pid, "holds": [device], "command": HOLDER})
+        try:
+            yield pid
+        finally:
+            with self._edited() as world:
+                world["running"]["processes"].clear()
+
     def mode(self, path: str) -> int:
         return stat.S_IMODE((self._directory / "root" / path.lstrip("/")).stat().st_mode)
 
@@ -176,6 +191,10 @@ class Emulated(Subject):
         super().reboot()
         self._host.wait_booted()
 
+    def shell(self, script: str) -> str:
+        """What a script of the host's own shell says."""
+        return self._host.run(["sh"], input=script).stdout
+
     @contextmanager
     def unprivileged(self) -> Iterator[Reader]:
         reader = open_reader(Ssh("lab-reader"), "lab")
@@ -183,6 +202,15 @@ class Emulated(Subject):
             yield reader
         finally:
             reader.close()
+
+    @contextmanager
+    def held(self, device: str) -> Iterator[int]:
+        started = f"{HOLDER} </dev/{device} >/dev/null 2>&1 & echo $!"
+        pid = int(self._host.run(started).stdout)
+        try:
+            yield pid
+        finally:
+            self._host.run(["kill", str(pid)])
 
     def mode(self, path: str) -> int:
         return int(self._host.run(["stat", "--format=%a", path]).stdout, 8)
