@@ -118,8 +118,10 @@ keep_before() {
         refuse "could not keep a copy of /proc/mtrr as $before"
 }
 
-# What the kernel said last of MTRRs, with its time.
-kernel_words() { dmesg 2>/dev/null | grep ' mtrr: ' | tail -n 1; }
+# What the kernel said last of MTRRs, with its time. Some of it has no prefix (mtrr/mtrr.c).
+kernel_words() {
+    dmesg 2>/dev/null | grep -E ' mtrr: |type mismatch for |overlaps existing |no more MTRRs' | tail -n 1
+}
 
 # `wrote` says whether there was anything to do.
 mtrr_add() {
@@ -136,7 +138,8 @@ mtrr_add() {
     fi
     heard=$(kernel_words)
     [ "$heard" != "$words" ] || heard=$complaint
-    refuse "the kernel did not take $wanted: ${heard##*mtrr: }"
+    heard=${heard#"["*"] "} # the time
+    refuse "the kernel did not take $wanted: ${heard#mtrr: }"
 }
 
 # BASE SIZE TYPE. A line that was written twice has to be disabled twice.

@@ -165,6 +165,7 @@ def _unit_is_off(bench: Bench) -> None:
 
 
 _SCRIPT, _UNIT = "etc/cxlstate/restore", "etc/systemd/system/cxlstate-restore.service"
+_LINE = "mtrr other 0x8000000000 0x1000000000 write-through"
 _HALF = "install ok half-configured"
 _AT_BOOT = "etc/modules-load.d/cxlstate-"
 
@@ -218,7 +219,7 @@ UNDONE: dict[str, tuple[str, Undo]] = {
     "the link is gone": ("dax.cxl0", _link(None)),
     "the link leads elsewhere": ("dax.cxl0", _link("../dax7.0")),
     "the boot script is removed": ("boot", _remove(_SCRIPT)),
-    "a line is out of the boot script": ("boot", _edit(_SCRIPT, "mtrr other", "mtrr othre")),
+    "a line is out of the boot script": ("boot", _edit(_SCRIPT, f"{_LINE}\n", "")),
     "the code of the boot script is edited": ("boot", _edit(_SCRIPT, "patience=60", "patience=6")),
     "the boot unit is edited": ("boot", _edit(_UNIT, "TimeoutStartSec=", "TimeoutStartSec=1")),
     "the boot unit is removed": ("boot", _remove(_UNIT)),
