@@ -177,11 +177,16 @@ class Inspects(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Something our own artefacts on the machine list and the spec no longer does."""
+    """Something our own artefacts on the machine list and the spec no longer does.
+
+    `content` says of each change, and of the action beside it, what a `RestoreStep` would say without
+    its name: what another resource wants is not left over.
+    """
 
     name: str
     changes: tuple[Change, ...]
     actions: tuple[Action, ...]
+    content: tuple[tuple[str, ...], ...] = ()
 
 
 @runtime_checkable

@@ -13,9 +13,9 @@ from typing import Any
 from cxlstate.core.action import Risk
 from cxlstate.core.address import Address
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.core.exports import DaxDevice, Export, Given
+from cxlstate.core.exports import DaxDevice, Export, Given, RestoreStep
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
-from cxlstate.core.reconciler import How, Implied, Resource, Suspendable
+from cxlstate.core.reconciler import How, Implied, Leftover, Resource, Suspendable
 from cxlstate.engine.graph import Graph
 from cxlstate.engine.observe import Kinds, Observed
 from cxlstate.engine.plan import PENDING, Exit, MachinePlan, ResourcePlan, Status, worst
@@ -214,21 +214,35 @@ class _Planner:
     def _dropped(self, address: Address) -> tuple[Address, ...]:
         """Leftovers still to be taken away: our own list of them is what it would rewrite."""
         kinds = self._gathered(address)
-        return tuple(a for a in self.leftovers if a.kind in kinds and self.seen.leftovers[a].actions)
+        return tuple(a for a in self.leftovers if a.kind in kinds and self.leftovers[a].actions)
 
     def _gathered(self, address: Address) -> frozenset[str]:
         implied = isinstance(self.kinds[address.kind], Implied)
         return self.graph.gathers(address) if implied else frozenset()
 
     @cached_property
-    def leftovers(self) -> list[Address]:
+    def leftovers(self) -> dict[Address, Leftover]:
         """What is to go. What cannot be seen is not removed: none of a kind of which one is unknown."""
         unknown = {a.kind for a, seen in self.seen.observations.items() if isinstance(seen, Unknown)}
-        return [address for address in sorted(self.seen.leftovers) if address.kind not in unknown]
+        left = {
+            a: self._unwanted(one) for a, one in sorted(self.seen.leftovers.items()) if a.kind not in unknown
+        }
+        return {address: one for address, one in left.items() if one.changes}
+
+    def _unwanted(self, leftover: Leftover) -> Leftover:
+        """Without what another resource wants under its own name."""
+        if not leftover.content:
+            return leftover
+        steps = [one for exports in self.exports.values() for one in exports if isinstance(one, RestoreStep)]
+        wanted = {(one.words[0], *one.words[2:]) for one in steps}
+        rows = zip(leftover.changes, leftover.actions, leftover.content, strict=True)
+        kept = [row for row in rows if row[2] not in wanted]
+        changes, actions = tuple(row[0] for row in kept), tuple(row[1] for row in kept)
+        return replace(leftover, changes=changes, actions=actions, content=())
 
     def leftover(self, address: Address) -> ResourcePlan:
         """Done like anything else; without actions of its own it goes with what gathers from its kind."""
-        leftover = self.seen.leftovers[address]
+        leftover = self.leftovers[address]
         resource = Resource(address, None)
         suspension = suspending(address, leftover.actions, self.holders)
         base = ResourcePlan(

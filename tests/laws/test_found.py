@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-import pytest
-
 from cxlstate.engine.plan import Exit
 from tests.laws.bench import bench
 
@@ -24,7 +22,6 @@ def test_a_module_that_modprobe_d_keeps_from_being_loaded_at_boot_is_told():
         assert [d.code for d in plan.all_diagnostics] == ["CXO301"]
 
 
-@pytest.mark.xfail(strict=True, reason="the leftover takes away what the new name has just written, for ever")
 def test_mtrr_ranges_can_get_another_name():
     ranges = {"ranges": [{"start": "512GiB", "size": "64GiB"}]}
     with bench() as one:

@@ -117,6 +117,8 @@ def _to_go(live: Live) -> Iterator[Change]:
         yield Change(ENABLED, "enabled", None)
     if live.unit is not None and not live.masked:
         yield Change(UNIT, "there, with nothing to restore", None)
+    if live.unit is None and live.needs_reload:
+        yield Change(RELOAD, "has read a unit file that is gone", None)
     if live.script is not None:
         yield Change(SCRIPT, "there, with nothing to restore", None)
 
@@ -139,6 +141,7 @@ def _remove(live: Live, paths: set[tuple[str | int, ...]]) -> Iterator[Action]:
         yield Action(f"disable {restore.UNIT}", _DISABLE, undo=(_ENABLE,))
     if UNIT in paths and live.unit is not None:
         yield _forget(restore.UNIT_FILE, live.unit, _RELOAD)
+    if paths & {UNIT, RELOAD}:
         yield Action("have systemd read its unit files", _RELOAD)
     if SCRIPT in paths and live.script is not None:
         yield _forget(restore.SCRIPT, live.script)

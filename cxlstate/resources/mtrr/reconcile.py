@@ -123,7 +123,13 @@ def _differs(
 def _leftover(name: str, gone: tuple[Content, ...]) -> Leftover:
     spans = _spans(gone)
     changes = tuple(Change((RANGES,), str(one), None) for one in gone)
-    return Leftover(name, changes, tuple(_remove(one, spans) for one in gone))
+    actions = tuple(_remove(one, spans) for one in gone)
+    return Leftover(name, changes, actions, tuple(_line(one) for one in gone))
+
+
+def _line(one: Content) -> tuple[str, ...]:
+    kind, _, *content = restore.mtrr_at_boot("", one.block, one.type).words
+    return (kind, *content)
 
 
 def _add(one: Content, spans: tuple[Span, ...]) -> Action:
