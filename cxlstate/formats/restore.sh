@@ -120,7 +120,7 @@ keep_before() {
 
 # What the kernel said last of MTRRs, with its time. Some of it has no prefix (mtrr/mtrr.c).
 kernel_words() {
-    dmesg 2>/dev/null | grep -E ' mtrr: |type mismatch for |overlaps existing |no more MTRRs' | tail -n 1
+    dmesg 2>/dev/null | grep -E ' mtrr: |type mismatch for |overlaps existing |no more MTRRs|exceeds the MTRR width' | tail -n 1
 }
 
 # `wrote` says whether there was anything to do.
