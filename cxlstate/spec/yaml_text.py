@@ -125,6 +125,9 @@ class _Parser:
                 hint="indent with spaces; YAML does not say how wide a tab is",
             )
         problem = getattr(error, "problem", None) or "cannot be read"
+        if "nesting depth" in problem:  # a limit of newer libyaml's own, met before ours
+            expected = f"at most {MAX_DEPTH} levels"
+            return self.stop("CXS109", "nested too deeply", line, column, expected=expected)
         return self.stop("CXS101", f"not valid YAML: {problem}", line, column, hint=_why(error, problem))
 
     # Events -----------------------------------------------------------------------------------

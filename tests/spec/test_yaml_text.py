@@ -124,7 +124,7 @@ def test_line_ends_of_all_systems_and_a_byte_order_mark_are_taken(text):
         ("a: 1\n\ufeffb: 2\n".encode(), "CXS111", 2, 1),
         ("a: x\u0085b: 1".encode(), "CXS111", 1, 5),
         (b"#" * (yaml_text.MAX_BYTES + 1), "CXS109", 1, 1),
-        (b"[" * 100_000, "CXS109", 1, 33),
+        (b"[" * 900, "CXS109", 1, 33),
         (b"- " * 100_000, "CXS109", 1, 65),
         (b"{a: " * 1_000, "CXS109", 1, 126),
         (b"? " * 1_000, "CXS109", 1, 65),
@@ -135,6 +135,12 @@ def test_what_is_no_text_of_ours_is_told_with_its_position(content, code, line, 
     document, problems = yaml_text.parse(content, "f")
     assert document is None
     assert [(problem.code, problem.source) for problem in problems] == [(code, Source("f", line, column))]
+
+
+@pytest.mark.usefixtures("_each_loader")
+def test_what_is_nested_deeper_than_the_parser_itself_allows_is_told_alike():
+    _, problems = yaml_text.parse(b"[" * 100_000, "f")
+    assert [problem.code for problem in problems] == ["CXS109"]
 
 
 def test_what_is_found_says_what_the_bytes_look_like():
