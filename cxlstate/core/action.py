@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cxlstate.core.address import Address
+from cxlstate.core.image import ImageEffect
+from cxlstate.core.libvirt import LibvirtEffect
 
 
 class Risk(StrEnum):
@@ -103,7 +105,7 @@ class Span:
     end: int
 
 
-Effect = WriteFile | RemoveFile | Run | Step | Generate | Reboot
+Effect = WriteFile | RemoveFile | Run | Step | Generate | Reboot | LibvirtEffect | ImageEffect
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,16 @@ class RestoreStep:
     words: tuple[str, ...]
 
 
-Export = KernelArguments | DaxDevice | RestoreStep
+@dataclass(frozen=True, slots=True)
+class DiskImage:
+    """A disk image on the host. `size` is its virtual size in bytes; None: known once it is there."""
+
+    path: str
+    format: str
+    size: int | None = None
+
+
+Export = KernelArguments | DaxDevice | RestoreStep | DiskImage
 
 T = TypeVar("T", bound=Export)
 

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic_core import CoreSchema, PydanticCustomError
+
+BESIDE: Final = "beside"
+"""In the context of a validation: a function from a path, as written, to the text of that file."""
 
 
 class Model(BaseModel):
@@ -53,6 +66,33 @@ def problem(
     """A refusal with a code, to be raised in a validator; the spec layer adds where it stands."""
     context = {"text": message, "found": found, "expected": expected, "hint": hint}
     return PydanticCustomError(code, "{text}", context)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A text file that stands beside the spec, and its content."""
+
+    path: str
+    text: str
+
+
+def _beside(value: object, info: ValidationInfo) -> Beside:
+    """Whoever reads the spec knows where it stands, and reads."""
+    if isinstance(value, Beside):
+        return value
+    context: Mapping[str, Any] = info.context or {}
+    if not isinstance(value, str) or not value or BESIDE not in context:
+        raise problem("CXS213", "not a file beside the spec", found=str(value)[:80], expected="its path")
+    return Beside(value, context[BESIDE](value))
+
+
+BesideText = Annotated[
+    Beside,
+    PlainValidator(_beside),
+    PlainSerializer(lambda one: one.path, return_type=str),
+    WithJsonSchema({"type": "string", "description": "A file, by its path from the folder of the spec"}),
+]
+"""A file beside the spec, written as its path."""
 
 
 def canonical(spec: object) -> str:

@@ -74,6 +74,44 @@ class MapAndRead:
     start: int
 
 
+@dataclass(frozen=True, slots=True)
+class LibvirtDomain:
+    """A libvirt domain by name, over a read-only connection; secrets are never asked for.
+
+    The answer is files: `inactive.xml` (not of a transient one), `active.xml` (while it runs), `facts` and
+    `affinity` (while it runs). None at all: libvirt said that there is no such domain. `facts` are lines of
+    `key=value`: state (`running`, `paused`, `shut-off`, … as `virsh domstate` with hyphens), id, persistent,
+    autostart, managed-save (`yes`, `no`), snapshots, checkpoints (numbers). `affinity` is a line a vCPU,
+    `NUMBER CPUS`: what the kernel runs its thread on (virDomainGetVcpus), not what the XML says.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LibvirtNetwork:
+    """A libvirt network by name, over a read-only connection.
+
+    The answer is files: `inactive.xml` (not of a transient one), `active.xml` (while it is active), `facts`
+    and `ports`. None at all: there is no such network. `facts`: active, autostart, persistent (`yes`, `no`),
+    bridge. `ports` is a line for each guest that is plugged into it: `MAC DOMAIN`.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LibvirtAddresses:
+    """The addresses that a running domain has leased from libvirt's networks.
+
+    The answer is lines of `MAC ADDRESS/PREFIX`.
+    """
+
+    name: str
+
+
+LibvirtRead = LibvirtDomain | LibvirtNetwork | LibvirtAddresses
+
 # What may be run to read, by its first words. Each was checked in its manual to change nothing.
 READ_ONLY = (
     ("dpkg-query", "--show"),
@@ -83,6 +121,8 @@ READ_ONLY = (
     ("getent", "passwd"),
     ("loginctl", "list-sessions"),
     ("daxctl", "list"),
+    ("qemu-img", "info", "--output=json"),
+    ("stat",),
     ("uname",),
     ("dmesg",),
 )
@@ -106,7 +146,7 @@ class Command:
             raise ValueError(f"an operand of {self.argv[0]} would be taken as an option")
 
 
-Read = File | Glob | Attributes | Links | Names | Holders | MapAndRead | Command
+Read = File | Glob | Attributes | Links | Names | Holders | MapAndRead | Command | LibvirtRead
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +187,7 @@ class Answers:
         except KeyError:
             raise ReadFailed(read, f"{describe(read)} was not asked for") from None
 
-    def text(self, read: File | Command | Holders | MapAndRead) -> str:
+    def text(self, read: File | Command | Holders | MapAndRead | LibvirtAddresses) -> str:
         """The file's content or the command's output; anything but success is a failure."""
         answer = self.raw(read)
         if answer.status != 0:
@@ -159,10 +199,12 @@ class Answers:
         answer = self.raw(read)
         return None if _does_not_exist(answer) else self.text(read)
 
-    def files(self, read: Glob | Attributes | Links | Names) -> dict[str, str]:
+    def files(
+        self, read: Glob | Attributes | Links | Names | LibvirtDomain | LibvirtNetwork
+    ) -> dict[str, str]:
         """Path → content (of a link, its target; of a name, nothing) of what matched, in order of path.
 
-        No match is an empty dict.
+        No match is an empty dict. Of libvirt, the parts of the answer by name.
         """
         answer = self.raw(read)
         if answer.status != 0:
@@ -178,6 +220,8 @@ def failure(read: Read, answer: Answer) -> ReadFailed:
     said = answer.stderr.strip().splitlines()
     if isinstance(read, Command) and answer.status == NOT_FOUND:
         return ReadFailed(read, f"{read.argv[0]} is not installed", missing_tool=read.argv[0])
+    if isinstance(read, LibvirtRead) and answer.status == NOT_FOUND:
+        return ReadFailed(read, said[-1] if said else "libvirt is not installed", missing_tool="libvirt")
     if isinstance(read, Command) and answer.status == TIMED_OUT:
         return ReadFailed(read, f"{describe(read)} did not end within {read.timeout} s")
     reason = said[-1] if said else f"exit status {answer.status}"
@@ -202,6 +246,10 @@ def describe(read: Read) -> str:
             return f"a mapping of the dax device at {start:#x}"
         case Command(argv=argv, operands=operands):
             return " ".join((*argv, *operands))
+        case LibvirtDomain(name=name) | LibvirtAddresses(name=name):
+            return f"libvirt's domain {name}"
+        case LibvirtNetwork(name=name):
+            return f"libvirt's network {name}"
 
 
 def _does_not_exist(answer: Answer) -> bool:

@@ -175,6 +175,8 @@ def _plain_number(text: str) -> str | int:
 
 
 def _dump_size(size: Any) -> str | int:
+    if isinstance(size, bool):  # of `Size | Literal[True]`, pydantic asks the first for both
+        return size
     return _plain_number(format_size(size))
 
 

@@ -16,7 +16,7 @@ MAX_RESOURCE_NAME: Final = 255
 
 NOT_YET: Final = {
     "host": frozenset({"cxl", "files", "forwards", "kernel"}),
-    "root": frozenset({"images", "networks", "vms"}),
+    "root": frozenset[str](),
 }
 """Words of the specification that no kind serves yet; one that a kind serves is no longer looked up."""
 

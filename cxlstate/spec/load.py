@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from cxlstate.core.address import Address
 from cxlstate.core.connect import Connect, Ssh
 from cxlstate.core.diagnostic import Diagnostic, Severity, Source
+from cxlstate.core.model import BESIDE, problem
 from cxlstate.core.path import Path, show
 from cxlstate.core.reconciler import Reconciler, Resource, Section, Shape
 from cxlstate.spec import refusals, yaml_text
@@ -272,13 +273,33 @@ class _Reading:
         words for enums, and never text for a number.
         """
         try:
-            spec = self.vocabulary.adapter(kind).validate_json(json.dumps(plain(node)), strict=True)
+            spec = self.vocabulary.adapter(kind).validate_json(
+                json.dumps(plain(node)), strict=True, context={BESIDE: self.beside}
+            )
         except ValidationError as error:
             self.problems += refusals.diagnose(error, path, self.document, self.vocabulary.keys_at)
             return None
         if spec is None:
             self.problems.append(refusals.wrong_type(path, "a value", self.document, node))
         return spec
+
+    def beside(self, written: str) -> str:
+        """The text of a file that a spec names, by its path from the spec's folder."""
+        path = FilePath(self.file).parent / written
+        try:
+            with path.open("rb") as stream:
+                content = stream.read(yaml_text.MAX_BYTES + 1)
+            if len(content) <= yaml_text.MAX_BYTES:
+                return content.decode()
+            reason = f"it is larger than {yaml_text.MAX_BYTES} bytes"
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+        raise problem(
+            "CXS213",
+            "a file that the spec names cannot be read",
+            found=f"{path}: {reason}",
+            expected="a text file, by its path from the folder of the spec",
+        )
 
     def named(self, kind: Reconciler[Any, Any], name: str, path: Path) -> bool:
         try:

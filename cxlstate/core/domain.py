@@ -1,0 +1,118 @@
+"""The words of a libvirt domain that a spec can own, as values. Bytes, CPU numbers, plain text.
+
+One vocabulary for what is wished and what is there. In a wish, None says that the field is nobody's
+business of ours: it stays as it is. In what was read it says that the XML has no word for it. Names
+and meanings are those of libvirt's formatdomain.html.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CpuNumbers = frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """`<cpu><numa><cell>`: a NUMA node of the guest. `memory` is plain RAM in bytes."""
+
+    id: int
+    cpus: CpuNumbers
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemNode:
+    """`<numatune><memnode>`: where the memory of one guest cell comes from."""
+
+    cellid: int
+    mode: str
+    nodeset: CpuNumbers
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """`<cpu><topology>`; `dies` and `clusters` are left as they are."""
+
+    sockets: int
+    cores: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Nvdimm:
+    """`<memory model='nvdimm'>`. One is another's equal by `slot`, or, without it, by `path`.
+
+    `size` holds the label too. `absent`: to be taken out.
+    """
+
+    path: str | None = None
+    size: int | None = None
+    label: int | None = None
+    alignsize: int | None = None
+    pmem: bool | None = None
+    access: str | None = None
+    node: int | None = None
+    slot: int | None = None
+    absent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """`<disk>`, by its `target` (`vda`). `path` is that of a file or a block device."""
+
+    target: str
+    path: str | None = None
+    format: str | None = None
+    bus: str | None = None
+    cache: str | None = None
+    readonly: bool | None = None
+    device: str | None = None
+    absent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """`<interface>`, by its `mac`, in lower case with colons. `link` is whether its cable is plugged in."""
+
+    mac: str
+    network: str | None = None
+    bridge: str | None = None
+    model: str | None = None
+    link: bool | None = None
+    absent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """All of it. Numbered lists (`vcpupin`, `iothreadpin`) are mappings as sorted pairs.
+
+    `memory` is plain RAM: `<memory>` without the memory devices, which is what the guest's cells sum
+    up to. `<memory>`, `<currentMemory>` and `<maxMemory slots>` are derived from it. `hugepages` is the
+    page size, 0 for the host's default size. `os_variant` is a libosinfo id. `console` is a serial
+    console that `virsh console` reaches.
+    """
+
+    memory: int | None = None
+    vcpu: int | None = None
+    vcpupin: tuple[tuple[int, CpuNumbers], ...] | None = None
+    emulatorpin: CpuNumbers | None = None
+    iothreads: int | None = None
+    iothreadpin: tuple[tuple[int, CpuNumbers], ...] | None = None
+    numa_mode: str | None = None
+    numa_nodeset: CpuNumbers | None = None
+    memnodes: tuple[MemNode, ...] | None = None
+    cpu_mode: str | None = None
+    topology: Topology | None = None
+    cells: tuple[Cell, ...] | None = None
+    hugepages: int | None = None
+    nvdimm: tuple[Nvdimm, ...] | None = None
+    disks: tuple[Disk, ...] | None = None
+    interfaces: tuple[Interface, ...] | None = None
+    machine: str | None = None
+    firmware: str | None = None
+    kernel: str | None = None
+    initrd: str | None = None
+    cmdline: str | None = None
+    os_variant: str | None = None
+    console: bool | None = None
