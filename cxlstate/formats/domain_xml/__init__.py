@@ -1,0 +1,8 @@
+"""The XML of a libvirt domain: read, compared by meaning, edited in what a spec owns, and made new."""
+
+from cxlstate.formats.domain_xml.compare import Difference, differences
+from cxlstate.formats.domain_xml.merge import merge
+from cxlstate.formats.domain_xml.new import new
+from cxlstate.formats.domain_xml.read import identity, networks, read
+
+__all__ = ["Difference", "differences", "identity", "merge", "networks", "new", "read"]

@@ -1,0 +1,135 @@
+"""Edits of disks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cxlstate.core.domain import Disk
+from cxlstate.formats.domain_xml import order
+from cxlstate.formats.domain_xml.read import FILES, disk
+from cxlstate.formats.xml import Element, child, element, place, set_attribute, take_out, take_out_all
+
+_OF_VIRTIO: Final = (
+    "iothread",
+    "queues",
+    "queue_size",
+    "iommu",
+    "ats",
+    "packed",
+    "page_per_vq",
+    "ioeventfd",
+    "event_idx",
+)
+"""Attributes of `<driver>` that libvirt takes on the virtio bus alone (`src/conf/domain_validate.c`)."""
+
+_UNCACHED: Final = ("none", "directsync")
+"""Modes of the cache that `io='native'` can have (`src/qemu/qemu_validate.c`)."""
+
+
+def edit(root: Element, wished: tuple[Disk, ...]) -> None:
+    """Those that the wish names, by their target."""
+    for one in wished:
+        found = next((each for each in root.findall("devices/disk") if disk(each).target == one.target), None)
+        if one.absent:
+            if found is not None:
+                take_out(found)
+        elif found is not None:
+            _fill(found, one)
+        else:
+            _add(root, one)
+
+
+def _add(root: Element, wished: Disk) -> None:
+    device = wished.device or "disk"
+    if wished.path is None and device == "disk":
+        raise ValueError(f"a new disk {wished.target} needs a path")
+    new = element("disk", {"type": "file", "device": device})
+    new.append(element("driver", {"name": "qemu"}))
+    new.append(element("target", {"dev": wished.target, "bus": wished.bus or _usual_bus(wished)}))
+    _fill(new, wished)
+    place(child(root, "devices", order.DOMAIN), new, order.DEVICES)
+
+
+def _usual_bus(wished: Disk) -> str:
+    """Not by the name alone, as libvirt does: it takes sd for SCSI, and hd for IDE, which no q35 has."""
+    return "virtio" if wished.target.startswith("vd") and wished.device != "cdrom" else "sata"
+
+
+def _fill(one: Element, wished: Disk) -> None:
+    there = disk(one)
+    if wished.device not in (None, there.device):
+        set_attribute(one, "device", wished.device)
+        if wished.device == "cdrom":  # of which virDomainDiskDefValidate takes no
+            set_attribute(child(one, "target", order.DISK), "rotation_rate", None)
+    bus = wished.bus
+    if bus is None and wished.device == "cdrom" and there.bus == "virtio":
+        bus = _usual_bus(wished)  # there is no virtio CD-ROM drive
+    if bus not in (None, there.bus):
+        _bus(one, bus or "")
+    if wished.path not in (None, there.path):
+        _path(one, wished.path or "")
+    if wished.format not in (None, there.format):
+        _driver(one).set("type", wished.format or "")
+        take_out_all(one, "backingStore")  # that of the image as it was understood before
+    if wished.cache not in (None, there.cache or "default"):
+        _cache(one, wished.cache or "")
+    if wished.readonly and not there.readonly:
+        _readonly(one, bus or there.bus)
+    elif wished.readonly is False and disk(one).device != "cdrom":
+        take_out_all(one, "readonly")
+
+
+def _readonly(one: Element, bus: str | None) -> None:
+    if bus in ("ide", "sata") and disk(one).device == "disk":  # qemuValidateDomainDeviceDefDiskFrontend
+        raise ValueError(f"{disk(one).target} cannot be readonly: libvirt has no such disks on {bus}")
+    child(one, "readonly", order.DISK)
+
+
+def _driver(one: Element) -> Element:
+    driver = one.find("driver")
+    if driver is None:
+        driver = element("driver", {"name": "qemu"})
+        place(one, driver, order.DISK)
+    return driver
+
+
+def _cache(one: Element, wished: str) -> None:
+    driver = _driver(one)
+    set_attribute(driver, "cache", None if wished == "default" else wished)
+    if driver.get("io") == "native" and wished not in _UNCACHED:
+        set_attribute(driver, "io", None)
+
+
+def _path(one: Element, path: str) -> None:
+    """A file, or what is below /dev; from a network or volume nothing is kept."""
+    kind, name = ("block", "dev") if path.startswith("/dev/") else ("file", "file")
+    if one.get("type", "file") not in FILES:
+        take_out_all(one, "source", "auth")
+    take_out_all(one, "backingStore", "mirror")
+    set_attribute(one, "type", kind)
+    source = child(one, "source", order.DISK)
+    take_out_all(source, "slices")  # a part of what it was before
+    rest = {key: value for key, value in source.attrib.items() if key not in ("file", "dev")}
+    source.attrib.clear()
+    source.set(name, path)
+    source.attrib.update(rest)
+
+
+def _bus(one: Element, bus: str) -> None:
+    """Another bus: what said where it was on the old one, and what only that one has, goes."""
+    target = child(one, "target", order.DISK)
+    set_attribute(target, "bus", bus)
+    take_out_all(one, "address")
+    if bus not in ("scsi", "sata", "ide"):
+        set_attribute(target, "rotation_rate", None)
+    if bus not in ("scsi", "ide"):
+        take_out_all(one, "wwn")
+    if bus != "usb":
+        set_attribute(target, "removable", None)
+    if bus != "scsi":
+        take_out_all(one, "vendor", "product")
+    if bus != "virtio":
+        set_attribute(one, "model", None)
+        driver = one.find("driver")
+        for name in _OF_VIRTIO if driver is not None else ():
+            set_attribute(_driver(one), name, None)

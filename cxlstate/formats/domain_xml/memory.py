@@ -1,0 +1,244 @@
+"""Edits of memory: the guest's cells, hugepages, where it comes from, and the sums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cxlstate.core.domain import Cell, CpuNumbers, Domain, MemNode
+from cxlstate.core.units import format_cpus, format_size
+from cxlstate.formats.domain_xml import order
+from cxlstate.formats.domain_xml.meaning import KIB, cpus, kib, size
+from cxlstate.formats.domain_xml.read import (
+    cell_id,
+    cells,
+    hugepages,
+    max_vcpu,
+    memnode,
+    memory_devices,
+    nodeset,
+    number,
+    nvdimm,
+    plain_memory,
+    sized,
+)
+from cxlstate.formats.xml import (
+    Element,
+    child,
+    element,
+    place,
+    set_attribute,
+    take_out,
+    take_out_all,
+    take_out_if_empty,
+)
+
+_IN_SLOTS: Final = ("dimm", "nvdimm", "virtio-mem")
+"""Models that take a slot of `<maxMemory>`; all of them did before libvirt 9.1 or so."""
+
+_NOT_HUGE: Final = ("anonymous", "file")
+"""Sources that libvirt takes no hugepages with (virDomainDefValidateInternal)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What a domain had when its edit began; sizes in bytes, None where it says nothing of them."""
+
+    vcpus: int
+    total: int | None
+    plain: int | None
+
+
+def set_size(one: Element, wished: int, attribute: str | None = None) -> None:
+    """Write bytes into the text or an attribute, in KiB as libvirt does; nothing if it says so already."""
+    said = one.text if attribute is None else one.get(attribute)
+    if said and kib(size(said, one.get("unit"))) == kib(wished):
+        return
+    value, unit = (wished, "b") if wished % KIB else (wished // KIB, "KiB")
+    if attribute is None:
+        one.text = str(value)
+    else:
+        one.set(attribute, str(value))
+    one.set("unit", unit)
+
+
+# Cells ------------------------------------------------------------------------------------------------
+
+
+def edit_cells(root: Element, wish: Domain, was: Before) -> None:
+    """The guest's NUMA nodes: those wished, else what follows for the ones there."""
+    there = cells(root)
+    wanted = _derived(root, wish, there, was) if wish.cells is None else wish.cells
+    if wanted == there:
+        return
+    known = {cell_id(one, position): one for position, one in enumerate(root.findall("cpu/numa/cell"))}
+    for cell in wanted:
+        _cell(root, cell, known.get(cell.id))
+    gone = known.keys() - {cell.id for cell in wanted}
+    _forget_cells(root, [known[number_] for number_ in gone], gone)
+
+
+def _derived(root: Element, wish: Domain, there: Sequence[Cell], was: Before) -> Sequence[Cell]:
+    count = max_vcpu(root)
+    if not there:
+        if all(one.absent for one in wish.nvdimm or ()):
+            return ()
+        # Else "At least one numa node has to be configured when enabling memory hotplug" (qemu_domain.c).
+        plain = was.plain if wish.memory is None else wish.memory
+        if plain is None:
+            raise ValueError("the domain says nothing of its memory")
+        return (Cell(0, frozenset(range(count)), plain),)
+    if len(there) == 1:
+        (only,) = there
+        follows = wish.vcpu is not None and only.cpus == frozenset(range(was.vcpus))
+        memory = only.memory if wish.memory is None else wish.memory
+        return (Cell(only.id, frozenset(range(count)) if follows else only.cpus, memory),)
+    has = sum(cell.memory for cell in there)
+    if wish.memory is not None and kib(wish.memory) != kib(has):
+        raise ValueError(
+            f"the guest has {len(there)} NUMA cells with {format_size(has)} in all: "
+            f"which of them gets what of {format_size(wish.memory)}? say cpu.numa, too"
+        )
+    return there
+
+
+def _cell(root: Element, wished: Cell, one: Element | None) -> None:
+    if one is None:
+        numa = child(child(root, "cpu", order.DOMAIN), "numa", order.CPU)
+        one = element("cell", {"id": str(wished.id), "cpus": format_cpus(wished.cpus)})
+        if not wished.cpus:
+            set_attribute(one, "cpus", None)
+        set_size(one, wished.memory, "memory")
+        place(numa, one, order.NUMA, by="id")
+        return
+    if cpus(one.get("cpus")) != wished.cpus:
+        set_attribute(one, "cpus", format_cpus(wished.cpus) or None)
+    set_size(one, wished.memory, "memory")
+
+
+def _forget_cells(root: Element, elements: Iterable[Element], gone: Iterable[int]) -> None:
+    """Cells that are no more, and what other elements say of them."""
+    names = {str(one) for one in gone}
+    for one in elements:
+        take_out(one)
+    for path, keys in (
+        ("cpu/numa/cell/distances/sibling", ("id",)),
+        ("cpu/numa/interconnects/*", ("initiator", "target")),
+        ("numatune/memnode", ("cellid",)),
+    ):
+        for one in root.findall(path):
+            if any(one.get(key) in names for key in keys):
+                take_out(one)
+    for one in (*root.iterfind("cpu/numa/cell/distances"), *root.iterfind("cpu/numa/interconnects")):
+        take_out_if_empty(one)
+    take_out_if_empty(root.find("cpu/numa"))
+    take_out_if_empty(root.find("numatune"))
+    for one in root.findall("devices/memory/target/node"):
+        if (one.text or "").strip() in names:
+            raise ValueError(f"a memory device is in NUMA cell {one.text}, which would be gone")
+
+
+# Sums -------------------------------------------------------------------------------------------------
+
+
+def edit_sums(root: Element, wish: Domain, was: Before) -> None:
+    """`<memory>`, `<currentMemory>` and `<maxMemory>`, which follow from the rest."""
+    plain = plain_memory(root) if cells(root) else was.plain if wish.memory is None else wish.memory
+    if plain is None:
+        return
+    total = plain + memory_devices(root)
+    set_size(child(root, "memory", order.DOMAIN), total)
+    _current_memory(root, total, was.total, to_all=wish.memory is not None)
+    _max_memory(root, total)
+
+
+def _current_memory(root: Element, total: int, before: int | None, *, to_all: bool) -> None:
+    """What the balloon leaves to the guest: all, unless somebody chose less and the wish says nothing."""
+    one = root.find("currentMemory")
+    if one is None:
+        return
+    current = sized(one) or 0
+    if to_all or before is None or kib(current) == kib(before) or current > total:
+        set_size(one, total)
+
+
+def _max_memory(root: Element, total: int) -> None:
+    devices = [one for one in root.findall("devices/memory") if one.get("model") in _IN_SLOTS]
+    one = root.find("maxMemory")
+    if one is None and not devices:
+        return
+    if one is None:
+        one = child(root, "maxMemory", order.DOMAIN)
+    if not one.text or total > (sized(one) or 0):
+        set_size(one, total)
+    highest = max((nvdimm(device).slot or 0 for device in devices), default=0)
+    slots = max(len(devices), highest + 1) if devices else 0
+    if slots > number(one.get("slots", "0"), "the slots of maxMemory"):
+        # libvirt writes it first
+        rest = dict(one.attrib)
+        one.attrib.clear()
+        one.attrib.update({"slots": str(slots), **{key: rest[key] for key in rest if key != "slots"}})
+
+
+# Where it comes from ----------------------------------------------------------------------------------
+
+
+def edit_hugepages(root: Element, wished: int | None) -> None:
+    """Pages of one size for all of it; 0 is the host's default size."""
+    there = hugepages(root)
+    if wished is None or (there is not None and kib(there) == kib(wished)):
+        return
+    if (source := root.find("memoryBacking/source")) is not None and source.get("type") in _NOT_HUGE:
+        raise ValueError(f"memoryBacking has a source of type {source.get('type')}, which has no hugepages")
+    pages = child(child(root, "memoryBacking", order.DOMAIN), "hugepages", order.MEMORY_BACKING)
+    take_out_all(pages, "page")
+    if wished:
+        page = element("page")
+        set_size(page, wished, "size")
+        place(pages, page, ("page",))
+
+
+def edit_numatune(root: Element, wish: Domain) -> None:
+    """Mode, nodes, and those of single cells."""
+    _numa_memory(root, wish.numa_mode, wish.numa_nodeset)
+    if wish.memnodes is not None:
+        _memnodes(root, wish.memnodes)
+    one = root.find("numatune/memory")
+    if wish.memnodes and one is not None and nodeset(one) is None:
+        raise ValueError("nodes of single cells go with those of all; say numatune.nodeset, too")
+    if wish.numa_mode is None or one is None:
+        return
+    if any(
+        (wish.numa_mode == "restrictive") != (memnode(cell).mode == "restrictive")
+        for cell in root.findall("numatune/memnode")
+    ):
+        raise ValueError("restrictive is for all cells or for none; say numatune.memnode, too")
+
+
+def _numa_memory(root: Element, mode: str | None, nodes: CpuNumbers | None) -> None:
+    one = root.find("numatune/memory")
+    has_mode = None if one is None else one.get("mode", "strict")
+    if mode in (None, has_mode) and nodes in (None, nodeset(one)):
+        return
+    one = child(child(root, "numatune", order.DOMAIN), "memory", order.NUMATUNE)
+    if mode not in (None, has_mode):
+        one.set("mode", mode or "strict")
+    if nodes not in (None, nodeset(one)):
+        set_attribute(one, "placement", None)
+        one.set("nodeset", format_cpus(nodes or frozenset()))
+    if nodeset(one) is None and one.get("placement") != "auto":
+        raise ValueError("numatune has a mode and no nodes; say numatune.nodeset, too")
+
+
+def _memnodes(root: Element, wished: Sequence[MemNode]) -> None:
+    there = {memnode(one): one for one in root.findall("numatune/memnode")}
+    for other, one in there.items():
+        if other not in wished:
+            take_out(one)
+    for new in wished:
+        if new not in there:
+            numatune = child(root, "numatune", order.DOMAIN)
+            attributes = {"cellid": str(new.cellid), "mode": new.mode, "nodeset": format_cpus(new.nodeset)}
+            place(numatune, element("memnode", attributes), order.NUMATUNE, by="cellid")
+    take_out_if_empty(root.find("numatune"))
