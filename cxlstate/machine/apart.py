@@ -10,20 +10,30 @@ to hear, and ends with the first of: its reader is closed, its pipes break.
 from __future__ import annotations
 
 import gc
+import itertools
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
-from typing import BinaryIO
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from cxlstate.core.connect import Ssh
+from cxlstate.core.read import Answer, LibvirtRead
 from cxlstate.machine.posix.transport import Lost, Reply
+
+if TYPE_CHECKING:
+    from cxlstate.machine.ssh import SshTransport
+
+Ask = Callable[..., Any]
+_What = Literal["connect", "exchange", "libvirt"]
 
 
 class ApartTransport:
-    """The exchanges of an `SshTransport` that connects from now on."""
+    """The exchanges of an `SshTransport` that connects from now on. Several may be under way."""
 
     def __init__(self, connect: Ssh) -> None:
         self._process = subprocess.Popen(
@@ -32,25 +42,44 @@ class ApartTransport:
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C reaches only ourselves
         )
+        self.libvirt = ApartLibvirt(self._ask)
+        self._numbers = itertools.count()
+        self._telling = threading.Lock()
+        self._waiting: dict[int, SimpleQueue[object]] = {}
+        self._ended = False
         self._tell(connect)
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def connect(self) -> None:
+        """Wait for the connection. What went wrong is raised by the first that needs it."""
+        self._ask("connect")
 
     def exchange(self, command: str, stdin: bytes, timeout: float, limit: int) -> Reply:
-        """As every transport's. What went wrong while connecting is raised by the first."""
-        assert self._process.stdout  # noqa: S101  # opened in `__init__`
-        self._tell((command, stdin, timeout, limit))
-        try:
-            answer = pickle.load(self._process.stdout)  # noqa: S301  # nobody else writes to this pipe
-        except (EOFError, pickle.UnpicklingError):
-            raise Lost("the process that held the connection ended") from None
-        if isinstance(answer, Exception):
-            raise answer
-        reply: Reply = answer
+        """As every transport's."""
+        reply: Reply = self._ask("exchange", command, stdin, timeout, limit)
         return reply
 
     def close(self) -> None:
         """End the process, whatever it is waiting for. May be called twice."""
         self._process.terminate()
+        self._listener.join()
         self._process.communicate()
+
+    def _ask(self, what: _What, *words: object) -> Any:
+        """Wait for the answer to this question."""
+        answers: SimpleQueue[object] = SimpleQueue()
+        with self._telling:
+            number = next(self._numbers)
+            self._waiting[number] = answers
+            if self._ended:
+                answers.put(_gone())
+            else:
+                self._tell((number, what, words))
+        answer = answers.get()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def _tell(self, what: object) -> None:
         assert self._process.stdin  # noqa: S101  # opened in `__init__`
@@ -58,25 +87,79 @@ class ApartTransport:
             pickle.dump(what, self._process.stdin)
             self._process.stdin.flush()
 
+    def _listen(self) -> None:
+        """Hand answers to those who wait for them, until there are no more."""
+        assert self._process.stdout  # noqa: S101  # opened in `__init__`
+        try:
+            with suppress(EOFError, pickle.UnpicklingError):
+                while True:
+                    number, answer = pickle.load(self._process.stdout)  # noqa: S301  # nobody else writes to it
+                    self._waiting.pop(number).put(answer)
+        finally:
+            with self._telling:
+                self._ended = True
+                for answers in self._waiting.values():
+                    answers.put(_gone())
+
+
+class ApartLibvirt:
+    """The machine's libvirt, asked by the process that holds the connection."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    def read(self, reads: Collection[LibvirtRead]) -> dict[LibvirtRead, Answer]:
+        """As every transport's."""
+        answers: dict[LibvirtRead, Answer] = self._ask("libvirt", tuple(reads))
+        return answers
+
+
+def _gone() -> Lost:
+    return Lost("the process that held the connection ended")
+
 
 def serve(questions: BinaryIO, answers: BinaryIO) -> None:
-    """The other side: connect, then answer for as long as it is asked."""
+    """The other side: connect, then answer for as long as it is asked, each question by itself."""
     connect: Ssh = pickle.load(questions)  # noqa: S301  # nobody else writes to this pipe
     from cxlstate.machine.ssh import SshTransport  # noqa: PLC0415  # slow to load, and for this side only
 
     transport = SshTransport(connect, connect.host)
     failed = _try(transport.connect)
+    telling = threading.Lock()
+
+    def tell(number: int, said: object) -> None:
+        with telling, suppress(BrokenPipeError):  # nobody is left to be told
+            pickle.dump((number, said), answers)
+            answers.flush()
+
     with suppress(EOFError):
         while True:
-            exchange = partial(transport.exchange, *pickle.load(questions))  # noqa: S301  # as above
-            answer = failed or _try(exchange)
-            failed = None
-            pickle.dump(answer, answers)
-            answers.flush()
+            number, *question = pickle.load(questions)  # noqa: S301  # as above
+            if failed is not None:
+                tell(number, failed)
+                failed = None
+                continue
+            act = partial(_act, transport, *question)
+            threading.Thread(target=partial(_answer, act, partial(tell, number)), daemon=True).start()
     transport.close()
 
 
-def _try(act: Callable[[], Reply | None]) -> Reply | Exception | None:
+def _act(transport: SshTransport, what: _What, words: tuple[Any, ...]) -> object:
+    match what:
+        case "connect":
+            transport.connect()
+            return None
+        case "exchange":
+            return transport.exchange(*words)
+        case "libvirt":
+            return transport.libvirt.read(*words)
+
+
+def _answer(act: Callable[[], object], tell: Callable[[object], None]) -> None:
+    tell(_try(act))
+
+
+def _try(act: Callable[[], object]) -> object:
     try:
         return act()
     except Exception as error:  # noqa: BLE001  # it is raised on the other side

@@ -7,9 +7,18 @@ from __future__ import annotations
 
 import hmac
 import re
+import shlex
 from base64 import b64decode, b64encode
 from binascii import Error
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+
+def files(words: Mapping[str, str]) -> list[Path]:
+    """Where keys are looked for, by the words of the SSH configuration; the first is the user's own."""
+    users = words.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2")
+    systems = words.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts")
+    return [Path(path).expanduser() for path in shlex.split(f"{users} {systems}")]
 
 
 def keys(lines: Iterable[str], host: str) -> list[tuple[str, str]]:

@@ -9,6 +9,10 @@ import subprocess
 import time
 from contextlib import suppress
 
+from cxlstate.machine.libvirt.access import Access
+from cxlstate.machine.libvirt.tunnel import Tunnel
+from cxlstate.machine.libvirt.way import SYSTEM, Direct, Way
+from cxlstate.machine.posix import launcher
 from cxlstate.machine.posix.transport import Lost, Reply, TooMuch
 
 _CHUNK = 1 << 16
@@ -16,6 +20,13 @@ _CHUNK = 1 << 16
 
 class LocalTransport:
     """Runs commands here, in a session of their own, so that Ctrl-C reaches only ourselves."""
+
+    def __init__(self, libvirt_uri: str = SYSTEM) -> None:
+        self._libvirt_uri = libvirt_uri
+        self.libvirt = Access(lambda: Direct(libvirt_uri), self._way_to_write)
+
+    def connect(self) -> None:
+        """We are here."""
 
     def exchange(self, command: str, stdin: bytes, timeout: float, limit: int) -> Reply:
         """One command with its input, up to `limit` bytes of output."""
@@ -41,7 +52,13 @@ class LocalTransport:
         return LocalStream(_start(command, subprocess.PIPE))
 
     def close(self) -> None:
-        """Nothing is held between commands."""
+        """End the connections to libvirt; nothing else is held between commands."""
+        self.libvirt.close()
+
+    def _way_to_write(self) -> Way:
+        if os.geteuid() == 0 or self._libvirt_uri != SYSTEM:
+            return Direct(self._libvirt_uri)
+        return Tunnel(self.start(launcher.LIBVIRT_WRITE))
 
 
 class LocalStream:
@@ -62,6 +79,8 @@ class LocalStream:
     def receive(self, timeout: float) -> bytes:
         """Wait for some output."""
         assert self._process.stdout  # noqa: S101  # opened in `start`
+        if self._process.stdout.closed:
+            raise Lost("it was closed here")
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             if not selector.select(timeout):
@@ -71,8 +90,16 @@ class LocalStream:
     def errors(self) -> str:
         """What the process complained of, once it has ended."""
         assert self._process.stderr  # noqa: S101  # opened in `start`
+        if self._process.stderr.closed:
+            return ""
         os.set_blocking(self._process.stderr.fileno(), False)
         return (self._process.stderr.read() or b"").decode("utf-8", "replace")
+
+    def end(self) -> None:
+        """Close standard input."""
+        assert self._process.stdin  # noqa: S101  # opened in `start`
+        with suppress(OSError):
+            self._process.stdin.close()
 
     def close(self) -> None:
         """Close the pipes: the process sees the end of its input, and is left to finish."""

@@ -43,6 +43,7 @@ class Result(Enum):
     FAILED = "failed"
     STALE = "stale"  # the file is not what it was when the plan was made; nothing was written
     FOREIGN = "foreign"  # what was generated has changes that are not ours; nothing was written
+    REFUSED = "refused"  # a guest would have to be powered off for it, and that was not allowed
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ key or password is an error.
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import socket
 import threading
@@ -26,6 +25,7 @@ from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 from cxlstate.core.connect import Ssh
 from cxlstate.core.diagnostic import CxlstateError, fail
 from cxlstate.machine import known_hosts, ssh_config
+from cxlstate.machine.libvirt.access import through
 from cxlstate.machine.line import Line
 from cxlstate.machine.posix.transport import Lost, Reply, TooMuch
 
@@ -53,6 +53,8 @@ class SshTransport:
         self._connect = connect
         self._name = name
         self._connection: Connection | None = None
+        self._connecting = threading.Lock()
+        self.libvirt = through(self.start)
         _silence()
 
     def connect(self) -> None:
@@ -82,6 +84,10 @@ class SshTransport:
 
     def close(self) -> None:
         """End the connection and those to the jump hosts."""
+        self.libvirt.close()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         while isinstance(connection, Connection):
             with suppress(Exception):  # nothing that goes wrong while leaving matters
@@ -95,11 +101,12 @@ class SshTransport:
         return channel
 
     def _connected(self) -> Connection:
-        if self._connection is None or not self._connection.is_connected:
-            self.close()
-            self._connection = connection = _prepare(self._connect, self._name)
-            _open(connection, self._name)
-        return self._connection
+        with self._connecting:
+            if self._connection is None or not self._connection.is_connected:
+                self._disconnect()
+                self._connection = connection = _prepare(self._connect, self._name)
+                _open(connection, self._name)
+            return self._connection
 
 
 class SshStream:
@@ -137,7 +144,7 @@ class SshStream:
                 if time.monotonic() > deadline:
                     raise
                 continue
-            if not data and not _alive(self._channel):
+            if not data and not self._channel.get_transport().is_active():
                 raise Lost("the connection was closed")
             return data
 
@@ -147,6 +154,11 @@ class SshStream:
         while self._channel.recv_stderr_ready():
             said += self._channel.recv_stderr(_CHUNK)
         return said.decode("utf-8", "replace")
+
+    def end(self) -> None:
+        """Close the way in."""
+        with _lost():
+            self._channel.shutdown_write()
 
     def close(self) -> None:
         """Close the channel: the command sees the end of its input."""
@@ -159,11 +171,6 @@ def _silence() -> None:
     log.propagate = False
     if not log.handlers:
         log.addHandler(logging.NullHandler())
-
-
-def _alive(channel: paramiko.Channel) -> bool:
-    transport = channel.get_transport()
-    return bool(transport and transport.is_active())
 
 
 def _send_all(channel: paramiko.Channel, data: bytes) -> None:
@@ -209,7 +216,7 @@ def _lost() -> Iterator[None]:
 def _prepare(connect: Ssh, name: str) -> Connection:
     """The connection as the configuration wants it, host keys in place, not yet open."""
     try:
-        settings = SSHConfig.from_text(ssh_config.load(_config_files()))
+        settings = SSHConfig.from_text(ssh_config.load(ssh_config.files()))
         # Lazy: fabric's own configuration files and variables have no say in this.
         config = Config(lazy=True, ssh_config=settings)
         connection = Connection(connect.host, user=connect.user, port=connect.port, config=config)
@@ -228,13 +235,6 @@ def _prepare(connect: Ssh, name: str) -> Connection:
             hint="`ssh -G HOST` shows how ssh itself reads it",
         ) from unusable
     return connection
-
-
-def _config_files() -> list[Path]:
-    named = os.environ.get("CXLSTATE_SSH_CONFIG")
-    if named:
-        return [Path(named).expanduser()]
-    return [Path("~/.ssh/config").expanduser(), Path("/etc/ssh/ssh_config")]
 
 
 def _settle(hop: Connection) -> None:
@@ -259,14 +259,8 @@ def _host_key_name(hop: Connection) -> str:
     return str(hop.host) if hop.port == paramiko.config.SSH_PORT else f"[{hop.host}]:{hop.port}"
 
 
-def _known_hosts_files(words: dict[str, str]) -> list[Path]:
-    users = words.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2")
-    systems = words.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts")
-    return [Path(path).expanduser() for path in shlex.split(f"{users} {systems}")]
-
-
 def _known_keys(words: dict[str, str], host: str) -> Iterator[paramiko.PKey]:
-    files = [path for path in _known_hosts_files(words) if path.is_file()]
+    files = [path for path in known_hosts.files(words) if path.is_file()]
     lines = [line for path in files for line in path.read_text(errors="replace").splitlines()]
     for kind, key in known_hosts.keys(lines, host):
         with suppress(paramiko.SSHException, ValueError, InvalidHostKey):  # a kind that is too new
@@ -373,7 +367,7 @@ def _as_ssh(hop: Connection) -> str:
 
 
 def _unknown_key(hop: Connection, name: str, key: paramiko.PKey) -> CxlstateError:
-    target = shlex.quote(str(_known_hosts_files(hop.ssh_config)[0]))
+    target = shlex.quote(str(known_hosts.files(hop.ssh_config)[0]))
     alias = hop.ssh_config.get("hostkeyalias")
     if hop.gateway or alias:
         line = f"{alias or _host_key_name(hop)} {key.get_name()} {key.get_base64()}"
@@ -392,7 +386,7 @@ def _unknown_key(hop: Connection, name: str, key: paramiko.PKey) -> CxlstateErro
 
 
 def _changed_key(hop: Connection, name: str, error: paramiko.BadHostKeyException) -> CxlstateError:
-    files = [str(path) for path in _known_hosts_files(hop.ssh_config) if path.is_file()]
+    files = [str(path) for path in known_hosts.files(hop.ssh_config) if path.is_file()]
     target = shlex.quote(hop.ssh_config.get("hostkeyalias", _host_key_name(hop)))
     return fail(
         "CXC105",

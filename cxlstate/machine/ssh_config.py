@@ -5,6 +5,7 @@ The library that reads the text knows every other word we need, and passes over 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from glob import glob
@@ -12,6 +13,14 @@ from pathlib import Path
 
 _DEPTH = 16  # as ssh_config(5): more is taken for a loop
 _WORD = re.compile(r"\s*(?P<key>\w+)(?:\s*=\s*|\s+)(?P<value>.*?)\s*$")
+
+
+def files() -> list[Path]:
+    """Those that `ssh` reads, or the one that CXLSTATE_SSH_CONFIG names."""
+    named = os.environ.get("CXLSTATE_SSH_CONFIG")
+    if named:
+        return [Path(named).expanduser()]
+    return [Path("~/.ssh/config").expanduser(), Path("/etc/ssh/ssh_config")]
 
 
 def load(paths: list[Path]) -> str:

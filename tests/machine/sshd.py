@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +48,11 @@ def keygen(path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
 
 
-def start(folder: Path, more: str = "") -> Sshd:
-    """Hosts of the client's configuration: `box`, and `behind` that is reached through `box`."""
+def start(folder: Path, more: str = "", enter: Sequence[str] = ()) -> Sshd:
+    """Hosts of the client's configuration: `box`, and `behind` that is reached through `box`.
+
+    `enter` is put before the server's own command.
+    """
     folder.chmod(0o700)
     port = free_port()
     keygen(folder / "host_key")
@@ -69,7 +73,7 @@ def start(folder: Path, more: str = "") -> Sshd:
     )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            ["/usr/sbin/sshd", "-D", "-e", "-f", folder / "sshd_config", "-p", str(port)],
+            [*enter, "/usr/sbin/sshd", "-D", "-e", "-f", folder / "sshd_config", "-p", str(port)],
             stdin=subprocess.DEVNULL,
             stderr=log,
         )

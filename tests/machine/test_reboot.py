@@ -22,6 +22,7 @@ class Rebooting(LocalTransport):
     """This machine; once it went down it refuses a few times, as one that boots does."""
 
     def __init__(self, refusals=0, code="CXC102"):
+        super().__init__()
         self.started = 0
         self._refusals = refusals
         self._code = code

@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 
 from cxlstate.core.action import Run, Step, WriteFile
+from cxlstate.core.libvirt import AutostartDomain, DefineDomain
 from cxlstate.core.read import Attributes, File, Holders, Links, MapAndRead
 from cxlstate.formats import dax, mtrr, restore
 from cxlstate.formats.mtrr import Block
@@ -24,7 +25,24 @@ START, SIZE = 322 * GIB, 96 * GIB
 SELECTOR = restore.selector(start=START, size=SIZE)
 BLOCKS = mtrr.cover(START, START + SIZE, START, 512 * GIB)
 LINKS = Links("/dev/cxlstate/*")
-GUEST = {"opens": ["/dev/cxlstate/cxl0"], "autostart": True}
+GUEST = """\
+<domain type='kvm'>
+  <name>cxl_vmx</name>
+  <maxMemory slots='1' unit='GiB'>97</maxMemory>
+  <vcpu>1</vcpu>
+  <os>
+    <type arch='x86_64' machine='q35'>hvm</type>
+    <kernel>/boot/vmlinuz-6.12.117+deb13-amd64</kernel>
+  </os>
+  <cpu><numa><cell id='0' cpus='0' memory='1' unit='GiB'/></numa></cpu>
+  <devices>
+    <memory model='nvdimm' access='shared'>
+      <source><path>/dev/cxlstate/cxl0</path></source>
+      <target><size unit='GiB'>96</size><node>0</node></target>
+    </memory>
+  </devices>
+</domain>
+"""
 STEPS = (
     *(restore.mtrr_at_boot("cxl0", block, "uncachable") for block in BLOCKS),
     restore.dax_at_boot("cxl0", SELECTOR, 2 << 20),
@@ -211,12 +229,7 @@ def test_a_device_with_another_name_is_found_by_its_memory(directory):
 
 
 def test_a_guest_holds_its_device_and_lets_go_of_it(directory):
-    do(
-        directory,
-        Run(("apt-get", "update")),
-        Run(("apt-get", "--yes", "install"), ("libvirt-daemon-system",)),
-    )
-    edit(directory, lambda world: world["guests"].update(cxl_vmx=GUEST))
+    define_guest(directory)
     do(directory, *ALL, step("vm-start", "cxl_vmx"))
     held = Holders("dax*")
     (holder,) = dax.holders(SimReader(directory, "host").read([held]).text(held))
@@ -227,20 +240,28 @@ def test_a_guest_holds_its_device_and_lets_go_of_it(directory):
     outcomes = do(directory, step("vm-stop", "cxl_vmx", "300"), step("dax-unbind", SELECTOR))
     assert [one.status for one in outcomes] == [0, 0]
     (outcome,) = do(directory, step("vm-start", "cxl_vmx"))
-    assert "unable to open /dev/cxlstate/cxl0" in outcome.output
+    assert "unable to open /dev/cxlstate/cxl0: No such device or address" in outcome.output
 
 
-@pytest.mark.parametrize(
-    ("guest", "why"), [({"persistent": False}, "transient"), ({"obeys": False}, "300 s")]
-)
-def test_a_guest_that_cannot_be_stopped_goes_on(directory, guest, why):
-    do(
+def define_guest(directory):
+    outcomes = do(
         directory,
         Run(("apt-get", "update")),
         Run(("apt-get", "--yes", "install"), ("libvirt-daemon-system",)),
+        DefineDomain("cxl_vmx", GUEST),
+        AutostartDomain("cxl_vmx", on=True),
     )
-    edit(directory, lambda world: world["guests"].update(cxl_vmx=GUEST | guest))
+    assert {one.result for one in outcomes} == {Result.DONE}, outcomes
+
+
+@pytest.mark.parametrize(("transient", "why"), [(True, "transient"), (False, "300 s")])
+def test_a_guest_that_cannot_be_stopped_goes_on(directory, transient, why):
+    define_guest(directory)
     do(directory, *ALL, step("vm-start", "cxl_vmx"))
+    if transient:
+        (directory / "root/etc/libvirt/qemu/cxl_vmx.xml").unlink()
+    else:
+        edit(directory, lambda world: world["guests"].update(cxl_vmx={"obeys": False}))
     (outcome,) = do(directory, step("vm-stop", "cxl_vmx", "300"))
     assert outcome.status == 1
     assert why in outcome.output
@@ -249,12 +270,7 @@ def test_a_guest_that_cannot_be_stopped_goes_on(directory, guest, why):
 
 @pytest.mark.parametrize("restored", [True, False])
 def test_at_boot_a_guest_starts_only_where_the_link_is(directory, restored):
-    do(
-        directory,
-        Run(("apt-get", "update")),
-        Run(("apt-get", "--yes", "install"), ("libvirt-daemon-system",)),
-    )
-    edit(directory, lambda world: world["guests"].update(cxl_vmx=GUEST))
+    define_guest(directory)
     if restored:
         with_unit(directory)
     power_cut(directory)

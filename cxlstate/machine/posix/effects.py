@@ -59,7 +59,7 @@ fail() { [ $# -eq 0 ] || printf '%s\n' "$*" >&2; finish failed 1; }
 
 # `path` → `target` (links followed), `folder`, `new` (the name to write under), `before` (SHA-256,
 # empty: absent). `keep` stores the old content under that hash.
-_FILES = r"""
+FILES = r"""
 resolve() {
     target=$(readlink -mn -- "$path"; echo x); target=${target%x}
     folder=${target%/*}; folder=${folder:-/}
@@ -111,12 +111,12 @@ settle_boot() {
 
 def write_file(state: str, effect: WriteFile, entry: Entry) -> bytes:
     """Store what is there, write beside it, put in place."""
-    return _script(
+    return script(
         state,
         entry,
         {"path": effect.path, "expected": effect.expected or "", "mode": f"{effect.mode:o}"},
         {"effect": "write-file", "path": effect.path, "after": sha256(effect.content).hexdigest()},
-        f"""{_FILES}
+        f"""{FILES}
 begin
 resolve; keep; compare; announce
 base64 -d >"$tmp/content" <<'END' || fail
@@ -130,12 +130,12 @@ finish done 0
 
 def remove_file(state: str, effect: RemoveFile, entry: Entry) -> bytes:
     """Store what is there and remove it: of a link, the link."""
-    return _script(
+    return script(
         state,
         entry,
         {"path": effect.path, "expected": effect.expected},
         {"effect": "remove-file", "path": effect.path},
-        f"""{_FILES}
+        f"""{FILES}
 begin
 resolve; keep; compare
 rm -- "$path" || fail
@@ -147,7 +147,7 @@ finish done 0
 
 def run(state: str, effect: Run, entry: Entry) -> bytes:
     """Run a program, its output into a file, so that a reader who has left does not stop it."""
-    return _script(
+    return script(
         state,
         entry,
         {},
@@ -158,7 +158,7 @@ def run(state: str, effect: Run, entry: Entry) -> bytes:
 
 def step(state: str, effect: Step, entry: Entry) -> bytes:
     """Run a step of the script that also runs at boot. The journal has its words, not the script."""
-    return _script(
+    return script(
         state,
         entry,
         {},
@@ -177,12 +177,12 @@ if [ $status -eq 0 ]; then finish done 0; else finish failed $status; fi
 
 def generate(state: str, effect: Generate, entry: Entry) -> bytes:
     """Let the program write beside the target, and send back what it wrote."""
-    return _script(
+    return script(
         state,
         entry,
         {"path": effect.path, "expected": effect.expected or "", "mode": ""},
         {"effect": "generate", "path": effect.path},
-        f"""{_FILES}
+        f"""{FILES}
 begin
 resolve; keep; compare; announce
 {_program(effect.argv, (), effect.timeout, more='"$new"')}
@@ -200,12 +200,12 @@ def settle(state: str, effect: Generate, entry: Entry, content: bytes, judged: O
     """The second half of `generate`: put in place what was judged good, drop what was not."""
     seen = sha256(content).hexdigest()
     end = f"finish {judged.result.value} {judged.status}" if judged else "replace; finish done 0"
-    return _script(
+    return script(
         state,
         entry,
         {"path": effect.path, "expected": effect.expected or "", "mode": "", "seen": seen},
         {"effect": "generate", "path": effect.path, "after": seen},
-        f"""{_FILES}
+        f"""{FILES}
 resolve; keep; compare
 made=$(sha256sum <"$new") && [ "${{made%% *}}" = "$seen" ] || fail 'the generated file has changed'
 {end}
@@ -215,7 +215,7 @@ made=$(sha256sum <"$new") && [ "${{made%% *}}" = "$seen" ] || fail 'the generate
 
 def record(state: str, lines: Mapping[str, str | None]) -> bytes:
     """Every record in place, or forgotten, each as a whole."""
-    return _script(
+    return script(
         state,
         None,
         {},
@@ -236,7 +236,7 @@ def _one_record(name: str, line: str | None) -> str:
 
 def reboot(state: str, entry: Entry) -> bytes:
     """Journal it, empty the write cache, go down."""
-    return _script(
+    return script(
         state,
         entry,
         {},
@@ -284,7 +284,7 @@ def _timed(argv: tuple[str, ...], timeout: int) -> tuple[str, ...]:
     return ("timeout", "-k", "30", str(timeout), *argv)
 
 
-def _script(
+def script(
     state: str, entry: Entry | None, variables: Mapping[str, str], details: dict[str, object], body: str
 ) -> bytes:
     """`variables` are set in the shell; entry and `details` are what the journal says."""

@@ -29,3 +29,19 @@ WRITE = (
 `read` takes single bytes and `head -c` no more than asked, so that what follows on standard input
 is left for the program that came.
 """
+
+NO_HELPER = "virt-ssh-helper is not installed"
+
+_LIBVIRT = (
+    f"""sh -c 'command -v virt-ssh-helper >/dev/null || {{ echo "{NO_HELPER}" >&2; exit 127; }}; """
+    """if [ "$(id -u)" -ne 0 ] && sudo -n true 2>/dev/null; then exec sudo -n virt-ssh-helper "$@"; fi; """
+    """exec virt-ssh-helper "$@"' sh"""
+)
+"""Passes standard input and output on to the machine's libvirt: as root if that can be had, or else as
+the user, whom libvirt lets in or not.
+
+`virt-ssh-helper` comes with libvirt, knows where its sockets are, and ends with its input.
+"""
+
+LIBVIRT_READ = f"{_LIBVIRT} -r qemu:///system"
+LIBVIRT_WRITE = f"{_LIBVIRT} qemu:///system"

@@ -18,6 +18,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from cxlstate.core.read import (
     Answer,
@@ -33,6 +34,11 @@ from cxlstate.core.read import (
 )
 from cxlstate.formats.sh import quote
 from cxlstate.machine.posix import device_reads
+
+ScriptRead = File | Glob | Attributes | Links | Names | Holders | MapAndRead | Command
+"""What the script can ask: all but libvirt."""
+
+R = TypeVar("R", bound=Read)
 
 LINE_LIMIT = 1 << 16
 """Longest first line of an attribute, in bytes."""
@@ -97,7 +103,7 @@ conclude() {
 """
 
 
-def merge(reads: Collection[Read]) -> dict[Read, Read]:
+def merge(reads: Collection[R]) -> dict[R, R | Command]:
     """Each read → what is asked for it: commands with equal words become one with all operands.
 
     A command without operands asks about everything, and stays by itself.
@@ -118,7 +124,7 @@ def _union(commands: Sequence[Command]) -> Command:
     return Command(commands[0].argv, tuple(operands), longest)
 
 
-def script(nonce: str, reads: Sequence[Read]) -> bytes:
+def script(nonce: str, reads: Sequence[ScriptRead]) -> bytes:
     """The script that asks for all of `reads`, which are numbered by their place."""
     parts = [f"nonce={quote(nonce)}\n{_PRELUDE}".encode()]
     if any(isinstance(read, Holders | MapAndRead) for read in reads):
@@ -132,7 +138,7 @@ def script(nonce: str, reads: Sequence[Read]) -> bytes:
     return b"".join(parts)
 
 
-def _question(index: int, read: Read) -> str:
+def _question(index: int, read: ScriptRead) -> str:
     match read:
         case File(path=path, limit=limit):
             return f"ask {index} head -c {limit + 1} -- {quote(path)}\n"
@@ -185,7 +191,7 @@ def _literal(text: str) -> str:
     return quote(text) if text else ""
 
 
-def parse(nonce: str, output: bytes, reads: Sequence[Read]) -> dict[Read, Answer]:
+def parse(nonce: str, output: bytes, reads: Sequence[ScriptRead]) -> dict[ScriptRead, Answer]:
     """The answers in what the script sent. ValueError: it did not run to its end."""
     whole: dict[int, Answer] = {}
     members: defaultdict[int, dict[str, Answer]] = defaultdict(dict)
@@ -219,7 +225,7 @@ def _pieces(nonce: str, output: bytes) -> Iterator[tuple[list[str], bytes]]:
         yield header.decode("ascii").split(), payload
 
 
-def _judged(read: Read, answer: Answer, members: dict[str, Answer]) -> Answer:
+def _judged(read: ScriptRead, answer: Answer, members: dict[str, Answer]) -> Answer:
     match read:
         case File(limit=limit):
             return _whole_file(answer, limit)

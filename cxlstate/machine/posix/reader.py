@@ -1,13 +1,20 @@
-"""Reading a POSIX machine: everything that is asked is one command over the transport."""
+"""Reading a POSIX machine: everything that is asked is one command over the transport.
+
+All but libvirt, which is asked by its own library at the same time.
+"""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import TypeVar
 
 from cxlstate.core.diagnostic import fail
-from cxlstate.core.read import MEBIBYTE, Answers, Command, Read
+from cxlstate.core.read import MEBIBYTE, Answer, Answers, Command, LibvirtRead, Read
+from cxlstate.machine.aside import Aside
 from cxlstate.machine.posix import launcher, read_script
+from cxlstate.machine.posix.read_script import ScriptRead
 from cxlstate.machine.posix.transport import Exchanger, Lost, TooMuch
 
 LIMIT = 64 * MEBIBYTE
@@ -15,6 +22,9 @@ LIMIT = 64 * MEBIBYTE
 
 GRACE = 60
 """Seconds that an exchange may take beyond the sum of its commands' own limits."""
+
+
+T = TypeVar("T")
 
 
 class PosixReader:
@@ -26,10 +36,21 @@ class PosixReader:
 
     def read(self, reads: Collection[Read]) -> Answers:
         """Answers to all reads in one exchange. Raises CxlstateError (CXC…)."""
+        of_libvirt = [read for read in dict.fromkeys(reads) if isinstance(read, LibvirtRead)]
+        others = [read for read in reads if not isinstance(read, LibvirtRead)]
+        if not of_libvirt:
+            return Answers(self._ask(others))
+        self._transport.connect()  # once, and not for each of the two
+        aside = Aside(partial(self._unbroken, partial(self._transport.libvirt.read, of_libvirt)))
+        answers: dict[Read, Answer] = {**self._ask(others)}
+        answers.update(aside.result().items())
+        return Answers(answers)
+
+    def _ask(self, reads: Collection[ScriptRead]) -> dict[Read, Answer]:
         asked_for = read_script.merge(reads)
         asked = list(dict.fromkeys(asked_for.values()))
         if not asked:
-            return Answers({})
+            return {}
         nonce = secrets.token_hex(16)
         patience = GRACE + sum(read.timeout for read in asked if isinstance(read, Command))
         output = self._exchange(read_script.script(nonce, asked), patience)
@@ -44,19 +65,12 @@ class PosixReader:
                 expected="an answer to every question",
                 hint="nothing was changed; try again",
             ) from incomplete
-        return Answers({read: answers[question] for read, question in asked_for.items()})
+        return {read: answers[question] for read, question in asked_for.items()}
 
     def _exchange(self, script: bytes, patience: float) -> bytes:
         try:
-            return self._transport.exchange(launcher.READ, script, patience, LIMIT).stdout
-        except Lost as lost:
-            raise fail(
-                "CXC201",
-                "the connection was lost while reading",
-                machine=self._name,
-                found=str(lost),
-                hint="nothing was changed; try again",
-            ) from lost
+            exchange = partial(self._transport.exchange, launcher.READ, script, patience, LIMIT)
+            return self._unbroken(exchange).stdout
         except TooMuch as much:
             raise fail(
                 "CXC202",
@@ -74,6 +88,19 @@ class PosixReader:
                 found=f"no complete answer after {patience:.0f} s",
                 hint="nothing was changed; see on the machine what hangs (a stuck mount or device?)",
             ) from late
+
+    def _unbroken(self, ask: Callable[[], T]) -> T:
+        """What came over a line that held."""
+        try:
+            return ask()
+        except Lost as lost:
+            raise fail(
+                "CXC201",
+                "the connection was lost while reading",
+                machine=self._name,
+                found=str(lost),
+                hint="nothing was changed; try again",
+            ) from lost
 
     def close(self) -> None:
         """End the connection."""

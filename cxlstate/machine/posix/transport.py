@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
+
+from cxlstate.core.libvirt import LibvirtEffect
+from cxlstate.core.read import Answer, LibvirtRead
+from cxlstate.machine.ports import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,10 @@ class TooMuch(Exception):
     """More came than was to be taken."""
 
 
+class Unclear(Exception):
+    """Nobody knows whether what was begun was done. The text says why."""
+
+
 class Stream(Protocol):
     """A running command: bytes in, bytes out."""
 
@@ -38,17 +47,74 @@ class Stream(Protocol):
         """What was said on standard error up to now."""
         ...
 
+    def end(self) -> None:
+        """Close the way in: the command sees the end of its input, and what it says still comes."""
+        ...
+
     def close(self) -> None:
         """Close both directions. May be called twice."""
         ...
 
 
+class LibvirtReads(Protocol):
+    """Asks the machine's libvirt, over a read-only connection that is kept."""
+
+    def read(self, reads: Collection[LibvirtRead]) -> dict[LibvirtRead, Answer]:
+        """An answer to each; a failed one where libvirt refuses, or is not there.
+
+        Raises Lost, and CXC501 without the library.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What is to be known before an effect on libvirt is begun.
+
+    `xml` is the definition that it changes or ends, without secrets. `devices` have to be checked first.
+    `refused`: libvirt cannot be told anything, and why.
+    """
+
+    xml: str | None = None
+    devices: tuple[str, ...] = ()
+    refused: str = ""
+
+
+class LibvirtWrites(Protocol):
+    """Tells the machine's libvirt what to do, over a connection that is kept."""
+
+    def before(self, effect: LibvirtEffect) -> Before:
+        """Look at what an effect is about. Raises Lost."""
+        ...
+
+    def perform(self, effect: LibvirtEffect) -> Outcome:
+        """Do it. Raises Unclear, Lost."""
+        ...
+
+
+class LibvirtAccess(LibvirtReads, Protocol):
+    """Both, over two connections."""
+
+    def writer(self) -> LibvirtWrites:
+        """What can change something. Raises CXC501 without the library."""
+        ...
+
+
 class Exchanger(Protocol):
-    """Runs single commands on a machine: enough to read it.
+    """Runs single commands on a machine, and asks its libvirt: enough to read it.
 
     `command` is always a constant of this package: values travel on standard input.
     Every method raises CxlstateError (CXC1…) where the machine cannot be reached.
     """
+
+    @property
+    def libvirt(self) -> LibvirtReads:
+        """The machine's libvirt, of which nothing is loaded or opened before it is asked."""
+        ...
+
+    def connect(self) -> None:
+        """Connect now, and not when it is first needed."""
+        ...
 
     def exchange(self, command: str, stdin: bytes, timeout: float, limit: int) -> Reply:
         """One command, once, up to `limit` bytes. Raises Lost, TooMuch, TimeoutError (seconds)."""
@@ -61,6 +127,11 @@ class Exchanger(Protocol):
 
 class Transport(Exchanger, Protocol):
     """Holds conversations, too; connects when it is first needed, and again after `close`."""
+
+    @property
+    def libvirt(self) -> LibvirtAccess:
+        """The machine's libvirt, to be asked and told."""
+        ...
 
     def start(self, command: str) -> Stream:
         """Begin a conversation with a command. Raises Lost."""

@@ -7,13 +7,15 @@ from collections.abc import Collection, Mapping
 
 from cxlstate.core.action import Effect, Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.diagnostic import CxlstateError, fail
+from cxlstate.core.image import ImageEffect
+from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.core.read import Answers, Read
 from cxlstate.machine import generated, records
 from cxlstate.machine.ports import Entry, Outcome, Progress, Result
-from cxlstate.machine.posix import effects
+from cxlstate.machine.posix import effects, elsewhere, image_effects
 from cxlstate.machine.posix.agent import Agent, Settings
 from cxlstate.machine.posix.reader import PosixReader
-from cxlstate.machine.posix.transport import Lost, Transport
+from cxlstate.machine.posix.transport import Lost, Transport, Unclear
 
 DEFAULT = Settings()
 
@@ -69,6 +71,11 @@ class PosixWriter:
             return Outcome(Result.FAILED, 1, str(unspeakable))
 
     def _perform(self, effect: Effect, entry: Entry) -> Outcome:
+        if isinstance(effect, ImageEffect):
+            script = image_effects.image_effect(self._state, effect, entry)
+            return self._do(script, entry, image_effects.PATIENCE)
+        if isinstance(effect, LibvirtEffect):
+            return self._tell_libvirt(effect, entry)
         match effect:
             case WriteFile():
                 return self._do(effects.write_file(self._state, effect, entry), entry)
@@ -82,6 +89,22 @@ class PosixWriter:
                 return self._generate(effect, entry)
             case Reboot():
                 raise TypeError("a reboot is waited for: call `reboot`")
+
+    def _tell_libvirt(self, effect: LibvirtEffect, entry: Entry) -> Outcome:
+        """Between two exchanges with the machine, over a connection of libvirt's own."""
+        libvirt = self._transport.libvirt.writer()
+        try:
+            before = libvirt.before(effect)
+            begun = self._do(elsewhere.begin(self._state, effect, entry, before), entry)
+            if begun.result is not Result.DONE:
+                return begun
+            outcome = libvirt.perform(effect)
+        except Lost as lost:
+            raise self._lost(entry.does, lost) from lost
+        except Unclear as unclear:
+            raise self._unclear(entry.does, str(unclear)) from unclear
+        ended = self._do(elsewhere.end(self._state, effect, entry, before, outcome), entry)
+        return outcome if ended.result is outcome.result else ended
 
     def record(self, what: Mapping[str, str | None]) -> None:
         """Set or forget last-applied records."""
@@ -162,24 +185,30 @@ class PosixWriter:
         try:
             return effects.report(output)
         except ValueError as cut:
-            raise fail(
-                "CXC307",
-                f"it is not known how this ended: {entry.does}",
-                machine=self._name,
-                found=output.decode("utf-8", "replace").strip() or "no report",
-                hint="the next apply looks at what is there and goes on from it",
-            ) from cut
+            raise self._unclear(entry.does, output.decode("utf-8", "replace").strip()) from cut
 
     def _run(self, script: bytes, does: str, timeout: int = 0) -> bytes:
         try:
             return self._agent.run(script, timeout + _SLACK)
         except (Lost, TimeoutError) as lost:
-            raise fail(
-                "CXC303",
-                f"the connection was lost during: {does}",
-                machine=self._name,
-                found=str(lost) or "no sign of life",
-                expected="an answer",
-                hint="it goes on by itself, or was not begun; the next apply looks at what is there "
-                "and converges, nothing has to be cleaned up",
-            ) from lost
+            raise self._lost(does, lost) from lost
+
+    def _lost(self, does: str, lost: Exception) -> CxlstateError:
+        return fail(
+            "CXC303",
+            f"the connection was lost during: {does}",
+            machine=self._name,
+            found=str(lost) or "no sign of life",
+            expected="an answer",
+            hint="it goes on by itself, or was not begun; the next apply looks at what is there "
+            "and converges, nothing has to be cleaned up",
+        )
+
+    def _unclear(self, does: str, found: str) -> CxlstateError:
+        return fail(
+            "CXC307",
+            f"it is not known how this ended: {does}",
+            machine=self._name,
+            found=found or "no report",
+            hint="the next apply looks at what is there and goes on from it",
+        )

@@ -1,0 +1,1 @@
+"""Asking and telling libvirt: the only home of libvirt-python, which is loaded when it is needed."""

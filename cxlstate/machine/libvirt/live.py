@@ -1,0 +1,64 @@
+"""Changes of a domain that runs, and of nothing else: its definition is edited by itself."""
+
+from __future__ import annotations
+
+import libvirt
+
+from cxlstate.core.libvirt import LinkInterface, PinDomain, PinOf, ResizeDisk, TuneNuma
+from cxlstate.formats import xml
+from cxlstate.machine.libvirt.masking import Refused
+from cxlstate.machine.libvirt.reading import cpu_set
+
+
+def change(
+    connection: libvirt.virConnect,
+    domain: libvirt.virDomain,
+    effect: PinDomain | TuneNuma | LinkInterface | ResizeDisk,
+) -> None:
+    """Do it. Raises Refused, libvirtError."""
+    match effect:
+        case PinDomain():
+            _pin(connection, domain, effect)
+        case TuneNuma(nodeset=nodes):
+            nodeset = {libvirt.VIR_DOMAIN_NUMA_NODESET: cpu_set(nodes)}
+            domain.setNumaParameters(nodeset, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        case LinkInterface():
+            _link(domain, effect)
+        case ResizeDisk():
+            _grow(domain, effect)
+
+
+def _pin(connection: libvirt.virConnect, domain: libvirt.virDomain, effect: PinDomain) -> None:
+    """Checked here, since libvirt passes over CPUs that the host does not have."""
+    _count, online, _number = connection.getCPUMap()
+    there = {number for number, on in enumerate(online) if on}
+    if missing := effect.cpus - there:
+        raise Refused(f"of the CPUs {cpu_set(effect.cpus)}, {cpu_set(missing)} is not there or not on")
+    cpus = tuple(number in effect.cpus for number in range(len(online)))
+    match effect.of:
+        case PinOf.VCPU:
+            domain.pinVcpuFlags(effect.number, cpus, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        case PinOf.EMULATOR:
+            domain.pinEmulator(cpus, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        case PinOf.IOTHREAD:
+            domain.pinIOThread(effect.number, cpus, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+
+def _link(domain: libvirt.virDomain, effect: LinkInterface) -> None:
+    """In its own words otherwise: libvirt compares the whole interface."""
+    for interface in xml.parse(domain.XMLDesc(0)).iterfind("devices/interface"):
+        mac = interface.find("mac")
+        if mac is not None and mac.get("address", "").lower() == effect.mac.lower():
+            xml.child(interface, "link", ("link",)).set("state", "up" if effect.up else "down")
+            domain.updateDeviceFlags(xml.plain(interface), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            return
+    raise Refused(f"none of its interfaces has the address {effect.mac}")
+
+
+def _grow(domain: libvirt.virDomain, effect: ResizeDisk) -> None:
+    """Never shrink: what lay behind the new end would be lost."""
+    size: int = domain.blockInfo(effect.target)[0]
+    if size > effect.size:
+        raise Refused(f"{effect.target} has {size} bytes already, more than {effect.size}")
+    if size < effect.size:
+        domain.blockResize(effect.target, effect.size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)

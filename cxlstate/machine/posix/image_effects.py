@@ -1,0 +1,270 @@
+"""Effects on disk images to scripts, for `effects.script`. Pure.
+
+An image takes its place whole, and only where there is nothing; a draft of one that was stopped is cleared
+away as that of any file (`effects.FILES`). Half a download is no draft: it stays, and is gone on with.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from cxlstate.core.image import FetchFile, GrowImage, ImageEffect, MakeImage, RemoveImage
+from cxlstate.machine.ports import Entry
+from cxlstate.machine.posix.effects import FILES, script
+
+PATIENCE = 24 * 3600
+"""Seconds for one effect. What stalls is given up long before, on the machine."""
+
+_PLAIN_URL = re.compile(r"https?://[!#-\[\]-~]+")  # it stands in quotes in curl's configuration
+
+# The URL goes over standard input: others on the machine can see arguments. `transfer` goes on for as
+# long as a broken transfer got further; 23 and 33 are curl(1)'s for what cannot be written, and what
+# cannot be gone on with: the server has no ranges, or less than is here.
+_FETCH = r"""
+got() { if [ -f "$part" ]; then wc -c <"$part"; else echo 0; fi; }
+with_curl() {
+    code=$(printf 'url = "%s"\n' "$url" |
+        curl -q --config - --globoff --fail --silent --show-error --location --max-redirs 10 \
+            --proto "=$schemes" --proto-redir "=$schemes" --connect-timeout "$stall" \
+            --speed-limit 1 --speed-time "$stall" --continue-at - --output "$part" \
+            --write-out '%{http_code}')
+    status=$?
+    [ "$code" != 416 ] || return 33
+    return $status
+}
+with_python3() { printf %s "$url" | python3 -ISB -c "$program" "$part" "$stall"; }
+# wget follows to any scheme, so that it may not follow at all; in what it says, the URL is left out.
+with_wget() {
+    printf '%s\n' "$url" |
+        wget --no-config --no-verbose --tries=1 --timeout="$stall" --max-redirect=0 --continue \
+            --output-document="$part" --input-file=- 2>"$tmp/wget" && return
+    status=$?
+    grep -v '://' "$tmp/wget" >&2
+    case $status in 3) return 23 ;; *) return $status ;; esac
+}
+transfer() {
+    for tool in curl python3 wget ''; do
+        [ -n "$tool" ] || fail 'neither curl nor python3 nor wget is installed; one of them is needed'
+        ! command -v "$tool" >/dev/null || break
+    done
+    while :; do
+        had=$(got)
+        "with_$tool" >>"$said" && return
+        status=$?
+        case $status in
+            23) rm -f -- "$part"; fail "no room for it in $folder; what had come of it was removed" ;;
+            33) [ "$had" -gt 0 ] && rm -f -- "$part" && begun=0 && continue ;;
+        esac
+        [ $status -lt 128 ] && [ "$(got)" -gt $((had + 1048576)) ] || break
+    done
+    fail "$shown did not come whole ($tool: status $status); $(got) bytes are kept for the next time"
+}
+whole() { [ -f "$part" ] && found=$(sha256sum <"$part") && found=${found%% *} && [ "$found" = "$sha256" ]; }
+place() { sync -- "$part" && mv -T -- "$part" "$path" && sync -- "$folder" || fail; finish done 0; }
+
+begin
+[ ! -f "$path" ] || finish done 0
+folder=${path%/*}; part=$path.part
+mkdir -p -- "$folder" && sync -f -- "$folder" || fail
+begun=$(got)
+! whole || place
+while :; do
+    transfer
+    ! whole || place
+    rm -f -- "$part"
+    # What was gone on with may have been of another file, or torn by a power cut.
+    [ "$begun" -gt 0 ] || fail "$shown has SHA-256 $found, expected $sha256; it was removed"
+    begun=0
+done
+"""
+
+# `look` FILE [FORMAT]: what qemu-img sees in it. Its JSON is one line a value, those of the image itself
+# four blanks in (`qobject_to_json_pretty`); a text cannot look like one, since quotes in it are escaped.
+_LOOK = r"""
+command -v qemu-img >/dev/null || fail 'qemu-img is not installed (package qemu-utils)'
+look() {
+    seen=$(qemu-img info --output=json -U ${2:+-f "$2"} "$1") || fail
+    seen_format=$(printf '%s\n' "$seen" | sed -n 's/^    "format": "\([a-z0-9_-]*\)",\{0,1\}$/\1/p')
+    seen_size=$(printf '%s\n' "$seen" | sed -n 's/^    "virtual-size": \([0-9]*\),\{0,1\}$/\1/p')
+    [ -n "$seen_format" ] && [ -n "$seen_size" ] || fail "it cannot be told what $1 is: $seen"
+}
+"""
+
+# A source that is named by its SHA-256 must not have QEMU open other files. A base in our closed folder
+# is to be read by the user that QEMU runs as, who must know its name for it: nobody can list them.
+_MAKE = r"""
+needs_others() {
+    ! printf '%s\n' "$seen" | grep -qE '^ +"(full-)?(backing-filename|data-file)":' || return 0
+    [ "$seen_format" = vmdk ] || return 1
+    ! printf '%s\n' "$seen" | grep -qE '^ +"create-type": "(monolithicSparse|streamOptimized)"'
+}
+check_source() {
+    [ -f "$source" ] || fail "$source is not there, or not a regular file"
+    if [ -n "$sha256" ]; then
+        found=$(sha256sum <"$source") && found=${found%% *} || fail
+        [ "$found" = "$sha256" ] || fail "$source has SHA-256 $found, expected $sha256"
+    fi
+    look "$source" "$from"
+    from=$seen_format
+    if [ -n "$sha256" ] && needs_others; then
+        fail "$source needs other files, of which its SHA-256 says nothing"
+    fi
+    [ -z "$size" ] || [ "$seen_size" -le "$size" ] ||
+        fail "$source holds a disk of $seen_size bytes, more than the $size that are asked for"
+}
+lend() {
+    case $source in
+        "$state"/*) chmod go+x -- "$state" "${source%/*}" && chmod go+r -- "$source" || fail ;;
+    esac
+}
+# A hard link is refused where there is something, whoever was quicker. Not every file system has them.
+place() {
+    if ln -T -- "$new" "$target" 2>/dev/null; then
+        rm -f -- "$new"
+    else
+        [ ! -e "$target" ] || finish stale 0
+        mv -nT -- "$new" "$target" || fail
+        [ ! -e "$new" ] || finish stale 0
+    fi
+    sync -- "$folder" || fail
+}
+
+begin
+resolve
+[ ! -e "$target" ] || finish stale 0
+[ -z "$source" ] || check_source
+announce
+if [ -z "$source" ]; then
+    qemu-img create -q -f "$format" "$new" "$size"
+elif [ -n "$overlay" ]; then
+    lend
+    qemu-img create -q -f "$format" -b "$source" -F "$from" "$new" ${size:+"$size"}
+else
+    qemu-img convert -q -f "$from" -O "$format" "$source" "$new"
+fi >>"$said" || fail
+if [ -n "$size" ]; then
+    look "$new" "$format"
+    [ "$seen_size" -ge "$size" ] || qemu-img resize -q -f "$format" "$new" "$size" >>"$said" || fail
+fi
+[ -z "$whose" ] || chown -- "$whose" "$new" || fail
+[ -z "$mode" ] || chmod -- "$mode" "$new" || fail
+sync -- "$new" || fail
+place
+finish done 0
+"""
+
+# What a guest has open is locked (qemu-img says so); then it is the guest's QEMU that has to grow it.
+# libvirt would make a disk smaller without a word: that it is not larger was looked at before.
+_GROW = r"""
+virsh_() { virsh --connect qemu:///system --quiet "$@" </dev/null; }
+guest() {
+    command -v virsh >/dev/null || fail "$path is in use, and there is no virsh to tell by whom"
+    real=$(readlink -f -- "$path")
+    virsh_ list --name >"$tmp/domains" || fail
+    while IFS= read -r domain; do
+        [ -n "$domain" ] && virsh_ domblklist --domain "$domain" >"$tmp/disks" || continue
+        while read -r disk file; do
+            [ -n "$file" ] && [ "$(readlink -f -- "$file")" = "$real" ] || continue
+            virsh_ blockresize --domain "$domain" --path "$disk" --size "${size}B" >>"$said" || fail
+            finish done 0
+        done <"$tmp/disks"
+    done <"$tmp/domains"
+    fail "$path is in use, and no running guest has it as a disk"
+}
+
+begin
+look "$path" "$format"
+[ "$seen_size" -lt "$size" ] || finish done 0
+refusal=$(qemu-img resize -q -f "$format" "$path" "$size" 2>&1) && { sync -- "$path"; finish done 0; }
+case $refusal in
+    *'Failed to get "'*'" lock'*) guest ;;
+    *) fail "$refusal" ;;
+esac
+"""
+
+# Also who only reads, as a guest does from a backing file, has it open.
+_REMOVE = r"""
+begin
+[ -e "$path" ] || finish done 0
+found=$(stat --dereference --format=%d:%i -- "$path") || fail
+[ "$found" = "$identity" ] || finish stale 0
+command -v find >/dev/null || fail 'it cannot be told whether it is in use: there is no find (findutils)'
+holder=$(find -L /proc/[0-9]*/fd -maxdepth 1 -inum "${found#*:}" -printf '%D:%i %p\n' 2>/dev/null |
+    grep -m 1 "^$found ")
+if [ -n "$holder" ]; then
+    pid=${holder#*/proc/}; pid=${pid%%/*}
+    fail "$path is in use: process $pid ($(cat "/proc/$pid/comm")) has it open"
+fi
+rm -- "$path" || fail
+folder=${path%/*}; sync -- "${folder:-/}" || fail
+finish done 0
+"""
+
+
+def image_effect(state: str, effect: ImageEffect, entry: Entry) -> bytes:
+    """The script of an effect. ValueError for a URL that has no place in a configuration file."""
+    match effect:
+        case FetchFile():
+            return _fetch(state, effect, entry)
+        case MakeImage():
+            return _make(state, effect, entry)
+        case GrowImage(path=path, size=size, format=format_):
+            variables = {"path": path, "size": str(size), "format": format_}
+            details = {"effect": "grow-image", "path": path, "size": size}
+            return script(state, entry, variables, details, _LOOK + _GROW)
+        case RemoveImage(path=path, identity=identity):
+            variables = {"path": path, "identity": identity}
+            return script(state, entry, variables, {"effect": "remove-image", "path": path}, _REMOVE)
+
+
+def _fetch(state: str, effect: FetchFile, entry: Entry) -> bytes:
+    if not _PLAIN_URL.fullmatch(effect.url):
+        raise ValueError("not a URL of http or https in plain signs")
+    variables = {
+        "url": effect.url,
+        "shown": effect.shown,
+        "sha256": effect.sha256,
+        "path": effect.path,
+        "stall": str(effect.stall),
+        "schemes": "https" if effect.url.startswith("https:") else "http,https",
+        "program": _program(),
+    }
+    details: dict[str, object] = {
+        "effect": "fetch-file",
+        "url": effect.shown,
+        "path": effect.path,
+        "after": effect.sha256,
+    }
+    return script(state, entry, variables, details, _FETCH)
+
+
+def _make(state: str, effect: MakeImage, entry: Entry) -> bytes:
+    whose = f"{effect.owner or ''}{f':{effect.group}' if effect.group else ''}"
+    variables = {
+        "path": effect.path,
+        "format": effect.format,
+        "size": "" if effect.size is None else str(effect.size),
+        "source": effect.source or "",
+        "from": effect.source_format or "",
+        "sha256": effect.sha256 or "",
+        "overlay": "yes" if effect.overlay else "",
+        "whose": whose,
+        "mode": "" if effect.mode is None else f"{effect.mode:o}",
+        "state": state,
+    }
+    details: dict[str, object] = {
+        "effect": "make-image",
+        "path": effect.path,
+        "format": effect.format,
+        "size": effect.size,
+        "source": effect.source,
+    }
+    return script(state, entry, variables, details, FILES + _LOOK + _MAKE)
+
+
+@cache
+def _program() -> str:
+    """`fetch.py`, which runs on the machine."""
+    return Path(__file__).with_name("fetch.py").read_text(encoding="utf-8")
