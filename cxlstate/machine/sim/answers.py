@@ -13,6 +13,7 @@ from cxlstate.core.read import (
     File,
     Glob,
     Holders,
+    LibvirtRead,
     Links,
     MapAndRead,
     Names,
@@ -26,6 +27,8 @@ _ONLY_ROOT = Answer(1, b"", "Permission denied: only root can see it")
 
 def answer(host: Host, read: Read) -> Answer:
     """What the machine answers to one read."""
+    if isinstance(read, LibvirtRead):
+        return host.libvirt.answer(read)
     match read:
         case File(path=path, limit=limit):
             return _file(host, path, limit)

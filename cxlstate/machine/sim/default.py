@@ -115,6 +115,20 @@ _BASE = {
 _LIBVIRT = "11.3.0-3+deb13u1"
 _QEMU = "1:10.0.13+ds-0+deb13u1"
 _NDCTL = "81-1"
+NETWORK = """\
+<network>
+  <name>default</name>
+  <uuid>75e801f2-f13b-4dc4-a7f4-c979b41ac4f4</uuid>
+  <forward mode='nat'/>
+  <bridge name='virbr0' stp='on' delay='0'/>
+  <mac address='52:54:00:ba:62:44'/>
+  <ip address='192.168.122.1' netmask='255.255.255.0'>
+    <dhcp>
+      <range start='192.168.122.2' end='192.168.122.254'/>
+    </dhcp>
+  </ip>
+</network>
+"""  # as the daemon has written it when it first read the one of the package
 _SOCKETS = ("libvirtd-admin.socket", "libvirtd-ro.socket", "libvirtd.socket")
 
 
@@ -167,7 +181,7 @@ def _kernel_files() -> dict[str, str]:
 
 def _world() -> World:
     return World(
-        cpus=["0-15,32-47", "16-31,48-63"],
+        cpus=[",".join(map(str, range(node, 48, 2))) for node in range(2)],
         firmware=[Region(*one) for one in _FIRMWARE],
         autoload=["ext4", "kvm_intel", "cxl_acpi", "dax_hmem", "device_dax", "kmem", "iTCO_wdt"],
         mtrr=Mtrr(firmware=[VariableRange(0, "0x80000000", "0x80000000")]),
@@ -190,9 +204,16 @@ def _archive() -> list[Package]:
         Package("libvirt0", _LIBVIRT),
         Package("libvirt-clients", _LIBVIRT, depends=["libvirt0"]),
         Package(
+            "libvirt-daemon-config-network",
+            _LIBVIRT,
+            depends=["libvirt0"],
+            architecture="all",
+            brings=Brings(files={"/etc/libvirt/qemu/networks/default.xml": NETWORK}),
+        ),
+        Package(
             "libvirt-daemon-system",
             _LIBVIRT,
-            depends=["libvirt0", "libvirt-clients"],
+            depends=["libvirt0", "libvirt-clients", "libvirt-daemon-config-network", "qemu-kvm"],
             configuration=True,
             brings=Brings(groups=["libvirt", "libvirt-qemu"], units=_libvirt_units()),
         ),

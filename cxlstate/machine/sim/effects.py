@@ -10,16 +10,22 @@ import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 from cxlstate.core.action import Effect, Generate, Reboot, RemoveFile, Run, Step, WriteFile
+from cxlstate.core.image import ImageEffect
+from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.machine import generated
 from cxlstate.machine.ports import STATE, Entry, Outcome, Result
+from cxlstate.machine.sim import images
 from cxlstate.machine.sim.ended import Ended, unknown
 from cxlstate.machine.sim.faults import Faults
 from cxlstate.machine.sim.files import Files
 from cxlstate.machine.sim.host import Host
+from cxlstate.machine.sim.libvirt import driver
+from cxlstate.machine.sim.libvirt.refused import Refused
 from cxlstate.machine.sim.mkconfig import mkconfig
 from cxlstate.machine.sim.world import ROOT
 
@@ -83,6 +89,18 @@ class Effects:
 
     def _do(self, effect: Effect) -> tuple[str, Outcome]:
         """Hash of what a file was before (empty: it was not there, or there is no file), and the outcome."""
+        if isinstance(effect, ImageEffect):
+            host = self._host()
+            note = partial(self._announce, host.files), partial(self._forget, host.files)
+            return "", host.image(effect, images.Drafts(*note))
+        if isinstance(effect, LibvirtEffect):
+            return self._tell_libvirt(effect)
+        return self._do_here(effect)
+
+    def _do_here(
+        self, effect: WriteFile | RemoveFile | Run | Step | Generate | Reboot
+    ) -> tuple[str, Outcome]:
+        """The same, of one that is about a file or a program."""
         match effect:
             case WriteFile(path=path, expected=expected, content=content, mode=mode):
                 before = self._keep(path, expected)
@@ -120,6 +138,19 @@ class Effects:
         self._faults.step(f"step: {words[0]}")
         return _outcome(ended)
 
+    def _tell_libvirt(self, effect: LibvirtEffect) -> tuple[str, Outcome]:
+        """What the definition was before goes into the store, as that of a file does."""
+        host, digest = self._host(), ""
+        try:
+            before = host.libvirt.before(effect)
+        except Refused as why:
+            return "", Outcome(Result.FAILED, 1, str(why))
+        if before is not None:
+            digest = self._store(before.encode("utf-8", "surrogateescape"))
+        outcome = host.libvirt.perform(effect)
+        host.save()
+        return digest, outcome
+
     def _generate(self, effect: Generate) -> tuple[str, Outcome]:
         files = self._host().files
         before = self._keep(effect.path, effect.expected)
@@ -155,9 +186,14 @@ class Effects:
             raise OSError(21, os.strerror(21), path)
         content = files.read(path)
         digest = sha256(content).hexdigest()
+        return self._store(content) if digest == expected else digest
+
+    def _store(self, content: bytes) -> str:
+        """Keep it under its hash."""
+        digest = sha256(content).hexdigest()
         blob = f"{STATE}/blobs/{digest}"
-        if digest == expected and not files.exists(blob):
-            files.write(blob, content, mode=0o600)
+        if not self._files.exists(blob):
+            self._files.write(blob, content, mode=0o600)
         return digest
 
     def _replace(self, path: str, content: bytes, mode: int) -> None:
@@ -189,6 +225,10 @@ class Effects:
 
 
 def _details(effect: Effect) -> dict[str, object]:
+    if isinstance(effect, ImageEffect):
+        return images.details(effect)
+    if isinstance(effect, LibvirtEffect):
+        return driver.details(effect)
     match effect:
         case WriteFile(path=path, content=content):
             return {"effect": "write-file", "path": path, "after": sha256(content).hexdigest()}

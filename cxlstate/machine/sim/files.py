@@ -63,6 +63,8 @@ class Files:
 
         PermissionError for a folder that cannot be listed: no match is proven only by one that was.
         """
+        if not any(sign in pattern for sign in "*?["):
+            self._names(posixpath.dirname(pattern))  # one that cannot be listed proves nothing, found or not
         found = [""]
         for step in pattern.split("/")[1:]:
             found = [path for folder in found for path in self._matches(folder, step)]
@@ -71,6 +73,10 @@ class Files:
     def is_file(self, path: str) -> bool:
         """Whether it is a regular file, or a link to one."""
         return path in self._computed or self.real(path).is_file()
+
+    def stat(self, path: str) -> os.stat_result:
+        """Of a file on the disk, links followed: whoever may enter its folders sees it."""
+        return self._reach(path).stat()
 
     def link(self, path: str) -> str | None:
         """Where a symbolic link points to; None: it is none."""

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import re
+import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from cxlstate.core.image import ImageEffect
 from cxlstate.formats import restore
+from cxlstate.machine.ports import Outcome
 from cxlstate.machine.sim import loader, mtrr, procfs
 from cxlstate.machine.sim.accounts import Accounts
 from cxlstate.machine.sim.ended import Ended, unknown
 from cxlstate.machine.sim.files import Files
-from cxlstate.machine.sim.guests import Guests
+from cxlstate.machine.sim.images import Disks, Drafts, Images
 from cxlstate.machine.sim.kernel import Modules
+from cxlstate.machine.sim.libvirt.driver import Libvirt
+from cxlstate.machine.sim.net import Devices
 from cxlstate.machine.sim.packages import Packages
 from cxlstate.machine.sim.restore import Restore
 from cxlstate.machine.sim.unit_files import UnitFiles
 from cxlstate.machine.sim.units import Units
-from cxlstate.machine.sim.world import ROOT, Running, World, load, save
+from cxlstate.machine.sim.world import ROOT, WEB, Running, World, load, save
 
 _RESTORE = ("/bin/sh", restore.SCRIPT, "restore")
 _TEXT = 2  # words of `-c` and its text
@@ -61,23 +66,43 @@ class Host:
 
     def step(self, words: tuple[str, ...]) -> Ended:
         """One verb of the boot script."""
-        return Restore(self.world, Modules(self.world, self.files), self._checkpoint).run(words)
+        modules = Modules(self.world, self.files)
+        return Restore(self.world, modules, self.libvirt, self._checkpoint).run(words)
+
+    @property
+    def libvirt(self) -> Libvirt:
+        """Its libvirt."""
+        return self._libvirt(self._checkpoint)
+
+    def _libvirt(self, step: Callable[[str], None]) -> Libvirt:
+        return Libvirt(self.world, Files(self._directory / ROOT, {}, privileged=True), step)
+
+    def image(self, effect: ImageEffect, drafts: Drafts) -> Outcome:
+        """One effect on a disk image."""
+        return Images(self.world, self.files, self._directory / WEB, self._checkpoint, drafts).perform(effect)
 
     def _programs(self) -> dict[str, Callable[[list[str]], Ended]]:
         files = self.files
         units, accounts = self._units(files, self._checkpoint), Accounts(files)
         packages = Packages(self.world, files, accounts, units, self._checkpoint)
+        disks, devices = Disks(self.world, files), Devices(self.world)
         return {
             "apt-get": packages.apt_get,
             "apt-mark": packages.mark,
+            "bridge": devices.bridge,
+            "chmod": disks.chmod,
+            "chown": disks.chown,
             "dmesg": self._dmesg,
             "dpkg": packages.dpkg,
             "dpkg-query": packages.query,
             "getent": accounts.getent,
             "gpasswd": accounts.gpasswd,
+            "ip": devices.ip,
             "modprobe": lambda words: Modules(self.world, files).modprobe(words),
+            "qemu-img": disks.qemu_img,
             "rmmod": lambda words: Modules(self.world, files).rmmod(words),
             "sh": self._plain_shell,
+            "stat": disks.stat,
             "systemctl": units.systemctl,
             "uname": self._uname,
             "usermod": accounts.usermod,
@@ -89,12 +114,13 @@ class Host:
         Raises NoBoot.
         """
         self.world.running = Running()
+        shutil.rmtree(self._directory / ROOT / "run", ignore_errors=True)
         kernel, command_line = loader.boot(self.files)
         self.world.running = Running(str(uuid.uuid4()), kernel, command_line)
         mtrr.boot(self.world)
         Modules(self.world, self.files).boot()
         self._units(self.files, lambda _: None).boot()
-        Guests(self.world).boot()
+        self._libvirt(lambda _: None).boot()
 
     def _units(self, files: Files, step: Callable[[str], None]) -> Units:
         def execute(program: tuple[str, ...]) -> Ended:
@@ -108,7 +134,8 @@ class Host:
         table = restore.table(text)
         if table is None or not text.endswith(f"'\n{restore.library()}"):
             return unknown(_RESTORE)
-        return Restore(self.world, Modules(self.world, files), step).restore(table)
+        modules = Modules(self.world, files)
+        return Restore(self.world, modules, self._libvirt(step), step).restore(table)
 
     def _dmesg(self, words: list[str]) -> Ended:
         if words:

@@ -16,6 +16,7 @@ from cxlstate.core.read import Answers, Read
 from cxlstate.machine import records
 from cxlstate.machine.ports import Entry, Outcome, Progress
 from cxlstate.machine.posix.read_script import merge
+from cxlstate.machine.sim import loader
 from cxlstate.machine.sim.answers import answer
 from cxlstate.machine.sim.default import create
 from cxlstate.machine.sim.effects import Effects
@@ -59,9 +60,9 @@ class SimReader:
         """Nothing is held."""
 
     def _switched_off(self, host: Host) -> CxlstateError:
-        """Why it does not run, by trying in memory whether it would boot."""
+        """Why it does not run, by looking whether GRUB would boot it."""
         try:
-            host.boot()
+            loader.boot(host.files)
             found = "it is switched off"
         except NoBoot as why:
             found = str(why)

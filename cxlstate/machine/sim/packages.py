@@ -244,6 +244,9 @@ class Packages:
         for name, unit in package.brings.units.items():
             if name not in self._world.units or self._world.units[name].masked:
                 self._units.add(name, unit)
+        for path, text in package.brings.files.items():
+            if not self._files.exists(path):
+                self._files.write(path, text.encode(), mode=0o600)
 
     def _remove(self, names: Sequence[str], *, purge: bool) -> Ended:
         if self._interrupted():

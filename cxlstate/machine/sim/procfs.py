@@ -9,10 +9,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
+from cxlstate.core.units import format_cpus
 from cxlstate.formats import kernel_cmdline
+from cxlstate.formats.domain_xml import meaning
 from cxlstate.machine.sim import mtrr
 from cxlstate.machine.sim.dax import BLOCK, Bus, bounds, regions
 from cxlstate.machine.sim.memory import NAMES, RAM, SOFT_RESERVED, TYPES, Range, boot_map
+from cxlstate.machine.sim.net import Devices
 from cxlstate.machine.sim.world import Dax, Online, Region, World
 from cxlstate.machine.sim.zones import nodes_of_ram, zoneinfo
 
@@ -46,12 +49,17 @@ def computed(world: World) -> dict[str, bytes]:
     for number, region in enumerate(world.firmware):
         for name, value in (("start", region.start), ("end", region.end), ("type", region.type)):
             files[f"/sys/firmware/memmap/{number}/{name}"] = value + "\n"
-    for number, cpus in enumerate(world.cpus):
-        files[f"/sys/devices/system/node/node{number}/cpulist"] = cpus + "\n"
+    cpus = {**{one.node: "" for one in running.online}, **dict(enumerate(world.cpus))}
+    for number, its in cpus.items():
+        files[f"/sys/devices/system/node/node{number}/cpulist"] = its + "\n"
+    files["/sys/devices/system/node/online"] = format_cpus(frozenset(cpus)) + "\n"
+    all_of_them = ",".join(its for its in world.cpus if its)
+    files["/sys/devices/system/cpu/online"] = format_cpus(meaning.cpus(all_of_them)) + "\n"
     if "dax_hmem" in running.modules:
         for number, _ in regions(world, memory):
             files[f"/sys/module/dax_hmem/drivers/platform:hmem/hmem.{number}/modalias"] = "platform:hmem\n"
     files.update(bus.files())
+    files.update(Devices(world).files())
     if world.mtrr.registers:
         files["/proc/mtrr"] = mtrr.of(world).text()
     if world.debugfs != "absent":
@@ -61,7 +69,7 @@ def computed(world: World) -> dict[str, bytes]:
 
 def links(world: World) -> dict[str, str]:
     """Every symbolic link of the kernel and in /dev, by path."""
-    found = {**world.running.links, **dict(Bus(world).links())}
+    found = {**world.running.links, **dict(Bus(world).links()), **dict(Devices(world).links())}
     for start, end, node in (*nodes_of_ram(world, memory_map(world)), *_added(world)):
         for number in range(start // BLOCK, -(-end // BLOCK)):
             found[f"/sys/devices/system/node/node{node}/memory{number}"] = f"../../memory/memory{number}"

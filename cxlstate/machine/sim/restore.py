@@ -16,8 +16,8 @@ from cxlstate.formats.mtrr import UNCACHABLE, WRITE_BACK, Block, effective
 from cxlstate.formats.restore import LINKS, Words
 from cxlstate.machine.sim.dax import DEVDAX, KMEM, Bus, bounds
 from cxlstate.machine.sim.ended import Ended
-from cxlstate.machine.sim.guests import Guests
 from cxlstate.machine.sim.kernel import Modules
+from cxlstate.machine.sim.libvirt.driver import Libvirt
 from cxlstate.machine.sim.registers import RefusedError, Registers, block_of, shown
 from cxlstate.machine.sim.world import Dax, World
 
@@ -27,9 +27,10 @@ _WRONG_VERB = 64
 class Restore:
     """Runs verbs. `step` is told of each change that has just been made."""
 
-    def __init__(self, world: World, modules: Modules, step: Callable[[str], None]) -> None:
+    def __init__(self, world: World, modules: Modules, libvirt: Libvirt, step: Callable[[str], None]) -> None:
         self._world = world
         self._modules = modules
+        self._libvirt = libvirt
         self._step = step
         self._bus = Bus(world)
         self._registers = Registers(world, step)
@@ -40,8 +41,8 @@ class Restore:
         """One verb and its words."""
         verb, *operands = words or ("",)
         if verb in ("vm-stop", "vm-start"):
-            guests = Guests(self._world)
-            ended = guests.start(*operands) if verb == "vm-start" else guests.stop(operands[0], operands[1])
+            ask = self._libvirt.vm_start if verb == "vm-start" else self._libvirt.vm_stop
+            ended = ask(*operands)
             self._step(verb)
             return ended
         verbs: dict[str, Callable[..., object]] = {

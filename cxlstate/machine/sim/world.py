@@ -17,6 +17,7 @@ from cxlstate.core.diagnostic import CxlstateError, fail
 FORMAT = 1
 FILE = "machine.json"
 ROOT = "root"
+WEB = "web"
 
 T = TypeVar("T")
 
@@ -66,10 +67,11 @@ class Unit:
 
 @dataclass
 class Brings:
-    """What installing a package adds to a machine besides its files."""
+    """What installing a package adds to a machine. Files that are there already stay as they are."""
 
     groups: list[str] = field(default_factory=list)
     units: dict[str, Unit] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -132,20 +134,51 @@ class Mtrr:
 
 @dataclass
 class Guest:
-    """A libvirt domain of QEMU, and the paths of the devices that it opens when it starts.
+    """The machine inside a libvirt domain, as far as the domain's XML does not tell.
 
     One that does not obey goes on running when it is asked to shut down.
     """
 
-    opens: list[str] = field(default_factory=list)
-    autostart: bool = False
-    persistent: bool = True
     obeys: bool = True
 
 
 @dataclass
+class ActiveDomain:
+    """A libvirt domain that runs, as long as its process does.
+
+    `id` is libvirt's number, `xml` the active definition, `affinity` the CPUs that each vCPU's thread may
+    run on.
+    """
+
+    id: int
+    pid: int
+    xml: str
+    affinity: list[str] = field(default_factory=list)
+
+
+@dataclass
+class ActiveNetwork:
+    """A libvirt network that is active: its active XML, the bridge that it has made, if any.
+
+    `ports` is what libvirt knows: by MAC, whose interface was plugged into it.
+    """
+
+    xml: str
+    bridge: str = ""
+    ports: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Tap:
+    """The host's end of a guest's interface, and the bridge that it is plugged into, if any."""
+
+    bridge: str = ""
+    isolated: bool = False
+
+
+@dataclass
 class Process:
-    """A process that has device files open or mapped; `guest` is the domain that it runs."""
+    """A process that has devices or disk images open or mapped; `guest` is the domain that it runs."""
 
     pid: int
     holds: list[str] = field(default_factory=list)
@@ -197,6 +230,9 @@ class Running:
     dax: dict[str, Dax] = field(default_factory=dict)
     online: list[Online] = field(default_factory=list)
     processes: list[Process] = field(default_factory=list)
+    domains: dict[str, ActiveDomain] = field(default_factory=dict)
+    networks: dict[str, ActiveNetwork] = field(default_factory=dict)
+    taps: dict[str, Tap] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
@@ -208,7 +244,8 @@ class World:
 
     `first_region` is the number that the first dax region gets at boot, which is what renames devices.
     `debugfs` is mounted, locked (the kernel's lockdown hides it from root too) or absent. `python`: there is
-    a python3.
+    a python3. `bridges` are those that the host itself has. `owners` are `user:group` of files that are not
+    root's, by path.
     """
 
     format: int = FORMAT
@@ -221,7 +258,9 @@ class World:
     first_region: int = 0
     debugfs: str = "mounted"
     python: bool = True
+    bridges: list[str] = field(default_factory=list)
     guests: dict[str, Guest] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
     units: dict[str, Unit] = field(default_factory=dict)
     archive: Archive = field(default_factory=Archive)
     installed: dict[str, Installed] = field(default_factory=dict)

@@ -1,0 +1,176 @@
+"""libvirt of one machine as a whole: whether it can be reached, what it answers, what it is told."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable
+
+from cxlstate.core.libvirt import (
+    DefineNetwork,
+    DomainEffect,
+    EditDomain,
+    LibvirtEffect,
+    StartDomain,
+    StopNetwork,
+    UndefineDomain,
+    UndefineNetwork,
+    UpdateNetwork,
+)
+from cxlstate.core.read import NOT_FOUND, Answer, LibvirtAddresses, LibvirtDomain, LibvirtNetwork, LibvirtRead
+from cxlstate.formats import network_xml
+from cxlstate.machine.ports import Outcome, Result
+from cxlstate.machine.sim.ended import Ended
+from cxlstate.machine.sim.files import Files
+from cxlstate.machine.sim.libvirt import dhcp
+from cxlstate.machine.sim.libvirt.domains import Domains
+from cxlstate.machine.sim.libvirt.networks import Networks
+from cxlstate.machine.sim.libvirt.process import device_of
+from cxlstate.machine.sim.libvirt.refused import Refused
+from cxlstate.machine.sim.world import World
+
+_DAEMON = "libvirtd.service"
+_SOCKET = "libvirtd.socket"
+_NO_HELPER = "virt-ssh-helper is not installed"
+
+
+class Libvirt:
+    """Asked and told; `files` are those on the disk, with the eyes of root."""
+
+    def __init__(self, world: World, files: Files, step: Callable[[str], None]) -> None:
+        self._world = world
+        self._files = files
+        self._networks = Networks(world, files, step)
+        self._domains = Domains(world, files, self._networks, step)
+
+    def answer(self, read: LibvirtRead) -> Answer:
+        """What it answers to one read."""
+        refused = self._unreachable("-ro")
+        if refused is not None:
+            return Answer(*refused)
+        match read:
+            case LibvirtDomain(name=name):
+                return _of_parts(self._domains.answer(name))
+            case LibvirtNetwork(name=name):
+                return _of_parts(self._networks.answer(name))
+            case LibvirtAddresses(name=name):
+                return Answer(0, self._addresses(name).encode())
+
+    def before(self, effect: LibvirtEffect) -> str | None:
+        """The definition that an effect changes or ends, without secrets. Raises Refused."""
+        self._reach()
+        match effect:
+            case EditDomain(name=name) | UndefineDomain(name=name):
+                return self._domains.definition(name)
+            case (
+                DefineNetwork(name=name)
+                | UpdateNetwork(name=name)
+                | StopNetwork(name=name)
+                | UndefineNetwork(name=name)
+            ):
+                return self._networks.definition(name)
+            case StartDomain(name=name, devices=devices):
+                if self._domains.active(name) is None:
+                    for path in devices:
+                        self._check_device(path)
+        return None
+
+    def perform(self, effect: LibvirtEffect) -> Outcome:
+        """Do it."""
+        try:
+            self._reach()
+            if isinstance(effect, DomainEffect):
+                return self._domains.perform(effect)
+            return self._networks.perform(effect)
+        except Refused as why:
+            return Outcome(Result.FAILED, 1, str(why))
+
+    def boot(self) -> None:
+        """What the daemon starts by itself when the machine has booted, if it is enabled."""
+        if self._world.running.units.get(_DAEMON) == "active":
+            self._networks.boot()
+            self._domains.boot()
+
+    def vm_start(self, name: str) -> Ended:
+        """`vm-start` of the boot script, by virsh."""
+        refused = self._not_for_virsh(name)
+        if refused:
+            return refused
+        try:
+            self._domains.start(name)
+        except Refused as why:
+            return Ended(1, stderr=f"error: Failed to start domain '{name}'\nerror: {why}\n")
+        return Ended()
+
+    def vm_stop(self, name: str, seconds: str) -> Ended:
+        """`vm-stop` of the boot script, by virsh: a transient guest would be gone, and is refused."""
+        refused = self._not_for_virsh(name)
+        if refused or self._domains.active(name) is None:
+            return refused or Ended()
+        if not self._domains.is_persistent(name):
+            return Ended(1, stderr=f"cxlstate: guest {name} is transient: stopped, it would be gone\n")
+        if not self._domains.shut_down(name):
+            why = f"guest {name} has not shut down within {seconds} s: it is running"
+            return Ended(1, stderr=f"cxlstate: {why}\n")
+        return Ended()
+
+    def _not_for_virsh(self, name: str) -> Ended | None:
+        if not self._installed("libvirt-clients"):
+            return Ended(1, stderr="virsh: not found\n")
+        if not self._listens():
+            return Ended(1, stderr="error: failed to connect to the hypervisor\n")
+        if not self._domains.exists(name):
+            return Ended(1, stderr=f"error: failed to get domain '{name}'\n")
+        return None
+
+    def _addresses(self, name: str) -> str:
+        if self._domains.active(name) is None:
+            return ""
+        found = ""
+        for network, active in self._networks.active.items():
+            plugged = self._domains.plugged(network)
+            leased = dhcp.leases(network_xml.parse(active.xml), [mac for _, mac in plugged])
+            found += "".join(
+                f"{mac} {leased[mac]}\n" for domain, mac in plugged if domain == name and mac in leased
+            )
+        return found
+
+    def _check_device(self, path: str) -> None:
+        """As `machine/posix/elsewhere.py` does it on a real machine."""
+        if device_of(self._world, path) is not None:
+            return
+        if self._files.exists(path):
+            target = posixpath.normpath(f"/{self._files.real(path).relative_to(self._files.real('/'))}")
+            raise Refused(f"{path} leads to {target}, which is no character device")
+        raise Refused(f"{path} leads nowhere: there is no such device")
+
+    def _reach(self) -> None:
+        refused = self._unreachable("")
+        if refused is not None:
+            raise Refused(refused[2])
+
+    def _unreachable(self, socket: str) -> tuple[int, bytes, str] | None:
+        """Status and words of a connection that cannot be had."""
+        if not self._installed("libvirt-daemon-system"):
+            return NOT_FOUND, b"", _NO_HELPER
+        if not self._listens():
+            where = f"/var/run/libvirt/libvirt-sock{socket}"
+            return 1, b"", f"Failed to connect socket to '{where}': No such file or directory"
+        return None
+
+    def _listens(self) -> bool:
+        return any(self._world.running.units.get(unit) == "active" for unit in (_DAEMON, _SOCKET))
+
+    def _installed(self, package: str) -> bool:
+        one = self._world.installed.get(package)
+        return one is not None and one.status.endswith(" installed")
+
+
+def details(effect: LibvirtEffect) -> dict[str, object]:
+    """What the journal says of it, as on a real machine."""
+    words = re.sub(r"(?<!^)(?=[A-Z])", "-", type(effect).__name__).lower()
+    return {"effect": words, "name": effect.name}
+
+
+def _of_parts(parts: dict[str, str]) -> Answer:
+    return Answer(0, files={name: Answer(0, text.encode()) for name, text in parts.items()})
