@@ -15,6 +15,11 @@ A case is `tests/resources/<kind>/<case>.yaml`:
       /etc/systemd/system/x: {package: formats/restore.service}    # a file of the package
       holders dax*: "4711\tdax0.0\tqemu -name guest=a"    # Holders('dax*'); without an answer: nobody
       mapping 0x5080000000: ok                        # MapAndRead; without an answer: no python3
+      domain cxl_vmx:                                 # LibvirtDomain, by parts; null or none: no such domain
+        inactive.xml: {file: captured/cxl_vmx.xml}    # also active.xml, facts, affinity
+        facts: "state=shut-off\\npersistent=yes"
+      network default: {status: 1, stderr: 'Permission denied'}    # LibvirtNetwork, likewise: facts, ports
+      addresses cxl_vmx: 52:54:00:fc:10:bd 192.168.122.110/24      # LibvirtAddresses; none: no lease
     given:                    # what other resources export
       memmap: [KernelArguments: [memmap=1G!6G]]
       dax.cxl0: [DaxDevice: {link: /dev/cxlstate/cxl0, start: 0x5080000000, end: 0x6880000000}]
@@ -34,18 +39,24 @@ A case is `tests/resources/<kind>/<case>.yaml`:
     declared: [cxl0]          # and this is what the spec still has of the kind
 
 The effect of a `Step` is written `Step VERB WORD…`, memory that an action suspends as
-`suspends: [{start: 0x5000000000, end: 0x7000000000}]`.
+`suspends: [{start: 0x5000000000, end: 0x7000000000}]`. An effect on libvirt or on a disk image is its
+class and its fields in their order: `UpdateNetwork default add-last ip-dhcp-host live config`,
+`PinDomain cxl_vmx vcpu 0-3 1`, `GrowImage /srv/a.qcow2 1073741824 qcow2`. A flag is its name, and nothing
+where it is off; texts of XML, hashes, the wish of an `EditDomain`, and a number that is -1 are left out.
 A file that is asked for and has no answer does not exist; a pattern matches the files that have an
-answer. An answer that nobody asked for is a mistake in the case. Of a diagnostic and an action only
+answer. The parts of a domain or network go before those of the host one by one; null takes a part out.
+An answer that nobody asked for is a mistake in the case. Of a diagnostic and an action only
 what the case names is compared; that there are no others always is. `exports`, `describe`, `suspend` and
 `resume` are compared where the case has them. `holds` are texts that must stand in what the effect
-writes (of a `Step`: in what is shown), `lacks` texts that must not.
+writes (of a `Step`: in what is shown; of an effect on libvirt: in its XML; of an `EditDomain`: in its
+wish, a line `field: value` each), `lacks` texts that must not.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
@@ -61,6 +72,8 @@ from cxlstate.core.address import Address
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import Export, Given, RestoreStep
+from cxlstate.core.image import ImageEffect
+from cxlstate.core.libvirt import EditDomain, LibvirtEffect
 from cxlstate.core.observation import Absent, Present, Unknown
 from cxlstate.core.read import (
     Answer,
@@ -70,6 +83,9 @@ from cxlstate.core.read import (
     File,
     Glob,
     Holders,
+    LibvirtAddresses,
+    LibvirtDomain,
+    LibvirtNetwork,
     Links,
     MapAndRead,
     Names,
@@ -78,6 +94,7 @@ from cxlstate.core.read import (
     describe,
 )
 from cxlstate.core.reconciler import Inspects, Leaves, Reconciler, Resource, Suspendable
+from cxlstate.core.units import format_cpus
 from cxlstate.formats import restore
 from cxlstate.resources import kinds
 
@@ -100,7 +117,7 @@ def _outcome(kind: Reconciler[Any, Any], case: dict[str, Any], folder: Path) -> 
     if "leftovers" in case:
         return _left(kind, case, folder)
     try:
-        spec = TypeAdapter(kind.model).validate_python(case["spec"]) if "spec" in case else kind.implied()
+        spec = _spec(kind, case["spec"]) if "spec" in case else kind.implied()
     except ValidationError as error:
         return {"invalid": _chosen([_invalid(one) for one in error.errors()], case.get("invalid", []))}
     me = Resource(Address(kind.kind, case.get("name", "")), spec)
@@ -127,6 +144,11 @@ def _outcome(kind: Reconciler[Any, Any], case: dict[str, Any], folder: Path) -> 
             return _planned(kind, me, live, case)
         case Absent():
             return {**({"absent": True} if "absent" in case else {}), **_planned(kind, me, None, case)}
+
+
+def _spec(kind: Reconciler[Any, Any], written: Any) -> Any:
+    """As the spec layer does it: through JSON, which has lists where the models have tuples."""
+    return TypeAdapter(kind.model).validate_json(json.dumps(written), strict=True)
 
 
 def _planned(
@@ -211,8 +233,17 @@ def _chosen(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> list
 
 
 def _said(case: dict[str, Any], folder: Path) -> dict[str, Any]:
-    host = yaml.safe_load((folder / case["host"]).read_text()) if "host" in case else {}
-    return {path: text for path, text in (host | case.get("answers", {})).items() if text is not None}
+    said = yaml.safe_load((folder / case["host"]).read_text()) if "host" in case else {}
+    for path, text in case.get("answers", {}).items():
+        parts = _has_parts(path) and isinstance(text, dict) and not _failed(text)
+        before = said.get(path) if parts and not _failed(said.get(path)) else None
+        said[path] = {**(before or {}), **text} if parts else text
+    return {path: text for path, text in said.items() if text is not None}
+
+
+def _has_parts(path: str) -> bool:
+    """Whether it is an answer of libvirt that comes in parts."""
+    return path.startswith(("domain ", "network "))
 
 
 def _answers(reads: Sequence[Read], said: dict[str, Any], folder: Path) -> Answers:
@@ -257,6 +288,12 @@ def _key(read: Read) -> str:
             return f"holders {name}"
         case MapAndRead(start=start):
             return f"mapping {start:#x}"
+        case LibvirtDomain(name=name):
+            return f"domain {name}"
+        case LibvirtNetwork(name=name):
+            return f"network {name}"
+        case LibvirtAddresses(name=name):
+            return f"addresses {name}"
         case _:
             return describe(read)
 
@@ -275,6 +312,9 @@ def _answer(read: Read, texts: dict[str, Any], folder: Path) -> Answer:
     if key in texts:
         if isinstance(read, Glob | Attributes | Links | Names) and not _failed(texts[key]):
             return Answer(0, files={key: _one(texts[key], folder)})
+        if isinstance(read, LibvirtDomain | LibvirtNetwork) and not _failed(texts[key]):
+            parts = {name: text for name, text in texts[key].items() if text is not None}
+            return Answer(0, files={name: _one(text, folder) for name, text in parts.items()})
         return _one(texts[key], folder)
     match read:
         case Glob() | Attributes() | Links():
@@ -282,7 +322,7 @@ def _answer(read: Read, texts: dict[str, Any], folder: Path) -> Answer:
             return Answer(0, files={path: _one(texts[path], folder) for path in matching})
         case Names():
             return Answer(0, files={path: Answer(0) for path in texts if _asks_for(read, path, None)})
-        case Holders():
+        case Holders() | LibvirtDomain() | LibvirtNetwork() | LibvirtAddresses():
             return Answer(0)
         case MapAndRead():
             return Answer(127, stderr="sh: python3: not found")
@@ -385,7 +425,28 @@ def _effect(effect: Any) -> str:
         case Reboot():
             return "Reboot"
         case _:
-            return type(effect).__name__
+            assert isinstance(effect, LibvirtEffect | ImageEffect)
+            said = [_word(field.name, getattr(effect, field.name)) for field in fields(effect)]
+            return " ".join((type(effect).__name__, *filter(None, said)))
+
+
+def _word(name: str, value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return name if value else ""
+        case int() if name == "mode":
+            return f"{value:04o}"
+        case int():
+            return str(value) if value >= 0 else ""
+        case frozenset():
+            return format_cpus(value)
+        case tuple():
+            return " ".join(map(str, value))
+        case _:
+            hidden = name in {"xml", "expected"} or is_dataclass(value)
+            return "" if hidden else str(value)
 
 
 def _written(effect: Any) -> str:
@@ -396,5 +457,8 @@ def _written(effect: Any) -> str:
             return "\n".join((predicted.decode(), *must_hold))
         case Step(shown=shown):
             return shown
+        case EditDomain(wish=wish):
+            stated = {field.name: getattr(wish, field.name) for field in fields(wish)}
+            return "\n".join(f"{name}: {value}" for name, value in stated.items() if value is not None)
         case _:
-            return ""
+            return str(getattr(effect, "xml", ""))

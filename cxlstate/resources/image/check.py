@@ -1,0 +1,159 @@
+"""What cannot be right with an image, now that the machine was seen: nothing is mended by writing over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.units import format_size
+from cxlstate.resources.image.probe import Base, Info, Live, Missing, Seen, base_path
+from cxlstate.resources.image.spec import ImageSpec
+
+
+def diagnose(spec: ImageSpec, live: Seen) -> Iterator[Diagnostic]:
+    """Every problem there is; `path` is relative to the resource."""
+    if isinstance(live, Missing):
+        yield from _of_source(spec, live.base)
+    elif live.info is None:
+        yield _no_file(spec)
+    elif not spec.wanted:
+        if live.in_use:
+            yield _in_use(spec)
+    else:
+        yield from _of_image(spec, live, live.info)
+
+
+def _of_image(spec: ImageSpec, live: Live, info: Info) -> Iterator[Diagnostic]:
+    if info.format != spec.format:
+        yield _other_format(spec, info)
+        return
+    if spec.overlay:
+        yield from _other_backing(spec, info)
+        if spec.source and spec.source.path and live.base and not live.base.there:
+            yield _no_source(live.base)
+    if spec.size is not None and spec.size < info.size:
+        yield _would_shrink(spec.size, info)
+    if info.corrupt:
+        yield _corrupt(spec)
+
+
+def _of_source(spec: ImageSpec, base: Base | None) -> Iterator[Diagnostic]:
+    """What it would be made from. A download that has yet to come is looked at when it is there."""
+    if base is None:
+        if spec.size is None:
+            yield _nothing_to_make(spec)
+        return
+    if not base.there and spec.source and spec.source.path:
+        yield _no_source(base)
+    if base.info and spec.size is not None and spec.size < base.info.size:
+        yield _source_is_larger(spec.size, base.info)
+
+
+def _no_file(spec: ImageSpec) -> Diagnostic:
+    return Diagnostic(
+        "CXI301",
+        "what is there is no file",
+        path=("path",),
+        found=f"{spec.path} is a folder, a device or the like",
+        expected="a regular file, or nothing",
+        hint="choose another path; a VM takes a block device by its own path",
+    )
+
+
+def _other_format(spec: ImageSpec, info: Info) -> Diagnostic:
+    return Diagnostic(
+        "CXI302",
+        "the image is of another format",
+        path=("format",),
+        found=info.format,
+        expected=spec.format,
+        hint="choose another path: an image that is there is never written over; or write its own format",
+    )
+
+
+def _other_backing(spec: ImageSpec, info: Info) -> Iterator[Diagnostic]:
+    wanted = base_path(spec)
+    if info.backing != wanted:
+        yield Diagnostic(
+            "CXI303",
+            "the image has another backing file",
+            path=("source",),
+            found=info.backing or "none",
+            expected=wanted,
+            hint="choose another path for the new image: on another file, what is in this one means nothing",
+        )
+    elif spec.source and spec.source.format and info.backing_format not in (None, spec.source.format):
+        yield Diagnostic(
+            "CXI303",
+            "the image takes its backing file for another format",
+            path=("source", "format"),
+            found=info.backing_format,
+            expected=spec.source.format,
+        )
+
+
+def _would_shrink(size: int, info: Info) -> Diagnostic:
+    return Diagnostic(
+        "CXI304",
+        "the image is larger than the spec says, and is not made smaller",
+        path=("size",),
+        found=format_size(info.size),
+        expected=format_size(size),
+        hint=f"write size: {format_size(info.size)}, or leave it out; what is behind the end would be lost",
+    )
+
+
+def _no_source(base: Base) -> Diagnostic:
+    return Diagnostic(
+        "CXI305",
+        "there is no source",
+        path=("source", "path"),
+        found=f"no file {base.path} on the host",
+        expected="a file",
+        hint="put it there, or correct the path; or let the host fetch it: source: {url: …, sha256: …}",
+    )
+
+
+def _nothing_to_make(spec: ImageSpec) -> Diagnostic:
+    return Diagnostic(
+        "CXI309",
+        "there is no image, and nothing to make it from",
+        path=("path",),
+        found=f"no file {spec.path} on the host, no source and no size",
+        expected="a file, a source, or a size for an empty image",
+        hint="correct the path, or add source: {path: …}, or source: {url: …, sha256: …}, or size: 20GiB",
+    )
+
+
+def _source_is_larger(size: int, info: Info) -> Diagnostic:
+    return Diagnostic(
+        "CXI306",
+        "the source is larger than the image is to be",
+        path=("size",),
+        found=f"a source of {format_size(info.size)}",
+        expected=format_size(size),
+        hint=f"write at least size: {format_size(info.size)}, or leave it out",
+    )
+
+
+def _in_use(spec: ImageSpec) -> Diagnostic:
+    return Diagnostic(
+        "CXI307",
+        "the image is in use, and is not removed",
+        path=("state",),
+        found=f"somebody has {spec.path} open for writing",
+        expected="nobody",
+        hint="shut the guest down that runs on it; virsh domblklist DOMAIN shows its disks",
+    )
+
+
+def _corrupt(spec: ImageSpec) -> Diagnostic:
+    return Diagnostic(
+        "CXI308",
+        "the image is marked as corrupt",
+        Severity.WARNING,
+        path=("path",),
+        found=spec.path,
+        expected="an image that QEMU writes to",
+        hint=f"with its guest shut down: qemu-img check -r leaks {spec.path}; see its manual before -r all",
+    )

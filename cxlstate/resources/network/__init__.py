@@ -1,0 +1,5 @@
+"""libvirt's networks, and which guest has which address on them (`networks`)."""
+
+from cxlstate.resources.network.reconcile import Network
+
+reconciler = Network()

@@ -1,0 +1,158 @@
+"""What cannot be right with a network, now that the machine was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.path import Path
+from cxlstate.formats.network_xml import ISOLATED, Definition, Host, Range
+from cxlstate.resources.network.goal import WORDS, Goal, Side, said
+from cxlstate.resources.network.spec import NetworkSpec, outside_words
+from cxlstate.resources.network.updates import InTheWay, in_the_way, not_to_be_told_apart
+
+_OURS = ("nat", "route", "open", ISOLATED)
+
+
+def diagnose(goal: Goal) -> Iterator[Diagnostic]:
+    """Every problem there is; `path` is relative to the resource."""
+    if goal.spec.state == "absent":
+        return
+    if not goal.live.there:
+        if goal.spec.address is None:
+            yield _missing(goal)
+        return
+    config = goal.config
+    if config is None:
+        yield _transient(goal.name)
+        return
+    stated = [word for word in WORDS if said(goal.spec.fields, word)]
+    if config.definition.forward not in _OURS and stated:
+        yield _of_another_kind(config.definition, stated[0])
+        return
+    yield from _addresses(goal.spec, config.definition)
+    yield from _entries(goal)
+
+
+def _addresses(spec: NetworkSpec, definition: Definition) -> Iterator[Diagnostic]:
+    """Those of the spec within the network there is, and those that are there within that of the spec."""
+    if spec.address is None:
+        if definition.address is not None:
+            for path, ip in spec.outside(definition.address):
+                yield Diagnostic("CXN302", path=path, **outside_words(ip, definition.address))
+        elif spec.dhcp or any(one.state == "present" for one in spec.reservations):
+            yield _no_address(spec)
+    elif spec.dhcp is None:
+        for one in definition.ranges:
+            if not _is_within(one, spec):
+                yield _range_stays_behind(one, spec)
+
+
+def _is_within(one: Range, spec: NetworkSpec) -> bool:
+    return spec.address is None or all(IPv4Address(ip) in spec.address.network for ip in (one.start, one.end))
+
+
+def _entries(goal: Goal) -> Iterator[Diagnostic]:
+    """The same entry may be in both definitions. What is to be restarted is not updated before."""
+    sides: list[Side] = [side for side in (goal.config, None if goal.moves else goal.running) if side]
+    ways = dict.fromkeys(way for side in sides for way in in_the_way(side.definition.hosts, goal.wishes))
+    yield from (_held(goal, way) for way in ways)
+    pairs = (pair for side in sides for pair in not_to_be_told_apart(side.definition.hosts, goal.wishes))
+    yield from (_not_told_apart(goal, *pair) for pair in dict.fromkeys(pairs))
+
+
+def _missing(goal: Goal) -> Diagnostic:
+    return Diagnostic(
+        "CXN304",
+        f"there is no network {goal.name}, and the spec does not say how to make one",
+        found="no network of this name",
+        expected="address: the host's address on it, with the prefix",
+        hint="add address: 192.168.122.1/24 (one that is free here), and, if wished, "
+        "dhcp: {start: 192.168.122.2, end: 192.168.122.254} and forward: nat",
+    )
+
+
+def _transient(name: str) -> Diagnostic:
+    return Diagnostic(
+        "CXN305",
+        f"the network {name} is transient: it is gone when it is stopped",
+        found="a running network without a definition",
+        expected="a network that is defined",
+        hint=f"virsh net-dumpxml {name} >{name}.xml; virsh net-define {name}.xml",
+    )
+
+
+def _of_another_kind(definition: Definition, word: str) -> Diagnostic:
+    return Diagnostic(
+        "CXN307",
+        "this network only hands out what the host has: it has no addresses of its own",
+        path=(word,),
+        found=f"forward mode {definition.forward}",
+        expected=f"one of {', '.join(_OURS)}",
+        hint="leave its definition as it is, and declare a network of another name",
+    )
+
+
+def _no_address(spec: NetworkSpec) -> Diagnostic:
+    return Diagnostic(
+        "CXN303",
+        "the network has no IPv4 address, and so no DHCP",
+        path=("dhcp",) if spec.dhcp else ("reservations",),
+        found="no <ip> with an IPv4 address",
+        expected="the host's address on it",
+        hint="add address: 192.168.122.1/24 (one that is free here)",
+    )
+
+
+def _range_stays_behind(one: Range, spec: NetworkSpec) -> Diagnostic:
+    return Diagnostic(
+        "CXN306",
+        "what DHCP gives out now does not lie in the network that is wished",
+        path=("address",),
+        found=str(one),
+        expected=f"a range in {spec.address.network if spec.address else ''}",
+        hint="write the new one: dhcp: {start: …, end: …}",
+    )
+
+
+def _held(goal: Goal, way: InTheWay) -> Diagnostic:
+    what = "address" if way.word == "ip" else "name"
+    if way.host.mac:
+        declare = f"{{mac: '{way.host.mac}', ip: …}}"
+        hint = (
+            f"declare it with another: {declare}; or take it away: {{mac: '{way.host.mac}', state: absent}}"
+        )
+    else:
+        hint = f"it has no MAC address: take it out with virsh net-edit {goal.name}, or wish another {what}"
+    return Diagnostic(
+        "CXN301",
+        f"an entry that is not declared has the {what} that {way.mac} is to get",
+        path=_place(goal.spec, way.mac, way.word),
+        found=_entry(way.host),
+        expected=f"an {what} that is free" if what == "address" else "a name that is free",
+        hint=hint,
+    )
+
+
+def _not_told_apart(goal: Goal, host: Host, other: Host) -> Diagnostic:
+    return Diagnostic(
+        "CXN308",
+        "libvirt cannot tell the entry that is to go from another one",
+        path=_place(goal.spec, host.mac or "", "mac"),
+        found=f"{_entry(host)}, and before it {_entry(other)}",
+        expected="another address in the entry without a MAC address",
+        hint=f"virsh net-edit {goal.name}, and then virsh net-update for the running one",
+    )
+
+
+def _entry(host: Host) -> str:
+    stated = (("mac", host.mac), ("name", host.name), ("ip", host.ip))
+    return f"<host {' '.join(f'{key}={value!r}' for key, value in stated if value)}/>"
+
+
+def _place(spec: NetworkSpec, mac: str, word: str) -> Path:
+    for number, one in enumerate(spec.reservations):
+        if one.mac == mac:
+            return ("reservations", number, word)
+    return ()

@@ -1,0 +1,116 @@
+"""What libvirt says of a network, who is plugged into its bridge, and what our files say."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cxlstate.core.address import AllOf
+from cxlstate.core.observation import Absent, Observation, Present, Unknown
+from cxlstate.core.read import Answers, Attributes, File, LibvirtNetwork, Names, Read, ReadFailed
+from cxlstate.formats import network_xml
+from cxlstate.formats.network_xml import Definition
+from cxlstate.resources.network import listing
+from cxlstate.resources.network.listing import Tap
+from cxlstate.resources.network.spec import NetworkSpec
+
+PLUGGED: Final = Names("/sys/class/net/*/brif/*")
+"""`…/BRIDGE/brif/PORT`: what is plugged into which bridge (Documentation/ABI/testing/sysfs-class-net)."""
+
+ISOLATED: Final = Attributes("/sys/class/net/*/brport/isolated")
+INTERFACES: Final = Names("/sys/class/net/*")
+
+_HINT: Final = (
+    "declare the package libvirt-daemon-system and the service libvirtd; "
+    "`virsh -c qemu:///system net-list --all` shows what libvirt itself says"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A network as it is. `inactive` is its definition, `active` that with which it runs.
+
+    `taps` are what is plugged into its bridge. `listed` and `begun` are the texts of our files; `loose`
+    are those taps of a restart that was begun which are not yet plugged in as they were.
+    """
+
+    inactive_xml: str | None = None
+    active_xml: str | None = None
+    inactive: Definition | None = None
+    active: Definition | None = None
+    autostart: bool = False
+    bridge: str | None = None
+    guests: tuple[str, ...] = ()
+    taps: tuple[Tap, ...] = ()
+    listed: str | None = None
+    begun: str | None = None
+    loose: tuple[Tap, ...] = ()
+
+    @property
+    def there(self) -> bool:
+        """Whether libvirt has it at all."""
+        return self.inactive is not None or self.active is not None
+
+    @property
+    def definition(self) -> Definition | None:
+        """What it is, of the two that with which it runs."""
+        return self.active or self.inactive
+
+
+def reads(name: str) -> tuple[Read, ...]:
+    """One network, both our files, and the host's interfaces."""
+    ours = (File(listing.path(name)), File(listing.begun_path(name)))
+    return (LibvirtNetwork(name), *ours, PLUGGED, ISOLATED, INTERFACES)
+
+
+def observe(spec: NetworkSpec, name: str, answers: Answers) -> Observation[Live]:
+    """Absent only where libvirt says so, and where nothing of ours is left."""
+    try:
+        parts = answers.files(LibvirtNetwork(name))
+    except ReadFailed as failed:
+        return Unknown(failed.reason, (AllOf("package"), AllOf("service")), _HINT)
+    try:
+        live = _live(spec, name, parts, answers)
+    except ValueError as error:
+        return Unknown(f"libvirt's network {name}: {error}")
+    if not live.there and live.listed is None and live.begun is None:
+        return Absent(f"libvirt has no network {name}")
+    return Present(live)
+
+
+def _live(spec: NetworkSpec, name: str, parts: Mapping[str, str], answers: Answers) -> Live:
+    inactive, active = parts.get("inactive.xml"), parts.get("active.xml")
+    facts = dict(line.partition("=")[::2] for line in parts.get("facts", "").splitlines())
+    plugged = [path.split("/")[-3::2] for path in answers.files(PLUGGED)]
+    running = None if active is None else network_xml.parse(active, spec.address)
+    bridge = (running.bridge if running else None) or facts.get("bridge") or None
+    isolated = {path.split("/")[-3] for path, text in answers.files(ISOLATED).items() if text.strip() == "1"}
+    ports = [port for on, port in plugged if on == bridge and port != f"{bridge}-nic"]
+    begun = answers.text_or_none(File(listing.begun_path(name)))
+    there = set(map(posixpath.basename, answers.files(INTERFACES)))
+    alone = there - {port for _, port in plugged}
+    open_ports = set(ports) - isolated
+    return Live(
+        inactive_xml=inactive,
+        active_xml=active,
+        inactive=None if inactive is None else network_xml.parse(inactive, spec.address),
+        active=running,
+        autostart=facts.get("autostart") == "yes",
+        bridge=bridge,
+        guests=_guests(parts.get("ports", "")),
+        taps=tuple(Tap(port, port in isolated) for port in ports),
+        listed=answers.text_or_none(File(listing.path(name))),
+        begun=begun,
+        loose=tuple(
+            tap
+            for tap in listing.taps(begun)
+            if tap.name in alone or (tap.isolated and tap.name in open_ports)
+        ),
+    )
+
+
+def _guests(ports: str) -> tuple[str, ...]:
+    """`MAC DOMAIN` a line; a guest may be plugged in twice."""
+    return tuple(dict.fromkeys(line.partition(" ")[2] for line in ports.splitlines() if " " in line))

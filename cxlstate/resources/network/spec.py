@@ -1,0 +1,320 @@
+"""What may be said of a network: whether it runs, what it is, and who gets which address."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
+
+from cxlstate.core.model import Model, problem
+from cxlstate.core.path import Path
+from cxlstate.formats.network_xml import Fields, Range
+
+_NAME: Final = "[A-Za-z0-9_][A-Za-z0-9_.+-]{0,62}"
+_MAC: Final = "[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}"
+_BRIDGE: Final = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}"  # IFNAMSIZ of the kernel is 16
+_LABEL: Final = "[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
+_DOTTED: Final = rf"{_LABEL}(\.{_LABEL})*"
+_DOMAIN_LABEL: Final = "[A-Za-z0-9][A-Za-z0-9-]{0,62}"  # dnsName of libvirt's schema has no _
+_DOMAIN: Final = rf"{_DOMAIN_LABEL}(\.{_DOMAIN_LABEL})*"
+_DOTTED_QUAD: Final = r"[0-9]{1,3}(\.[0-9]{1,3}){3}"
+_LONGEST_NAME: Final = 253
+
+_NO_NAME: Final = re.compile(r"[0-9]+[wdhmsWDHMS]?|ignore|infinite")
+"""Words in which dnsmasq sees a lease time or an order (dhcp-host in its manual)."""
+
+_MAX_PREFIX: Final = 30
+_MAX_RANGE: Final = 65535  # virSocketAddrGetRange
+
+
+def _name(text: str) -> str:
+    """It is the name of a file below /etc/cxlstate/networks."""
+    if not re.fullmatch(_NAME, text):
+        raise problem(
+            "CXN201",
+            "not a name for a network",
+            found=text[:80],
+            expected="letters, digits, _ . + and -, at most 63 of them, a letter, digit or _ first",
+            hint="virsh net-list --all shows the names there are",
+        )
+    return text
+
+
+def _ip(value: object) -> IPv4Address:
+    try:
+        if isinstance(value, str) and re.fullmatch(_DOTTED_QUAD, value):
+            return IPv4Address(value)
+    except ValueError:
+        pass
+    raise problem(
+        "CXN202", "not an IPv4 address", found=str(value)[:80], expected="an address such as 192.168.122.110"
+    )
+
+
+def _interface(value: object) -> IPv4Interface:
+    """The host's own address, and how far the network reaches."""
+    expected = "an address of a host with its prefix, at most /30, such as 192.168.122.1/24"
+    text = str(value)
+    hint = None
+    try:
+        if isinstance(value, str) and re.fullmatch(rf"{_DOTTED_QUAD}/[0-9]{{1,2}}", text):
+            found = IPv4Interface(value)
+            if _is_usable(found):
+                if _is_host(found.ip, found.network):
+                    return found
+                first = found.network.network_address + 1
+                hint = f"its first address is {first}/{found.network.prefixlen}"
+        elif isinstance(value, str):
+            found = IPv4Interface(value)
+            hint = f"write {found.ip}/{24 if '/' not in text else found.network.prefixlen}"
+    except ValueError:
+        pass
+    raise problem("CXN203", "not the address of a network", found=text[:80], expected=expected, hint=hint)
+
+
+def _is_usable(found: IPv4Interface) -> bool:
+    ip = found.ip
+    special = ip.is_multicast or ip.is_loopback or ip.is_unspecified or ip.is_reserved
+    return not special and 0 < found.network.prefixlen <= _MAX_PREFIX
+
+
+def _is_host(ip: IPv4Address, network: IPv4Network) -> bool:
+    return ip in network and ip not in (network.network_address, network.broadcast_address)
+
+
+def _mac(text: str) -> str:
+    if not re.fullmatch(_MAC, text):
+        dashed = re.fullmatch(_MAC, text.replace("-", ":"))
+        raise problem(
+            "CXN204",
+            "not a MAC address",
+            found=text[:80],
+            expected="six bytes in hex, such as 52:54:00:fc:10:bd",
+            hint=f"write {text.replace('-', ':').lower()}" if dashed else None,
+        )
+    if int(text[:2], 16) & 1:
+        raise problem(
+            "CXN204",
+            "a multicast address belongs to no guest",
+            found=text,
+            expected="a unicast MAC address: an even first byte",
+            hint="KVM guests have addresses that begin with 52:54:00",
+        )
+    return text.lower()
+
+
+def _host_name(text: str) -> str:
+    if not re.fullmatch(_DOTTED, text) or len(text) > _LONGEST_NAME or _NO_NAME.fullmatch(text):
+        mistaken = _NO_NAME.fullmatch(text)
+        raise problem(
+            "CXN205",
+            "not a name for a host",
+            found=text[:80],
+            expected="letters, digits, - and _, a letter or digit first",
+            hint="dnsmasq takes this word for a lease time or an order" if mistaken else None,
+        )
+    return text
+
+
+def _bridge(text: str) -> str:
+    if not re.fullmatch(_BRIDGE, text):
+        raise problem(
+            "CXN206",
+            "not a name for a bridge",
+            found=text[:80],
+            expected="the name of a network interface: at most 15 letters, digits, _ . and -",
+            hint="leave it out, and libvirt takes the next free virbrN",
+        )
+    return text
+
+
+def _domain(text: str) -> str:
+    if not re.fullmatch(_DOMAIN, text) or len(text) > _LONGEST_NAME:
+        raise problem(
+            "CXN207",
+            "not a DNS domain",
+            found=text[:80],
+            expected="names of letters, digits and - with dots between them, such as vms.example.org",
+        )
+    return text
+
+
+def _text(pattern: str, description: str, *examples: str) -> WithJsonSchema:
+    return WithJsonSchema(
+        {"type": "string", "pattern": f"^{pattern}$", "description": description, "examples": list(examples)}
+    )
+
+
+NetworkName = Annotated[
+    str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$"})
+]
+Ip = Annotated[
+    IPv4Address,
+    PlainValidator(_ip),
+    PlainSerializer(str, return_type=str),
+    _text(_DOTTED_QUAD, "An IPv4 address", "192.168.122.110"),
+]
+Interface = Annotated[
+    IPv4Interface,
+    PlainValidator(_interface),
+    PlainSerializer(str, return_type=str),
+    _text(f"{_DOTTED_QUAD}/[0-9]{{1,2}}", "An IPv4 address with its prefix", "192.168.122.1/24"),
+]
+Mac = Annotated[str, AfterValidator(_mac), _text(_MAC, "A MAC address", "52:54:00:fc:10:bd")]
+HostName = Annotated[str, AfterValidator(_host_name), _text(_DOTTED, "A host name", "cxl_vmx")]
+Bridge = Annotated[str, AfterValidator(_bridge), _text(_BRIDGE, "A bridge's name", "virbr0")]
+Domain = Annotated[str, AfterValidator(_domain), _text(_DOMAIN, "A DNS domain", "vms.example.org")]
+
+
+class Dhcp(Model):
+    """The addresses that are given to whoever asks."""
+
+    start: Ip
+    """The first one."""
+
+    end: Ip
+    """The last one."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if not 0 <= int(self.end) - int(self.start) < _MAX_RANGE:
+            raise problem(
+                "CXN208",
+                "not a range of addresses",
+                found=f"{self.start}-{self.end}",
+                expected=f"an end that is not before the start, and at most {_MAX_RANGE} addresses",
+            )
+        return self
+
+
+class Reservation(Model):
+    """Which address the guest with this MAC address gets."""
+
+    mac: Mac
+    """The MAC address of the guest's interface."""
+
+    ip: Ip | None = None
+    """The address it gets. Needed, unless `state` is `absent`."""
+
+    name: HostName | None = None
+    """The name that DNS knows it by. As it is, unless written."""
+
+    state: Literal["present", "absent"] = "present"
+    """`absent`: there is none for this MAC address."""
+
+    @model_validator(mode="after")
+    def _has_an_address(self) -> Self:
+        if self.state == "present" and self.ip is None:
+            raise problem(
+                "CXN209",
+                "a reservation without an address",
+                found=self.mac,
+                expected="ip: the address that is reserved",
+                hint="state: absent takes a reservation away",
+            )
+        return self
+
+
+class NetworkSpec(Model):
+    """A network by its name. What is not written stays as it is."""
+
+    state: Literal["present", "absent"] = "present"
+    """`absent`: stopped and undefined."""
+
+    active: bool | None = None
+    """Whether it runs now."""
+
+    autostart: bool | None = None
+    """Whether libvirt starts it with the host."""
+
+    address: Interface | None = None
+    """The host's address on it, with the prefix. With it, a missing network is made."""
+
+    dhcp: Dhcp | None = None
+    """What DHCP gives out, besides the reservations."""
+
+    bridge: Bridge | None = None
+    """The network interface of the host that it is."""
+
+    forward: Literal["nat", "route", "open", "isolated"] | None = None
+    """How guests get out: `nat`, `route`, `open` (no firewall rules of libvirt), or not at all."""
+
+    domain: Domain | None = None
+    """The DNS domain of the guests."""
+
+    reservations: Annotated[tuple[Reservation, ...], Field(strict=False)] = ()
+    """Addresses that stay with a MAC address. What others have reserved is kept."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        found = [InitErrorDetails(type=what, loc=where, input=None) for where, what in self._problems()]
+        if found:
+            raise ValidationError.from_exception_data(type(self).__name__, found)
+        return self
+
+    def _problems(self) -> Iterator[tuple[Path, PydanticCustomError]]:
+        """Every one, where it stands."""
+        if self.address:
+            yield from ((where, _outside(ip, self.address)) for where, ip in self.outside(self.address))
+        yield from self._twice()
+
+    def outside(self, address: IPv4Interface) -> Iterator[tuple[Path, IPv4Address]]:
+        """What is written and can be nobody's address on such a network, with its place."""
+        ends = (("start", self.dhcp.start), ("end", self.dhcp.end)) if self.dhcp else ()
+        for word, ip in ends:
+            if not _is_host(ip, address.network):
+                yield ("dhcp", word), ip
+        for number, one in enumerate(self.reservations):
+            if one.state == "present" and one.ip is not None and not is_free(one.ip, address):
+                yield ("reservations", number, "ip"), one.ip
+
+    def _twice(self) -> Iterator[tuple[Path, PydanticCustomError]]:
+        first: dict[tuple[str, object], int] = {}
+        for number, one in enumerate(self.reservations):
+            words: tuple[tuple[str, object], ...] = (("mac", one.mac),)
+            if one.state == "present":
+                words = (*words, ("ip", one.ip), ("name", one.name.lower() if one.name else None))
+            for word, value in words:
+                if value is not None and first.setdefault((word, value), number) != number:
+                    before = first[word, value]
+                    yield ("reservations", number, word), _same(word, str(value), before)
+
+    @property
+    def fields(self) -> Fields:
+        """What is wished of the definition."""
+        dhcp = Range(str(self.dhcp.start), str(self.dhcp.end)) if self.dhcp else None
+        return Fields(self.address, dhcp, self.bridge, self.forward, self.domain)
+
+
+def is_free(ip: IPv4Address, address: IPv4Interface) -> bool:
+    """Whether a guest can have it on a network where the host has that address."""
+    return _is_host(ip, address.network) and ip != address.ip
+
+
+def _outside(ip: IPv4Address, address: IPv4Interface) -> PydanticCustomError:
+    return problem("CXN210", **outside_words(ip, address))
+
+
+def outside_words(ip: IPv4Address, address: IPv4Interface) -> dict[str, Any]:
+    """The words for an address that no guest can have."""
+    network = address.network
+    own = " (the host's own)" if ip == address.ip else ""
+    return {
+        "message": f"no guest can have this address on {network}",
+        "found": f"{ip}{own}",
+        "expected": f"{network.network_address + 1} to {network.broadcast_address - 1}, without {address.ip}",
+    }
+
+
+def _same(word: str, value: str, before: int) -> PydanticCustomError:
+    what = {"mac": "MAC address", "ip": "address", "name": "name"}[word]
+    return problem(
+        "CXN211",
+        f"two reservations with the same {what}",
+        found=f"{value}, as in reservations[{before}]",
+        expected=f"another {what} in each",
+    )

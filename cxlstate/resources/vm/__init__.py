@@ -1,0 +1,5 @@
+"""Virtual machines of libvirt (`vms`)."""
+
+from cxlstate.resources.vm.reconcile import VmReconciler
+
+reconciler = VmReconciler()

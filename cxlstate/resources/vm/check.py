@@ -1,0 +1,272 @@
+"""What cannot be right with a VM, now that the machine was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.domain import CpuNumbers
+from cxlstate.core.exports import DaxDevice, Given
+from cxlstate.core.path import Path
+from cxlstate.core.reconciler import Resource
+from cxlstate.core.units import format_cpus, format_size
+from cxlstate.formats import domain_xml
+from cxlstate.resources.vm.devices import NvdimmSpec
+from cxlstate.resources.vm.probe import Host, Live, Missing, Seen
+from cxlstate.resources.vm.spec import VmSpec
+from cxlstate.resources.vm.wish import device_of, path_of, wish
+
+
+def diagnose(me: Resource[VmSpec], live: Seen, given: Given) -> Iterator[Diagnostic]:
+    """Every problem there is; `path` is relative to the resource."""
+    spec = me.spec
+    if spec.state == "absent":
+        if isinstance(live, Live):
+            yield from _cannot_go(live)
+        return
+    yield from _pins(spec, live.host)
+    yield from _nodes(spec, live.host)
+    yield from _far_away(spec, live.host)
+    yield from _nvdimms(me, live, given)
+    lacking = list(_too_little(spec) if isinstance(live, Missing) else _existing(spec, live))
+    yield from lacking or _unmakeable(me, live, given)
+
+
+# Where it runs ----------------------------------------------------------------------------------------
+
+
+def _pinned(spec: VmSpec) -> Iterator[tuple[Path, CpuNumbers]]:
+    for number, cpus in enumerate(spec.vcpupin or ()):
+        yield ("vcpupin", number), cpus
+    for number, cpus in enumerate(spec.iothreadpin or ()):
+        yield ("iothreadpin", number), cpus
+    if spec.emulatorpin:
+        yield ("emulatorpin",), spec.emulatorpin
+
+
+def _pins(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
+    """Any number is taken by libvirt; QEMU's thread then stays where it is."""
+    for path, cpus in _pinned(spec):
+        if missing := cpus - host.cpus:
+            yield Diagnostic(
+                "CXQ301",
+                "the host has no such CPU, or it is off",
+                path=path,
+                found=format_cpus(missing),
+                expected=f"of {format_cpus(host.cpus)}",
+            )
+
+
+def _nodesets(spec: VmSpec) -> Iterator[tuple[Path, CpuNumbers]]:
+    if spec.numatune and spec.numatune.nodeset:
+        yield ("numatune", "nodeset"), spec.numatune.nodeset
+    for number, one in enumerate((spec.numatune.memnode if spec.numatune else None) or ()):
+        yield ("numatune", "memnode", number, "nodeset"), one.nodeset
+
+
+def _nodes(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
+    for path, nodes in _nodesets(spec):
+        if missing := nodes - frozenset(host.nodes):
+            yield Diagnostic(
+                "CXQ302",
+                "the host has no such NUMA node",
+                path=path,
+                found=format_cpus(missing),
+                expected=f"of {format_cpus(frozenset(host.nodes))}",
+            )
+
+
+def _far_away(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
+    """Every access would cross the sockets: seldom wished, and easily written where CPUs are interleaved."""
+    numatune = spec.numatune
+    if not (spec.vcpupin and numatune and numatune.nodeset and numatune.mode == "strict"):
+        return
+    near = _cpus_of(numatune.nodeset, host)
+    pinned = frozenset[int]().union(*spec.vcpupin)
+    if not near or pinned & near or not pinned <= host.cpus:
+        return
+    there = frozenset(node for node, cpus in host.nodes.items() if cpus & pinned)
+    yield Diagnostic(
+        "CXQ303",
+        "the vCPUs are pinned to another node than the one whose memory they get",
+        Severity.WARNING,
+        path=("vcpupin",),
+        found=f"CPUs {format_cpus(pinned)} of node {format_cpus(there)}, "
+        f"memory of node {format_cpus(numatune.nodeset)}",
+        expected=f"CPUs of node {format_cpus(numatune.nodeset)}: {format_cpus(near)}",
+        hint=f"or memory from node {format_cpus(there)}, if that has enough",
+    )
+
+
+def _cpus_of(nodes: Iterable[int], host: Host) -> CpuNumbers:
+    return frozenset[int]().union(*(host.nodes.get(node, frozenset()) for node in nodes))
+
+
+# Its NVDIMMs ------------------------------------------------------------------------------------------
+
+
+def _nvdimms(me: Resource[VmSpec], live: Seen, given: Given) -> Iterator[Diagnostic]:
+    for number, entry in enumerate(me.spec.nvdimm or ()):
+        if entry.state == "absent":
+            continue
+        path: Path = ("nvdimm", number)
+        device = device_of(entry, given)
+        if device:
+            yield from _fits(entry, device, path)
+        if not (isinstance(live, Live) and live.runs):
+            yield from _in_use(me, entry, path_of(entry, given), live.host, path)
+
+
+def _fits(entry: NvdimmSpec, device: DaxDevice, path: Path) -> Iterator[Diagnostic]:
+    """QEMU maps a prefix of what is larger, and refuses what is smaller (`backing store size …`)."""
+    if entry.size and device.start is not None and device.end is not None:
+        has = device.end - device.start
+        if entry.size > has:
+            yield Diagnostic(
+                "CXQ304",
+                "the NVDIMM is larger than the device that it is",
+                path=(*path, "size"),
+                found=format_size(entry.size),
+                expected=f"at most {format_size(has)}, the size of {entry.dax}",
+            )
+    if entry.alignsize and device.region_align and entry.alignsize < device.region_align:
+        yield Diagnostic(
+            "CXQ305",
+            "QEMU refuses an alignment that is smaller than that of the device's region",
+            path=(*path, "alignsize"),
+            found=format_size(entry.alignsize),
+            expected=f"at least {format_size(device.region_align)}, as the region of {entry.dax}",
+            hint="only another kernel changes a region's alignment; the device's own does not count here",
+        )
+
+
+def _in_use(
+    me: Resource[VmSpec], entry: NvdimmSpec, opened: str, host: Host, path: Path
+) -> Iterator[Diagnostic]:
+    """Who has it already. Two guests of one device write into each other's labels."""
+    device = host.links.get(opened)
+    if device is None:
+        return
+    others = [one for one in host.holders or () if one.device == device and one.vm != me.name]
+    guests = [one for one in others if one.vm]
+    if not others or (entry.access == "shared" and len(guests) == len(others)):
+        return
+    yield Diagnostic(
+        "CXQ306",
+        "somebody else has the device open",
+        path=path,
+        found=", ".join(dict.fromkeys(map(str, others))),
+        expected="nobody, or guests that share it (access: shared on both)",
+        hint="end it, or shut that VM down, and plan again",
+    )
+
+
+# What it takes to make it -----------------------------------------------------------------------------
+
+
+def _too_little(spec: VmSpec) -> Iterator[Diagnostic]:
+    """A VM that is not there is made of the spec alone."""
+    lacks = []
+    if spec.xml is None:
+        has_memory = spec.memory or (spec.cpu and spec.cpu.numa)
+        lacks += [] if has_memory else ["memory"]
+        lacks += [] if spec.vcpu else ["vcpu"]
+    for number, one in enumerate(spec.nvdimm or ()):
+        lacks += [] if one.size or one.state == "absent" else [f"nvdimm[{number}].size"]
+    for number, disk in enumerate(spec.disks or ()):
+        if disk.state == "absent" or disk.image:
+            continue
+        lacks += [] if disk.path or disk.device == "cdrom" else [f"disks[{number}].path or .image"]
+        lacks += [] if disk.format or not disk.path else [f"disks[{number}].format"]
+    for number, interface in enumerate(spec.interfaces or ()):
+        has = interface.network or interface.bridge or interface.state == "absent"
+        lacks += [] if has else [f"interfaces[{number}].network"]
+    if lacks:
+        yield Diagnostic(
+            "CXQ308",
+            "libvirt has no such VM, and the spec says too little to make it",
+            found="missing: " + ", ".join(lacks),
+            expected="at least memory, vcpu, and where disks and interfaces lead",
+            hint="write it, or name a whole domain in `xml`; `virsh list --all` shows what there is",
+        )
+
+
+def _unmakeable(me: Resource[VmSpec], live: Seen, given: Given) -> Iterator[Diagnostic]:
+    """What no definition can be: two devices in one slot, a base that is no domain."""
+    wished, base = wish(me.spec, given), me.spec.xml
+    try:
+        if isinstance(live, Live):
+            domain_xml.merge(live.xml, wished)
+        else:
+            domain_xml.new(me.name, wished, base.text if base else None)
+    except ValueError as impossible:
+        yield Diagnostic(
+            "CXQ314",
+            "no definition of the VM can be made that is as the spec says",
+            path=("xml",) if base and isinstance(live, Missing) else (),
+            found=str(impossible),
+            expected="something that fits what is there",
+            hint="`virsh dumpxml --inactive NAME` shows the definition of now",
+        )
+
+
+# What is there ----------------------------------------------------------------------------------------
+
+
+def _existing(spec: VmSpec, live: Live) -> Iterator[Diagnostic]:
+    if live.inactive is None:
+        yield Diagnostic(
+            "CXQ307",
+            "the VM is transient: it would be gone with its next stop",
+            found="a domain that runs and is not defined",
+            expected="a defined one",
+            hint="on the machine: `virsh dumpxml NAME > NAME.xml && virsh define NAME.xml`",
+        )
+        return
+    vcpus = live.inactive.vcpu
+    if spec.vcpupin and not spec.vcpu and vcpus and len(spec.vcpupin) != vcpus:
+        yield Diagnostic(
+            "CXQ312",
+            "vcpupin does not name a CPU set for each vCPU",
+            path=("vcpupin",),
+            found=f"{len(spec.vcpupin)} for {vcpus} vCPUs",
+            expected=f"{vcpus}: the nth entry is for vCPU n",
+        )
+    if spec.memory and not (spec.cpu and spec.cpu.numa) and len(live.inactive.cells or ()) > 1:
+        yield Diagnostic(
+            "CXQ310",
+            "the VM has several NUMA cells: how the memory is shared out is not said",
+            path=("memory",),
+            found=f"memory: {format_size(spec.memory)}, {len(live.inactive.cells or ())} cells",
+            expected="cpu.numa with the memory of each cell",
+        )
+    if live.managed_save and not live.runs:
+        yield Diagnostic(
+            "CXQ309",
+            "the VM was saved while it ran: it would go on as it was, whatever its definition says",
+            found="a managed save image",
+            expected="none",
+            hint="`virsh start NAME` lets it go on; `virsh managedsave-remove NAME` drops its memory",
+        )
+    if spec.state == "running" and live.state in ("paused", "crashed", "pmsuspended"):
+        yield Diagnostic(
+            "CXQ311",
+            f"the VM is {live.state}",
+            path=("state",),
+            found=live.state,
+            expected="running",
+            hint="`virsh domstate --reason NAME` says why; `virsh resume` or `virsh dompmwakeup` goes on",
+        )
+
+
+def _cannot_go(live: Live) -> Iterator[Diagnostic]:
+    kept = [*(["a managed save image"] if live.managed_save else []), *([live.keeps] if live.keeps else [])]
+    if kept:
+        yield Diagnostic(
+            "CXQ313",
+            "libvirt keeps more of this VM than its definition",
+            path=("state",),
+            found=", ".join(kept),
+            expected="none: they would be lost with it",
+            hint="`virsh managedsave-remove`, `snapshot-delete`, `checkpoint-delete` take them away by name",
+        )

@@ -1,0 +1,173 @@
+"""What libvirt says of a domain, and what there is of the host for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from typing import Final
+
+from cxlstate.core.address import Address, AllOf
+from cxlstate.core.domain import CpuNumbers, Domain
+from cxlstate.core.observation import Observation, Present, Unknown
+from cxlstate.core.read import (
+    Answers,
+    Attributes,
+    File,
+    Holders,
+    LibvirtAddresses,
+    LibvirtDomain,
+    Links,
+    Read,
+    ReadFailed,
+)
+from cxlstate.core.units import parse_cpus
+from cxlstate.formats import dax, domain_xml, restore
+from cxlstate.formats.dax import Holder
+
+ONLINE: Final = File("/sys/devices/system/cpu/online")
+NODES: Final = Attributes("/sys/devices/system/node/node*/cpulist")
+HOLDERS: Final = Holders("dax[0-9]*")
+LINKS: Final = Links(f"{restore.LINKS}/*")
+
+PROVIDERS: Final = (
+    Address("package", "libvirt-daemon-system"),
+    Address("service", "libvirtd"),
+    AllOf("package"),
+)
+"""What, once there, lets libvirt be asked."""
+
+RUNS: Final = ("running", "blocked", "paused", "pmsuspended", "in-shutdown", "shutdown")
+"""States with a process behind them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What a VM can be pinned to: the CPUs that are on, and those of each NUMA node.
+
+    `links` leads from the stable paths to devices, `holders` says who has those open; None with `hidden`
+    saying why that cannot be told.
+    """
+
+    cpus: CpuNumbers
+    nodes: Mapping[int, CpuNumbers]
+    links: Mapping[str, str]
+    holders: tuple[Holder, ...] | None
+    hidden: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """libvirt knows no such domain."""
+
+    host: Host
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A domain as it is. `inactive` is None of a transient one, `active` while it does not run.
+
+    `xml` is the persistent definition as it was read, without secrets. `affinity` is what the kernel lets
+    the thread of each vCPU run on.
+    """
+
+    host: Host
+    state: str
+    autostart: bool
+    xml: str
+    inactive: Domain | None
+    active: Domain | None
+    affinity: Mapping[int, CpuNumbers]
+    managed_save: bool
+    keeps: str
+    addresses: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the definition: whether it is still the one that the plan has seen."""
+        return sha256(self.xml.encode()).hexdigest()
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is a process that a change of the definition does not reach."""
+        return self.state in RUNS
+
+
+Seen = Live | Missing
+
+
+def reads(name: str) -> tuple[Read, ...]:
+    """The domain, and the host around it."""
+    return (LibvirtDomain(name), ONLINE, NODES, HOLDERS, LINKS)
+
+
+def observe(name: str, answers: Answers) -> Observation[Seen]:
+    """What libvirt says, whatever the spec wants."""
+    host = _host(answers)
+    try:
+        parts = answers.files(LibvirtDomain(name))
+    except ReadFailed as failed:
+        return Unknown(
+            failed.reason, PROVIDERS, "on the machine: `virsh -r list --all` tells what libvirt says"
+        )
+    if not parts:
+        return Present(Missing(host))
+    try:
+        return Present(_live(name, parts, host, answers))
+    except (KeyError, ValueError) as odd:
+        return Unknown(f"what libvirt says of {name} is not understood: {odd}")
+
+
+def _live(name: str, parts: Mapping[str, str], host: Host, answers: Answers) -> Live:
+    facts = dict(line.partition("=")[::2] for line in parts["facts"].splitlines())
+    inactive, active = parts.get("inactive.xml"), parts.get("active.xml")
+    kept = {word: facts[word] for word in ("snapshots", "checkpoints") if facts.get(word, "0") != "0"}
+    return Live(
+        host=host,
+        state=facts["state"],
+        autostart=facts["autostart"] == "yes",
+        xml=inactive or "",
+        inactive=None if inactive is None else domain_xml.read(inactive),
+        active=None if active is None else domain_xml.read(active),
+        affinity=_affinity(parts.get("affinity", "")),
+        managed_save=facts["managed-save"] == "yes",
+        keeps=", ".join(f"{number} {word}" for word, number in kept.items()),
+        addresses=_addresses(name, answers),
+    )
+
+
+def _affinity(text: str) -> Mapping[int, CpuNumbers]:
+    rows = (line.split(" ", 1) for line in text.splitlines())
+    return {int(number): parse_cpus(cpus) for number, cpus in rows}
+
+
+def _addresses(name: str, answers: Answers) -> tuple[str, ...]:
+    """Only where they were asked for, and libvirt knows them: nothing is decided by them."""
+    try:
+        text = answers.text(LibvirtAddresses(name))
+    except ReadFailed:
+        return ()
+    return tuple(line.split(" ")[-1].partition("/")[0] for line in text.splitlines())
+
+
+def _host(answers: Answers) -> Host:
+    online = answers.text(ONLINE).strip()
+    files = answers.files(NODES)
+    nodes = {
+        int(match[1]): parse_cpus(text.strip()) if text.strip() else frozenset[int]()
+        for path, text in files.items()
+        if (match := re.search(r"/node(\d+)/", path))
+    }
+    links = {path: target.rpartition("/")[2] for path, target in answers.files(LINKS).items()}
+    try:
+        holders, hidden = _holders(answers.text(HOLDERS)), ""
+    except ReadFailed as failed:
+        holders, hidden = None, failed.reason
+    return Host(parse_cpus(online), nodes, links, holders, hidden)
+
+
+@lru_cache(maxsize=4)
+def _holders(text: str) -> tuple[Holder, ...]:
+    return dax.holders(text)

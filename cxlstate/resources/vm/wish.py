@@ -1,0 +1,151 @@
+"""From what the spec says of a VM to what its domain has to be."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+from cxlstate.core.address import Address
+from cxlstate.core.domain import Cell, CpuNumbers, Disk, Domain, Interface, MemNode, Nvdimm, Topology
+from cxlstate.core.exports import DaxDevice, DiskImage, Given
+from cxlstate.formats import restore
+from cxlstate.resources.vm.devices import DiskSpec, InterfaceSpec, NvdimmSpec
+from cxlstate.resources.vm.spec import NumatuneSpec, VmSpec
+
+# Short names of libosinfo, as `virt-install --os-variant` takes them, to the ids that the XML holds.
+_VARIANTS: Final = (
+    (r"ubuntu(\d\d\.\d\d)", "http://ubuntu.com/ubuntu/"),
+    (r"debian(\d+|testing)", "http://debian.org/debian/"),
+    (r"fedora(\d+)", "http://fedoraproject.org/fedora/"),
+    (r"rhel(\d+(?:\.\d+|-unknown)?)", "http://redhat.com/rhel/"),
+    (r"centos-stream(\d+)", "http://centos.org/centos-stream/"),
+    (r"rocky(\d+)", "http://rockylinux.org/rocky/"),
+    (r"almalinux(\d+)", "http://almalinux.org/almalinux/"),
+    (r"linux(\d{4})", "http://libosinfo.org/linux/"),
+)
+
+
+def wish(spec: VmSpec, given: Given) -> Domain:
+    """The owned fields of the domain; None where the spec has no word for one."""
+    numatune = spec.numatune or NumatuneSpec()
+    cpu, os = spec.cpu, spec.os
+    return Domain(
+        memory=spec.memory if spec.memory is not None else _sum_of_cells(spec),
+        vcpu=spec.vcpu,
+        vcpupin=_numbered(spec.vcpupin, first=0),
+        emulatorpin=spec.emulatorpin,
+        iothreads=spec.iothreads,
+        iothreadpin=_numbered(spec.iothreadpin, first=1),
+        numa_mode=numatune.mode,
+        numa_nodeset=numatune.nodeset,
+        memnodes=_memnodes(numatune),
+        cpu_mode=cpu.mode if cpu else None,
+        topology=Topology(cpu.topology.sockets, cpu.topology.cores, cpu.topology.threads)
+        if cpu and cpu.topology
+        else None,
+        cells=_cells(spec),
+        hugepages=_hugepages(spec.hugepages),
+        nvdimm=None if spec.nvdimm is None else tuple(_nvdimm(one, given) for one in spec.nvdimm),
+        disks=None if spec.disks is None else tuple(_disk(one, given) for one in spec.disks),
+        interfaces=None if spec.interfaces is None else tuple(map(_interface, spec.interfaces)),
+        machine=os.machine if os else None,
+        firmware=os.firmware if os else None,
+        kernel=os.kernel if os else None,
+        initrd=os.initrd if os else None,
+        cmdline=os.cmdline if os else None,
+        os_variant=_variant(spec.os_variant),
+        console=spec.console,
+    )
+
+
+def device_of(entry: NvdimmSpec, given: Given) -> DaxDevice | None:
+    """The dax device that an NVDIMM is, as its resource tells of it."""
+    told = dict(given.all(DaxDevice))
+    return told.get(Address.parse(entry.dax)) if entry.dax else None
+
+
+def path_of(entry: NvdimmSpec, given: Given) -> str:
+    """What the VM opens."""
+    if entry.path is not None:
+        return entry.path
+    device = device_of(entry, given)
+    return device.link if device else f"{restore.LINKS}/{Address.parse(entry.dax or '').name}"
+
+
+def _sum_of_cells(spec: VmSpec) -> int | None:
+    cells = spec.cpu.numa if spec.cpu else None
+    return sum(cell.memory for cell in cells) if cells else None
+
+
+def _numbered(
+    pins: tuple[CpuNumbers, ...] | None, *, first: int
+) -> tuple[tuple[int, CpuNumbers], ...] | None:
+    return None if pins is None else tuple(enumerate(pins, first))
+
+
+def _memnodes(spec: NumatuneSpec) -> tuple[MemNode, ...] | None:
+    if spec.memnode is None:
+        return None
+    return tuple(MemNode(one.cellid, one.mode, one.nodeset) for one in spec.memnode)
+
+
+def _cells(spec: VmSpec) -> tuple[Cell, ...] | None:
+    cells = spec.cpu.numa if spec.cpu else None
+    if cells is None:
+        return None
+    return tuple(Cell(number, cell.cpus, cell.memory) for number, cell in enumerate(cells))
+
+
+def _hugepages(size: int | Literal[True] | None) -> int | None:
+    return 0 if size is True else size
+
+
+def _nvdimm(spec: NvdimmSpec, given: Given) -> Nvdimm:
+    path = path_of(spec, given)
+    if spec.state == "absent":
+        return Nvdimm(path, slot=spec.slot, absent=True)
+    return Nvdimm(
+        path=path,
+        size=spec.size,
+        label=spec.label,
+        alignsize=spec.alignsize,
+        pmem=spec.pmem,
+        access=spec.access,
+        node=spec.node,
+        slot=spec.slot,
+    )
+
+
+def _disk(spec: DiskSpec, given: Given) -> Disk:
+    if spec.state == "absent":
+        return Disk(spec.target, absent=True)
+    image = dict(given.all(DiskImage)).get(Address.parse(spec.image)) if spec.image else None
+    return Disk(
+        target=spec.target,
+        path=image.path if image else spec.path,
+        format=image.format if image else spec.format,
+        bus=spec.bus,
+        cache=spec.cache,
+        readonly=spec.readonly,
+        device=spec.device,
+    )
+
+
+def _interface(spec: InterfaceSpec) -> Interface:
+    if spec.state == "absent":
+        return Interface(spec.mac, absent=True)
+    return Interface(
+        mac=spec.mac,
+        network=spec.network,
+        bridge=spec.bridge,
+        model=spec.model,
+        link=None if spec.link is None else spec.link == "up",
+    )
+
+
+def _variant(name: str | None) -> str | None:
+    """The id that the XML holds; a name that is not known here is taken for one."""
+    for pattern, url in _VARIANTS:
+        if name and (match := re.fullmatch(pattern, name)):
+            return url + match[1]
+    return name
