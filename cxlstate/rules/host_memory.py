@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from difflib import get_close_matches
 from itertools import combinations, product
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from cxlstate.core.address import Address
 from cxlstate.core.diagnostic import Diagnostic, Severity
@@ -16,17 +16,13 @@ from cxlstate.formats.iomem import Range, gaps
 from cxlstate.resources.dax.spec import DaxSpec
 from cxlstate.resources.memmap.spec import MemmapSpec
 from cxlstate.resources.mtrr.spec import MtrrSpec
-
-Resources = Sequence[Resource[Any]]
-Rule = Callable[[Resources], Iterator[Diagnostic]]
-
-T = TypeVar("T")
+from cxlstate.rules.words import Resources, Rule, of
 
 
 def cover_names_a_device(resources: Resources) -> Iterator[Diagnostic]:
     """CXR101: `cover: dax.NAME` is declared below `host.dax`."""
-    devices = [str(me.address) for me in _of(resources, DaxSpec)]
-    for me in _of(resources, MtrrSpec):
+    devices = [str(me.address) for me in of(resources, DaxSpec)]
+    for me in of(resources, MtrrSpec):
         if me.spec.cover is not None and me.spec.cover not in devices:
             near = get_close_matches(me.spec.cover, devices, n=1)
             yield Diagnostic(
@@ -42,7 +38,7 @@ def cover_names_a_device(resources: Resources) -> Iterator[Diagnostic]:
 
 def window_holds_the_device(resources: Resources) -> Iterator[Diagnostic]:
     """CXR102: a window is at least as wide as the device that it is for."""
-    for me in _of(resources, MtrrSpec):
+    for me in of(resources, MtrrSpec):
         device, window = _covered(me, resources), me.spec.within
         if device and window and not (window.start <= device.start and device.end <= window.end):
             yield Diagnostic(
@@ -58,7 +54,7 @@ def window_holds_the_device(resources: Resources) -> Iterator[Diagnostic]:
 
 def covers_are_apart(resources: Resources) -> Iterator[Diagnostic]:
     """CXR103: two mtrr resources never concern the same memory."""
-    for one, other in combinations(_of(resources, MtrrSpec), 2):
+    for one, other in combinations(of(resources, MtrrSpec), 2):
         pairs = product(_blocks(one, resources), _blocks(other, resources))
         both = next(((here, there) for here, there in pairs if here.overlaps(there)), None)
         if both:
@@ -75,7 +71,7 @@ def covers_are_apart(resources: Resources) -> Iterator[Diagnostic]:
 
 def devices_are_apart(resources: Resources) -> Iterator[Diagnostic]:
     """CXR104: two dax resources are two devices."""
-    for one, other in combinations(_of(resources, DaxSpec), 2):
+    for one, other in combinations(of(resources, DaxSpec), 2):
         here, there = _range(one), _range(other)
         same = here and there and here.overlaps(there)
         same = same or (one.spec.device is not None and one.spec.device == other.spec.device)
@@ -93,9 +89,9 @@ def devices_are_apart(resources: Resources) -> Iterator[Diagnostic]:
 
 def memmap_leaves_devices_alone(resources: Resources) -> Iterator[Diagnostic]:
     """CXR105: `memmap` takes RAM away; on the memory of a device it does something else."""
-    for me in _of(resources, MemmapSpec):
+    for me in of(resources, MemmapSpec):
         for index, entry in enumerate(me.spec.root):
-            for device in _of(resources, DaxSpec):
+            for device in of(resources, DaxSpec):
                 where = _range(device)
                 if where and where.overlaps(entry.range):
                     yield Diagnostic(
@@ -112,7 +108,7 @@ def memmap_leaves_devices_alone(resources: Resources) -> Iterator[Diagnostic]:
 def kmem_is_not_wanted(resources: Resources) -> Iterator[Diagnostic]:
     """CXR106: a devdax device, and the module that makes system RAM of it."""
     kmem = next((me for me in resources if me.address == Address("module", "kmem")), None)
-    devices = [me for me in _of(resources, DaxSpec) if me.spec.state == "enabled"]
+    devices = [me for me in of(resources, DaxSpec) if me.spec.state == "enabled"]
     if kmem and kmem.spec == "present" and devices:
         yield Diagnostic(
             "CXR106",
@@ -127,8 +123,8 @@ def kmem_is_not_wanted(resources: Resources) -> Iterator[Diagnostic]:
 
 def a_device_has_one_type(resources: Resources) -> Iterator[Diagnostic]:
     """CXR107, a warning: MTRR ranges that cover only a part of a device."""
-    blocks = [one for me in _of(resources, MtrrSpec) for one in _blocks(me, resources)]
-    for me in _of(resources, DaxSpec):
+    blocks = [one for me in of(resources, MtrrSpec) for one in _blocks(me, resources)]
+    for me in of(resources, DaxSpec):
         where = _range(me)
         if where and any(one.overlaps(where) for one in blocks) and (missing := gaps(where, blocks)):
             yield Diagnostic(
@@ -154,10 +150,6 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 
 
-def _of(resources: Resources, model: type[T]) -> list[Resource[T]]:
-    return [me for me in resources if isinstance(me.spec, model)]
-
-
 def _range(me: Resource[DaxSpec]) -> Range | None:
     """Where a device is, if the spec says so."""
     where = me.spec.range
@@ -165,7 +157,7 @@ def _range(me: Resource[DaxSpec]) -> Range | None:
 
 
 def _covered(me: Resource[MtrrSpec], resources: Resources) -> Range | None:
-    devices = {str(device.address): device for device in _of(resources, DaxSpec)}
+    devices = {str(device.address): device for device in of(resources, DaxSpec)}
     return _range(devices[me.spec.cover]) if me.spec.cover in devices else None
 
 

@@ -1,0 +1,211 @@
+"""Rules between VMs and what they are made of: dax devices, images, networks, and other VMs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Final, TypeVar
+
+from cxlstate.core.address import Address
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.path import Path
+from cxlstate.core.reconciler import Resource
+from cxlstate.core.units import format_size
+from cxlstate.resources.dax.spec import DaxSpec
+from cxlstate.resources.image.spec import ImageSpec
+from cxlstate.resources.network.spec import NetworkSpec
+from cxlstate.resources.vm.devices import NvdimmSpec
+from cxlstate.resources.vm.spec import VmSpec
+from cxlstate.rules.words import Resources, Rule, of
+
+S = TypeVar("S")
+
+
+def what_a_vm_refers_to_is_declared(resources: Resources) -> Iterator[Diagnostic]:
+    """CXR201: `dax: dax.NAME` and `image: image.NAME` stand in the spec."""
+    devices = [str(me.address) for me in of(resources, DaxSpec)]
+    images = [str(me.address) for me in of(resources, ImageSpec)]
+    for me in _vms(resources):
+        named: list[tuple[Path, str, list[str], str]] = [
+            (("nvdimm", n, "dax"), one.dax, devices, "host.dax")
+            for n, one in enumerate(me.spec.nvdimm or ())
+            if one.dax and one.state == "present"
+        ]
+        named += [
+            (("disks", n, "image"), one.image, images, "images")
+            for n, one in enumerate(me.spec.disks or ())
+            if one.image and one.state == "present"
+        ]
+        for path, found, known, place in named:
+            if found not in known:
+                near = get_close_matches(found, known, n=1)
+                yield Diagnostic(
+                    "CXR201",
+                    f"{me.address} is to have something that is not declared",
+                    path=(*me.path, *path),
+                    address=me.address,
+                    found=found,
+                    expected=f"one of {', '.join(known)}" if known else f"an entry below {place}",
+                    hint=f"did you mean {near[0]}?" if near else f"declare it below {place}",
+                )
+
+
+def an_nvdimm_fits_its_device(resources: Resources) -> Iterator[Diagnostic]:
+    """CXR202: not larger than the device, whose label comes out of the same memory."""
+    devices = _by_address(resources, DaxSpec)
+    for me, path, entry in _nvdimms(resources):
+        device = devices.get(entry.dax or "")
+        if device and device.spec.range and entry.size and entry.size > device.spec.range.size:
+            yield Diagnostic(
+                "CXR202",
+                f"an NVDIMM of {me.address} is larger than the device that it is",
+                path=(*path, "size"),
+                address=me.address,
+                found=format_size(entry.size),
+                expected=f"at most {format_size(device.spec.range.size)}, the size of {entry.dax}",
+                hint="the label is part of the size",
+            )
+
+
+def a_device_that_is_used_is_wanted(resources: Resources) -> Iterator[Diagnostic]:
+    """CXR203: a VM that is not to be absent has devices that are enabled."""
+    devices = _by_address(resources, DaxSpec)
+    for me, path, entry in _nvdimms(resources):
+        device = devices.get(entry.dax or "")
+        if device and not device.spec.wanted:
+            yield Diagnostic(
+                "CXR203",
+                f"{me.address} needs a device that is to be out of use",
+                path=(*path, "dax"),
+                address=me.address,
+                found=f"{entry.dax} with state: {device.spec.state}",
+                expected="a device that is enabled",
+                hint="enable it, or take the NVDIMM out: state: absent",
+            )
+
+
+def a_device_is_shared_by_consent(resources: Resources) -> Iterator[Diagnostic]:
+    """CXR204: two VMs on one device say `access: shared`, both."""
+    for users in _users(resources).values():
+        for me, path, entry in users:
+            if len(users) > 1 and entry.access != "shared":
+                yield Diagnostic(
+                    "CXR204",
+                    f"{entry.dax or entry.path} is in several VMs, and not shared in all of them",
+                    path=(*path, "access") if entry.access else path,
+                    address=me.address,
+                    found=f"access: {entry.access or 'not written'} in {me.address}, "
+                    f"used by {', '.join(str(one.address) for one, _, _ in users)}",
+                    expected="access: shared in each of them",
+                )
+
+
+def shared_memory_has_one_label(resources: Resources) -> Iterator[Diagnostic]:
+    """CXR205: who shares a device shares its label area too; one of them makes namespaces (a warning)."""
+    for users in _users(resources).values():
+        labelled = [(me, path, entry) for me, path, entry in users if entry.label]
+        if len(users) > 1 and labelled and all(entry.access == "shared" for _, _, entry in users):
+            me, path, entry = labelled[-1]
+            yield Diagnostic(
+                "CXR205",
+                f"{entry.dax or entry.path} is shared, and so are its labels",
+                Severity.WARNING,
+                path=(*path, "label"),
+                address=me.address,
+                found=", ".join(str(one.address) for one, _, _ in users),
+                expected="one of them alone to make namespaces",
+                hint="a second `ndctl create-namespace` takes the first guest's data away",
+            )
+
+
+def an_address_is_one_interface(resources: Resources) -> Iterator[Diagnostic]:
+    """CXR206: no MAC address in two VMs."""
+    first: dict[str, Resource[VmSpec]] = {}
+    for me in _vms(resources):
+        for number, one in enumerate(me.spec.interfaces or ()):
+            if one.state == "present" and (other := first.setdefault(one.mac, me)) is not me:
+                yield Diagnostic(
+                    "CXR206",
+                    "two VMs have the same MAC address",
+                    path=(*me.path, "interfaces", number, "mac"),
+                    address=me.address,
+                    found=f"{one.mac}, which {other.address} has too",
+                    expected="an address of its own",
+                )
+
+
+def a_disk_is_in_one_vm(resources: Resources) -> Iterator[Diagnostic]:
+    """CXR207: a file that two VMs write to is soon none."""
+    images = _by_address(resources, ImageSpec)
+    first: dict[str, Resource[VmSpec]] = {}
+    for me in _vms(resources):
+        for number, disk in enumerate(me.spec.disks or ()):
+            image = images.get(disk.image or "")
+            path = image.spec.path if image else disk.path
+            if not path or disk.readonly or disk.device == "cdrom" or disk.state == "absent":
+                continue
+            if (other := first.setdefault(path, me)) is not me:
+                yield Diagnostic(
+                    "CXR207",
+                    "two VMs have the same disk",
+                    path=(*me.path, "disks", number),
+                    address=me.address,
+                    found=f"{path}, which {other.address} has too",
+                    expected="a disk of its own, or readonly: true",
+                )
+
+
+def a_vm_is_plugged_into_what_is_there(resources: Resources) -> Iterator[Diagnostic]:
+    """CXR208: a network that the spec takes away, or stops, is no network for a VM of it."""
+    networks = _by_address(resources, NetworkSpec)
+    for me in _vms(resources):
+        for number, one in enumerate(me.spec.interfaces or ()):
+            network = networks.get(f"network.{one.network}")
+            if network is None or one.state == "absent":
+                continue
+            gone = network.spec.state == "absent"
+            if gone or (network.spec.active is False and me.spec.state == "running"):
+                yield Diagnostic(
+                    "CXR208",
+                    f"{me.address} is plugged into a network that is not to be there",
+                    path=(*me.path, "interfaces", number, "network"),
+                    address=me.address,
+                    found=f"{network.address} with {'state: absent' if gone else 'active: false'}",
+                    expected="a network that is active",
+                )
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    what_a_vm_refers_to_is_declared,
+    an_nvdimm_fits_its_device,
+    a_device_that_is_used_is_wanted,
+    a_device_is_shared_by_consent,
+    shared_memory_has_one_label,
+    an_address_is_one_interface,
+    a_disk_is_in_one_vm,
+    a_vm_is_plugged_into_what_is_there,
+)
+
+
+def _by_address(resources: Resources, model: type[S]) -> Mapping[str, Resource[S]]:
+    return {str(me.address): me for me in of(resources, model)}
+
+
+def _vms(resources: Resources) -> list[Resource[VmSpec]]:
+    return [me for me in of(resources, VmSpec) if me.spec.state != "absent"]
+
+
+def _nvdimms(resources: Resources) -> Iterator[tuple[Resource[VmSpec], Path, NvdimmSpec]]:
+    for me in _vms(resources):
+        for number, one in enumerate(me.spec.nvdimm or ()):
+            if one.state == "present":
+                yield me, (*me.path, "nvdimm", number), one
+
+
+def _users(resources: Resources) -> Mapping[str, list[tuple[Resource[VmSpec], Path, NvdimmSpec]]]:
+    """Who has the same device, by its address or path."""
+    users = defaultdict(list)
+    for me, path, entry in _nvdimms(resources):
+        users[str(Address.parse(entry.dax)) if entry.dax else entry.path or ""].append((me, path, entry))
+    return users
