@@ -15,7 +15,7 @@ from cxlstate.core.action import Risk
 from cxlstate.core.address import Address
 from cxlstate.core.consent import Consents
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.engine.execute import Done, Executor, group, missing_consent
+from cxlstate.engine.execute import Done, Executor, group, missing_consent, todo
 from cxlstate.engine.observe import Kinds, observe
 from cxlstate.engine.plan import PENDING, Exit, MachinePlan, ResourcePlan, Status, worst
 from cxlstate.engine.planner import make_plan
@@ -25,6 +25,9 @@ from cxlstate.spec.load import MachineSpec
 
 LOOKS = 6
 """How often a group is looked at before it counts as not converged, a second apart."""
+
+SETTLES, SETTLE = 24, 5.0
+"""How often, and how many seconds apart, a machine is asked after a boot for what it does not tell yet."""
 
 
 class Watcher(Protocol):
@@ -89,9 +92,10 @@ class Converger:
     stop: Callable[[], bool] = lambda: False
     sleep: Callable[[float], None] = time.sleep
     _failed: dict[Address, Diagnostic] = field(default_factory=dict)
-    _foreign: list[Diagnostic] = field(default_factory=list)
+    _unasked: list[Diagnostic] = field(default_factory=list)
     _stale: dict[Address, int] = field(default_factory=dict)
     _rebooted_for: set[Address] = field(default_factory=set)
+    _restarted: set[Address] = field(default_factory=set)
 
     def plan(self) -> MachinePlan:
         """Ask the machine and plan."""
@@ -107,14 +111,14 @@ class Converger:
             if self.stop():
                 result.interrupted = True
                 break
-            ready = self._ready(result)
-            if ready:
-                plans = group(ready)
-                self.watcher.begins(plans)
-                self._do(plans, result)
+            if ready := self._ready(result):
+                self._do(group(ready), result)
+            elif restart := self._restart(result):
+                self._restarted.add(restart.address)
+                self._do((restart,), result)
             elif not self._reboot(result):
                 break
-        result.diagnostics = [*self._failed.values(), *self._foreign]
+        result.diagnostics = [*self._failed.values(), *self._unasked]
         return result
 
     def _ready(self, result: Applied) -> list[ResourcePlan]:
@@ -128,12 +132,26 @@ class Converger:
                 ready.append(plan)
         return ready
 
+    def _restart(self, result: Applied) -> ResourcePlan | None:
+        """The next whose written state is put into force by a restart that was allowed, and not tried yet."""
+        for plan in result.plan.resources:
+            if plan.status is not Status.PENDING_RESTART or plan.waits_for or not todo(plan):
+                continue
+            if plan.address in self._restarted or plan.address in self._failed:
+                continue
+            if not missing_consent(plan, self.spec.name, self.consents):
+                return plan
+        return None
+
     def _do(self, plans: tuple[ResourcePlan, ...], result: Applied) -> None:
+        self.watcher.begins(plans)
         executor = Executor(self.writer, self.run, self.spec.name, self.consents)
-        for done in executor.execute(plans):
+        ended = executor.execute(plans)
+        for done in ended:
             self.watcher.ended(done)
             self._note(done, result)
-        self._prove([plan for plan in plans if plan.address in result.done], result)
+        good = {address for done in ended if done.result is Result.DONE for address in done.addresses}
+        self._prove([plan for plan in plans if plan.address in good], result)
 
     def _note(self, done: Done, result: Applied) -> None:
         for address in done.addresses:
@@ -141,7 +159,10 @@ class Converger:
                 result.done.append(address)
             elif done.result is Result.FOREIGN:
                 result.refused[address] = (Risk.FOREIGN_BOOT,)
-                self._foreign += [done.diagnostic] if done.diagnostic else []
+                self._unasked += [done.diagnostic] if done.diagnostic else []
+            elif done.result is Result.REFUSED:
+                result.refused[address] = (Risk.POWER_OFF_VM,)
+                self._unasked += [done.diagnostic] if done.diagnostic else []
             elif done.result is Result.STALE and self._stale.get(address, 0) < LOOKS:
                 self._stale[address] = self._stale.get(address, 0) + 1
             elif done.diagnostic:
@@ -153,7 +174,7 @@ class Converger:
             if look:
                 self.sleep(1)
             result.plan = self.plan()
-            left = [plan for plan in plans if self._is_left(plan.address, result.plan)]
+            left = [plan for plan in plans if self._is_left(plan, result.plan)]
             if not left:
                 break
             self.watcher.waits(f"waiting for {left[0].address} to be as it should")
@@ -162,9 +183,10 @@ class Converger:
         self.watcher.proven(tuple(filter(None, (result.plan.at(plan.address) for plan in plans))))
 
     @staticmethod
-    def _is_left(address: Address, plan: MachinePlan) -> bool:
-        now = plan.at(address)
-        return now is not None and now.status is Status.CHANGE
+    def _is_left(done: ResourcePlan, plan: MachinePlan) -> bool:
+        """Still to change; or, where it was restarted for it, still waiting for that."""
+        now = plan.at(done.address)
+        return now is not None and now.status in (Status.CHANGE, done.status)
 
     def _reboot(self, result: Applied) -> bool:
         """Reboot if that is what is left, if it was allowed, and if it has not been tried for it."""
@@ -180,9 +202,23 @@ class Converger:
         result.done += [plan.address for plan in waiting]
         addresses = tuple(str(plan.address) for plan in waiting)
         self.writer.reboot(Entry(self.run, addresses, "reboot", Risk.REBOOT_HOST.value), self.watcher.waits)
-        result.plan = self.plan()
+        result.plan = self._settled(result.plan)
         self.watcher.planned(result.plan)
         return True
+
+    def _settled(self, before: MachinePlan) -> MachinePlan:
+        """The plan after a boot, as soon as what could be told before it can be told again.
+
+        A machine that lets us in may still be starting its daemons.
+        """
+        hidden = _unknown(before)
+        for _ in range(SETTLES):
+            plan = self.plan()
+            if not (coming := _unknown(plan) - hidden):
+                break
+            self.watcher.waits(f"waiting for {min(coming)} to be told after the boot")
+            self.sleep(SETTLE)
+        return plan
 
     def _record(self, plan: MachinePlan, before: Mapping[Address, Record]) -> None:
         """Keep what is now in force, for `drift`; only what is new is written."""
@@ -194,6 +230,10 @@ class Converger:
                     new[str(resource.address)] = record.line()
         if new:
             self.writer.record(new)
+
+
+def _unknown(plan: MachinePlan) -> set[Address]:
+    return {resource.address for resource in plan.resources if resource.status is Status.UNKNOWN}
 
 
 def _waits_for_reboot(plan: ResourcePlan) -> bool:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cxlstate.core.action import Action, Effect, Generate, Risk, Run
+from cxlstate.core.action import Action, Effect, Generate, Reboot, Risk, Run
 from cxlstate.core.address import Address
 from cxlstate.core.consent import Consents
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.engine.plan import ResourcePlan
+from cxlstate.core.libvirt import StopDomain
+from cxlstate.engine.plan import ResourcePlan, Status
 from cxlstate.machine.ports import Entry, Outcome, Result, Writer
 
 
@@ -26,7 +27,13 @@ class Done:
 
 
 def todo(plan: ResourcePlan) -> tuple[Action, ...]:
-    """Its actions without those that only put into force what is written."""
+    """What is to be done of its actions now.
+
+    Of a change, all but those that only put into force what is written; of what waits for a restart,
+    just those. A reboot concerns the whole machine and is done by itself.
+    """
+    if plan.status is Status.PENDING_RESTART:
+        return tuple(a for a in plan.actions if a.activation and not isinstance(a.effect, Reboot))
     return tuple(action for action in plan.actions if not action.activation)
 
 
@@ -70,7 +77,7 @@ class Executor:
         """One action after the other; where one does not succeed, those before it are undone."""
         undo: list[tuple[str, Effect]] = []
         for action in actions:
-            effect = self._with_consent(action.effect, addresses)
+            effect = self._with_consent(action, addresses)
             outcome = self.writer.perform(effect, self._entry(addresses, action.does, action.risk))
             if outcome.result is not Result.DONE:
                 for does, backward in reversed(undo):
@@ -79,11 +86,20 @@ class Executor:
             undo += [(action.does, backward) for backward in action.undo]
         return Done(addresses, Result.DONE)
 
-    def _with_consent(self, effect: Effect, addresses: Sequence[Address]) -> Effect:
-        if not isinstance(effect, Generate):
-            return effect
-        allowed = [self.consents.allow(Risk.FOREIGN_BOOT, self.machine, address) for address in addresses]
-        return replace(effect, foreign=all(allowed))
+    def _with_consent(self, action: Action, addresses: Sequence[Address]) -> Effect:
+        """What only shows while it is done (another's edit, a deaf guest) is judged by what was allowed."""
+        match action.effect:
+            case Generate() as effect:
+                allowed = [self._allowed(Risk.FOREIGN_BOOT, address) for address in addresses]
+                return replace(effect, foreign=all(allowed))
+            case StopDomain() as effect:
+                named = (*addresses, *([action.interrupts] if action.interrupts else []))
+                return replace(effect, power_off=any(self._allowed(Risk.POWER_OFF_VM, one) for one in named))
+            case effect:
+                return effect
+
+    def _allowed(self, risk: Risk, address: Address) -> bool:
+        return self.consents.allow(risk, self.machine, address)
 
     def _entry(self, addresses: Sequence[Address], does: str, risk: Risk) -> Entry:
         return Entry(self.run, tuple(str(address) for address in addresses), does, risk.value)
@@ -133,6 +149,15 @@ def _diagnostic(action: Action, outcome: Outcome, machine: str, addresses: Seque
                 message=f"{action.does} would also put into force edits that are not ours",
                 expected="no difference but our own",
                 hint=f"if the difference is wanted: --allow foreign-boot={machine}/{addresses[0]}",
+            )
+        case Result.REFUSED:
+            return replace(
+                common,
+                code="CXE207",
+                message=f"the guest did not follow: {action.does} was given up, and it goes on running",
+                expected="a guest that shuts down when its power button is pressed",
+                hint="see why on its console, or let its power be cut: "
+                f"--allow power-off-vm={machine}/{action.interrupts or addresses[0]}",
             )
         case _:
             return replace(

@@ -105,8 +105,10 @@ class _Planner:
     def _differs(self, base: ResourcePlan, suspension: Suspension) -> ResourcePlan:
         if all(change.pending for change in base.changes):
             reboot = any(action.risk is Risk.REBOOT_HOST for action in base.actions)
-            status = Status.PENDING_REBOOT if reboot else Status.PENDING_RESTART
-            return replace(base, status=status, exit=Exit.PENDING)
+            if reboot:
+                return replace(base, status=Status.PENDING_REBOOT, exit=Exit.PENDING)
+            waits_for = self._unmet(base.address, *_IN_FORCE)
+            return replace(base, status=Status.PENDING_RESTART, exit=Exit.PENDING, waits_for=waits_for)
         unmet = (*self._dropped(base.address), *self._unmet(base.address, *_IN_FORCE))
         todo = [action for action in base.actions if not action.activation]
         if not todo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from shutil import get_terminal_size
@@ -19,6 +20,9 @@ from cxlstate.render.effects import command
 
 if TYPE_CHECKING:  # a plan needs nothing of what apply needs
     from cxlstate.engine.apply import Applied
+
+BARE = re.compile(r"[0-9,^-]+")
+"""A value that does not say what it is of: the CPUs of the nth of many pins."""
 
 SIGNS = {
     Status.IN_SYNC: ("✓", "green"),
@@ -51,8 +55,8 @@ def _plan_lines(plan: MachinePlan, *, everything: bool) -> Iterator[str]:
         yield from _resource_lines(resource)
     yield ""
     yield "  " + summary(plan)
-    if risks := _consents(plan):
-        yield "  " + style("To do all of it: ", dim=True) + f"apply --allow {','.join(risks)}"
+    if consents := _consents(plan):
+        yield "  " + style("To do all of it: ", dim=True) + f"apply --allow {','.join(consents)}"
 
 
 def heading(plan: MachinePlan) -> str:
@@ -74,7 +78,13 @@ def summary(plan: MachinePlan) -> str:
 
 
 def _consents(plan: MachinePlan) -> list[str]:
-    return list(dict.fromkeys(risk.value for resource in plan.resources for risk in resource.risks))
+    """What to allow, each once; what destroys, by name."""
+    asked = [(risk, resource.address) for resource in plan.resources for risk in resource.risks]
+    named = (
+        f"{risk.value}={plan.spec.name}/{address}" if risk is Risk.DESTROY_DATA else risk.value
+        for risk, address in asked
+    )
+    return list(dict.fromkeys(named))
 
 
 def _resource_lines(resource: ResourcePlan) -> Iterator[str]:
@@ -130,7 +140,9 @@ def _changes(changes: Sequence[Change]) -> Iterator[str]:
 
 
 def _name(change: Change) -> str:
-    """The field; the place in a list is left out, since the value says which one it is."""
+    """The field; the place in a list is left out where the value says which one it is."""
+    if all(value is None or BARE.fullmatch(str(value)) for value in (change.old, change.new)):
+        return show(change.path)
     return show(tuple(step for step in change.path if isinstance(step, str)))
 
 
@@ -220,11 +232,14 @@ def applied_text(applied: Applied) -> str:
 def _left(resource: ResourcePlan, applied: Applied) -> str:
     refused = applied.refused.get(resource.address)
     if refused:
-        classes = ", ".join(risk.value for risk in refused)
+        classes = ",".join(risk.value for risk in refused)
         return style(f"refused: needs --allow {classes}", fg="red") + " (nothing of it was done)"
     word = WORDS[resource.status]
     if resource.status is Status.PENDING_REBOOT:
         return f"{word}: written, in force after a reboot (--allow reboot-host, or reboot by hand)"
+    if resource.status is Status.PENDING_RESTART and resource.risks and not resource.waits_for:
+        allow = ",".join(risk.value for risk in resource.risks)
+        return f"{word}: written, in force after a restart (--allow {allow}, or restart by hand)"
     reason = f": {plain(resource.reason)}" if resource.reason else ""
     return word + style(_waits(resource) + reason, dim=True)
 

@@ -1,0 +1,103 @@
+"""What is written and not in force: it waits for a restart, and is restarted where that was allowed."""
+
+from __future__ import annotations
+
+import pytest
+
+from cxlstate.core.action import Risk
+from cxlstate.core.address import Address
+from cxlstate.core.consent import Consents, parse_consents
+from cxlstate.engine.plan import Exit, Status
+from cxlstate.machine.sim.world import Guest
+from tests.laws.bench import Bench
+
+VM = Address("vm", "a")
+NOTHING = Consents()
+HOST = {
+    "packages": ["libvirt-daemon-system", "qemu-utils"],
+    "services": {"libvirtd": {"enabled": True, "running": True}},
+    "images": {"a": {"path": "/var/lib/libvirt/images/a.qcow2", "size": "1GiB"}},
+}
+OBEYS = {"disks": [{"target": "vda", "image": "image.a"}]}
+"""A guest with a disk has a system in it, and so follows."""
+
+
+def spec(bench, memory="1GiB", **words):
+    vm = {"state": "running", "memory": memory, "vcpu": 1, "shutdown_timeout": 5, **words}
+    return bench.spec({**HOST, "vms": {"a": vm}})
+
+
+@pytest.fixture
+def bench(tmp_path):
+    bench = Bench(tmp_path)
+    assert bench.apply(spec(bench, **OBEYS)).exit is Exit.IN_SYNC
+    return bench
+
+
+def ids(bench):
+    return [process["pid"] for process in bench.machine()["running"]["processes"]]
+
+
+def test_without_consent_it_is_written_and_waits(bench):
+    before = ids(bench)
+    applied = bench.apply(spec(bench, "2GiB", **OBEYS), NOTHING)
+    assert applied.exit is Exit.PENDING
+    assert applied.plan.at(VM).status is Status.PENDING_RESTART
+    assert ids(bench) == before
+    assert "2097152" in bench.path("etc/libvirt/qemu/a.xml").read_text()
+
+
+def test_with_consent_it_is_restarted_once_and_is_in_force(bench):
+    wish = spec(bench, "2GiB", **OBEYS)
+    applied = bench.apply(wish, parse_consents(("restart-vm=bench/vm.a",)))
+    assert applied.exit is Exit.IN_SYNC
+    assert [line["does"] for line in bench.journal() if line["event"] == "begin"].count("shut down a") == 1
+    journal = bench.journal()
+    assert bench.apply(wish).exit is Exit.IN_SYNC
+    assert bench.journal() == journal
+
+
+def test_what_waited_is_restarted_later(bench):
+    wish = spec(bench, "2GiB", **OBEYS)
+    bench.apply(wish, NOTHING)
+    assert bench.apply(wish, parse_consents(("restart-vm",))).exit is Exit.IN_SYNC
+
+
+@pytest.mark.parametrize("allowed", ["restart-vm=bench/vm.b", "restart-vm=other", "power-off-vm"])
+def test_another_consent_is_none(bench, allowed):
+    assert bench.apply(spec(bench, "2GiB", **OBEYS), parse_consents((allowed,))).exit is Exit.PENDING
+
+
+def deafen(bench):
+    with bench.world() as world:
+        world.guests["a"] = Guest(obeys=False)
+
+
+def test_a_guest_that_does_not_follow_runs_on_and_is_told(bench):
+    deafen(bench)
+    before = ids(bench)
+    applied = bench.apply(spec(bench, "2GiB", **OBEYS), parse_consents(("restart-vm",)))
+    assert applied.exit is Exit.REFUSED
+    assert applied.refused == {VM: (Risk.POWER_OFF_VM,)}
+    assert [d.code for d in applied.diagnostics] == ["CXE207"]
+    assert ids(bench) == before
+    assert applied.plan.at(VM).status is Status.PENDING_RESTART
+
+
+def test_its_power_is_cut_only_where_that_was_allowed_too(bench):
+    deafen(bench)
+    wish = spec(bench, "2GiB", **OBEYS)
+    assert bench.apply(wish, parse_consents(("restart-vm,power-off-vm=bench/vm.b",))).exit is Exit.REFUSED
+    assert bench.apply(wish, parse_consents(("restart-vm,power-off-vm=bench/vm.a",))).exit is Exit.IN_SYNC
+
+
+def test_it_is_not_restarted_while_what_it_needs_is_not_in_force(bench):
+    """The image is to be larger than can be: in error, and the VM that has it is left alone."""
+    words = {**HOST, "images": {"a": {"path": "/var/lib/libvirt/images/a.qcow2", "size": "1MiB"}}}
+    vm = {"state": "running", "memory": "2GiB", "vcpu": 1, **OBEYS}
+    bench.apply(spec(bench, "2GiB", **OBEYS), NOTHING)
+    before = ids(bench)
+    applied = bench.apply(bench.spec({**words, "vms": {"a": vm}}), parse_consents(("restart-vm",)))
+    assert applied.exit is Exit.ERROR
+    assert applied.plan.at(VM).waits_for == (Address("image", "a"),)
+    assert ids(bench) == before
