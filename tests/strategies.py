@@ -100,8 +100,51 @@ WRITTEN = (
 )
 DRIVERS = ("kmem", "device_dax", "device-dax")
 
+LIBVIRT = "libvirt-daemon-system"
+MACS = ("52:54:00:fc:10:bd", "52:54:00:fc:10:be", "52:54:00:fc:10:bf")
+TAKEN = ("192.168.122.110", "192.168.122.111", "192.168.122.112")
+HOST_NAMES = ("guest", "other", None)
+NETWORK = (
+    {},
+    {"autostart": True},
+    {"autostart": False},
+    {"dhcp": {"start": "192.168.122.50", "end": "192.168.122.99"}},
+    {"domain": "lab"},
+    {"address": "192.168.122.1/24"},
+)
+LAB = (
+    {"address": "10.9.8.1/24", "active": True},
+    {"address": "10.9.8.1/24", "forward": "isolated", "dhcp": {"start": "10.9.8.9", "end": "10.9.8.99"}},
+    {"address": "10.9.7.1/24", "active": False, "autostart": True},
+    {"state": "absent"},
+)
+KERNEL = "/boot/vmlinuz-6.12.117+deb13-amd64"
+VM: dict[str, Any] = {"memory": "1GiB", "vcpu": 2, "os": {"kernel": KERNEL}}
+STANDING = (
+    {},
+    {"state": "running"},
+    {"state": "shut-off"},
+    {"autostart": True},
+    {"state": "running", "autostart": True},
+)
+VM_WORDS = (
+    {"memory": "2GiB"},
+    {"vcpu": 4},
+    {"vcpupin": [1, 3]},
+    {"vcpupin": ["0-3,8", "2"]},
+    {"emulatorpin": "5"},
+    {"iothreads": 2, "iothreadpin": [7, 9]},
+    {"numatune": {"mode": "strict", "nodeset": 1}},
+    {"numatune": {"mode": "restrictive", "nodeset": "0-1"}},
+    {"cpu": {"mode": "host-passthrough", "numa": [{"cpus": "0-1", "memory": "1GiB"}]}},
+    {"hugepages": True},
+    {"console": True},
+)
+PLUG = {"network": "default", "mac": "52:54:00:fc:10:bd"}
+WITH_DEVICE = {"dax": "dax.cxl0", "size": "96GiB", "label": "16MiB", "pmem": True, "access": "shared"}
+
 Host = dict[str, Any]
-"""What stands below `host:` besides name and connect."""
+"""What stands below `host:` besides name and connect, and what stands beside it."""
 
 
 def _name(package: Any) -> str:
@@ -182,6 +225,55 @@ def _host_memory(draw: st.DrawFn, host: Host) -> Host:
 
 
 @st.composite
+def _reservations(draw: st.DrawFn) -> list[dict[str, Any]]:
+    count = draw(st.integers(0, 3))
+    macs, addresses, names = (draw(st.permutations(one))[:count] for one in (MACS, TAKEN, HOST_NAMES))
+    wished = [
+        {"mac": mac, "ip": ip} | ({"name": name} if name else {})
+        for mac, ip, name in zip(macs, addresses, names, strict=True)
+    ]
+    return [*wished, *draw(st.sampled_from([[], [{"mac": "52:54:00:fc:10:c0", "state": "absent"}]]))]
+
+
+@st.composite
+def _vm(draw: st.DrawFn) -> dict[str, Any]:
+    words = draw(st.lists(st.sampled_from(VM_WORDS), max_size=3, unique_by=lambda one: tuple(sorted(one))))
+    whole = VM | draw(st.sampled_from(STANDING))
+    for one in words:
+        whole |= one
+    if whole["memory"] != VM["memory"] or whole["vcpu"] != VM["vcpu"]:  # what has to fit both
+        whole = {key: value for key, value in whole.items() if key not in ("vcpupin", "cpu")}
+    return whole
+
+
+@st.composite
+def _virtual(draw: st.DrawFn, host: Host) -> Host:
+    """Networks and VMs, with libvirt, which nobody stops. Each VM needs one thing, and has its name by it."""
+    what = draw(st.sets(st.sampled_from(["default", "lab", "plain", "plugged", "device"]), max_size=3))
+    if not what:
+        return host
+    networks, vms = {}, {}
+    if what & {"default", "plugged"}:
+        active = True if "plugged" in what else draw(st.booleans())
+        networks["default"] = draw(st.sampled_from(NETWORK)) | {"active": active}
+        if reservations := draw(_reservations()):
+            networks["default"] |= {"reservations": reservations}
+    if "lab" in what:
+        networks["lab"] = draw(st.sampled_from(LAB))
+    if "plain" in what:
+        vms["plain"] = draw(st.just({"state": "absent"}) | _vm())
+    if "plugged" in what:
+        vms["plugged"] = draw(_vm()) | {"interfaces": [PLUG]}
+    device = host.get("dax", {}).get("cxl0", {"state": "disabled"})
+    if "device" in what and "state" not in device:
+        vms["device"] = draw(_vm()) | {"nvdimm": [WITH_DEVICE]}
+    packages = [one for one in host.get("packages", []) if _name(one) != LIBVIRT]
+    services = {name: one for name, one in host.get("services", {}).items() if "libvirtd" not in name}
+    host = {**host, "packages": [*packages, LIBVIRT], "services": services}
+    return host | ({"networks": networks} if networks else {}) | ({"vms": vms} if vms else {})
+
+
+@st.composite
 def sound(draw: st.DrawFn) -> Host:
     """A spec that every one of the machine states can be made to follow."""
     keys = ("packages", "services", "users", "modules", "grub", "memmap")
@@ -197,7 +289,8 @@ def sound(draw: st.DrawFn) -> Host:
         "grub": draw(_grub()),
         "memmap": draw(_memmap()),
     }
-    return draw(_host_memory({key: value for key, value in whole.items() if key not in left_out}))
+    host = draw(_host_memory({key: value for key, value in whole.items() if key not in left_out}))
+    return draw(_virtual(host))
 
 
 FAULTS: tuple[tuple[str, Any], ...] = (
@@ -219,6 +312,13 @@ FAULTS: tuple[tuple[str, Any], ...] = (
     ("dax", {"none": {"target_node": 7}}),
     ("mtrr", {"ram": {"ranges": [{"start": "64GiB", "size": "1GiB"}]}}),
     ("mtrr", {"wide": {"ranges": [{"start": "64TiB", "size": "1GiB"}]}}),
+    ("networks", {"none": {"active": True}}),
+    ("networks", {"default": {"reservations": [{"mac": MACS[0], "ip": "10.0.0.1"}]}}),
+    ("vms", {"far": VM | {"vcpupin": [98, 99]}}),
+    ("vms", {"far": VM | {"numatune": {"mode": "strict", "nodeset": 9}}}),
+    ("vms", {"little": {"state": "running"}}),
+    ("vms", {"unplugged": VM | {"state": "running", "interfaces": [PLUG | {"network": "elsewhere"}]}}),
+    ("vms", {"diskless": VM | {"state": "running", "disks": [{"target": "vda", "path": "/nowhere.img"}]}}),
 )
 
 
@@ -260,6 +360,9 @@ DISTURBANCES = (
     "the link is gone",
     "the device is not bound",
     "our registers are gone",
+    "somebody has a network and a VM",
+    "somebody has a reservation",
+    "a network is up that nobody wants",
     "the power was cut",
 )
 

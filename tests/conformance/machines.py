@@ -107,6 +107,14 @@ class Subject(ABC):
     def held(self, device: str) -> AbstractContextManager[int]: ...
 
     @abstractmethod
+    def locked(self, path: str) -> AbstractContextManager[int]:
+        """Somebody writes to an image; the process."""
+
+    @abstractmethod
+    def served(self, path: str) -> AbstractContextManager[str]:
+        """A file of the machine can be fetched by it; the URL."""
+
+    @abstractmethod
     def mode(self, path: str) -> int: ...
 
     @abstractmethod
@@ -158,7 +166,30 @@ class Simulated(Subject):
             yield pid
         finally:
             with self._edited() as world:
-                world["running"]["processes"].clear()
+                kept = [one for one in world["running"]["processes"] if one["pid"] != pid]
+                world["running"]["processes"] = kept
+
+    @contextmanager
+    def locked(self, path: str) -> Iterator[int]:
+        with self._edited() as world:
+            there = world["running"]["processes"]
+            world["running"]["processes"] = [
+                *there,
+                {"pid": 4712, "holds": [path], "command": f"qemu-io {path}"},
+            ]
+        try:
+            yield 4712
+        finally:
+            with self._edited() as world:
+                world["running"]["processes"] = there
+
+    @contextmanager
+    def served(self, path: str) -> Iterator[str]:
+        file = self._directory / f"web/127.0.0.1{path}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(self._directory / f"root{path}", file)
+        yield f"http://127.0.0.1{path}"
+        file.unlink()
 
     def mode(self, path: str) -> int:
         return stat.S_IMODE((self._directory / "root" / path.lstrip("/")).stat().st_mode)
@@ -209,6 +240,27 @@ class Emulated(Subject):
         pid = int(self._host.run(started).stdout)
         try:
             yield pid
+        finally:
+            self._host.run(["kill", str(pid)])
+
+    @contextmanager
+    def locked(self, path: str) -> Iterator[int]:
+        locks = f"qemu-io -c 'read -q 0 512' -c 'sleep 3600000' {path} >/dev/null 2>&1 & echo $!"
+        pid = int(self._host.run(locks).stdout)
+        try:
+            self._host.run(f"while qemu-img info {path} >/dev/null 2>&1; do sleep 0.1; done")
+            yield pid
+        finally:
+            self._host.run(["kill", str(pid)])
+
+    @contextmanager
+    def served(self, path: str) -> Iterator[str]:
+        server = "python3 -m http.server --bind 127.0.0.1 --directory / 8099"
+        pid = int(self._host.run(f"{server} >/dev/null 2>&1 & echo $!").stdout)
+        try:
+            listens = "socket.create_connection(('127.0.0.1', 8099))"
+            self._host.run(f'until python3 -c "import socket; {listens}" 2>/dev/null; do sleep 0.2; done')
+            yield f"http://127.0.0.1:8099{path}"
         finally:
             self._host.run(["kill", str(pid)])
 

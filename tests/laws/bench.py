@@ -23,11 +23,12 @@ from cxlstate.engine.survey import look
 from cxlstate.machine.ports import Entry, Result
 from cxlstate.machine.sim import mtrr
 from cxlstate.machine.sim.dax import Bus
+from cxlstate.machine.sim.default import NETWORK
 from cxlstate.machine.sim.faults import Faults
 from cxlstate.machine.sim.host import Host
 from cxlstate.machine.sim.machine import SimWriter, power_cut
 from cxlstate.machine.sim.mkconfig import mkconfig
-from cxlstate.machine.sim.world import Installed, Loaded, World, save
+from cxlstate.machine.sim.world import ActiveNetwork, Installed, Loaded, World, save
 from cxlstate.machine.sim.world import load as load_world
 from cxlstate.resources import kinds as all_kinds
 from cxlstate.spec.load import MachineSpec, load
@@ -35,7 +36,21 @@ from cxlstate.spec.load import MachineSpec, load
 DROP_IN = "etc/default/grub.d/zz-cxlstate.cfg"
 GRUB_CFG = "boot/grub/grub.cfg"
 OURS = "var/lib/cxlstate"
-EVERYTHING = parse_consents(("network-blip,restart-vm,power-off-vm,reboot-guest,reboot-host,foreign-boot",))
+THEIRS = """\
+<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+<name>theirs</name><!-- who: somebody -->
+<metadata><x:note xmlns:x="urn:x">of theirs</x:note></metadata>
+<memory unit='MiB'>64</memory><os><type machine='q35'>hvm</type></os>
+<devices><graphics type='vnc' passwd='theirs'/></devices>
+<qemu:commandline><qemu:arg value='-s'/></qemu:commandline></domain>
+"""
+BESIDE = ("networks", "images", "vms")
+EVERYTHING = parse_consents(
+    (
+        "network-blip,restart-vm,power-off-vm,reboot-guest,reboot-host,foreign-boot",
+        "destroy-data=bench/vm.plain",
+    )
+)
 
 
 class Quiet:
@@ -96,8 +111,14 @@ class Bench:
     # What is done with a spec ------------------------------------------------------------------
 
     def spec(self, host: dict[str, Any]) -> MachineSpec:
-        """Written to a file and read from it, as a user's would be. AssertionError where it is refused."""
-        whole = {"apiVersion": "cxlstate/v1", "host": {"name": "bench", "connect": "sim:host", **host}}
+        """Written to a file and read from it, as a user's would be. AssertionError where it is refused.
+
+        What stands beside `host:` in a spec is in it, too.
+        """
+        beside = {key: host[key] for key in BESIDE if key in host}
+        inside = {key: value for key, value in host.items() if key not in beside}
+        named = {"name": "bench", "connect": "sim:host"}
+        whole = {"apiVersion": "cxlstate/v1", "host": named | inside, **beside}
         self.file.write_text(json.dumps(whole, indent=1))
         loaded = load([self.file])
         assert not [one for one in loaded.diagnostics if one.severity is Severity.ERROR], loaded.diagnostics
@@ -264,6 +285,34 @@ def _without_our_registers(bench: Bench) -> None:
         world.running.mtrr = [replace(one) for one in world.mtrr.firmware]
 
 
+def _somebodys(bench: Bench) -> None:
+    """Definitions of others, as no libvirt would have written them."""
+    bench.write("etc/libvirt/qemu/theirs.xml", THEIRS)
+    bench.write(
+        "etc/libvirt/qemu/networks/theirs.xml", "<network>\n<name>theirs</name> <!-- ours --></network>"
+    )
+
+
+def _default_network(bench: Bench) -> Path:
+    """The definition, which may be there before the package is."""
+    path = bench.path("etc/libvirt/qemu/networks/default.xml")
+    if not path.exists():
+        bench.write("etc/libvirt/qemu/networks/default.xml", NETWORK)
+    return path
+
+
+def _reserved(bench: Bench) -> None:
+    path = _default_network(bench)
+    host = "      <host mac='52:54:00:00:99:99' name='theirs' ip='192.168.122.222'/>\n    </dhcp>"
+    path.write_text(path.read_text().replace("    </dhcp>", host))
+
+
+def _is_up(bench: Bench) -> None:
+    text = _default_network(bench).read_text()
+    with bench.world() as world:
+        world.running.networks["default"] = ActiveNetwork(text, "virbr0")
+
+
 _DISTURB: dict[str, Callable[[Bench], None]] = {
     "apt has lists": lambda b: b.write("var/lib/apt/lists/archive_debian_dists_trixie_InRelease", ""),
     "hello is installed": _set_package("hello", "2.10-5", "install ok installed"),
@@ -289,6 +338,9 @@ _DISTURB: dict[str, Callable[[Bench], None]] = {
     "the link is gone": _without_link,
     "the device is not bound": _not_bound,
     "our registers are gone": _without_our_registers,
+    "somebody has a network and a VM": _somebodys,
+    "somebody has a reservation": _reserved,
+    "a network is up that nobody wants": _is_up,
     "the power was cut": lambda b: b.power_cut(),
 }
 

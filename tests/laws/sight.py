@@ -13,6 +13,7 @@ from cxlstate.core.address import Address
 from cxlstate.engine.plan import Exit, Status
 from cxlstate.engine.record import Cause
 from cxlstate.machine.sim.world import Installed, Loaded, Unit, World
+from tests.laws import sight_virtual as virtual
 from tests.laws.bench import DROP_IN, GRUB_CFG, Bench
 
 Host = dict[str, Any]
@@ -24,6 +25,7 @@ RICH: Host = {
         "cxl | bash",
         "ndctl",
         {"name": "tree", "state": "absent"},
+        "qemu-utils",
     ],
     "services": {
         "libvirtd": {"enabled": True, "running": True},
@@ -46,6 +48,9 @@ RICH: Host = {
         "cxl0": {"cover": "dax.cxl0", "within": {"start": "320GiB", "end": "448GiB"}},
         "other": {"ranges": [{"start": "512GiB", "size": "64GiB"}], "type": "write-through"},
     },
+    "images": virtual.IMAGES,
+    "networks": virtual.NETWORKS,
+    "vms": virtual.VMS,
 }
 """At least one resource of every kind, and every leaf that a kind has."""
 
@@ -224,6 +229,11 @@ UNDONE: dict[str, tuple[str, Undo]] = {
     "the boot unit is edited": ("boot", _edit(_UNIT, "TimeoutStartSec=", "TimeoutStartSec=1")),
     "the boot unit is removed": ("boot", _remove(_UNIT)),
     "the boot unit is disabled": ("boot", _unit_is_off),
+    "the package of images is purged": (
+        "package.qemu-utils",
+        _world(lambda world: world.installed.pop("qemu-utils")),
+    ),
+    **virtual.UNDONE,
 }  # fmt: skip
 
 
@@ -293,6 +303,7 @@ CHANGED: tuple[tuple[Leaf, Any, str], ...] = (
     (("mtrr", "other", "type"), "uncachable", "mtrr.other"),
     (("mtrr", "other", "state"), "absent", "mtrr.other"),
     (("mtrr", "other"), None, "mtrr.other"),
+    *virtual.CHANGED,
 )
 
 

@@ -45,12 +45,67 @@ MEMORY = {
     "mtrr": {"cxl0": {"cover": "dax.cxl0", "within": {"start": "320GiB", "end": "448GiB"}}},
 }
 NARROW = {**MEMORY, "mtrr": {"cxl0": {"cover": "dax.cxl0", "within": {"start": "320GiB", "end": "418GiB"}}}}
+LIBVIRT = {"packages": ["libvirt-daemon-system"], "modules": {"kmem": "absent"}, "dax": MEMORY["dax"]}
+KERNEL = "/boot/vmlinuz-6.12.117+deb13-amd64"
+GUEST = {"state": "running", "memory": "1GiB", "vcpu": 2, "vcpupin": [1, 3], "os": {"kernel": KERNEL}}
+MACS = [f"52:54:00:fc:10:{last}" for last in ("bd", "be", "bf")]
+NVDIMM = {"dax": "dax.cxl0", "size": "96GiB", "label": "2MiB", "access": "shared", "slot": 1}
+VIRTUAL = {
+    **LIBVIRT,
+    "networks": {
+        "default": {
+            "active": True,
+            "autostart": True,
+            "reservations": [
+                {"mac": MACS[0], "ip": "192.168.122.110", "name": "guest"},
+                {"mac": MACS[1], "ip": "192.168.122.111", "name": "other"},
+            ],
+        },
+        "lab": {"active": True, "address": "10.9.8.1/24"},
+    },
+    "vms": {
+        "guest": {
+            **GUEST,
+            "autostart": True,
+            "nvdimm": [NVDIMM],
+            "interfaces": [{"network": "default", "mac": MACS[0]}],
+        },
+        "plain": GUEST,
+    },
+}
+VIRTUAL_TOO = {  # addresses that are swapped, a network to be stopped for it, a restart, a VM to go
+    **LIBVIRT,
+    "networks": {
+        "default": {
+            "active": True,
+            "domain": "lab",
+            "reservations": [
+                {"mac": MACS[0], "ip": "192.168.122.111", "name": "guest"},
+                {"mac": MACS[1], "ip": "192.168.122.110", "name": "another"},
+                {"mac": MACS[2], "ip": "192.168.122.112"},
+            ],
+        },
+        "lab": {"state": "absent"},
+    },
+    "vms": {
+        "guest": {
+            **GUEST,
+            "memory": "2GiB",
+            "vcpupin": [5, 7],
+            "nvdimm": [NVDIMM | {"size": "94GiB"}],
+            "interfaces": [{"network": "default", "mac": MACS[0], "link": "down"}],
+        },
+        "plain": {"state": "absent"},
+    },
+}
 STORIES = {
     "a fresh host": ((), FIRST),
     "another spec was in force": ((FIRST,), SECOND),
     "host memory": ((RAM_AWAY,), MEMORY),
     "another cover was in force": ((MEMORY,), NARROW),
     "host memory is dropped": ((MEMORY,), RAM_AWAY),
+    "networks and VMs": ((LIBVIRT,), VIRTUAL),
+    "other networks and VMs were there": ((VIRTUAL,), VIRTUAL_TOO),
 }
 PARTS = 4
 

@@ -28,6 +28,7 @@ KASLR_REGIONS = 4  # of both specs together: `test_known.py` tells why
 OWN_FAULT = {  # codes that say: what is asked for cannot be
     *("CXG307", "CXG308", "CXG309", "CXM301", "CXM302", "CXM303", "CXM306", "CXO201", "CXP201", "CXU201"),
     *("CXV201", "CXV202", "CXV203", "CXD303", "CXT301"),
+    *("CXN302", "CXN304", "CXQ301", "CXQ302", "CXQ308", "CXR201"),
 }
 
 
@@ -170,6 +171,7 @@ def what_the_spec_does_not_name_is_as_it_was(host, disturbed):
         assert touched == []
         _groups_are_as_they_were(files, one.files(), host, installed)
         _boot_entries_are_as_they_were(files, one.files(), spec)
+        _reservations_of_others_are_as_they_were(files, one.files())
         _the_rest_of_the_machine_is_as_it_was(machine, one.machine(), named, installed)
 
 
@@ -202,6 +204,11 @@ def _allowed_files(host, installed):
         allowed.append("etc/group")
     if installed:
         allowed += ["var/lib/apt/lists/", "var/lib/dpkg/updates/"]
+    if "libvirt-daemon-config-network" in installed:
+        allowed.append("etc/libvirt/qemu/networks/default.xml")
+    for name in host.get("networks", {}):
+        allowed += [f"etc/libvirt/qemu/networks/{name}.xml", f"etc/cxlstate/networks/{name}"]
+    allowed += [f"etc/libvirt/qemu/{name}.xml" for name in host.get("vms", {})]
     return tuple(allowed)
 
 
@@ -234,6 +241,15 @@ def _boot_entries_are_as_they_were(before, after, spec):
         assert _is_subsequence(kept, [*new.arguments])
         come = Counter(new.arguments) - Counter(old.arguments)
         assert set(come) <= wanted
+
+
+def _reservations_of_others_are_as_they_were(before, after):
+    path = "etc/libvirt/qemu/networks/default.xml"
+
+    def theirs(files):
+        return [line for line in files.get(path, b"").splitlines() if b"name='theirs'" in line]
+
+    assert theirs(after) == theirs(before)
 
 
 def _arguments(spec):
