@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench lab lab-setup lab-crash docs format clean
+.PHONY: help setup demo check test bench lab lab-setup lab-crash lab-guest docs format clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -33,7 +33,7 @@ test: lab-setup  ## every test, emulated host included
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not lab" --ignore tests/conformance
 	$(BIN)/pytest -q -m "not lab" tests/conformance
-	$(BIN)/pytest -v -m lab
+	$(BIN)/pytest -v -m "lab and not guest"
 
 bench: setup     ## ratios against the tools people would use instead
 	$(BIN)/pytest tests/bench -q --benchmark-only
@@ -43,6 +43,9 @@ lab: lab-setup   ## boot the emulated CXL host and give a shell on it
 
 lab-crash: lab-setup ## cut the power of the emulated host after every single action
 	$(BIN)/pytest -v -s tests/e2e/test_stop_anywhere.py --every-crash
+
+lab-guest: lab-setup ## a guest with a system in it, on the emulated host: its address, its memory
+	$(BIN)/pytest -v -s -m guest
 
 docs: setup      ## regenerate schemas/, docs/errors.md and what the documents' commands print
 	$(BIN)/cxlstate schema --out schemas/cxlstate.schema.json

@@ -53,6 +53,20 @@ class Cli:
             env=os.environ | {"CXLSTATE_SSH_CONFIG": str(self.ssh_config)},
         )
 
+    def module(self, name, *arguments, timeout=900):
+        """What a helper of the tests says: it does what no user can, at a moment of its choice."""
+        done = subprocess.run(
+            [sys.executable, "-m", name, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {"CXLSTATE_SSH_CONFIG": str(self.ssh_config)},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     def start(self, *arguments):
         return subprocess.Popen(
             [sys.executable, "-m", "cxlstate", *map(str, arguments)],

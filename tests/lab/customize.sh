@@ -40,6 +40,11 @@ systemctl --root="$root" mask --quiet \
 mkdir -p "$root/etc/systemd/system-generators"
 ln -s /dev/null "$root/etc/systemd/system-generators/systemd-ssh-generator"
 
+# AppArmor -------------------------------------------------------------------------------------
+
+# libvirt's profiles alone: every other one costs each boot a load, and confines nothing that is here.
+find "$root/etc/apparmor.d" -maxdepth 1 -type f ! -name 'usr.*libvirt*' -delete
+
 # the package archive: what a test may install, none of it installed ----------------------------
 
 archive=$root/srv/apt

@@ -71,7 +71,7 @@ class LabHost:
         )
         self._process: Process | None = None
         self.ssh = Ssh(self.workdir, self._sockets, port=port)
-        self.ssh.configure(identity=image.identity, host_key=image.host_key)
+        self.ssh.configure(identity=image.identity, host_key=image.host_key, guest_key=image.guest_key)
 
     @classmethod
     def start(

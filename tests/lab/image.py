@@ -1,4 +1,4 @@
-"""The host image: what it consists of, and where it is kept.
+"""The images of the host and of its guests: what they consist of, and where they are kept.
 
 An image is made once and then only read: `build.py` makes it, `host.py` starts machines from it.
 """
@@ -16,7 +16,8 @@ from tests.lab.errors import LabError
 from tests.lab.qemu import QEMU
 
 HERE = Path(__file__).parent
-_MADE_FROM = ("image.py", "build.py", "qemu.py", "prepare.sh", "customize.sh", "rootfs")
+_GUEST_FROM = ("guest_image.py", "steps.py", "prepare.sh", "customize-guest.sh", "rootfs-guest")
+_HOST_FROM = ("image.py", "build.py", "qemu.py", "steps.py", "prepare.sh", "customize.sh", "rootfs")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Image:
         return self.directory / "disk.raw"
 
     @property
+    def packed_disk(self) -> Path:
+        """The disk of a guest, as the host has it."""
+        return self.directory / "guest.qcow2"
+
+    @property
     def warm_disk(self) -> Path:
         """The disk at the moment when `warm_state` was saved."""
         return self.directory / "warm.qcow2"
@@ -42,17 +48,17 @@ class Image:
 
     @property
     def kernel(self) -> Path:
-        """The host's kernel, for a boot without GRUB."""
+        """Its kernel, for a boot without GRUB."""
         return self.directory / "vmlinuz"
 
     @property
     def initrd(self) -> Path:
-        """The host's initial file system."""
+        """Its initial file system."""
         return self.directory / "initrd.img"
 
     @property
     def identity(self) -> Path:
-        """The private SSH key which all users of the host accept."""
+        """The private SSH key which all users of the host and its guests accept."""
         return self.directory / "id_ed25519"
 
     @property
@@ -62,17 +68,24 @@ class Image:
 
     @property
     def host_key(self) -> str:
-        """The public SSH key of the host."""
+        """The public SSH key of the machine."""
         return str(self._read("host_key"))
+
+    @property
+    def guest_key(self) -> str:
+        """The public SSH key of the guests in a host; of a guest, its own."""
+        return str(self._read("guest_key"))
 
     @property
     def kvm(self) -> bool:
         """Whether KVM worked when the image was made, and so runs its machines."""
         return bool(self._read("kvm"))
 
-    def describe(self, *, host_key: str, kvm: bool) -> None:
+    def describe(self, *, host_key: str, guest_key: str, kvm: bool) -> None:
         """Write the manifest."""
-        self.manifest.write_text(json.dumps({"host_key": host_key, "kvm": kvm}) + "\n")
+        self.manifest.write_text(
+            json.dumps({"host_key": host_key, "guest_key": guest_key, "kvm": kvm}) + "\n"
+        )
 
     def _read(self, name: str) -> object:
         """Return one entry of the manifest."""
@@ -88,11 +101,32 @@ def cache_directory() -> Path:
     return (Path(caches) if caches else Path.home() / ".cache") / "cxlstate-lab"
 
 
-def image_key() -> str:
-    """Return a hash of everything an image is made from, the QEMU which saved its state included."""
+def current_image() -> Image:
+    """Return the image that belongs to this checkout and this QEMU, whether it is there or not."""
+    return Image(cache_directory() / _image_key())
+
+
+def current_guest() -> Image:
+    """Return the guest image that belongs to this checkout, whether it is there or not."""
+    return Image(cache_directory() / f"guest-{_guest_key()}")
+
+
+def _image_key() -> str:
+    """Return a hash of all the host is made from: the QEMU which saved its state, and its guests, too."""
     digest = hashlib.sha256(_qemu_version().encode())
     digest.update(b"kvm" if os.access("/dev/kvm", os.R_OK | os.W_OK) else b"no kvm")
-    for name in _MADE_FROM:
+    digest.update(_guest_key().encode())
+    return _hash_sources(digest, _HOST_FROM)
+
+
+def _guest_key() -> str:
+    """Return a hash of all the guest is made from."""
+    return _hash_sources(hashlib.sha256(), _GUEST_FROM)
+
+
+def _hash_sources(digest: hashlib._Hash, names: tuple[str, ...]) -> str:
+    """Add the files and folders to `digest`, and return it, shortened."""
+    for name in names:
         source = HERE / name
         files = [source] if source.is_file() else sorted(source.rglob("*"))
         for file in files:
@@ -100,11 +134,6 @@ def image_key() -> str:
                 digest.update(f"\0{file.relative_to(HERE)}\0".encode())
                 digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def current_image() -> Image:
-    """Return the image that belongs to this checkout and this QEMU, whether it is there or not."""
-    return Image(cache_directory() / image_key())
 
 
 def _qemu_version() -> str:

@@ -29,6 +29,11 @@ Host lab lab-reader lab-root
     HostName 127.0.0.1
     Port {port}
     HostKeyAlias cxl-lab
+Host 192.168.*
+    User root
+    HostKeyAlias cxl-guest
+    ProxyJump lab-root
+Host lab lab-reader lab-root 192.168.*
     UserKnownHostsFile {directory}/known_hosts
     GlobalKnownHostsFile /dev/null
     StrictHostKeyChecking yes
@@ -45,7 +50,8 @@ class Ssh:
     """Runs commands on the host as one of its users.
 
     `config` is an ordinary ssh_config with the aliases `lab` (admin, may sudo), `lab-reader` and
-    `lab-root`; anybody may use it with `ssh -F`. The shared connections are this object's own.
+    `lab-root`, through which it reaches a guest by its address; anybody may use it with `ssh -F`. The
+    shared connections are this object's own.
     """
 
     def __init__(self, directory: Path, sockets: Path, *, port: int) -> None:
@@ -57,9 +63,10 @@ class Ssh:
         self._masters: dict[User, tuple[subprocess.Popen[bytes], Path]] = {}
         self._count = 0
 
-    def configure(self, *, identity: Path, host_key: str) -> None:
+    def configure(self, *, identity: Path, host_key: str, guest_key: str) -> None:
         """Write `ssh_config` and `known_hosts`."""
-        (self._directory / "known_hosts").write_text(f"cxl-lab {host_key}\n")
+        known_hosts = f"cxl-lab {host_key}\ncxl-guest {guest_key}\n"
+        (self._directory / "known_hosts").write_text(known_hosts)
         self.config.write_text(_CONFIG.format(port=self._port, directory=self._directory, identity=identity))
 
     def argv(self, user: User, *options: str) -> list[str]:

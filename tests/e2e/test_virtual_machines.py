@@ -1,0 +1,415 @@
+"""Virtual machines on a real libvirt: made, changed while they run, restarted, and there after a boot.
+
+The tests of this file are one story in order, on one emulated host. AppArmor is enforced there. The guest
+has no system, which would take minutes to start; `test_nested_guest.py` has one that does.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+import yaml
+
+from tests.e2e.conftest import Cli
+from tests.lab.build import ensure_image
+from tests.lab.host import LabHost
+
+pytestmark = pytest.mark.lab
+
+ADDRESS = "192.168.122.110"
+MAC = "52:54:00:00:00:0a"
+SPEC = f"""\
+apiVersion: cxlstate/v1
+host:
+  name: lab
+  connect: ssh://lab
+  services:
+    libvirtd: {{enabled: true, running: true}}
+  modules:
+    kmem: absent
+  dax:
+    cxl0: {{range: {{start: 4GiB, size: 1GiB}}, align: 2MiB}}
+images:
+  guest:
+    path: /var/lib/libvirt/images/guest.qcow2
+    size: 1GiB
+networks:
+  default:
+    active: true
+    autostart: true
+    reservations:
+      - {{mac: '{MAC}', ip: {ADDRESS}, name: guest}}
+      - {{mac: '52:54:00:00:00:0b', ip: 192.168.122.111, name: second}}
+      - {{mac: '52:54:00:00:00:0c', ip: 192.168.122.112}}
+vms:
+  guest:
+    state: running
+    autostart: true
+    memory: 768MiB
+    vcpu: 1
+    vcpupin: [1]
+    numatune: {{mode: strict, nodeset: 0}}
+    cpu: {{mode: host-passthrough, numa: [{{cpus: 0, memory: 768MiB}}]}}
+    nvdimm:
+      - dax: dax.cxl0
+        size: 960MiB
+        label: 16MiB
+        alignsize: 2MiB
+        pmem: true
+        access: shared
+        node: 0
+        slot: 0
+    disks:
+      - {{target: vda, image: image.guest}}
+    interfaces:
+      - {{network: default, mac: '{MAC}', model: virtio}}
+    shutdown_timeout: 10
+"""
+
+# What nobody told us about. The elements that libvirt keeps, of as many sorts as it takes here.
+OTHERS = """\
+<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>{name}</name>
+  <metadata>
+    <own:note xmlns:own='https://example.org/own'><!-- by hand --><own:by at='night'>them</own:by></own:note>
+  </metadata>
+  <memory unit='MiB'>64</memory>
+  <vcpu>2</vcpu>
+  <cputune><shares>512</shares><vcpupin vcpu='0' cpuset='0'/><vcpupin vcpu='1' cpuset='2-3'/></cputune>
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <features><acpi/></features>
+  <devices>
+    <disk type='file' device='cdrom'>
+      <driver name='qemu' type='raw'/><target dev='sda' bus='sata'/><readonly/></disk>
+    <hostdev mode='subsystem' type='usb' managed='no'><source startupPolicy='optional'>
+      <vendor id='0x1234'/><product id='0xbeef'/></source></hostdev>
+    <vsock model='virtio'><cid auto='yes'/></vsock>
+    <watchdog model='i6300esb' action='none'/>
+    <panic model='isa'/>
+  </devices>
+  <qemu:commandline><qemu:env name='NOBODY' value='knows'/></qemu:commandline>
+</domain>
+"""
+NETWORK = """\
+<network>
+  <name>others</name>
+  <bridge name='virbr77'/>
+  <ip address='10.77.0.1' netmask='255.255.255.0'>
+    <dhcp><range start='10.77.0.10' end='10.77.0.99'/><host mac='52:54:00:77:00:01' ip='10.77.0.50'/></dhcp>
+  </ip>
+</network>
+"""
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory):
+    with LabHost.start(ensure_image(), tmp_path_factory.mktemp("machines")) as host:
+        yield host
+
+
+@pytest.fixture(scope="module")
+def cli(host):
+    return Cli(host.ssh_config)
+
+
+class Spec:
+    """The spec as data, written anew for each apply."""
+
+    def __init__(self, path):
+        self.path = path
+        self.data = yaml.safe_load(SPEC)
+        self.write()
+
+    def write(self):
+        self.path.write_text(yaml.safe_dump(self.data, sort_keys=False))
+        return self.path
+
+    @property
+    def vm(self):
+        return self.data["vms"]["guest"]
+
+    @property
+    def reservations(self):
+        return self.data["networks"]["default"]["reservations"]
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory):
+    return Spec(tmp_path_factory.mktemp("specs") / "lab.yaml")
+
+
+def applied(cli, spec, *more, exits=0):
+    done = cli.run("apply", "--yes", *more, spec.write())
+    assert done.returncode == exits, done.stdout + done.stderr
+    return done
+
+
+def in_sync(cli, spec):
+    done = cli.run("plan", spec.write())
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def virsh(host, *words, check=True):
+    return host.run(["virsh", *words], check=check).stdout
+
+
+def xml(host, *words):
+    return virsh(host, *words) + virsh(host, *words, "--inactive")
+
+
+def journal(host):
+    return host.run(["cat", "/var/lib/cxlstate/journal.jsonl"]).stdout
+
+
+# From nothing to a guest -------------------------------------------------------------------------------
+
+
+def test_the_first_plan_is_whole_and_changes_nothing(cli, host, spec):
+    before = virsh(host, "list", "--all") + virsh(host, "net-list", "--all")
+    done = cli.run("plan", spec.path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    for word in (
+        "vm.guest",
+        "network.default",
+        "image.guest",
+        "virsh define",
+        "virsh start guest",
+        "dax.cxl0",
+    ):
+        assert word in done.stdout
+    assert virsh(host, "list", "--all") + virsh(host, "net-list", "--all") == before
+
+
+def test_one_apply_and_the_guest_runs_confined_on_the_device(cli, host, spec):
+    applied(cli, spec, "--allow", "reboot-host")
+    qemu = host.run(["cat", "/run/libvirt/qemu/guest.pid"]).stdout.strip()
+    confined = host.run(["cat", f"/proc/{qemu}/attr/current"]).stdout
+    assert re.search(r"libvirt-\S+ \(enforce\)", confined), confined
+    assert host.run(f"ls -l /proc/{qemu}/map_files /proc/{qemu}/fd").stdout.count("/dev/dax")
+    assert "/dev/cxlstate/cxl0" in virsh(host, "dumpxml", "guest")
+
+
+def test_a_second_apply_does_nothing(cli, host, spec):
+    in_sync(cli, spec)
+    before = journal(host)
+    applied(cli, spec)
+    assert journal(host) == before
+
+
+def test_show_tells_where_it_runs(cli, host, spec):
+    done = cli.run("show", spec.path)
+    line = next(line for line in done.stdout.splitlines() if "vm.guest" in line)
+    for fact in ("state running", "CPUs 1 of node 0", "960MiB from /dev/cxlstate/cxl0"):
+        assert fact in line, line
+
+
+# While it runs -----------------------------------------------------------------------------------------
+
+
+def hosts(host, *words):
+    found = re.findall(
+        r"<host mac='([^']+)'(?: name='([^']+)')? ip='([^']+)'/>", virsh(host, "net-dumpxml", *words)
+    )
+    return {mac: (ip, name) for mac, name, ip in found}
+
+
+def reserved(host):
+    live, kept = hosts(host, "default"), hosts(host, "default", "--inactive")
+    assert live == kept
+    return live
+
+
+def test_reservations_and_pins_change_while_it_runs(cli, host, spec):
+    virsh(host, "net-update", "default", "add-last", "ip-dhcp-host",
+          "<host mac='52:54:00:00:00:ff' ip='192.168.122.250'/>", "--live", "--config")  # fmt: skip
+    before = virsh(host, "domid", "guest")
+    spec.reservations.append({"mac": "52:54:00:00:00:0d", "ip": "192.168.122.113", "name": "fourth"})
+    applied(cli, spec)
+    assert reserved(host)["52:54:00:00:00:0d"] == ("192.168.122.113", "fourth")
+    spec.reservations[2]["ip"] = "192.168.122.114"
+    applied(cli, spec)
+    assert reserved(host)["52:54:00:00:00:0c"] == ("192.168.122.114", "")
+    second, fourth = spec.reservations[1], spec.reservations[3]
+    for word in ("ip", "name"):
+        second[word], fourth[word] = fourth[word], second[word]
+    applied(cli, spec)
+    assert reserved(host)["52:54:00:00:00:0b"] == ("192.168.122.113", "fourth")
+    assert reserved(host)["52:54:00:00:00:0d"] == ("192.168.122.111", "second")
+    del spec.reservations[2]
+    applied(cli, spec)
+    assert "52:54:00:00:00:0c" not in reserved(host)
+    spec.vm["vcpupin"] = [0]
+    applied(cli, spec)
+    assert re.search(r"^ 0 +0$", virsh(host, "vcpupin", "guest"), re.MULTILINE)
+    assert re.search(r"^ 0 +0$", virsh(host, "vcpupin", "guest", "--config"), re.MULTILINE)
+    assert "CPU Affinity:   y---" in virsh(host, "vcpuinfo", "guest")
+    assert reserved(host)["52:54:00:00:00:ff"] == ("192.168.122.250", ""), "nobody's business of ours"
+    in_sync(cli, spec)
+    assert virsh(host, "domid", "guest") == before
+
+
+def test_what_is_not_in_the_spec_stays_to_the_byte_through_twenty_applies(cli, host, spec):
+    for name in ("others", "managed"):
+        host.run(["virsh", "define", "/dev/stdin"], input=OTHERS.format(name=name))
+    host.run(["virsh", "net-define", "/dev/stdin"], input=NETWORK)
+    virsh(host, "net-start", "others")
+    virsh(host, "start", "others")
+    spec.data["vms"]["managed"] = {"vcpupin": [0, 1]}
+
+    def undeclared():
+        rest = re.sub(r"<vcpupin [^>]*/>", "", virsh(host, "dumpxml", "managed"))
+        return xml(host, "dumpxml", "others"), xml(host, "net-dumpxml", "others"), rest
+
+    before = undeclared()
+    for turn in range(20):
+        spec.data["vms"]["managed"]["vcpupin"] = [turn % 4, f"{turn % 3}-3"]
+        spec.reservations[-1]["ip"] = f"192.168.122.{200 + turn}"
+        applied(cli, spec)
+    assert undeclared() == before
+    assert "cpuset='3'" in virsh(host, "dumpxml", "managed")
+
+
+# What takes a restart ----------------------------------------------------------------------------------
+
+
+def test_memory_and_alignment_wait_for_a_restart_and_are_restarted_with_consent(cli, host, spec):
+    """It has no system that follows, so that its power has to be cut: with consent to that, too."""
+    spec.vm["memory"] = "832MiB"
+    spec.vm["cpu"]["numa"][0]["memory"] = "832MiB"
+    spec.vm["nvdimm"][0]["alignsize"] = "4MiB"
+    before = virsh(host, "domid", "guest")
+    done = applied(cli, spec, exits=3)
+    assert "pending restart" in done.stdout
+    assert cli.statuses("plan", spec.path)["vm.guest"] == "pending-restart"
+    assert virsh(host, "domid", "guest") == before, "nobody restarted it"
+    applied(cli, spec, "--allow", "restart-vm=lab/vm.guest,power-off-vm=lab/vm.guest")
+    assert virsh(host, "domid", "guest") != before
+    assert "<alignsize unit='KiB'>4096</alignsize>" in virsh(host, "dumpxml", "guest")
+    in_sync(cli, spec)
+
+
+def test_a_guest_that_ignores_the_power_button_is_left_running(cli, host, spec):
+    deaf = {"state": "running", "memory": "64MiB", "vcpu": 1, "shutdown_timeout": 15}
+    spec.data["vms"]["deaf"] = deaf
+    applied(cli, spec)
+    began = virsh(host, "domid", "deaf")
+    deaf["memory"] = "96MiB"
+    done = applied(cli, spec, "--allow", "restart-vm", exits=4)
+    assert "CXE207" in done.stdout + done.stderr
+    assert virsh(host, "domid", "deaf") == began, "it was not touched"
+    assert "running" in virsh(host, "domstate", "deaf")
+    applied(cli, spec, "--allow", "restart-vm=lab/vm.deaf,power-off-vm=lab/vm.deaf")
+    assert virsh(host, "domid", "deaf") != began
+    in_sync(cli, spec)
+    spec.data["vms"]["deaf"] = {"state": "absent"}
+    applied(cli, spec, exits=4)
+    applied(cli, spec, "--allow", "power-off-vm,destroy-data=lab/vm.deaf")
+    assert "deaf" not in virsh(host, "list", "--all")
+    del spec.data["vms"]["deaf"]
+
+
+# What goes wrong ---------------------------------------------------------------------------------------
+
+
+def test_a_device_that_is_not_ready_starts_no_guest(cli, host, spec):
+    """Without the check QEMU would make a plain file of the name, and the guest would lose what it writes."""
+    virsh(host, "destroy", "guest")
+    host.run(["rm", "/dev/cxlstate/cxl0"])
+    done = cli.run("apply", "--yes", "--target", "vm.guest", spec.write())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert host.run(["readlink", "-f", "/dev/cxlstate/cxl0"]).stdout.startswith("/dev/dax")
+    assert "running" in virsh(host, "domstate", "guest")
+
+
+def test_without_the_daemon_nothing_is_guessed(cli, host, spec):
+    host.run("systemctl stop libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd.service")
+    try:
+        found = cli.statuses("plan", spec.path)
+        assert found["vm.guest"] in ("blocked", "unknown")
+        assert found["network.default"] in ("blocked", "unknown")
+    finally:
+        host.run("systemctl start libvirtd.socket libvirtd-ro.socket")
+    in_sync(cli, spec)
+
+
+MADE = {
+    "networks": {
+        "calls": {
+            "active": True,
+            "autostart": True,
+            "address": "10.78.0.1/24",
+            "dhcp": {"start": "10.78.0.10", "end": "10.78.0.99"},
+            "reservations": [{"mac": "52:54:00:78:00:01", "ip": "10.78.0.50"}],
+        }
+    },
+    "vms": {
+        "calls": {"state": "running", "autostart": True, "memory": "64MiB", "vcpu": 1, "shutdown_timeout": 1}
+    },
+}
+CHANGED = {
+    "networks": {
+        "calls": {
+            "reservations": [
+                {"mac": "52:54:00:78:00:01", "ip": "10.78.0.51"},
+                {"mac": "52:54:00:78:00:02", "ip": "10.78.0.50"},
+            ]
+        }
+    },
+    "vms": {"calls": {"state": "running", "memory": "96MiB", "vcpupin": [2], "shutdown_timeout": 1}},
+}
+
+
+@pytest.mark.timeout(3600)
+def test_the_daemon_is_killed_at_each_call_and_the_next_apply_converges(cli, host, spec, tmp_path):
+    """Both ways round, so that each call has something to do each time."""
+    path = tmp_path / "calls.yaml"
+    base = {"apiVersion": "cxlstate/v1", "host": {"name": "lab", "connect": "ssh://lab"}}
+    theirs = xml(host, "dumpxml", "others"), xml(host, "net-dumpxml", "others"), xml(host, "dumpxml", "guest")
+
+    def converges(wish):
+        path.write_text(yaml.safe_dump({**base, **wish}))
+        done = cli.run("apply", "--yes", "--allow", "restart-vm,power-off-vm,network-blip", path)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    told = []
+    for wish, back in ((MADE, None), (CHANGED, MADE)):
+        for number in range(1, 30):
+            if back:
+                converges(back)
+            else:
+                forget(host)
+            path.write_text(yaml.safe_dump({**base, **wish}))
+            said = cli.module("tests.e2e.kill_libvirtd", path, number, host.ssh_config)
+            told.append(said)
+            print(said)
+            converges(wish)
+            if "killed" not in said:
+                break
+    assert sum("killed" in said for said in told) >= 10
+    assert theirs == (
+        xml(host, "dumpxml", "others"),
+        xml(host, "net-dumpxml", "others"),
+        xml(host, "dumpxml", "guest"),
+    )
+    forget(host)
+
+
+def forget(host):
+    """By hand, whatever there is of it."""
+    for words in (
+        ("destroy", "calls"),
+        ("undefine", "calls"),
+        ("net-destroy", "calls"),
+        ("net-undefine", "calls"),
+    ):
+        virsh(host, *words, check=False)
+    host.run(["rm", "-f", "/etc/cxlstate/networks/calls"])
+
+
+def test_the_hosts_reboot_brings_all_of_it_back(cli, host, spec):
+    host.reboot_and_wait()
+    in_sync(cli, spec)
+    assert host.run(["systemctl", "is-active", "cxlstate-restore.service"]).stdout.strip() == "active"
+    assert shlex.split(virsh(host, "domstate", "guest")) == ["running"]

@@ -1,0 +1,45 @@
+"""Building the image of the guests that run inside the host: a small Debian that starts quickly."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from tests.lab.steps import Recipe, bootstrap, install_grub, kvm_works, make_disk, make_key, tool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.lab.image import Image
+
+GUEST = Recipe(
+    variant="minbase",
+    packages=(
+        *("linux-image-amd64", "systemd-sysv", "openssh-server", "grub-pc", "kmod", "udev", "acpid"),
+        *("ndctl", "daxctl", "iproute2", "cloud-guest-utils", "e2fsprogs"),
+    ),
+    tree="rootfs-guest",
+    customize="customize-guest.sh",
+    disk_mib=3 * 1024,
+)
+
+
+def build_guest(draft: Image, work: Path, log: Callable[[str], None]) -> None:
+    """Build the guest image, and the lab's key pair with it."""
+    make_key(draft.identity)
+    root = work / "root"
+    log("guest: installing Debian into a folder")
+    bootstrap(GUEST, root, identity=draft.identity)
+    log("guest: making the disk")
+    make_disk(root, draft.disk, mib=GUEST.disk_mib)
+    shutil.copyfile((root / "vmlinuz").resolve(), draft.kernel)
+    shutil.copyfile((root / "initrd.img").resolve(), draft.initrd)
+    key = (root / "etc/ssh/ssh_host_ed25519_key.pub").read_text().strip()
+    draft.describe(host_key=key, guest_key=key, kvm=kvm_works(draft, work))
+    log("guest: installing GRUB")
+    install_grub(draft, work / "grub")
+    log("guest: packing the disk")
+    tool(["qemu-img", "convert", "-O", "qcow2", str(draft.disk), str(draft.packed_disk)])
+    draft.disk.unlink()
+    log("guest: done")

@@ -1,0 +1,137 @@
+"""The steps that both images are made by: Debian into a folder, the folder into a disk, GRUB."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.lab.errors import LabError
+from tests.lab.host import LabHost
+from tests.lab.image import HERE
+from tests.lab.qemu import QEMU, Direct, accelerator
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tests.lab.image import Image
+
+SUITE = "trixie"
+
+_MIB = 1024 * 1024
+_PARTITION = f"label: dos\nstart={_MIB // 512}, type=83, bootable\n"
+_KVM_PROBE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an image consists of."""
+
+    variant: str
+    """mmdebstrap's word for how much of Debian is there before `packages`."""
+    packages: tuple[str, ...]
+    tree: str
+    """The folder beside this file that is put in before the packages."""
+    customize: str
+    """The script beside this file that is run after them."""
+    disk_mib: int
+
+
+def make_key(path: Path) -> None:
+    """Make the SSH key pair of the lab."""
+    tool(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "cxlstate-lab", "-f", str(path)])
+
+
+def bootstrap(recipe: Recipe, root: Path, *, identity: Path) -> None:
+    """Install Debian and the tree of the lab into the folder `root`; `identity` may log in."""
+    tool(
+        [
+            "mmdebstrap",
+            *(f"--variant={recipe.variant}", "--mode=root", "--format=directory"),
+            f"--include={','.join(recipe.packages)}",
+            # The hooks are shell to mmdebstrap, which passes the folder as "$1".
+            f'--essential-hook="$CXLSTATE_LAB_SOURCE/prepare.sh" "$CXLSTATE_LAB_SOURCE/{recipe.tree}" "$1"',
+            f'--customize-hook="$CXLSTATE_LAB_SOURCE/{recipe.customize}" "$1"',
+            "--skip=cleanup/apt/lists",
+            *(SUITE, str(root)),
+        ],
+        environment={
+            "CXLSTATE_LAB_SOURCE": str(HERE),
+            "CXLSTATE_LAB_KEY": f"{identity}.pub",
+        },
+    )
+
+
+def make_disk(root: Path, disk: Path, *, mib: int) -> None:
+    """Write the folder `root` as a disk with one partition; needs no loop device."""
+    with disk.open("wb") as file:
+        file.truncate(mib * _MIB)
+    tool(["sfdisk", "--quiet", str(disk)], text=_PARTITION)
+    options = ["-q", "-t", "ext4", "-L", "root", "-E", f"offset={_MIB}", "-d", str(root)]
+    tool(["mke2fs", *options, str(disk), f"{(mib - 1) * 1024}k"])
+
+
+def kvm_works(image: Image, directory: Path) -> bool:
+    """Tell whether the image's kernel reaches its first line with KVM: the device may exist and fail."""
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return False
+    console = directory / "kvm-console.log"
+    direct = Direct(image.kernel, image.initrd, "console=ttyS0 earlyprintk=ttyS0 panic=-1")
+    argv = [QEMU, *accelerator(kvm=True), "-machine", "q35", "-cpu", "max", "-m", "1G"]
+    argv += ["-nodefaults", "-display", "none", "-no-reboot", "-serial", f"file:{console}"]
+    with subprocess.Popen(
+        [*argv, *direct.arguments()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as child:
+        try:
+            deadline = time.monotonic() + _KVM_PROBE_SECONDS
+            while time.monotonic() < deadline and child.poll() is None:
+                if console.exists() and b"Linux version" in console.read_bytes():
+                    return True
+                time.sleep(0.05)
+        finally:
+            child.kill()
+    return False
+
+
+def install_grub(image: Image, directory: Path) -> None:
+    """Boot the disk with QEMU's own loader and let what is on it install its GRUB."""
+    direct = Direct(image.kernel, image.initrd, "root=/dev/vda1 ro console=ttyS0 quiet")
+    with LabHost(image, directory, disk=image.disk) as host:
+        host.boot(direct=direct)
+        host.run(["grub-install", "/dev/vda"])
+        host.run(["update-grub"])
+        host.shutdown()
+
+
+def tool(
+    argv: Sequence[str],
+    *,
+    text: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """Run a tool of the build; a failure shows the end of its output."""
+    try:
+        result = subprocess.run(
+            argv,
+            input=text,
+            stdin=subprocess.DEVNULL if text is None else None,
+            env={**os.environ, **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except FileNotFoundError as error:
+        msg = f"{argv[0]} is missing; install what the lab needs: tests/lab/setup.sh"
+        raise LabError(msg) from error
+    if result.returncode:
+        end = "\n".join(result.stdout.splitlines()[-30:])
+        msg = f"{argv[0]} failed with exit {result.returncode}:\n{end}"
+        raise LabError(msg)
