@@ -44,8 +44,8 @@ lab: lab-setup   ## boot the emulated CXL host and give a shell on it
 lab-crash: lab-setup ## cut the power of the emulated host after every single action
 	$(BIN)/pytest -v -s tests/e2e/test_stop_anywhere.py --every-crash
 
-lab-guest: lab-setup ## a guest with a system in it, on the emulated host: its address, its memory
-	$(BIN)/pytest -v -s -m guest
+lab-guest: lab-setup ## networks, images and guests on the emulated host
+	$(BIN)/pytest -v -m "lab and guest"
 
 docs: setup      ## regenerate schemas/, docs/errors.md and what the documents' commands print
 	$(BIN)/cxlstate schema --out schemas/cxlstate.schema.json

@@ -47,6 +47,9 @@ from tests.conformance.test_host_memory import devices, step
 from tests.conformance.test_zz_boot import DROP_IN
 from tests.conformance.test_zz_host_memory import LINKS, selector
 
+# On the emulated host by `make lab-guest`: with guests it takes its time.
+pytestmark = pytest.mark.guest
+
 MIB = 1 << 20
 PORTS, INTERFACES = Names("/sys/class/net/*/brif/*"), Names("/sys/class/net/*")
 ALONE = Attributes("/sys/class/net/*/brport/isolated")

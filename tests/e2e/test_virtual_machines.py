@@ -16,7 +16,7 @@ from tests.e2e.conftest import Cli
 from tests.lab.build import ensure_image
 from tests.lab.host import LabHost
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.guest]
 
 ADDRESS = "192.168.122.110"
 MAC = "52:54:00:00:00:0a"
@@ -255,7 +255,6 @@ def test_what_is_not_in_the_spec_stays_to_the_byte_through_twenty_applies(cli, h
         host.run(["virsh", "define", "/dev/stdin"], input=OTHERS.format(name=name))
     host.run(["virsh", "net-define", "/dev/stdin"], input=NETWORK)
     virsh(host, "net-start", "others")
-    virsh(host, "start", "others")
     spec.data["vms"]["managed"] = {"vcpupin": [0, 1]}
 
     def undeclared():

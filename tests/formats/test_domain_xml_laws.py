@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
-from hypothesis import event, given, settings
+import pytest
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -17,6 +18,7 @@ from cxlstate.formats.xml import Element
 from tests.formats.domains import guests
 from tests.formats.wishes import wishes
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 SUMS = ("maxMemory", "memory", "currentMemory")
 LIBOSINFO = "metadata/{http://libosinfo.org/xmlns/libvirt/domain/1.0}libosinfo"
 OF_A_DISK = ("source", "readonly", "address", "wwn", "vendor", "product", "auth")
@@ -114,9 +116,20 @@ def _drop(one: Element) -> None:
     parent.remove(one)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(PATIENT, max_examples=40)
 @given(st.data())
 def test_a_merge_brings_what_is_wished_and_touches_nothing_else(data: Any) -> None:
+    brings_what_is_wished_alone(data)
+
+
+@pytest.mark.slow
+@settings(PATIENT, max_examples=500)
+@given(st.data())
+def test_a_merge_does_so_with_many_more(data: Any) -> None:
+    brings_what_is_wished_alone(data)
+
+
+def brings_what_is_wished_alone(data: Any) -> None:
     guest = data.draw(guests())
     wish = data.draw(wishes(guest))
     try:
@@ -132,14 +145,14 @@ def test_a_merge_brings_what_is_wished_and_touches_nothing_else(data: Any) -> No
     assert rest(merged, wish, before) == rest(guest.xml, wish, before)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(PATIENT, max_examples=40)
 @given(guests())
 def test_what_is_so_is_no_wish(guest: Any) -> None:
     assert merge(guest.xml, Domain()) == guest.xml
     assert differences(read(guest.xml), read(guest.xml)) == ()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(PATIENT, max_examples=20)
 @given(st.data())
 def test_a_base_is_merged_with_what_is_wished(data: Any) -> None:
     guest = data.draw(guests())

@@ -251,7 +251,7 @@ def test_a_socket_that_nobody_calls_goes_away(monkeypatch):
 def test_a_tunnel_that_is_closed_before_it_was_called_leaves_nothing():
     made = Tunnel(Mute())
     made.close()
-    made._carrier.join(30)
+    made._carrier.join(tunnel.CALLED / 2)
     assert not made._folder.exists()
 
 
