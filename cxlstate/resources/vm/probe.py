@@ -39,7 +39,7 @@ PROVIDERS: Final = (
 )
 """What, once there, lets libvirt be asked."""
 
-RUNS: Final = ("running", "blocked", "paused", "pmsuspended", "in-shutdown", "shutdown")
+RUNS: Final = ("running", "idle", "paused", "pmsuspended", "in-shutdown", "shutdown")
 """States with a process behind them."""
 
 
