@@ -21,7 +21,7 @@ from tests.formats.wishes import wishes
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 SUMS = ("maxMemory", "memory", "currentMemory")
 LIBOSINFO = "metadata/{http://libosinfo.org/xmlns/libvirt/domain/1.0}libosinfo"
-OF_A_DISK = ("source", "readonly", "address", "wwn", "vendor", "product", "auth")
+OF_A_DISK = ("source", "readonly", "address", "wwn", "vendor", "product", "auth", "geometry")
 OF_AN_INTERFACE = ("source", "virtualport", "model", "address", "link")
 
 # What a field owns, and what may follow from it: elements by their path, and attributes.

@@ -265,6 +265,20 @@ SHARED = {
             "<target dev='vda' bus='virtio'/></disk></devices></domain>"
         ),
     ),
+    "what only the old bus has": (
+        (
+            "<domain><devices><disk model='virtio' type='file'><driver queues='2' iothread='1' iommu='on'/>"
+            "<geometry cyls='1' trans='lba'/><target dev='vda' bus='virtio'/></disk><disk type='file'>"
+            "<geometry/><target dev='sda' bus='scsi' rotation_rate='1'/><serial/><wwn/><vendor/><product/>"
+            "</disk><disk type='file'><target dev='sdb' bus='usb' removable='on'/></disk></devices></domain>"
+        ),
+        Domain(disks=(Disk("vda", bus="sata"), Disk("sda", bus="usb"), Disk("sdb", bus="scsi"))),
+        (
+            "<domain><devices><disk type='file'><driver/><geometry cyls='1'/><target dev='vda' bus='sata'/>"
+            "</disk><disk type='file'><target dev='sda' bus='usb'/><serial/></disk><disk type='file'>"
+            "<target dev='sdb' bus='scsi'/></disk></devices></domain>"
+        ),
+    ),
     "an interface without a source": (
         (
             "<domain><devices><interface type='user'><mac address='52:54:0:FC:10:BD'/><backend type='passt'/>"
@@ -373,6 +387,11 @@ REFUSED = {
         DOMAIN.replace("device='cdrom'", "device='disk'").replace("<readonly/>", ""),
         Domain(disks=(Disk("sda", readonly=True),)),
         "sda cannot be readonly",
+    ),
+    "a disk that others write to": (
+        DOMAIN.replace("<iotune>", "<shareable/><iotune>").replace("qcow2'", "raw'"),
+        Domain(disks=(Disk("vda", format="qcow2"),)),
+        "vda is shareable",
     ),
     "an interface to nowhere": (DOMAIN, Domain(interfaces=(Interface(NEW),)), f"{NEW} needs a network"),
     "another chipset": (DOMAIN, Domain(machine="pc"), "pc-q35-10.0 cannot become pc by an edit"),

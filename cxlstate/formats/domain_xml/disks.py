@@ -69,14 +69,22 @@ def _fill(one: Element, wished: Disk) -> None:
     if wished.path not in (None, there.path):
         _path(one, wished.path or "")
     if wished.format not in (None, there.format):
-        _driver(one).set("type", wished.format or "")
-        take_out_all(one, "backingStore")  # that of the image as it was understood before
+        _format(one, wished.format or "")
     if wished.cache not in (None, there.cache or "default"):
         _cache(one, wished.cache or "")
     if wished.readonly and not there.readonly:
         _readonly(one, bus or there.bus)
     elif wished.readonly is False and disk(one).device != "cdrom":
         take_out_all(one, "readonly")
+
+
+def _format(one: Element, wished: str) -> None:
+    if (
+        wished != "raw" and one.find("shareable") is not None
+    ):  # qemuBlockStorageSourceSupportsConcurrentAccess
+        raise ValueError(f"{disk(one).target} is shareable, which libvirt lets only raw disks be")
+    _driver(one).set("type", wished)
+    take_out_all(one, "backingStore")  # that of the image as it was understood before
 
 
 def _readonly(one: Element, bus: str | None) -> None:
@@ -116,7 +124,10 @@ def _path(one: Element, path: str) -> None:
 
 
 def _bus(one: Element, bus: str) -> None:
-    """Another bus: what said where it was on the old one, and what only that one has, goes."""
+    """Another bus: what said where it was on the old one, and what only that one has, goes.
+
+    What has which is in qemuValidateDomainDeviceDefDiskFrontend and virDomainDiskDefValidate.
+    """
     target = child(one, "target", order.DISK)
     set_attribute(target, "bus", bus)
     take_out_all(one, "address")
@@ -124,6 +135,10 @@ def _bus(one: Element, bus: str) -> None:
         set_attribute(target, "rotation_rate", None)
     if bus not in ("scsi", "ide"):
         take_out_all(one, "wwn")
+    if bus in ("usb", "sd"):
+        take_out_all(one, "geometry")
+    elif bus != "ide" and (geometry := one.find("geometry")) is not None:
+        set_attribute(geometry, "trans", None)
     if bus != "usb":
         set_attribute(target, "removable", None)
     if bus != "scsi":
