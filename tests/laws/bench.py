@@ -36,6 +36,15 @@ from cxlstate.spec.load import MachineSpec, load
 DROP_IN = "etc/default/grub.d/zz-cxlstate.cfg"
 GRUB_CFG = "boot/grub/grub.cfg"
 OURS = "var/lib/cxlstate"
+BASE = """\
+<domain type='kvm'>
+  <name>base</name>
+  <memory unit='MiB'>64</memory>
+  <vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <devices/>
+</domain>
+"""
 THEIRS = """\
 <domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
 <name>theirs</name><!-- who: somebody -->
@@ -117,6 +126,9 @@ class Bench:
         """
         beside = {key: host[key] for key in BESIDE if key in host}
         inside = {key: value for key, value in host.items() if key not in beside}
+        for vm in beside.get("vms", {}).values():
+            if "xml" in vm:
+                (self.folder / vm["xml"]).write_text(BASE)
         named = {"name": "bench", "connect": "sim:host"}
         whole = {"apiVersion": "cxlstate/v1", "host": named | inside, **beside}
         self.file.write_text(json.dumps(whole, indent=1))

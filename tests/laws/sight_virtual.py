@@ -77,6 +77,7 @@ VMS: dict[str, Any] = {
         "vcpu": 1,
         "os": {"kernel": KERNEL, "initrd": INITRD, "cmdline": "console=ttyS0"},
     },
+    "based": {"xml": "based.xml"},
 }
 
 _DOMAIN, _DIRECT = "etc/libvirt/qemu/guest.xml", "etc/libvirt/qemu/direct.xml"
@@ -239,6 +240,7 @@ UNDONE: dict[str, tuple[str, Undo]] = {
     "a VM is off": ("vm.guest", _off),
     "a VM runs": ("vm.direct", _on),
     "a VM is gone": ("vm.guest", _off_and_undefined),
+    "a VM of which nothing else is wished is gone": ("vm.based", _remove("etc/libvirt/qemu/based.xml")),
     "a VM does not start by itself": ("vm.guest", _remove("etc/libvirt/qemu/autostart/guest.xml")),
     "a thread runs elsewhere": ("vm.guest", _world(_affinity)),
     **{name: ("network.default", _defined(_NETWORK, *edit)) for name, edit in _DEFAULT_EDITED.items()},

@@ -65,11 +65,12 @@ def test_every_leaf_of_the_rich_spec_is_changed_by_one_of_the_changes():
     untouched = [leaf for leaf in _leaves(RICH) if not any(leaf[: len(path)] == path for path in changed)]
     # A built-in module cannot be absent; `enabled`/`masked: false` are said by their resource's other leaves;
     # there is one device alone, so that no other can be meant; memory and vCPUs have to fit the cells, and
-    # are changed in the VM that has none.
+    # are changed in the VM that has none; a base is for a VM that is not there yet.
     device = [("dax", "cxl0", "range", "start"), ("dax", "cxl0", "range", "size")]
     guest = [("memory",), ("vcpu",), ("numatune", "memnode", 0, "cellid")]
     fits = [("vms", "guest", *leaf) for leaf in guest]
-    assert untouched == [("grub", "args", 3), ("modules", "virtio"), *device, *fits]
+    base = ("vms", "based", "xml")
+    assert untouched == [("grub", "args", 3), ("modules", "virtio"), *device, *fits, base]
 
 
 def _leaves(value, path=()):
