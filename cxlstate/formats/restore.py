@@ -149,13 +149,3 @@ def dax_unlink(name: str) -> Step:
 def dax_check(device: str, selected: str) -> Step:
     """Map and read it."""
     return Step(("dax-check", selected), f"# map /dev/{device} shared, and read it")
-
-
-def vm_stop(name: str, seconds: int = 300) -> Step:
-    """Shut a guest down, and wait."""
-    return Step(("vm-stop", name, str(seconds)), f"virsh shutdown {name}", timeout=seconds + 60)
-
-
-def vm_start(name: str) -> Step:
-    """Start a guest."""
-    return Step(("vm-start", name), f"virsh start {name}")

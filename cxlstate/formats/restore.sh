@@ -381,42 +381,6 @@ except OSError as error:
 PYTHON
 )
 
-# Guests.
-
-ask_libvirt() { virsh --quiet --connect qemu:///system "$@" </dev/null; }
-
-# NAME: sets `uuid` and `state`. What virsh takes for a name may be a number or a UUID.
-domain() {
-    info=$(ask_libvirt dominfo --domain "$1") || return 1
-    [ "$(field Name)" = "$1" ] || refuse "libvirt knows no guest of just the name $1" || return 1
-    uuid=$(field UUID) state=$(field State)
-}
-
-field() { printf '%s\n' "$info" | sed -n "s/^$1: *//p"; }
-
-# NAME SECONDS. A guest that has only begun to boot misses the request, so that it is made again.
-vm_stop() {
-    domain "$1" || return 1
-    [ "$state" != 'shut off' ] || return 0
-    [ "$(field Persistent)" = yes ] ||
-        refuse "guest $1 is transient: stopped, it would be gone" || return 1
-    left=$2
-    until [ "$state" = 'shut off' ]; do
-        [ "$left" -gt 0 ] || refuse "guest $1 has not shut down within $2 s: it is $state" || return 1
-        [ $((($2 - left) % 30)) -ne 0 ] || ask_libvirt shutdown --domain "$uuid" || return 1
-        left=$((left - 1))
-        sleep 1
-        state=$(ask_libvirt domstate --domain "$uuid") || return 1
-    done
-}
-
-# NAME
-vm_start() {
-    domain "$1" || return 1
-    [ "$state" = 'shut off' ] || return 0
-    ask_libvirt start --domain "$uuid"
-}
-
 # The table. It is read from descriptor 3, which no step touches.
 
 restore() {
@@ -549,8 +513,6 @@ main() {
         dax-link) dax_link "$@" ;;
         dax-unlink) dax_unlink "$@" ;;
         dax-check) dax_check "$@" ;;
-        vm-stop) vm_stop "$@" ;;
-        vm-start) vm_start "$@" ;;
         restore) restore ;;
         *)
             say "not a verb: $verb"

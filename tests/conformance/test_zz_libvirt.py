@@ -335,13 +335,8 @@ def test_a_guest_without_a_system_does_not_react_and_goes_on_until_it_is_powered
     said = "the guest does not react to its power button: after 3 s it is running"
     assert outcome.output.splitlines()[0] == said
     assert state(machine) == "running"
-    outcome = step(machine, *restore.vm_stop("fact", 3).words)
-    assert (outcome.result, outcome.status) == (Result.FAILED, 1)
-    assert "guest fact has not shut down within 3 s: it is running" in outcome.output
     done(machine, StopDomain("fact", timeout=1, power_off=True), StopDomain("fact"))
     assert state(machine) == "shut-off"
-    assert step(machine, *restore.vm_start("fact").words).result is Result.DONE
-    assert state(machine) == "running"
 
 
 def test_pins_of_a_running_guest_are_where_its_threads_are(machine):

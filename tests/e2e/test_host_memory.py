@@ -7,6 +7,7 @@ for CXL memory.
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
@@ -229,8 +230,9 @@ def test_with_a_vm_on_the_device_it_is_refused_without_consent(cli, host, spec):
 
 def test_with_consent_the_vm_is_stopped_and_started_again(cli, host, spec):
     # This guest has no system that could obey: the test obeys in its place, as soon as it is asked.
-    asked = 'until pgrep -f "[s]hutdown --domain"; do sleep 0.1; done; sleep 1; virsh destroy holder'
-    host.run(f"nohup sh -c '{asked}' >/dev/null 2>&1 &")
+    asked = "grep -q 'shut down the VM holder' /var/lib/cxlstate/journal.jsonl"
+    obeys = f"until {asked}; do sleep 0.1; done; sleep 1; virsh destroy holder"
+    host.run(f"nohup sh -c {shlex.quote(obeys)} >/dev/null 2>&1 &")
     applied(cli, spec, "--allow", "restart-vm=lab/vm.holder")
     in_force(host)
     in_sync(cli, spec)

@@ -101,3 +101,35 @@ def test_it_is_not_restarted_while_what_it_needs_is_not_in_force(bench):
     assert applied.exit is Exit.ERROR
     assert applied.plan.at(VM).waits_for == (Address("image", "a"),)
     assert ids(bench) == before
+
+
+def on_the_device(bench, align):
+    vm = {
+        "state": "running",
+        "memory": "1GiB",
+        "vcpu": 1,
+        "cpu": {"numa": [{"cpus": 0, "memory": "1GiB"}]},
+        "nvdimm": [{"dax": "dax.cxl0", "size": "90GiB", "alignsize": "1GiB", "node": 0}],
+        **OBEYS,
+    }
+    words = {
+        **HOST,
+        "modules": {"kmem": "absent"},
+        "dax": {"cxl0": {"range": {"start": "322GiB", "size": "96GiB"}, "align": align}},
+    }
+    return bench.spec({**words, "vms": {"a": vm}})
+
+
+@pytest.mark.parametrize("allowed", ["restart-vm", "restart-vm,power-off-vm=bench/vm.a"])
+def test_a_deaf_guest_keeps_its_device_unless_its_power_may_be_cut(bench, allowed):
+    cuts = "power-off-vm" in allowed
+    assert bench.apply(on_the_device(bench, "2MiB")).exit is Exit.IN_SYNC
+    deafen(bench)
+    before = ids(bench)
+    applied = bench.apply(on_the_device(bench, "1GiB"), parse_consents((allowed,)))
+    assert applied.exit is (Exit.IN_SYNC if cuts else Exit.REFUSED), applied.diagnostics
+    assert [d.code for d in applied.diagnostics] == ([] if cuts else ["CXE207"])
+    (device,) = bench.machine()["running"]["dax"].values()
+    assert (device["driver"], device["align"]) == ("device_dax", (1 << 30) if cuts else (2 << 20))
+    assert len(ids(bench)) == 1
+    assert cuts or ids(bench) == before

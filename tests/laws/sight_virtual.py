@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from cxlstate.core.libvirt import LibvirtEffect, StartDomain, StopDomain
+from cxlstate.machine.ports import Result
 from cxlstate.machine.sim import qcow2
 from cxlstate.machine.sim.host import Host
 from cxlstate.machine.sim.world import World
@@ -124,19 +126,16 @@ def _active(old: str, new: str) -> Undo:
     return _world(change)
 
 
-def _off(bench: Bench) -> None:
-    """Somebody has shut the guest down."""
-    host = Host.load(bench.directory)
-    ended = host.step(("vm-stop", "guest", "60"))
-    host.save()
-    assert ended.status == 0, ended.output
+def _told(effect: LibvirtEffect) -> Undo:
+    """Somebody has told libvirt."""
 
+    def tell(bench: Bench) -> None:
+        host = Host.load(bench.directory)
+        outcome = host.libvirt.perform(effect)
+        host.save()
+        assert outcome.result is Result.DONE, outcome.output
 
-def _on(bench: Bench) -> None:
-    host = Host.load(bench.directory)
-    ended = host.step(("vm-start", "direct"))
-    host.save()
-    assert ended.status == 0, ended.output
+    return tell
 
 
 def _affinity(world: World) -> None:
@@ -145,7 +144,7 @@ def _affinity(world: World) -> None:
 
 
 def _off_and_undefined(bench: Bench) -> None:
-    _off(bench)
+    _told(StopDomain("guest"))(bench)
     bench.path(_DOMAIN).unlink()
 
 
@@ -237,8 +236,8 @@ UNDONE: dict[str, tuple[str, Undo]] = {
         _remove("etc/libvirt/qemu/networks/autostart/default.xml"),
     ),
     "the list of reservations is gone": ("network.default", _remove("etc/cxlstate/networks/default")),
-    "a VM is off": ("vm.guest", _off),
-    "a VM runs": ("vm.direct", _on),
+    "a VM is off": ("vm.guest", _told(StopDomain("guest"))),
+    "a VM runs": ("vm.direct", _told(StartDomain("direct"))),
     "a VM is gone": ("vm.guest", _off_and_undefined),
     "a VM of which nothing else is wished is gone": ("vm.based", _remove("etc/libvirt/qemu/based.xml")),
     "a VM does not start by itself": ("vm.guest", _remove("etc/libvirt/qemu/autostart/guest.xml")),

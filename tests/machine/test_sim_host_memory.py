@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from cxlstate.core.action import Run, Step, WriteFile
-from cxlstate.core.libvirt import AutostartDomain, DefineDomain
+from cxlstate.core.libvirt import AutostartDomain, DefineDomain, StartDomain, StopDomain
 from cxlstate.core.read import Attributes, File, Holders, Links, MapAndRead
 from cxlstate.formats import dax, mtrr, restore
 from cxlstate.formats.mtrr import Block
@@ -230,16 +230,16 @@ def test_a_device_with_another_name_is_found_by_its_memory(directory):
 
 def test_a_guest_holds_its_device_and_lets_go_of_it(directory):
     define_guest(directory)
-    do(directory, *ALL, step("vm-start", "cxl_vmx"))
+    do(directory, *ALL, StartDomain("cxl_vmx"))
     held = Holders("dax*")
     (holder,) = dax.holders(SimReader(directory, "host").read([held]).text(held))
     assert (holder.vm, holder.device) == ("cxl_vmx", "dax0.0")
     (outcome,) = do(directory, step("dax-unbind", SELECTOR))
     assert f"dax0.0 is held by process {holder.pid}: /usr/bin/qemu-system-x86_64 -name" in outcome.output
     assert do(directory, Run(("rmmod", "device_dax")))[0].status == 1
-    outcomes = do(directory, step("vm-stop", "cxl_vmx", "300"), step("dax-unbind", SELECTOR))
+    outcomes = do(directory, StopDomain("cxl_vmx", 300), step("dax-unbind", SELECTOR))
     assert [one.status for one in outcomes] == [0, 0]
-    (outcome,) = do(directory, step("vm-start", "cxl_vmx"))
+    (outcome,) = do(directory, StartDomain("cxl_vmx"))
     assert "unable to open /dev/cxlstate/cxl0: No such device or address" in outcome.output
 
 
@@ -257,12 +257,12 @@ def define_guest(directory):
 @pytest.mark.parametrize(("transient", "why"), [(True, "transient"), (False, "300 s")])
 def test_a_guest_that_cannot_be_stopped_goes_on(directory, transient, why):
     define_guest(directory)
-    do(directory, *ALL, step("vm-start", "cxl_vmx"))
+    do(directory, *ALL, StartDomain("cxl_vmx"))
     if transient:
         (directory / "root/etc/libvirt/qemu/cxl_vmx.xml").unlink()
     else:
         edit(directory, lambda world: world["guests"].update(cxl_vmx={"obeys": False}))
-    (outcome,) = do(directory, step("vm-stop", "cxl_vmx", "300"))
+    (outcome,) = do(directory, StopDomain("cxl_vmx", 300))
     assert outcome.status == 1
     assert why in outcome.output
     assert len(running(directory)["processes"]) == 1

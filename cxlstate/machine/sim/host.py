@@ -67,7 +67,7 @@ class Host:
     def step(self, words: tuple[str, ...]) -> Ended:
         """One verb of the boot script."""
         modules = Modules(self.world, self.files)
-        return Restore(self.world, modules, self.libvirt, self._checkpoint).run(words)
+        return Restore(self.world, modules, self._checkpoint).run(words)
 
     @property
     def libvirt(self) -> Libvirt:
@@ -135,7 +135,7 @@ class Host:
         if table is None or not text.endswith(f"'\n{restore.library()}"):
             return unknown(_RESTORE)
         modules = Modules(self.world, files)
-        return Restore(self.world, modules, self._libvirt(step), step).restore(table)
+        return Restore(self.world, modules, step).restore(table)
 
     def _dmesg(self, words: list[str]) -> Ended:
         if words:

@@ -17,7 +17,6 @@ from cxlstate.formats.restore import LINKS, Words
 from cxlstate.machine.sim.dax import DEVDAX, KMEM, Bus, bounds
 from cxlstate.machine.sim.ended import Ended
 from cxlstate.machine.sim.kernel import Modules
-from cxlstate.machine.sim.libvirt.driver import Libvirt
 from cxlstate.machine.sim.registers import RefusedError, Registers, block_of, shown
 from cxlstate.machine.sim.world import Dax, World
 
@@ -27,10 +26,9 @@ _WRONG_VERB = 64
 class Restore:
     """Runs verbs. `step` is told of each change that has just been made."""
 
-    def __init__(self, world: World, modules: Modules, libvirt: Libvirt, step: Callable[[str], None]) -> None:
+    def __init__(self, world: World, modules: Modules, step: Callable[[str], None]) -> None:
         self._world = world
         self._modules = modules
-        self._libvirt = libvirt
         self._step = step
         self._bus = Bus(world)
         self._registers = Registers(world, step)
@@ -40,11 +38,6 @@ class Restore:
     def run(self, words: Words) -> Ended:
         """One verb and its words."""
         verb, *operands = words or ("",)
-        if verb in ("vm-stop", "vm-start"):
-            ask = self._libvirt.vm_start if verb == "vm-start" else self._libvirt.vm_stop
-            ended = ask(*operands)
-            self._step(verb)
-            return ended
         verbs: dict[str, Callable[..., object]] = {
             "mtrr-add": self._registers.add,
             "mtrr-remove": self._registers.remove,

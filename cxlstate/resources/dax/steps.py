@@ -5,6 +5,7 @@ from __future__ import annotations
 from cxlstate.core.action import Action, Effect, Reboot, Risk
 from cxlstate.core.address import Address
 from cxlstate.core.change import Change
+from cxlstate.core.libvirt import StartDomain, StopDomain
 from cxlstate.core.read import Answers
 from cxlstate.core.reconciler import Leftover, Resource
 from cxlstate.formats import dax, restore
@@ -13,6 +14,9 @@ from cxlstate.resources.dax.probe import Live, Missing, linked
 from cxlstate.resources.dax.spec import DaxSpec
 
 Actions = tuple[Action, ...]
+
+_TO_SHUT_DOWN = 300
+"""Seconds for a guest, which need not be one that the spec names."""
 
 
 def selector(spec: DaxSpec) -> str:
@@ -30,9 +34,9 @@ def out_of_use(me: Resource[DaxSpec], live: Live) -> tuple[Actions, Actions]:
     stops = tuple(
         Action(
             f"shut down the VM {vm}, which holds {me.address}",
-            restore.vm_stop(vm),
+            StopDomain(vm, _TO_SHUT_DOWN),
             Risk.RESTART_VM,
-            undo=(restore.vm_start(vm),),
+            undo=(StartDomain(vm),),
             interrupts=Address("vm", vm),
         )
         for vm in _vms(live)
@@ -57,8 +61,8 @@ def back(me: Resource[DaxSpec], live: Live, align: int) -> tuple[Actions, Action
     starts = tuple(
         Action(
             f"start the VM {vm} again",
-            restore.vm_start(vm),
-            undo=(restore.vm_stop(vm),),
+            StartDomain(vm),
+            undo=(StopDomain(vm, _TO_SHUT_DOWN),),
             interrupts=Address("vm", vm),
         )
         for vm in _vms(live)
@@ -112,10 +116,10 @@ def given_up(me: Resource[DaxSpec], live: Live) -> Actions:
     stops = [
         Action(
             f"shut down the VM {vm}, which holds {me.address}",
-            restore.vm_stop(vm),
+            StopDomain(vm, _TO_SHUT_DOWN),
             Risk.POWER_OFF_VM,
             why="it cannot run without the device, and stays off",
-            undo=(restore.vm_start(vm),),
+            undo=(StartDomain(vm),),
             interrupts=Address("vm", vm),
         )
         for vm in _vms(live)

@@ -60,13 +60,13 @@ def test_what_starts_by_itself_is_there_after_a_boot_and_the_rest_is_not(running
     assert running.state("bare") == "shut-off"
 
 
-def test_the_boot_script_and_libvirt_act_on_the_same_domains(running):
+def test_the_boot_script_sees_what_a_domain_holds(running):
     unbind = restore.dax_unbind("dax0.0", DEVICE)
     assert "dax0.0 is held by process" in running.refused(unbind)
-    running.done(restore.vm_stop("vm", 60), unbind)
+    running.done(StopDomain("vm"), unbind)
     assert running.state() == "shut-off"
-    assert "unable to open /dev/cxlstate/cxl0" in running.refused(restore.vm_start("vm"))
-    running.done(restore.dax_bind("dax0.0", DEVICE, 2 * MIB), restore.vm_start("vm"))
+    assert "unable to open /dev/cxlstate/cxl0" in running.refused(StartDomain("vm"))
+    running.done(restore.dax_bind("dax0.0", DEVICE, 2 * MIB), StartDomain("vm"))
     assert running.state() == "running"
     assert running.network()["ports"] == f"{MAC} vm\n"
 

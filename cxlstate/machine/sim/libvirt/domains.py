@@ -146,24 +146,6 @@ class Domains:
             self._files.remove(f"{_STATE}/save/{name}.save")
         self._step(f"domain started: {name}")
 
-    def shut_down(self, name: str) -> bool:
-        """Press its power button. Whether it is off then."""
-        active = self.active(name)
-        if active is None:
-            return True
-        if not self._obeys(name, document(active.xml, "domain")):
-            return False
-        self._end(name)
-        return True
-
-    def is_persistent(self, name: str) -> bool:
-        """Whether it is there when it is off."""
-        return self._defined.get(name) is not None
-
-    def exists(self, name: str) -> bool:
-        """Whether there is such a domain."""
-        return self._exists(name)
-
     def _exists(self, name: str) -> bool:
         return self._defined.get(name) is not None or self.active(name) is not None
 
@@ -216,16 +198,16 @@ class Domains:
 
     def _stop(self, effect: StopDomain) -> Outcome:
         name = effect.name
-        if self.active(name) is None:
+        active = self.active(name)
+        if active is None:
             return DONE
-        if not self.is_persistent(name):
+        if self._defined.get(name) is None:
             raise Refused("it is transient: once off, it would be gone")
-        if not self.shut_down(name):
-            if not effect.power_off:
-                after = f"after {effect.timeout} s it is running"
-                why = f"the guest does not react to its power button: {after}"
-                return Outcome(Result.REFUSED, 1, why)
-            self._end(name)
+        if not (effect.power_off or self._obeys(name, document(active.xml, "domain"))):
+            after = f"after {effect.timeout} s it is running"
+            why = f"the guest does not react to its power button: {after}"
+            return Outcome(Result.REFUSED, 1, why)
+        self._end(name)
         self._step(f"domain stopped: {name}")
         return DONE
 

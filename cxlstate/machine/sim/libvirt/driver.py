@@ -20,7 +20,6 @@ from cxlstate.core.libvirt import (
 from cxlstate.core.read import NOT_FOUND, Answer, LibvirtAddresses, LibvirtDomain, LibvirtNetwork, LibvirtRead
 from cxlstate.formats import network_xml
 from cxlstate.machine.ports import Outcome, Result
-from cxlstate.machine.sim.ended import Ended
 from cxlstate.machine.sim.files import Files
 from cxlstate.machine.sim.libvirt import dhcp
 from cxlstate.machine.sim.libvirt.domains import Domains
@@ -90,38 +89,6 @@ class Libvirt:
         if self._world.running.units.get(_DAEMON) == "active":
             self._networks.boot()
             self._domains.boot()
-
-    def vm_start(self, name: str) -> Ended:
-        """`vm-start` of the boot script, by virsh."""
-        refused = self._not_for_virsh(name)
-        if refused:
-            return refused
-        try:
-            self._domains.start(name)
-        except Refused as why:
-            return Ended(1, stderr=f"error: Failed to start domain '{name}'\nerror: {why}\n")
-        return Ended()
-
-    def vm_stop(self, name: str, seconds: str) -> Ended:
-        """`vm-stop` of the boot script, by virsh: a transient guest would be gone, and is refused."""
-        refused = self._not_for_virsh(name)
-        if refused or self._domains.active(name) is None:
-            return refused or Ended()
-        if not self._domains.is_persistent(name):
-            return Ended(1, stderr=f"cxlstate: guest {name} is transient: stopped, it would be gone\n")
-        if not self._domains.shut_down(name):
-            why = f"guest {name} has not shut down within {seconds} s: it is running"
-            return Ended(1, stderr=f"cxlstate: {why}\n")
-        return Ended()
-
-    def _not_for_virsh(self, name: str) -> Ended | None:
-        if not self._installed("libvirt-clients"):
-            return Ended(1, stderr="virsh: not found\n")
-        if not self._listens():
-            return Ended(1, stderr="error: failed to connect to the hypervisor\n")
-        if not self._domains.exists(name):
-            return Ended(1, stderr=f"error: failed to get domain '{name}'\n")
-        return None
 
     def _addresses(self, name: str) -> str:
         if self._domains.active(name) is None:
