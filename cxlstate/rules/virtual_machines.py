@@ -156,6 +156,21 @@ def a_disk_is_in_one_vm(resources: Resources) -> Iterator[Diagnostic]:
                 )
 
 
+def a_file_is_one_image(resources: Resources) -> Iterator[Diagnostic]:
+    """CXR209: what is at a path is made by one entry."""
+    first: dict[str, Resource[ImageSpec]] = {}
+    for me in of(resources, ImageSpec):
+        if (other := first.setdefault(me.spec.path, me)) is not me:
+            yield Diagnostic(
+                "CXR209",
+                "two images are one file",
+                path=(*me.path, "path"),
+                address=me.address,
+                found=f"{me.spec.path}, which is {other.address} too",
+                expected="a path of its own",
+            )
+
+
 def a_vm_is_plugged_into_what_is_there(resources: Resources) -> Iterator[Diagnostic]:
     """CXR208: a network that the spec takes away, or stops, is no network for a VM of it."""
     networks = _by_address(resources, NetworkSpec)
@@ -185,6 +200,7 @@ RULES: Final[tuple[Rule, ...]] = (
     an_address_is_one_interface,
     a_disk_is_in_one_vm,
     a_vm_is_plugged_into_what_is_there,
+    a_file_is_one_image,
 )
 
 
