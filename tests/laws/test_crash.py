@@ -173,10 +173,12 @@ def test_stopped_behind_one_of_the_steps_it_converges(story, how):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize("how", ["killed", "power cut"])
-def test_stopped_behind_any_step_it_converges(story, how, part):
-    for number in range(1 + part, len(story[2]), PARTS):
-        _converges(story, number, how)
+def test_stopped_behind_any_step_it_converges(story, part, request):
+    """Killed behind one step, without power behind the next; both behind each with `--every-crash`."""
+    every = request.config.getoption("--every-crash")
+    for turn, number in enumerate(range(1 + part, len(story[2]), PARTS), start=part):
+        for how in HOW[:2] if every else (HOW[turn % 2],):
+            _converges(story, number, how)
 
 
 @pytest.mark.slow

@@ -320,7 +320,7 @@ LAWS = {
 }
 EXAMPLES = [
     pytest.param(3, id="a-few"),
-    pytest.param(int(os.environ.get("CXLSTATE_EXAMPLES", "25")), id="many", marks=pytest.mark.slow),
+    pytest.param(int(os.environ.get("CXLSTATE_EXAMPLES", "10")), id="many", marks=pytest.mark.slow),
 ]
 
 
