@@ -55,6 +55,8 @@ def main(path: str, number: int, ssh_config: str) -> None:
         print("ended", int(converger.converge(converger.plan()).exit), flush=True)
     except CxlstateError as error:
         print("ended", error.diagnostics[0].code, flush=True)
+    finally:
+        writer.close()
 
 
 if __name__ == "__main__":

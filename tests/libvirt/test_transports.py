@@ -255,6 +255,16 @@ def test_a_tunnel_that_is_closed_before_it_was_called_leaves_nothing():
     assert not made._folder.exists()
 
 
+def test_a_program_that_ends_without_a_farewell_ends_at_once(daemon, vm):
+    """libvirt takes leave by itself then, when the threads that carry are gone already."""
+    reads = (
+        "import types; from tests.libvirt.test_transports import VM, Inside; "
+        f"kept = Inside(types.SimpleNamespace(enter={list(daemon.enter)!r})); "
+        "assert kept.libvirt.read([VM])[VM].status == 0"
+    )
+    subprocess.run([sys.executable, "-c", reads], check=True, timeout=60)
+
+
 def test_a_process_apart_forwards(server, vm):
     channels, connections = server.channels(), server.connections()
     with ahead(Ssh("box")) as opener:

@@ -4,11 +4,13 @@ So libvirt's own library talks through the connection that is already open: no s
 the host's key is checked by the rules of the first. `virt-ssh-helper` is what `qemu+ssh` runs, too.
 
 Two threads carry the bytes, and both end with the first end that comes: libvirt closes its socket, or
-the program on the machine ends, or the line breaks.
+the program on the machine ends, or the line breaks. A program of ours that ends before them hangs up:
+libvirt's own farewell would wait for an answer that nobody carries any more.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import socket
@@ -80,6 +82,7 @@ class Tunnel:
             shutil.rmtree(self._folder, ignore_errors=True)
         there = threading.Thread(target=self._carry_there, args=(self._near,), daemon=True)
         there.start()
+        atexit.register(self._hang_up)
         try:
             with suppress(OSError):  # libvirt has closed its end
                 while data := self._receive():
@@ -91,6 +94,7 @@ class Tunnel:
             self._hang_up()
             there.join()
             self._near.close()
+            atexit.unregister(self._hang_up)
 
     def _carry_there(self, near: socket.socket) -> None:
         """What goes wrong on the far side is noticed by the other thread, which knows what it means."""
