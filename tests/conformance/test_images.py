@@ -11,9 +11,6 @@ from cxlstate.core.image import FetchFile, GrowImage, MakeImage, RemoveImage
 from cxlstate.core.read import Command, File, Names
 from cxlstate.machine.ports import Outcome, Result
 
-# On the emulated host by `make lab-guest`: with guests it takes its time.
-pytestmark = pytest.mark.guest
-
 MIB = 1 << 20
 BASE, GUEST = "/srv/facts/base.qcow2", "/srv/facts/guest.qcow2"
 DONE = Outcome(Result.DONE)

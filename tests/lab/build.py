@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ from tests.lab.errors import LabError
 from tests.lab.guest_image import build_guest
 from tests.lab.host import LabHost
 from tests.lab.image import Image, cache_directory, current_guest, current_image
-from tests.lab.steps import Recipe, bootstrap, install_grub, kvm_works, make_disk
+from tests.lab.qemu import QEMU, Direct, accelerator
+from tests.lab.steps import Recipe, bootstrap, make_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +36,7 @@ HOST = Recipe(
 )
 GUEST_FILES = Path("srv/images")
 """Where the host has the guest's disk, kernel and initial file system."""
+_KVM_PROBE_SECONDS = 5.0
 
 
 def ensure_image(log: Callable[[str], None] = lambda _: None) -> Image:
@@ -95,9 +98,9 @@ def _build_host(draft: Image, work: Path, log: Callable[[str], None]) -> None:
     shutil.copyfile((root / "initrd.img").resolve(), draft.initrd)
     host_key = (root / "etc/ssh/ssh_host_ed25519_key.pub").read_text().strip()
     log("host: trying KVM")
-    draft.describe(host_key=host_key, guest_key=guest.host_key, kvm=kvm_works(draft, work))
+    draft.describe(host_key=host_key, guest_key=guest.host_key, kvm=_kvm_works(draft, work))
     log(f"host: installing GRUB, with {'KVM' if draft.kvm else 'emulation: KVM does not work here'}")
-    install_grub(draft, work / "grub")
+    _first_boot(draft, work / "first")
     log("host: booting once, to save the running machine")
     _save_boot(draft, work / "warm")
     log("host: done")
@@ -112,6 +115,42 @@ def _put_guest(guest: Image, root: Path) -> None:
     shutil.copyfile(guest.initrd, images / "guest.initrd")
     shutil.copy2(guest.identity, root / "root/.ssh/id_ed25519")
     (root / "root/.ssh/known_hosts").write_text(f"cxl-guest {guest.host_key}\n")
+
+
+def _kvm_works(image: Image, directory: Path) -> bool:
+    """Tell whether the image's kernel reaches its first line with KVM: the device may exist and fail."""
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return False
+    console = directory / "kvm-console.log"
+    direct = Direct(image.kernel, image.initrd, "console=ttyS0 earlyprintk=ttyS0 panic=-1")
+    argv = [QEMU, *accelerator(kvm=True), "-machine", "q35", "-cpu", "max", "-m", "1G"]
+    argv += ["-nodefaults", "-display", "none", "-no-reboot", "-serial", f"file:{console}"]
+    with subprocess.Popen(
+        [*argv, *direct.arguments()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as child:
+        try:
+            deadline = time.monotonic() + _KVM_PROBE_SECONDS
+            while time.monotonic() < deadline and child.poll() is None:
+                if console.exists() and b"Linux version" in console.read_bytes():
+                    return True
+                time.sleep(0.05)
+        finally:
+            child.kill()
+    return False
+
+
+def _first_boot(image: Image, directory: Path) -> None:
+    """Boot the disk with QEMU's own loader; the host installs its GRUB, and libvirt gets to know its QEMU."""
+    direct = Direct(image.kernel, image.initrd, "root=/dev/vda1 ro console=ttyS0 quiet")
+    with LabHost(image, directory, disk=image.disk) as host:
+        host.boot(direct=direct)
+        host.run(["grub-install", "/dev/vda"])
+        host.run(["update-grub"])
+        host.run(["virsh", "domcapabilities"])
+        host.shutdown()
 
 
 def _save_boot(image: Image, directory: Path) -> None:

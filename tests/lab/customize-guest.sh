@@ -15,12 +15,27 @@ systemctl --root="$root" mask --quiet \
     e2scrub_reap.service fstrim.timer systemd-tmpfiles-clean.timer \
     systemd-networkd-wait-online.service systemd-networkd-persistent-storage.service \
     systemd-binfmt.service proc-sys-fs-binfmt_misc.automount systemd-logind.service \
-    modprobe@drm.service modprobe@efi_pstore.service modprobe@fuse.service modprobe@configfs.service \
+    modprobe@.service kmod-static-nodes.service systemd-modules-load.service systemd-sysctl.service \
     sys-kernel-config.mount sys-kernel-debug.mount sys-kernel-tracing.mount sys-fs-fuse-connections.mount \
-    dev-hugepages.mount dev-mqueue.mount tmp.mount systemd-random-seed.service grub-common.service \
-    systemd-pstore.service systemd-update-utmp.service getty@tty1.service user@.service \
-    ndctl-monitor.service daxdev-reconfigure@.service
+    dev-hugepages.mount dev-mqueue.mount tmp.mount run-lock.mount grub-common.service \
+    systemd-random-seed.service systemd-pstore.service systemd-update-utmp.service systemd-fsck-root.service \
+    systemd-update-done.service systemd-sysusers.service systemd-hwdb-update.service ldconfig.service \
+    systemd-journal-flush.service systemd-journal-catalog-update.service systemd-hibernate-clear.service \
+    systemd-tpm2-setup.service systemd-tpm2-setup-early.service systemd-tmpfiles-setup-dev-early.service \
+    systemd-tmpfiles-setup-dev.service systemd-ask-password-wall.path systemd-ask-password-console.path \
+    getty@tty1.service user@.service ndctl-monitor.service
 mkdir -p "$root/etc/systemd/system-generators"
 ln -s /dev/null "$root/etc/systemd/system-generators/systemd-ssh-generator"
+
+# What grub-install and update-grub would make, without a boot: guest_image.py puts it before the partition.
+install -d "$root/boot/grub/i386-pc"
+cp -r "$root/usr/lib/grub/i386-pc/." "$root/boot/grub/i386-pc"
+chroot "$root" grub-mkimage --format=i386-pc --output=/boot/grub/i386-pc/core.img \
+    --prefix='(hd0,msdos1)/boot/grub' biosdisk part_msdos ext2
+(
+    . "$root/etc/default/grub.d/50-guest.cfg"
+    arguments="root=/dev/vda1 $GRUB_CMDLINE_LINUX $GRUB_CMDLINE_LINUX_DEFAULT"
+    printf 'linux /vmlinuz %s\ninitrd /initrd.img\nboot\n' "$arguments" >"$root/boot/grub/grub.cfg"
+)
 
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/usr/share/doc/* "$root"/usr/share/locale/*

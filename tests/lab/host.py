@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BOOT_SECONDS = 600.0
 _FREEZER = "freezer"
+_NO_ANSWER = 255  # of ssh: here, of a boot that stalled and is made again
 
 
 def socket_directory(workdir: Path) -> Path:
@@ -202,8 +203,8 @@ class LabHost:
                 found = self.boot_id()
                 if found != after:
                     settled = ["systemctl", "is-system-running", "--wait"]
-                    self.run(settled, check=False, timeout=max(left, 10))
-                    return found
+                    if self.run(settled, check=False, timeout=max(left, 10)).returncode != _NO_ANSWER:
+                        return found
             except LabError:
                 if not self._running().running():
                     break

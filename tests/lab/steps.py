@@ -1,29 +1,23 @@
-"""The steps that both images are made by: Debian into a folder, the folder into a disk, GRUB."""
+"""The steps that both images are made by: a key, Debian into a folder, the folder into a disk."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.lab.errors import LabError
-from tests.lab.host import LabHost
 from tests.lab.image import HERE
-from tests.lab.qemu import QEMU, Direct, accelerator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from tests.lab.image import Image
+    from pathlib import Path
 
 SUITE = "trixie"
 
 _MIB = 1024 * 1024
 _PARTITION = f"label: dos\nstart={_MIB // 512}, type=83, bootable\n"
-_KVM_PROBE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -72,41 +66,6 @@ def make_disk(root: Path, disk: Path, *, mib: int) -> None:
     tool(["sfdisk", "--quiet", str(disk)], text=_PARTITION)
     options = ["-q", "-t", "ext4", "-L", "root", "-E", f"offset={_MIB}", "-d", str(root)]
     tool(["mke2fs", *options, str(disk), f"{(mib - 1) * 1024}k"])
-
-
-def kvm_works(image: Image, directory: Path) -> bool:
-    """Tell whether the image's kernel reaches its first line with KVM: the device may exist and fail."""
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return False
-    console = directory / "kvm-console.log"
-    direct = Direct(image.kernel, image.initrd, "console=ttyS0 earlyprintk=ttyS0 panic=-1")
-    argv = [QEMU, *accelerator(kvm=True), "-machine", "q35", "-cpu", "max", "-m", "1G"]
-    argv += ["-nodefaults", "-display", "none", "-no-reboot", "-serial", f"file:{console}"]
-    with subprocess.Popen(
-        [*argv, *direct.arguments()],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as child:
-        try:
-            deadline = time.monotonic() + _KVM_PROBE_SECONDS
-            while time.monotonic() < deadline and child.poll() is None:
-                if console.exists() and b"Linux version" in console.read_bytes():
-                    return True
-                time.sleep(0.05)
-        finally:
-            child.kill()
-    return False
-
-
-def install_grub(image: Image, directory: Path) -> None:
-    """Boot the disk with QEMU's own loader and let what is on it install its GRUB."""
-    direct = Direct(image.kernel, image.initrd, "root=/dev/vda1 ro console=ttyS0 quiet")
-    with LabHost(image, directory, disk=image.disk) as host:
-        host.boot(direct=direct)
-        host.run(["grub-install", "/dev/vda"])
-        host.run(["update-grub"])
-        host.shutdown()
 
 
 def tool(
