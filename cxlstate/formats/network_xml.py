@@ -59,7 +59,8 @@ class Range:
 class Definition:
     """What a network's XML says. Of several `<ip>`, that one on which libvirt's DHCP answers.
 
-    `parent` is the number of that `<ip>` for virNetworkUpdate; -1 where there is only one.
+    `parent` is the number of that `<ip>` for virNetworkUpdate; -1 where there is only one. `mac` is that of
+    the bridge, which libvirt makes up where nobody wrote one.
     """
 
     address: IPv4Interface | None
@@ -69,6 +70,7 @@ class Definition:
     forward: str
     domain: str | None
     parent: int = -1
+    mac: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ def parse(text: str, prefer: IPv4Interface | None = None) -> Definition:
         forward=_forward(root),
         domain=_attribute(root, "domain", "name"),
         parent=parent,
+        mac=_attribute(root, "mac", "address"),
     )
 
 

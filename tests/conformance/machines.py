@@ -115,6 +115,10 @@ class Subject(ABC):
         """A file of the machine can be fetched by it; the URL."""
 
     @abstractmethod
+    def stray(self, bridge: str, mac: str) -> None:
+        """There is a bridge that libvirt knows nothing of."""
+
+    @abstractmethod
     def mode(self, path: str) -> int: ...
 
     @abstractmethod
@@ -191,6 +195,10 @@ class Simulated(Subject):
         yield f"http://127.0.0.1{path}"
         file.unlink()
 
+    def stray(self, bridge: str, mac: str) -> None:
+        with self._edited() as world:
+            world["running"]["strays"] = {bridge: mac}
+
     def mode(self, path: str) -> int:
         return stat.S_IMODE((self._directory / "root" / path.lstrip("/")).stat().st_mode)
 
@@ -263,6 +271,9 @@ class Emulated(Subject):
             yield f"http://127.0.0.1:8099{path}"
         finally:
             self._host.run(["kill", str(pid)])
+
+    def stray(self, bridge: str, mac: str) -> None:
+        self._host.run(["ip", "link", "add", "dev", bridge, "address", mac, "type", "bridge"])
 
     def mode(self, path: str) -> int:
         return int(self._host.run(["stat", "--format=%a", path]).stdout, 8)

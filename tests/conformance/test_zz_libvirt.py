@@ -51,6 +51,7 @@ from tests.conformance.test_zz_host_memory import LINKS, selector
 pytestmark = pytest.mark.guest
 
 MIB = 1 << 20
+MACS = Attributes("/sys/class/net/*/address")
 PORTS, INTERFACES = Names("/sys/class/net/*/brif/*"), Names("/sys/class/net/*")
 ALONE = Attributes("/sys/class/net/*/brport/isolated")
 LINK = "/dev/cxlstate/fact"
@@ -511,6 +512,18 @@ def test_a_guest_outlives_its_network_and_is_not_plugged_in_by_its_return(machin
     assert read(machine, LibvirtNetwork("default"))["ports"] == "", "libvirt does not know of it"
     done(machine, StopDomain("fact", timeout=0, power_off=True), StartDomain("fact"))
     assert read(machine, LibvirtNetwork("default"))["ports"] == f"{MAC} fact\n"
+
+
+def test_a_bridge_that_is_in_the_way_of_a_start_can_be_removed(machine):
+    """One is left behind where the daemon died while it started the network."""
+    definition = network_xml.parse(read(machine, LibvirtNetwork("default"))["inactive.xml"])
+    machine.stray(definition.bridge, definition.mac)
+    assert read(machine, MACS)["/sys/class/net/virbr0/address"].strip() == definition.mac
+    assert refused(machine, StartNetwork("default")) == "error creating bridge interface virbr0: File exists"
+    removed = machine.run("ip", "link", "delete", "dev", "virbr0", "type", "bridge")
+    assert removed.result is Result.DONE, removed.output
+    assert "/sys/class/net/virbr0/address" not in read(machine, MACS)
+    done(machine, StartNetwork("default"))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from cxlstate.core.action import Risk
 from cxlstate.core.address import Address
 from cxlstate.core.consent import Consents, parse_consents
 from cxlstate.engine.plan import Exit, Status
+from cxlstate.formats import network_xml
 from cxlstate.machine.sim.world import Guest
 from tests.laws.bench import Bench
 
@@ -101,6 +102,17 @@ def test_it_is_not_restarted_while_what_it_needs_is_not_in_force(bench):
     assert applied.exit is Exit.ERROR
     assert applied.plan.at(VM).waits_for == (Address("image", "a"),)
     assert ids(bench) == before
+
+
+def test_a_network_whose_start_was_cut_off_is_started(bench):
+    """libvirt's daemon died then: the bridge is there, and it knows nothing of it."""
+    wish = bench.spec({**HOST, "networks": {"default": {"active": True}}})
+    assert bench.apply(wish).exit is Exit.IN_SYNC
+    with bench.world() as world:
+        gone = world.running.networks.pop("default")
+        world.running.strays[gone.bridge] = network_xml.parse(gone.xml).mac
+    assert bench.apply(wish, NOTHING).exit is Exit.IN_SYNC
+    assert bench.machine()["running"]["networks"]["default"]["bridge"] == "virbr0"
 
 
 def on_the_device(bench, align):

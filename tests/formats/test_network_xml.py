@@ -49,6 +49,7 @@ def test_a_definition_is_read() -> None:
         bridge="virbr0",
         forward="nat",
         domain=None,
+        mac="52:54:00:8f:1a:02",
     )
 
 

@@ -20,11 +20,18 @@ class Devices:
 
     def __init__(self, world: World) -> None:
         self._taps = world.running.taps
-        self.bridges = {*world.bridges, *(one.bridge for one in world.running.networks.values())} - {""}
+        self._strays = world.running.strays
+        active = (one.bridge for one in world.running.networks.values())
+        self.bridges = {*world.bridges, *self._strays, *active} - {""}
 
     def ip(self, words: list[str]) -> Ended:
-        """`ip link set dev NAME master BRIDGE up`."""
+        """`ip link set dev NAME master BRIDGE up`, `ip link delete dev NAME type bridge`."""
         match words:
+            case ["link", "delete", "dev", name, "type", "bridge"]:
+                if name not in self._strays:
+                    return Ended(1, stderr=f'Cannot find device "{name}"\n')
+                del self._strays[name]
+                return Ended()
             case ["link", "set", "dev", name, "master", bridge, "up"]:
                 if name not in self._taps:
                     return Ended(1, stderr=f'Cannot find device "{name}"\n')
@@ -51,6 +58,8 @@ class Devices:
         """What sysfs has of them."""
         for name in (*_OWN, *sorted(self.bridges), *self._taps):
             yield f"/sys/class/net/{name}/type", "772\n" if name == "lo" else "1\n"
+        for name, mac in self._strays.items():
+            yield f"/sys/class/net/{name}/address", f"{mac}\n"
         for name, tap in self._taps.items():
             if tap.bridge:
                 yield f"/sys/class/net/{name}/brport/isolated", f"{int(tap.isolated)}\n"

@@ -233,6 +233,7 @@ class Running:
     domains: dict[str, ActiveDomain] = field(default_factory=dict)
     networks: dict[str, ActiveNetwork] = field(default_factory=dict)
     taps: dict[str, Tap] = field(default_factory=dict)
+    strays: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)

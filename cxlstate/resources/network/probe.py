@@ -21,6 +21,7 @@ PLUGGED: Final = Names("/sys/class/net/*/brif/*")
 
 ISOLATED: Final = Attributes("/sys/class/net/*/brport/isolated")
 INTERFACES: Final = Names("/sys/class/net/*")
+MACS: Final = Attributes("/sys/class/net/*/address")
 
 _HINT: Final = (
     "declare the package libvirt-daemon-system and the service libvirtd; "
@@ -33,7 +34,9 @@ class Live:
     """A network as it is. `inactive` is its definition, `active` that with which it runs.
 
     `taps` are what is plugged into its bridge. `listed` and `begun` are the texts of our files; `loose`
-    are those taps of a restart that was begun which are not yet plugged in as they were.
+    are those taps of a restart that was begun which are not yet plugged in as they were. `stray` is its
+    bridge where libvirt does not know of it: the daemon died while it started the network, and says
+    `File exists` from then on (virNetDevBridgeCreate). It has the network's own MAC address, and no port.
     """
 
     inactive_xml: str | None = None
@@ -47,6 +50,7 @@ class Live:
     listed: str | None = None
     begun: str | None = None
     loose: tuple[Tap, ...] = ()
+    stray: str | None = None
 
     @property
     def there(self) -> bool:
@@ -62,7 +66,7 @@ class Live:
 def reads(name: str) -> tuple[Read, ...]:
     """One network, both our files, and the host's interfaces."""
     ours = (File(listing.path(name)), File(listing.begun_path(name)))
-    return (LibvirtNetwork(name), *ours, PLUGGED, ISOLATED, INTERFACES)
+    return (LibvirtNetwork(name), *ours, PLUGGED, ISOLATED, INTERFACES, MACS)
 
 
 def observe(spec: NetworkSpec, name: str, answers: Answers) -> Observation[Live]:
@@ -92,10 +96,11 @@ def _live(spec: NetworkSpec, name: str, parts: Mapping[str, str], answers: Answe
     there = set(map(posixpath.basename, answers.files(INTERFACES)))
     alone = there - {port for _, port in plugged}
     open_ports = set(ports) - isolated
+    definition = None if inactive is None else network_xml.parse(inactive, spec.address)
     return Live(
         inactive_xml=inactive,
         active_xml=active,
-        inactive=None if inactive is None else network_xml.parse(inactive, spec.address),
+        inactive=definition,
         active=running,
         autostart=facts.get("autostart") == "yes",
         bridge=bridge,
@@ -108,7 +113,16 @@ def _live(spec: NetworkSpec, name: str, parts: Mapping[str, str], answers: Answe
             for tap in listing.taps(begun)
             if tap.name in alone or (tap.isolated and tap.name in open_ports)
         ),
+        stray=_stray(definition, answers) if running is None else None,
     )
+
+
+def _stray(definition: Definition | None, answers: Answers) -> str | None:
+    if definition is None or definition.bridge is None or definition.mac is None:
+        return None
+    mac = answers.files(MACS).get(f"/sys/class/net/{definition.bridge}/address", "")
+    used = any(path.split("/")[-3] == definition.bridge for path in answers.files(PLUGGED))
+    return definition.bridge if mac.strip() == definition.mac.lower() and not used else None
 
 
 def _guests(ports: str) -> tuple[str, ...]:

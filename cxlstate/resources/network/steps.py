@@ -96,6 +96,12 @@ def _autostart(goal: Goal) -> Iterator[Action]:
 
 
 def _started_or_stopped(goal: Goal) -> Iterator[Action]:
+    if goal.starts and goal.live.stray:
+        yield Action(
+            f"remove {goal.live.stray}, left behind by a start that was cut off",
+            Run(("ip", "link", "delete", "dev", goal.live.stray, "type", "bridge")),
+            why=f"it has the MAC address of {goal.name}, which does not run, and nobody is plugged into it",
+        )
     if goal.starts:
         yield Action(f"start {goal.name}", StartNetwork(goal.name), undo=(StopNetwork(goal.name),))
     if goal.spec.active is False and goal.live.active is not None:

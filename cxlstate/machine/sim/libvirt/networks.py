@@ -40,6 +40,7 @@ class Networks:
     def __init__(self, world: World, files: Files, step: Callable[[str], None]) -> None:
         self.active = world.running.networks
         self._taps = world.running.taps
+        self._strays = world.running.strays
         self._defined = Definitions(files, "network")
         self._step = step
 
@@ -116,11 +117,13 @@ class Networks:
             if any(a.version == b.version and a.overlaps(b) for a in mine for b in theirs):
                 raise Refused(f"Network is already in use by interface {_bridge(there)}", INTERNAL)
         forward = root.find("forward")
+        mode = None if forward is None else forward.get("mode")
+        if mode in _OWN_BRIDGE and _bridge(root) in self._strays:
+            raise Refused(f"error creating bridge interface {_bridge(root)}: File exists")
         if forward is not None and forward.get("mode") == "nat":
             nat = under(forward, "nat")
             if nat.find("port") is None:
                 add(nat, "port", {"start": "1024", "end": "65535"})
-        mode = None if forward is None else forward.get("mode")
         self.active[name] = ActiveNetwork(written(root), (_bridge(root) or "") if mode in _OWN_BRIDGE else "")
         self._step(f"network started: {name}")
 
