@@ -17,7 +17,7 @@ from tests.lab.host import LabHost
 
 pytestmark = [pytest.mark.lab, pytest.mark.guest, pytest.mark.timeout(5400)]
 
-SLOWEST = 30.0
+SLOWEST = 10.0
 """Seconds for an answer of the guest, whose processor is emulated within an emulated one."""
 ADDRESS = "192.168.122.110"
 MAC = "52:54:00:00:00:0a"
