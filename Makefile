@@ -41,8 +41,8 @@ bench: setup     ## ratios against the tools people would use instead
 lab: lab-setup   ## boot the emulated CXL host and give a shell on it
 	$(BIN)/python -m tests.lab shell
 
-lab-crash: lab-setup ## cut the power of the emulated host after every single action
-	$(BIN)/pytest -v -s tests/e2e/test_stop_anywhere.py --every-crash
+lab-crash: lab-setup ## cut the power after every single action, emulated and simulated
+	$(BIN)/pytest -v -s tests/e2e/test_stop_anywhere.py tests/laws/test_crash.py --every-crash
 
 lab-guest: lab-setup ## networks, images and guests on the emulated host
 	$(BIN)/pytest -v -m "lab and guest"

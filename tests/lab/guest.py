@@ -111,8 +111,9 @@ class Guest:
             self._host.run(answered, timeout=300)
             yield watch
         finally:
-            said = self._host.run(f"kill {pid} $(head -n 1 {log}) 2>/dev/null; cat {log}; rm {log}").stdout
-            _, *lines = said.split()
+            since = f"$(( $(date +%s) - $(stat -c %Y {log}) ))"  # the last answer, if none comes any more
+            ends = f"kill {pid} $(head -n 1 {log}) 2>/dev/null; cat {log}; rm {log}"
+            waited, _, *lines = self._host.run(f"echo {since}; {ends}").stdout.split()
             watch.ended = "ended" in lines
             answers = [float(line) for line in lines if line != "ended"]
-            watch.answers += answers[1:]  # the first one waited for the session
+            watch.answers += [*answers[1:], float(waited)]  # the first one waited for the session
