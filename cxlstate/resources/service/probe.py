@@ -50,8 +50,13 @@ class UnitLive:
 
     @property
     def running(self) -> bool:
-        """Up, or waiting behind its socket to be up at the first connection."""
-        return self.active in _UP or (self.active == "inactive" and self.socket is not None)
+        """Up, or with its socket in one of the states that it goes through by itself, again and again.
+
+        `activating (auto-restart)` is none of them: so is a unit called that crashes all the time.
+        """
+        starts = self.active == "activating" and self.sub.startswith("start")
+        by_itself = starts or self.active in ("inactive", "deactivating")
+        return self.active in _UP or (by_itself and self.socket is not None)
 
     @property
     def state(self) -> str:
