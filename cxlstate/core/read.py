@@ -124,6 +124,7 @@ READ_ONLY = (
     ("qemu-img", "info", "--output=json"),
     ("stat",),
     ("uname",),
+    ("pgrep", "--list-full", "--full"),
     ("dmesg",),
 )
 

@@ -22,6 +22,10 @@ from tests.lab.host import LabHost
 
 ENTRY = Entry("conformance", ("test",), "a conformance fact", "live")
 HOLDER = "sleep 3600"
+DNSMASQ = (
+    "/usr/sbin/dnsmasq --conf-file=/var/lib/libvirt/dnsmasq/{}.conf"
+    " --leasefile-ro --dhcp-script=/usr/lib/libvirt/libvirt_leaseshelper"
+)
 GRUB_CFG = "/boot/grub/grub.cfg"
 
 # Units that every machine has: one runs, one fails. The lab gets them as files, the simulator as state.
@@ -119,6 +123,10 @@ class Subject(ABC):
         """There is a bridge that libvirt knows nothing of."""
 
     @abstractmethod
+    def serve(self, network: str) -> None:
+        """There is a dnsmasq of a network that libvirt knows nothing of."""
+
+    @abstractmethod
     def mode(self, path: str) -> int: ...
 
     @abstractmethod
@@ -199,6 +207,10 @@ class Simulated(Subject):
         with self._edited() as world:
             world["running"]["strays"] = {bridge: mac}
 
+    def serve(self, network: str) -> None:
+        with self._edited() as world:
+            world["running"]["processes"].append({"pid": 4713, "command": DNSMASQ.format(network)})
+
     def mode(self, path: str) -> int:
         return stat.S_IMODE((self._directory / "root" / path.lstrip("/")).stat().st_mode)
 
@@ -274,6 +286,9 @@ class Emulated(Subject):
 
     def stray(self, bridge: str, mac: str) -> None:
         self._host.run(["ip", "link", "add", "dev", bridge, "address", mac, "type", "bridge"])
+
+    def serve(self, network: str) -> None:
+        self._host.run(DNSMASQ.format(network).split())
 
     def mode(self, path: str) -> int:
         return int(self._host.run(["stat", "--format=%a", path]).stdout, 8)

@@ -43,6 +43,8 @@ from cxlstate.core.read import (
 )
 from cxlstate.formats import dax, domain_xml, network_xml, restore
 from cxlstate.machine.ports import Result
+from cxlstate.resources.network.probe import SERVERS, served_by
+from tests.conformance.machines import DNSMASQ
 from tests.conformance.test_host_memory import devices, step
 from tests.conformance.test_zz_boot import DROP_IN
 from tests.conformance.test_zz_host_memory import LINKS, selector
@@ -523,6 +525,21 @@ def test_a_bridge_that_is_in_the_way_of_a_start_can_be_removed(machine):
     removed = machine.run("ip", "link", "delete", "dev", "virbr0", "type", "bridge")
     assert removed.result is Result.DONE, removed.output
     assert "/sys/class/net/virbr0/address" not in read(machine, MACS)
+    done(machine, StartNetwork("default"))
+
+
+def test_a_dnsmasq_that_is_in_the_way_of_a_start_can_be_ended(machine):
+    """One that the daemon had started outlives it; bind-dynamic, it listens as soon as there is a bridge."""
+    machine.serve("default")
+    lines = machine.answer(SERVERS).text.splitlines()
+    mine = served_by("default")
+    assert {line.partition(" ")[2] for line in lines} == {DNSMASQ.format("default")}
+    assert mine.search(DNSMASQ.format("default"))
+    in_use = "failed to create listening socket for 192.168.122.1: Address already in use"
+    assert in_use in refused(machine, StartNetwork("default"))
+    ended = machine.run("pkill", "--full", mine.pattern)
+    assert ended.result is Result.DONE, ended.output
+    assert machine.answer(SERVERS).status == 1
     done(machine, StartNetwork("default"))
 
 

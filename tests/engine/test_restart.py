@@ -9,7 +9,7 @@ from cxlstate.core.address import Address
 from cxlstate.core.consent import Consents, parse_consents
 from cxlstate.engine.plan import Exit, Status
 from cxlstate.formats import network_xml
-from cxlstate.machine.sim.world import Guest
+from cxlstate.machine.sim.world import Guest, Process
 from tests.laws.bench import Bench
 
 VM = Address("vm", "a")
@@ -113,6 +113,20 @@ def test_a_network_whose_start_was_cut_off_is_started(bench):
         world.running.strays[gone.bridge] = network_xml.parse(gone.xml).mac
     assert bench.apply(wish, NOTHING).exit is Exit.IN_SYNC
     assert bench.machine()["running"]["networks"]["default"]["bridge"] == "virbr0"
+
+
+def test_a_network_whose_server_has_outlived_the_daemon_is_started(bench):
+    wish = bench.spec({**HOST, "networks": {"default": {"active": True}}})
+    assert bench.apply(wish).exit is Exit.IN_SYNC
+    command = "/usr/sbin/dnsmasq --conf-file=/var/lib/libvirt/dnsmasq/default.conf --leasefile-ro"
+    another = command.replace("default", "defaultXconf")
+    with bench.world() as world:
+        del world.running.networks["default"]
+        world.running.processes += [Process(4713, command=command), Process(4714, command=another)]
+    assert bench.apply(wish, NOTHING).exit is Exit.IN_SYNC
+    left = [one["command"] for one in bench.machine()["running"]["processes"]]
+    assert another in left
+    assert command not in left
 
 
 def on_the_device(bench, align):

@@ -11,7 +11,7 @@ from pathlib import Path
 from cxlstate.core.image import ImageEffect
 from cxlstate.formats import restore
 from cxlstate.machine.ports import Outcome
-from cxlstate.machine.sim import loader, mtrr, procfs
+from cxlstate.machine.sim import loader, mtrr, processes, procfs
 from cxlstate.machine.sim.accounts import Accounts
 from cxlstate.machine.sim.ended import Ended, unknown
 from cxlstate.machine.sim.files import Files
@@ -99,6 +99,8 @@ class Host:
             "gpasswd": accounts.gpasswd,
             "ip": devices.ip,
             "modprobe": lambda words: Modules(self.world, files).modprobe(words),
+            "pgrep": lambda words: processes.pgrep(self.world, words),
+            "pkill": lambda words: processes.pkill(self.world, words),
             "qemu-img": disks.qemu_img,
             "rmmod": lambda words: Modules(self.world, files).rmmod(words),
             "sh": self._plain_shell,

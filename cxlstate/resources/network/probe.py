@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from cxlstate.core.address import AllOf
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
-from cxlstate.core.read import Answers, Attributes, File, LibvirtNetwork, Names, Read, ReadFailed
+from cxlstate.core.read import Answers, Attributes, Command, File, LibvirtNetwork, Names, Read, ReadFailed
 from cxlstate.formats import network_xml
 from cxlstate.formats.network_xml import Definition
 from cxlstate.resources.network import listing
@@ -22,6 +23,8 @@ PLUGGED: Final = Names("/sys/class/net/*/brif/*")
 ISOLATED: Final = Attributes("/sys/class/net/*/brport/isolated")
 INTERFACES: Final = Names("/sys/class/net/*")
 MACS: Final = Attributes("/sys/class/net/*/address")
+SERVERS: Final = Command(("pgrep", "--list-full", "--full", "^[^ ]*dnsmasq --conf-file=/var/lib/libvirt/"))
+"""Status 1: there is none. The arguments are those of libvirt (networkBuildDhcpDaemonCommandLine)."""
 
 _HINT: Final = (
     "declare the package libvirt-daemon-system and the service libvirtd; "
@@ -37,6 +40,7 @@ class Live:
     are those taps of a restart that was begun which are not yet plugged in as they were. `stray` is its
     bridge where libvirt does not know of it: the daemon died while it started the network, and says
     `File exists` from then on (virNetDevBridgeCreate). It has the network's own MAC address, and no port.
+    `server`: its dnsmasq has outlived such a start, and the next one could not listen beside it.
     """
 
     inactive_xml: str | None = None
@@ -51,6 +55,7 @@ class Live:
     begun: str | None = None
     loose: tuple[Tap, ...] = ()
     stray: str | None = None
+    server: bool = False
 
     @property
     def there(self) -> bool:
@@ -66,7 +71,7 @@ class Live:
 def reads(name: str) -> tuple[Read, ...]:
     """One network, both our files, and the host's interfaces."""
     ours = (File(listing.path(name)), File(listing.begun_path(name)))
-    return (LibvirtNetwork(name), *ours, PLUGGED, ISOLATED, INTERFACES, MACS)
+    return (LibvirtNetwork(name), *ours, PLUGGED, ISOLATED, INTERFACES, MACS, SERVERS)
 
 
 def observe(spec: NetworkSpec, name: str, answers: Answers) -> Observation[Live]:
@@ -114,6 +119,7 @@ def _live(spec: NetworkSpec, name: str, parts: Mapping[str, str], answers: Answe
             if tap.name in alone or (tap.isolated and tap.name in open_ports)
         ),
         stray=_stray(definition, answers) if running is None else None,
+        server=running is None and any(map(served_by(name).search, _commands(answers))),
     )
 
 
@@ -123,6 +129,17 @@ def _stray(definition: Definition | None, answers: Answers) -> str | None:
     mac = answers.files(MACS).get(f"/sys/class/net/{definition.bridge}/address", "")
     used = any(path.split("/")[-3] == definition.bridge for path in answers.files(PLUGGED))
     return definition.bridge if mac.strip() == definition.mac.lower() and not used else None
+
+
+def served_by(name: str) -> re.Pattern[str]:
+    """The command line of the dnsmasq of a network; an extended regular expression of POSIX, too."""
+    literal = re.sub("[.+]", r"[\\g<0>]", name)
+    return re.compile(f"^[^ ]*dnsmasq --conf-file=/var/lib/libvirt/dnsmasq/{literal}[.]conf( |$)")
+
+
+def _commands(answers: Answers) -> list[str]:
+    """Where they cannot be listed none is known: the start itself says then what is in its way."""
+    return [line.partition(" ")[2] for line in answers.raw(SERVERS).text.splitlines()]
 
 
 def _guests(ports: str) -> tuple[str, ...]:

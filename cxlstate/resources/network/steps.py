@@ -17,7 +17,7 @@ from cxlstate.formats.network_xml import Host
 from cxlstate.resources.network import calls, listing
 from cxlstate.resources.network.goal import Goal
 from cxlstate.resources.network.listing import Tap
-from cxlstate.resources.network.probe import Live
+from cxlstate.resources.network.probe import Live, served_by
 
 
 def actions(goal: Goal) -> Iterator[Action]:
@@ -96,16 +96,27 @@ def _autostart(goal: Goal) -> Iterator[Action]:
 
 
 def _started_or_stopped(goal: Goal) -> Iterator[Action]:
-    if goal.starts and goal.live.stray:
+    if goal.starts:
+        yield from _cleared_away(goal)
+        yield Action(f"start {goal.name}", StartNetwork(goal.name), undo=(StopNetwork(goal.name),))
+    if goal.spec.active is False and goal.live.active is not None:
+        yield _stop(goal, undo=_up_again(goal))
+
+
+def _cleared_away(goal: Goal) -> Iterator[Action]:
+    """What a start has left that was cut off together with libvirt's daemon."""
+    if goal.live.server:
+        yield Action(
+            f"end the dnsmasq of {goal.name}, left behind by a start that was cut off",
+            Run(("pkill", "--full", served_by(goal.name).pattern)),
+            why=f"{goal.name} does not run, and the next one could not listen on its address",
+        )
+    if goal.live.stray:
         yield Action(
             f"remove {goal.live.stray}, left behind by a start that was cut off",
             Run(("ip", "link", "delete", "dev", goal.live.stray, "type", "bridge")),
             why=f"it has the MAC address of {goal.name}, which does not run, and nobody is plugged into it",
         )
-    if goal.starts:
-        yield Action(f"start {goal.name}", StartNetwork(goal.name), undo=(StopNetwork(goal.name),))
-    if goal.spec.active is False and goal.live.active is not None:
-        yield _stop(goal, undo=_up_again(goal))
 
 
 def _plugged_in_again(goal: Goal) -> Iterator[Action]:

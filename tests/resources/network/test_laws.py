@@ -28,7 +28,7 @@ from cxlstate.core.libvirt import (
     UpdateNetwork,
 )
 from cxlstate.core.observation import Absent, Present
-from cxlstate.core.read import Answer, Answers, Attributes, File, LibvirtNetwork, Names, Read
+from cxlstate.core.read import Answer, Answers, Attributes, Command, File, LibvirtNetwork, Names, Read
 from cxlstate.core.reconciler import Resource
 from cxlstate.formats.network_xml import parse
 from cxlstate.resources.network import reconciler
@@ -87,6 +87,8 @@ class Host:
                 every = [f"/sys/class/net/{tap}" for tap in self.taps]
                 found = plugged if "brif" in pattern else every
                 return Answer(0, files={path: Answer(0) for path in found})
+            case Command():
+                return Answer(1)
         raise AssertionError(read)
 
     def perform(self, effect: Effect) -> None:  # noqa: C901, PLR0912 -- a case for each

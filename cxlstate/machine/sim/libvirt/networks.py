@@ -32,6 +32,7 @@ from cxlstate.machine.sim.world import ActiveNetwork, World
 DONE, STALE = Outcome(Result.DONE), Outcome(Result.STALE)
 _OWN_BRIDGE: Final = ("nat", "route", "open", None)
 _NEEDS_ADDRESS: Final = ("nat", "route")
+_OF_LIBVIRT: Final = " --leasefile-ro --dhcp-script=/usr/lib/libvirt/libvirt_leaseshelper"
 
 
 class Networks:
@@ -41,6 +42,7 @@ class Networks:
         self.active = world.running.networks
         self._taps = world.running.taps
         self._strays = world.running.strays
+        self._processes = world.running.processes
         self._defined = Definitions(files, "network")
         self._step = step
 
@@ -120,12 +122,24 @@ class Networks:
         mode = None if forward is None else forward.get("mode")
         if mode in _OWN_BRIDGE and _bridge(root) in self._strays:
             raise Refused(f"error creating bridge interface {_bridge(root)}: File exists")
+        self._serve(root, name)
         if forward is not None and forward.get("mode") == "nat":
             nat = under(forward, "nat")
             if nat.find("port") is None:
                 add(nat, "port", {"start": "1024", "end": "65535"})
         self.active[name] = ActiveNetwork(written(root), (_bridge(root) or "") if mode in _OWN_BRIDGE else "")
         self._step(f"network started: {name}")
+
+    def _serve(self, root: Element, name: str) -> None:
+        """Its dnsmasq is not among the processes here, but one that a killed daemon has left may be."""
+        program = f"/usr/sbin/dnsmasq --conf-file=/var/lib/libvirt/dnsmasq/{name}.conf"
+        ip = next((ip for ip in root.findall("ip") if ip.get("family", "ipv4") == "ipv4"), None)
+        if ip is not None and any(one.command.startswith(program) for one in self._processes):
+            why = (
+                f"dnsmasq: failed to create listening socket for {ip.get('address')}: Address already in use"
+            )
+            child = f"Child process (VIR_BRIDGE_NAME={_bridge(root)} {program}{_OF_LIBVIRT})"
+            raise Refused(f"{child} unexpected exit status 2: \n{why}\n", INTERNAL)
 
     def _stop(self, name: str) -> None:
         """Whoever is plugged into it goes on without it."""
