@@ -8,6 +8,7 @@ import posixpath
 import stat
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 
 _OTHERS_READ = 0o004
@@ -36,7 +37,6 @@ class Files:
         self._privileged = privileged
         self._links = links or {}
         self._refused = refused or {}
-        self._kernels = (*self._computed, *self._links)
 
     def read(self, path: str) -> bytes:
         """The content of a file."""
@@ -44,7 +44,7 @@ class Files:
             raise _error(self._refused[path], path)
         if path in self._computed:
             return self._computed[path]
-        if path.endswith("/") or any(one.startswith(f"{path}/") for one in self._kernels):
+        if path.endswith("/") or path in self._of_the_kernel:
             raise _error(errno.EISDIR, path)
         real = self._reach(path)
         if not self._privileged and not real.stat().st_mode & _OTHERS_READ:
@@ -148,6 +148,20 @@ class Files:
             raise _error(errno.EACCES, path)
         self._beside(path).unlink()
 
+    @cached_property
+    def _of_the_kernel(self) -> dict[str, set[str]]:
+        """What is in each folder that the kernel computes."""
+        folders: dict[str, set[str]] = {}
+        for path in (*self._computed, *self._links):
+            while path not in ("", "/"):
+                folder, name = posixpath.split(path)
+                inside = folders.setdefault(folder.rstrip("/"), set())
+                if name in inside:
+                    break
+                inside.add(name)
+                path = folder  # noqa: PLW2901 - upwards, as far as nothing is known yet
+        return folders
+
     def _beside(self, path: str) -> Path:
         """Where a name itself is, whatever it is a link to."""
         return self.real(posixpath.dirname(path)) / posixpath.basename(path)
@@ -176,14 +190,12 @@ class Files:
                 yield f"{folder}/{name}"
 
     def _is_folder_or_file(self, path: str) -> bool:
-        return any(one == path or one.startswith(f"{path}/") for one in self._kernels) or os.path.lexists(
-            self._root / path.lstrip("/")
-        )
+        kernels = path in self._computed or path in self._links or path in self._of_the_kernel
+        return kernels or os.path.lexists(self._root / path.lstrip("/"))
 
     def _names(self, folder: str) -> set[str]:
         """What is in a folder, on the disk and computed."""
-        prefix = f"{folder}/"
-        computed = {one[len(prefix) :].split("/")[0] for one in self._kernels if one.startswith(prefix)}
+        computed = self._of_the_kernel.get(folder, set())
         real = self.real(folder)
         if not real.is_dir():
             return computed

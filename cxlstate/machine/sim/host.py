@@ -6,7 +6,9 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from cxlstate.core.image import ImageEffect
 from cxlstate.formats import restore
@@ -39,7 +41,7 @@ class Host:
         self._step = step
 
     @classmethod
-    def load(cls, directory: Path, step: Callable[[str], None] = lambda _: None) -> Host:
+    def load(cls, directory: Path, step: Callable[[str], None] = lambda _: None) -> Self:
         """The machine as it stands. Raises CxlstateError CXC401."""
         return cls(directory, load(directory), step)
 
@@ -164,3 +166,12 @@ class Host:
         ended = [self.run(one) for one in commands]
         said = "".join(one.stdout for one in ended), "".join(one.stderr for one in ended)
         return Ended(ended[-1].status, *said)
+
+
+class Still(Host):
+    """A machine that is only read: what the kernel computes is computed once."""
+
+    @cached_property
+    def files(self) -> Files:
+        """Its files as they were when they were first asked for."""
+        return super().files

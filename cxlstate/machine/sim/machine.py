@@ -21,7 +21,7 @@ from cxlstate.machine.sim.answers import answer
 from cxlstate.machine.sim.default import create
 from cxlstate.machine.sim.effects import Effects
 from cxlstate.machine.sim.faults import Faults
-from cxlstate.machine.sim.host import Host
+from cxlstate.machine.sim.host import Host, Still
 from cxlstate.machine.sim.loader import NoBoot
 
 LOCK = "lock"
@@ -49,7 +49,7 @@ class SimReader:
 
     def read(self, reads: Collection[Read]) -> Answers:
         """Answers to all reads, from one moment. Raises CxlstateError CXC401, CXC402."""
-        host = Host.load(self._directory)
+        host = Still.load(self._directory)
         if not host.world.running.boot_id:
             raise self._switched_off(host)
         asked_for = merge(reads)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -287,7 +287,7 @@ def load(directory: Path) -> World:
 
 def dump(world: World) -> bytes:
     """The text of `machine.json`: two blanks a level, keys in the order of their meaning."""
-    return (json.dumps(asdict(world), indent=2, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(world, default=vars, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def save(world: World, directory: Path) -> None:
