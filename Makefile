@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench lab lab-setup lab-crash lab-guest docs format clean
+.PHONY: help setup demo check test bench lab lab-setup lab-crash lab-all docs format clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -26,14 +26,14 @@ check: setup     ## the fast loop: lint, types, layers, and the tests that need 
 lab-setup: setup
 	tools/test-setup
 
-test: lab-setup  ## every test, emulated host included
+test: lab-setup  ## the tests, emulated host included, without those of many minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not lab" --ignore tests/conformance
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not lab" --ignore tests/conformance --durations=20
 	$(BIN)/pytest -q -m "not lab" tests/conformance
-	$(BIN)/pytest -v -m "lab and not guest"
+	$(BIN)/pytest -v --durations=50 -m "lab and not long"
 
 bench: setup     ## ratios against the tools people would use instead
 	$(BIN)/pytest tests/bench -q --benchmark-only
@@ -44,8 +44,8 @@ lab: lab-setup   ## boot the emulated CXL host and give a shell on it
 lab-crash: lab-setup ## cut the power after every single action, emulated and simulated
 	$(BIN)/pytest -v -s tests/e2e/test_stop_anywhere.py tests/laws/test_crash.py --every-crash
 
-lab-guest: lab-setup ## networks, images and guests on the emulated host
-	$(BIN)/pytest -v -m "lab and guest"
+lab-all: lab-setup ## every test on the emulated host, those of many minutes included
+	$(BIN)/pytest -v -m lab
 
 docs: setup      ## regenerate schemas/, docs/errors.md and what the documents' commands print
 	$(BIN)/cxlstate schema --out schemas/cxlstate.schema.json

@@ -266,6 +266,7 @@ def test_a_unit_file_that_was_edited_wants_to_be_read_again(machine):
     assert shown(machine)["NeedDaemonReload"] == "no"
 
 
+@pytest.mark.long
 def test_a_unit_file_runs_and_fails_and_goes(machine):
     machine.run("systemctl", "start", UNIT)
     assert shown(machine)["ActiveState"] == "active"

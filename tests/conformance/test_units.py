@@ -91,6 +91,7 @@ def test_enabling_and_starting_do_not_touch_each_other(machine):
     assert machine.run("systemctl", "disable", RUNS).output == ""
 
 
+@pytest.mark.long
 def test_a_mask_hides_the_unit_and_keeps_it_running_and_enabled(machine):
     machine.run("systemctl", "enable", "--now", RUNS)
     said = f"Created symlink '/etc/systemd/system/{RUNS}' -> '/dev/null'.\n"

@@ -49,8 +49,8 @@ from tests.conformance.test_host_memory import devices, step
 from tests.conformance.test_zz_boot import DROP_IN
 from tests.conformance.test_zz_host_memory import LINKS, selector
 
-# On the emulated host by `make lab-guest`: with guests it takes its time.
-pytestmark = pytest.mark.guest
+# On the emulated host by `make lab-all`: with guests it takes its time.
+pytestmark = pytest.mark.long
 
 MIB = 1 << 20
 MACS = Attributes("/sys/class/net/*/address")

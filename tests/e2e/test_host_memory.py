@@ -166,14 +166,14 @@ def test_after_a_reboot_by_hand_everything_is_back_before_libvirt_answers(cli, h
 @pytest.mark.parametrize(
     ("by_hand", "address"),
     [
-        ("rm /etc/cxlstate/restore", "boot"),
+        pytest.param("rm /etc/cxlstate/restore", "boot", marks=pytest.mark.long),
         ("sed -i s/uncachable/write-back/ /etc/cxlstate/restore", "boot"),
-        (f"systemctl disable {UNIT}", "boot"),
-        (f"sed -i s/^Before=.*// /etc/systemd/system/{UNIT}", "boot"),
-        ("rm /dev/cxlstate/cxl0", "dax.cxl0"),
+        pytest.param(f"systemctl disable {UNIT}", "boot", marks=pytest.mark.long),
+        pytest.param(f"sed -i s/^Before=.*// /etc/systemd/system/{UNIT}", "boot", marks=pytest.mark.long),
+        pytest.param("rm /dev/cxlstate/cxl0", "dax.cxl0", marks=pytest.mark.long),
         ("echo dax0.0 > /sys/bus/dax/drivers/device_dax/unbind", "dax.cxl0"),
     ],
-)  # fmt: skip
+)
 def test_drift_by_hand_is_seen_named_and_mended(cli, host, spec, by_hand, address):
     host.run(by_hand)
     drift = cli.run("drift", spec)
@@ -292,6 +292,7 @@ def test_what_is_dropped_from_the_spec_goes_and_the_firmwares_register_stays(cli
     in_sync(cli, dropped)
 
 
+@pytest.mark.long
 def test_the_device_of_the_runbook(cli, host, tmp_path):
     """96 GiB at 322 GiB with no memory behind them: it can be bound, and must not be touched."""
     both = tmp_path / "both.yaml"
@@ -314,7 +315,7 @@ def test_a_device_that_was_renumbered_is_found_by_the_boot_and_by_the_plan(host,
     """The same disk in a machine with a CXL type 3 device: what was dax0.0 has another number there."""
     applied(Cli(host.ssh_config), spec)
     assert host.run(["readlink", "/dev/cxlstate/cxl0"]).stdout.strip() == "../dax0.0"
-    host.run("rm /etc/default/grub.d/11-firmware.cfg; update-grub")
+    host.run("rm -f /etc/default/grub.d/11-firmware.cfg; update-grub")
     host.shutdown()
     moved = LabHost(ensure_image(), tmp_path / "moved", flavour="cxl", disk=host.disk)
     try:

@@ -15,7 +15,7 @@ from tests.lab.build import ensure_image
 from tests.lab.guest import GUEST_COMMAND_LINE, Guest
 from tests.lab.host import LabHost
 
-pytestmark = [pytest.mark.lab, pytest.mark.guest, pytest.mark.timeout(5400)]
+pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.timeout(5400)]
 
 SLOWEST = 10.0
 """Seconds for an answer of the guest, whose processor is emulated within an emulated one."""

@@ -2,7 +2,7 @@
 
 The tests of this file are one story in order, on one emulated host. AppArmor is enforced there. The guest
 has no system, which would take minutes to start; `test_nested_guest.py` has one that does. What takes long
-by itself is left to `make lab-guest`.
+by itself is left to `make lab-all`.
 """
 
 from __future__ import annotations
@@ -275,7 +275,7 @@ def test_a_change_that_takes_the_network_down_waits_and_the_guest_is_plugged_in_
     in_sync(cli, spec)
 
 
-@pytest.mark.guest
+@pytest.mark.long
 @pytest.mark.usefixtures("others")
 def test_what_is_not_in_the_spec_stays_to_the_byte_through_twenty_applies(cli, host, spec):
     spec.data["vms"]["managed"] = {"vcpupin": [0, 1]}
@@ -312,7 +312,7 @@ def test_memory_and_alignment_wait_for_a_restart_and_are_restarted_with_consent(
     in_sync(cli, spec)
 
 
-@pytest.mark.guest
+@pytest.mark.long
 def test_a_guest_that_ignores_the_power_button_is_left_running(cli, host, spec):
     deaf = {"state": "running", "memory": "64MiB", "vcpu": 1, "shutdown_timeout": 15}
     spec.data["vms"]["deaf"] = deaf
@@ -384,7 +384,7 @@ CHANGED = {
 }
 
 
-@pytest.mark.guest
+@pytest.mark.long
 @pytest.mark.usefixtures("others")
 @pytest.mark.timeout(3600)
 def test_the_daemon_is_killed_at_each_call_and_the_next_apply_converges(cli, host, spec, tmp_path):
@@ -434,7 +434,7 @@ def forget(host):
     host.run(["rm", "-f", "/etc/cxlstate/networks/calls"])
 
 
-@pytest.mark.guest
+@pytest.mark.long
 def test_after_a_power_cut_all_of_it_comes_back(cli, host, spec):
     """A reboot waits for guests that cannot be shut down; test_nested_guest.py has one that can."""
     host.run(["sync"])

@@ -30,7 +30,7 @@ from tests.lab.build import ensure_image
 from tests.lab.host import LabHost
 from tests.libvirt.definitions import INTERFACE, MAC, domain
 
-pytestmark = [pytest.mark.lab, pytest.mark.guest]
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 DONE = Outcome(Result.DONE)
 ENTRY = Entry("run-1", ("vm.vm",), "does it", "live")
