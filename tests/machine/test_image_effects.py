@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -555,20 +555,25 @@ def at_work(places, effect):
 
 
 def kill_all(places):
-    """As a power cut: the agent, its script and what that runs."""
+    """As a power cut: the agent, its script and what that runs. Until there is none: one dies when it can."""
+
+    def nobody_is_left():
+        found = list(at_work_for(places))
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not found
+
+    wait_for(nobody_is_left)
+
+
+def at_work_for(places):
     wanted = places["state"].encode()
-    for _ in range(3):
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (process / "cmdline").read_bytes()
-                inside = str((process / "fd" / "9").readlink()) == places["lock"]
-            except OSError:
-                inside = False
-            if inside or wanted in words:
-                try:
-                    os.kill(int(process.name), signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            named = wanted in (process / "cmdline").read_bytes()
+            if named or str((process / "fd" / "9").readlink()) == places["lock"]:
+                yield int(process.name)
 
 
 def test_killed_in_the_middle_of_a_transfer_the_next_one_goes_on(places, web, tmp_path):
