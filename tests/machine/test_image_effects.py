@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -21,8 +22,8 @@ from cxlstate.machine.local import LocalTransport
 from cxlstate.machine.ports import Outcome, Result
 from cxlstate.machine.posix.agent import Settings
 from cxlstate.machine.posix.writer import PosixWriter
+from tests.libvirt import daemon as daemons
 from tests.machine.conftest import ENTRY, AsNobody
-from tests.machine.private_libvirt import TOOLS, Inside, libvirtd
 from tests.machine.web import serving, wait_for
 
 DONE = Outcome(Result.DONE)
@@ -700,31 +701,74 @@ def test_one_that_no_guest_has_and_that_is_in_use_is_not_grown(without, tmp_path
     assert info(path)["virtual-size"] == 4 * MIB
 
 
+TOOLS = ("libvirtd", "virsh", "qemu-system-x86_64", "unshare", "nsenter")
+DOMAIN = """
+<domain type='qemu'>
+  <name>{name}</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>
+  <os><type machine='q35'>hvm</type></os><features><acpi/></features>
+  <devices>
+    <emulator>{emulator}</emulator>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2'/><source file='{disk}'/><target dev='vdb' bus='virtio'/>
+    </disk>
+  </devices>
+</domain>
+"""
+
+
+class Inside(LocalTransport):
+    """This machine as it looks beside a private libvirtd."""
+
+    def __init__(self, daemon):
+        super().__init__()
+        self._enter = shlex.join([*daemon.enter, "sh", "-c"])
+
+    def start(self, command):
+        return super().start(f"{self._enter} {shlex.quote(command)}")
+
+
+@pytest.fixture
+def libvirt(tmp_path):
+    daemon = daemons.start(tmp_path)
+    yield daemon
+    daemon.stop()
+
+
+def virsh(daemon, *words, text=None):
+    asked = ["virsh", "--connect", daemon.uri, "--quiet", *words]
+    return subprocess.run(asked, check=True, capture_output=True, text=True, input=text).stdout
+
+
+def paused(daemon, name, disk):
+    """A guest that has not begun to run, with a disk."""
+    xml = DOMAIN.format(name=name, disk=disk, emulator=shutil.which("qemu-system-x86_64"))
+    virsh(daemon, "create", "/dev/stdin", "--paused", text=xml)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason="needs libvirtd, virsh and QEMU")
-def test_what_a_running_guest_has_open_is_grown_by_it(places, tmp_path):
+def test_what_a_running_guest_has_open_is_grown_by_it(places, libvirt, tmp_path):
     """Through a link, and with names that a shell or virsh could take for something else."""
     path, other = base(tmp_path, name="a $disk"), base(tmp_path, name="other")
     (tmp_path / "link").symlink_to(path)
-    with libvirtd(tmp_path) as libvirt:
-        libvirt.paused("another", other)
-        libvirt.paused("-a $guest", path)
-        writer = PosixWriter(Inside(libvirt.pid), "box", survives_reboot=False, settings=Settings(**places))
-        for _ in range(2):
-            assert writer.perform(GrowImage(f"{tmp_path}/link", 8 * MIB, "qcow2"), ENTRY) == DONE
-            assert info(path)["virtual-size"] == 8 * MIB
-        assert writer.perform(GrowImage(str(path), 6 * MIB, "qcow2"), ENTRY) == DONE
-        assert info(path)["virtual-size"] == 8 * MIB, "libvirt would have cut it off"
-        assert info(other)["virtual-size"] == 4 * MIB
-        sizes = libvirt.virsh("domblkinfo", "--domain", "-a $guest", "--device", "vdb")
-        assert sizes.split()[1] == str(8 * MIB)
-        third = base(tmp_path, name="third")
-        with held(third):
-            outcome = writer.perform(GrowImage(str(third), 8 * MIB, "qcow2"), ENTRY)
-        assert "is in use, and no running guest has it as a disk" in outcome.output
-        outcome = writer.perform(RemoveImage(str(path), identity(path)), ENTRY)
-        assert "(qemu-system-x86) has it open" in outcome.output
-        writer.close()
+    paused(libvirt, "another", other)
+    paused(libvirt, "-a $guest", path)
+    writer = PosixWriter(Inside(libvirt), "box", survives_reboot=False, settings=Settings(**places))
+    for _ in range(2):
+        assert writer.perform(GrowImage(f"{tmp_path}/link", 8 * MIB, "qcow2"), ENTRY) == DONE
+        assert info(path)["virtual-size"] == 8 * MIB
+    assert writer.perform(GrowImage(str(path), 6 * MIB, "qcow2"), ENTRY) == DONE
+    assert info(path)["virtual-size"] == 8 * MIB, "libvirt would have cut it off"
+    assert info(other)["virtual-size"] == 4 * MIB
+    sizes = virsh(libvirt, "domblkinfo", "--domain", "-a $guest", "--device", "vdb")
+    assert sizes.split()[1] == str(8 * MIB)
+    third = base(tmp_path, name="third")
+    with held(third):
+        outcome = writer.perform(GrowImage(str(third), 8 * MIB, "qcow2"), ENTRY)
+    assert "is in use, and no running guest has it as a disk" in outcome.output
+    outcome = writer.perform(RemoveImage(str(path), identity(path)), ENTRY)
+    assert "(qemu-system-x86) has it open" in outcome.output
+    writer.close()
 
 
 def test_an_image_is_removed(writer, tmp_path):
