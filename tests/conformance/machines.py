@@ -123,7 +123,7 @@ class Subject(ABC):
         """There is a bridge that libvirt knows nothing of."""
 
     @abstractmethod
-    def serve(self, network: str) -> None:
+    def serve(self, network: str, bridge: str) -> None:
         """There is a dnsmasq of a network that libvirt knows nothing of."""
 
     @abstractmethod
@@ -207,7 +207,7 @@ class Simulated(Subject):
         with self._edited() as world:
             world["running"]["strays"] = {bridge: mac}
 
-    def serve(self, network: str) -> None:
+    def serve(self, network: str, bridge: str) -> None:
         with self._edited() as world:
             world["running"]["processes"].append({"pid": 4713, "command": DNSMASQ.format(network)})
 
@@ -287,8 +287,12 @@ class Emulated(Subject):
     def stray(self, bridge: str, mac: str) -> None:
         self._host.run(["ip", "link", "add", "dev", bridge, "address", mac, "type", "bridge"])
 
-    def serve(self, network: str) -> None:
-        self._host.run(DNSMASQ.format(network).split())
+    def serve(self, network: str, bridge: str) -> None:
+        conf, virsh = f"/var/lib/libvirt/dnsmasq/{network}.conf", "virsh --quiet"
+        self._host.run(
+            f"{virsh} net-start {network} && cp {conf} /root/kept && {virsh} net-destroy {network}"
+            f" && mv /root/kept {conf} && VIR_BRIDGE_NAME={bridge} {DNSMASQ.format(network)}"
+        )
 
     def mode(self, path: str) -> int:
         return int(self._host.run(["stat", "--format=%a", path]).stdout, 8)

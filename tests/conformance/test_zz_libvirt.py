@@ -522,6 +522,8 @@ def test_a_bridge_that_is_in_the_way_of_a_start_can_be_removed(machine):
     machine.stray(definition.bridge, definition.mac)
     assert read(machine, MACS)["/sys/class/net/virbr0/address"].strip() == definition.mac
     assert refused(machine, StartNetwork("default")) == "error creating bridge interface virbr0: File exists"
+    assert "/sys/class/net/virbr0/address" not in read(machine, MACS), "the start that failed has removed it"
+    machine.stray(definition.bridge, definition.mac)
     removed = machine.run("ip", "link", "delete", "dev", "virbr0", "type", "bridge")
     assert removed.result is Result.DONE, removed.output
     assert "/sys/class/net/virbr0/address" not in read(machine, MACS)
@@ -530,7 +532,7 @@ def test_a_bridge_that_is_in_the_way_of_a_start_can_be_removed(machine):
 
 def test_a_dnsmasq_that_is_in_the_way_of_a_start_can_be_ended(machine):
     """One that the daemon had started outlives it; bind-dynamic, it listens as soon as there is a bridge."""
-    machine.serve("default")
+    machine.serve("default", "virbr0")
     lines = machine.answer(SERVERS).text.splitlines()
     mine = served_by("default")
     assert {line.partition(" ")[2] for line in lines} == {DNSMASQ.format("default")}

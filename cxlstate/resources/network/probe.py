@@ -38,9 +38,9 @@ class Live:
 
     `taps` are what is plugged into its bridge. `listed` and `begun` are the texts of our files; `loose`
     are those taps of a restart that was begun which are not yet plugged in as they were. `stray` is its
-    bridge where libvirt does not know of it: the daemon died while it started the network, and says
-    `File exists` from then on (virNetDevBridgeCreate). It has the network's own MAC address, and no port.
-    `server`: its dnsmasq has outlived such a start, and the next one could not listen beside it.
+    bridge where libvirt does not know of it: the daemon died while it started the network, and the next
+    start fails with `File exists` (virNetDevBridgeCreate). It has the network's own MAC address, and no
+    port. `server`: its dnsmasq has outlived such a start; until it ends, the next one cannot listen.
     """
 
     inactive_xml: str | None = None

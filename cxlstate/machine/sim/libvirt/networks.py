@@ -120,7 +120,7 @@ class Networks:
                 raise Refused(f"Network is already in use by interface {_bridge(there)}", INTERNAL)
         forward = root.find("forward")
         mode = None if forward is None else forward.get("mode")
-        if mode in _OWN_BRIDGE and _bridge(root) in self._strays:
+        if mode in _OWN_BRIDGE and self._strays.pop(_bridge(root) or "", ""):
             raise Refused(f"error creating bridge interface {_bridge(root)}: File exists")
         self._serve(root, name)
         if forward is not None and forward.get("mode") == "nat":
