@@ -75,17 +75,6 @@ HOLD = (
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory):
-    with LabHost.start(ensure_image(), tmp_path_factory.mktemp("memory")) as host:
-        yield host
-
-
-@pytest.fixture(scope="module")
-def cli(host):
-    return Cli(host.ssh_config)
-
-
-@pytest.fixture(scope="module")
 def spec(tmp_path_factory):
     path = tmp_path_factory.mktemp("specs") / "lab.yaml"
     path.write_text(SPEC)

@@ -13,61 +13,18 @@ import shlex
 import pytest
 import yaml
 
-from tests.e2e.conftest import Cli
-from tests.lab.build import ensure_image
-from tests.lab.host import LabHost
+from tests.e2e.vms import (
+    Spec,
+    applied,
+    confined_on_the_device,
+    in_sync,
+    journal,
+    reservations_and_pins_change,
+    virsh,
+    xml,
+)
 
 pytestmark = pytest.mark.lab
-
-ADDRESS = "192.168.122.110"
-MAC = "52:54:00:00:00:0a"
-SPEC = f"""\
-apiVersion: cxlstate/v1
-host:
-  name: lab
-  connect: ssh://lab
-  services:
-    libvirtd: {{enabled: true, running: true}}
-  modules:
-    kmem: absent
-  dax:
-    cxl0: {{range: {{start: 4GiB, size: 1GiB}}, align: 2MiB}}
-images:
-  guest:
-    path: /var/lib/libvirt/images/guest.qcow2
-    size: 1GiB
-networks:
-  default:
-    active: true
-    autostart: true
-    reservations:
-      - {{mac: '{MAC}', ip: {ADDRESS}, name: guest}}
-      - {{mac: '52:54:00:00:00:0b', ip: 192.168.122.111, name: second}}
-      - {{mac: '52:54:00:00:00:0c', ip: 192.168.122.112}}
-vms:
-  guest:
-    state: running
-    autostart: true
-    memory: 768MiB
-    vcpu: 1
-    vcpupin: [1]
-    numatune: {{mode: strict, nodeset: 0}}
-    cpu: {{mode: host-passthrough, numa: [{{cpus: 0, memory: 768MiB}}]}}
-    nvdimm:
-      - dax: dax.cxl0
-        size: 960MiB
-        label: 16MiB
-        alignsize: 2MiB
-        pmem: true
-        access: shared
-        node: 0
-        slot: 0
-    disks:
-      - {{target: vda, image: image.guest}}
-    interfaces:
-      - {{network: default, mac: '{MAC}', model: virtio}}
-    shutdown_timeout: 10
-"""
 
 # What nobody told us about. The elements that libvirt keeps, of as many sorts as it takes here.
 OTHERS = """\
@@ -105,38 +62,6 @@ NETWORK = """\
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory):
-    with LabHost.start(ensure_image(), tmp_path_factory.mktemp("machines")) as host:
-        yield host
-
-
-@pytest.fixture(scope="module")
-def cli(host):
-    return Cli(host.ssh_config)
-
-
-class Spec:
-    """The spec as data, written anew for each apply."""
-
-    def __init__(self, path):
-        self.path = path
-        self.data = yaml.safe_load(SPEC)
-        self.write()
-
-    def write(self):
-        self.path.write_text(yaml.safe_dump(self.data, sort_keys=False))
-        return self.path
-
-    @property
-    def vm(self):
-        return self.data["vms"]["guest"]
-
-    @property
-    def reservations(self):
-        return self.data["networks"]["default"]["reservations"]
-
-
-@pytest.fixture(scope="module")
 def spec(tmp_path_factory):
     return Spec(tmp_path_factory.mktemp("specs") / "lab.yaml")
 
@@ -148,29 +73,6 @@ def others(host):
         host.run(["virsh", "define", "/dev/stdin"], input=OTHERS.format(name=name))
     host.run(["virsh", "net-define", "/dev/stdin"], input=NETWORK)
     virsh(host, "net-start", "others")
-
-
-def applied(cli, spec, *more, exits=0):
-    done = cli.run("apply", "--yes", *more, spec.write())
-    assert done.returncode == exits, done.stdout + done.stderr
-    return done
-
-
-def in_sync(cli, spec):
-    done = cli.run("plan", spec.write())
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def virsh(host, *words, check=True):
-    return host.run(["virsh", *words], check=check).stdout
-
-
-def xml(host, *words):
-    return virsh(host, *words) + virsh(host, *words, "--inactive")
-
-
-def journal(host):
-    return host.run(["cat", "/var/lib/cxlstate/journal.jsonl"]).stdout
 
 
 # From nothing to a guest -------------------------------------------------------------------------------
@@ -194,11 +96,7 @@ def test_the_first_plan_is_whole_and_changes_nothing(cli, host, spec):
 
 def test_one_apply_and_the_guest_runs_confined_on_the_device(cli, host, spec):
     applied(cli, spec, "--allow", "reboot-host")
-    qemu = host.run(["cat", "/run/libvirt/qemu/guest.pid"]).stdout.strip()
-    confined = host.run(["cat", f"/proc/{qemu}/attr/current"]).stdout
-    assert re.search(r"libvirt-\S+ \(enforce\)", confined), confined
-    assert host.run(f"ls -l /proc/{qemu}/map_files /proc/{qemu}/fd").stdout.count("/dev/dax")
-    assert "/dev/cxlstate/cxl0" in virsh(host, "dumpxml", "guest")
+    confined_on_the_device(host)
 
 
 def test_a_second_apply_does_nothing(cli, host, spec):
@@ -218,45 +116,9 @@ def test_show_tells_where_it_runs(cli, host, spec):
 # While it runs -----------------------------------------------------------------------------------------
 
 
-def hosts(host, *words):
-    found = re.findall(
-        r"<host mac='([^']+)'(?: name='([^']+)')? ip='([^']+)'/>", virsh(host, "net-dumpxml", *words)
-    )
-    return {mac: (ip, name) for mac, name, ip in found}
-
-
-def reserved(host):
-    live, kept = hosts(host, "default"), hosts(host, "default", "--inactive")
-    assert live == kept
-    return live
-
-
 def test_reservations_and_pins_change_while_it_runs(cli, host, spec):
-    virsh(host, "net-update", "default", "add-last", "ip-dhcp-host",
-          "<host mac='52:54:00:00:00:ff' ip='192.168.122.250'/>", "--live", "--config")  # fmt: skip
     before = virsh(host, "domid", "guest")
-    spec.reservations.append({"mac": "52:54:00:00:00:0d", "ip": "192.168.122.113", "name": "fourth"})
-    applied(cli, spec)
-    assert reserved(host)["52:54:00:00:00:0d"] == ("192.168.122.113", "fourth")
-    spec.reservations[2]["ip"] = "192.168.122.114"
-    applied(cli, spec)
-    assert reserved(host)["52:54:00:00:00:0c"] == ("192.168.122.114", "")
-    second, fourth = spec.reservations[1], spec.reservations[3]
-    for word in ("ip", "name"):
-        second[word], fourth[word] = fourth[word], second[word]
-    applied(cli, spec)
-    assert reserved(host)["52:54:00:00:00:0b"] == ("192.168.122.113", "fourth")
-    assert reserved(host)["52:54:00:00:00:0d"] == ("192.168.122.111", "second")
-    del spec.reservations[2]
-    applied(cli, spec)
-    assert "52:54:00:00:00:0c" not in reserved(host)
-    spec.vm["vcpupin"] = [0]
-    applied(cli, spec)
-    assert re.search(r"^ 0 +0$", virsh(host, "vcpupin", "guest"), re.MULTILINE)
-    assert re.search(r"^ 0 +0$", virsh(host, "vcpupin", "guest", "--config"), re.MULTILINE)
-    assert "CPU Affinity:   y---" in virsh(host, "vcpuinfo", "guest")
-    assert reserved(host)["52:54:00:00:00:ff"] == ("192.168.122.250", ""), "nobody's business of ours"
-    in_sync(cli, spec)
+    reservations_and_pins_change(cli, host, spec)
     assert virsh(host, "domid", "guest") == before
 
 
