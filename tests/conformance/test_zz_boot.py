@@ -207,7 +207,6 @@ def test_enabled_units_were_started(machine):
     )
 
 
-@pytest.mark.long
 def test_a_boot_with_a_limit_and_with_overlaps(machine):
     """The second reboot: `memmap=` without a place takes RAM away, and the larger type wins."""
     words = ["memmap=7G", r"memmap=64M\#6G", "memmap=64M!6176M", r"memmap=128M\$6400M", r"memmap=64M@6432M"]
