@@ -153,13 +153,11 @@ class Files:
         """What is in each folder that the kernel computes."""
         folders: dict[str, set[str]] = {}
         for path in (*self._computed, *self._links):
-            while path not in ("", "/"):
-                folder, name = posixpath.split(path)
-                inside = folders.setdefault(folder.rstrip("/"), set())
+            for folder, name in _upwards(path):
+                inside = folders.setdefault(folder, set())
                 if name in inside:
                     break
                 inside.add(name)
-                path = folder  # noqa: PLW2901 - upwards, as far as nothing is known yet
         return folders
 
     def _beside(self, path: str) -> Path:
@@ -203,6 +201,14 @@ class Files:
         if not self._privileged and not (entered and real.stat().st_mode & _OTHERS_READ):
             raise _error(errno.EACCES, folder)
         return computed | {one.name for one in real.iterdir()}
+
+
+def _upwards(path: str) -> Iterator[tuple[str, str]]:
+    """Each folder on the way to the root, and the name that leads back."""
+    while path not in ("", "/"):
+        folder, name = posixpath.split(path)
+        yield folder.rstrip("/"), name
+        path = folder
 
 
 def _error(number: int, path: str) -> OSError:
