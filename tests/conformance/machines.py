@@ -265,10 +265,11 @@ class Emulated(Subject):
 
     @contextmanager
     def locked(self, path: str) -> Iterator[int]:
-        locks = f"qemu-io -c 'read -q 0 512' -c 'sleep 3600000' {path} >/dev/null 2>&1 & echo $!"
-        pid = int(self._host.run(locks).stdout)
+        # It tells itself when it has the lock: who asks by opening the image has it for a moment.
+        writes = f"exec stdbuf -oL qemu-io -c 'read 0 512' -c 'sleep 3600000' {path}"
+        pid = int(self._host.run(f"({writes}) >/root/written 2>&1 & echo $!").stdout)
         try:
-            self._host.run(f"while qemu-img info {path} >/dev/null 2>&1; do sleep 0.1; done")
+            self._host.run(f"until grep -q ^read /root/written; do kill -0 {pid} || exit; sleep 0.1; done")
             yield pid
         finally:
             self._host.run(["kill", str(pid)])
