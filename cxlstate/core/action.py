@@ -51,6 +51,8 @@ class Run:
 
     Actions of several resources with the same `argv` are run once with all their `operands`.
     `shown` is `argv` as a person would have typed it, for plans that people read; operands follow it.
+    `unless` is a path: where there is anything at that moment, the machine is not as the plan saw it,
+    and the program is not run.
     """
 
     argv: tuple[str, ...]
@@ -58,6 +60,7 @@ class Run:
     environment: tuple[tuple[str, str], ...] = ()
     timeout: int = 1800
     shown: str = ""
+    unless: str = ""
 
 
 @dataclass(frozen=True, slots=True)

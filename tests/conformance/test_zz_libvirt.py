@@ -12,6 +12,7 @@ from hashlib import sha256
 
 import pytest
 
+from cxlstate.core.action import Run
 from cxlstate.core.domain import Domain
 from cxlstate.core.libvirt import (
     AutostartDomain,
@@ -42,8 +43,8 @@ from cxlstate.core.read import (
     ReadFailed,
 )
 from cxlstate.formats import dax, domain_xml, network_xml, restore
-from cxlstate.machine.ports import Result
-from cxlstate.resources.network.probe import SERVERS, served_by
+from cxlstate.machine.ports import Outcome, Result
+from cxlstate.resources.network.probe import SERVERS, served_by, status
 from tests.conformance.machines import DNSMASQ
 from tests.conformance.test_host_memory import devices, step
 from tests.conformance.test_zz_boot import DROP_IN
@@ -542,6 +543,17 @@ def test_a_dnsmasq_that_is_in_the_way_of_a_start_can_be_ended(machine):
     ended = machine.run("pkill", "--full", mine.pattern)
     assert ended.result is Result.DONE, ended.output
     assert machine.answer(SERVERS).status == 1
+    done(machine, StartNetwork("default"))
+
+
+def test_what_a_network_runs_with_is_not_in_its_way(machine):
+    """Whoever has cleared away for himself since the plan, and started it, loses nothing."""
+    clear = Run(("pkill", "--full", served_by("default").pattern), unless=status("default"))
+    done(machine, StartNetwork("default"))
+    assert machine.perform(clear).result is Result.STALE
+    assert machine.answer(SERVERS).status == 0
+    done(machine, StopNetwork("default"))
+    assert machine.perform(clear) == Outcome(Result.FAILED, 1), "nothing is there to be ended"
     done(machine, StartNetwork("default"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cxlstate.core.libvirt import LibvirtEffect, StartDomain, StopDomain
+from cxlstate.core.libvirt import LibvirtEffect, StartDomain, StopDomain, StopNetwork, UndefineNetwork
 from cxlstate.machine.ports import Result
 from cxlstate.machine.sim import qcow2
 from cxlstate.machine.sim.host import Host
@@ -126,14 +126,15 @@ def _active(old: str, new: str) -> Undo:
     return _world(change)
 
 
-def _told(effect: LibvirtEffect) -> Undo:
+def _told(*effects: LibvirtEffect) -> Undo:
     """Somebody has told libvirt."""
 
     def tell(bench: Bench) -> None:
         host = Host.load(bench.directory)
-        outcome = host.libvirt.perform(effect)
+        for effect in effects:
+            outcome = host.libvirt.perform(effect)
+            assert outcome.result is Result.DONE, outcome.output
         host.save()
-        assert outcome.result is Result.DONE, outcome.output
 
     return tell
 
@@ -146,12 +147,6 @@ def _affinity(world: World) -> None:
 def _off_and_undefined(bench: Bench) -> None:
     _told(StopDomain("guest"))(bench)
     bench.path(_DOMAIN).unlink()
-
-
-def _lab_is_gone(bench: Bench) -> None:
-    bench.path(_LAB).unlink()
-    with bench.world() as world:
-        del world.running.networks["lab"]
 
 
 def _smaller(bench: Bench) -> None:
@@ -229,8 +224,8 @@ UNDONE: dict[str, tuple[str, Undo]] = {
     "an image is gone": ("image.system", _remove(IMAGE)),
     "an image is smaller": ("image.system", _smaller),
     "an image is open to others": ("image.system", lambda bench: bench.path(IMAGE).chmod(0o644)),
-    "a network is down": ("network.default", _world(lambda world: world.running.networks.pop("default"))),
-    "a network is gone": ("network.lab", _lab_is_gone),
+    "a network is down": ("network.default", _told(StopNetwork("default"))),
+    "a network is gone": ("network.lab", _told(StopNetwork("lab"), UndefineNetwork("lab"))),
     "a network does not come up by itself": (
         "network.default",
         _remove("etc/libvirt/qemu/networks/autostart/default.xml"),

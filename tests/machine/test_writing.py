@@ -159,6 +159,18 @@ def test_a_program_that_fails_or_hangs_is_a_failure(writer):
     assert (missing.result, missing.status) == (Result.FAILED, 127)
 
 
+@pytest.mark.parametrize("name", ["$(touch owned)", "a b", "-e", "'"])
+def test_a_program_is_not_run_where_something_has_come_into_its_way(writer, tmp_path, name):
+    path, ran = tmp_path / name, tmp_path / "ran"
+    program = Run(("touch", str(ran)), unless=str(path))
+    path.mkdir()
+    assert writer.perform(program, ENTRY) == Outcome(Result.STALE)
+    assert not ran.exists()
+    path.rmdir()
+    assert writer.perform(program, ENTRY).result is Result.DONE
+    assert ran.exists()
+
+
 def test_of_much_output_the_last_is_kept(writer):
     outcome = writer.perform(Run(("seq", "1000000")), ENTRY)
     assert len(outcome.output) == 65536

@@ -418,8 +418,8 @@ def _effect(effect: Any) -> str:
     match effect:
         case WriteFile(path=path) | RemoveFile(path=path) | Generate(path=path):
             return f"{type(effect).__name__} {path}"
-        case Run(argv=argv, operands=operands):
-            return " ".join(("Run", *argv, *operands))
+        case Run(argv=argv, operands=operands, unless=unless):
+            return " ".join(("Run", *argv, *operands, *(("unless", unless) if unless else ())))
         case Step(words=words):
             return " ".join(("Step", *words))
         case Reboot():

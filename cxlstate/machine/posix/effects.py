@@ -150,9 +150,14 @@ def run(state: str, effect: Run, entry: Entry) -> bytes:
     return script(
         state,
         entry,
-        {},
+        {"unless": effect.unless},
         {"effect": "run", "argv": [*effect.argv, *effect.operands]},
-        _to_its_end((*effect.argv, *effect.operands), effect.environment, effect.timeout),
+        _to_its_end(
+            (*effect.argv, *effect.operands),
+            effect.environment,
+            effect.timeout,
+            first='[ -z "$unless" ] || [ ! -e "$unless" ] || finish stale 0\n',
+        ),
     )
 
 
@@ -167,9 +172,11 @@ def step(state: str, effect: Step, entry: Entry) -> bytes:
     )
 
 
-def _to_its_end(argv: tuple[str, ...], environment: tuple[tuple[str, str], ...], timeout: int) -> str:
+def _to_its_end(
+    argv: tuple[str, ...], environment: tuple[tuple[str, str], ...], timeout: int, first: str = ""
+) -> str:
     return f"""begin
-{_program(argv, environment, timeout)}
+{first}{_program(argv, environment, timeout)}
 [ $status -ne 124 ] || echo 'it was stopped: not done within {timeout} s' >&2
 if [ $status -eq 0 ]; then finish done 0; else finish failed $status; fi
 """

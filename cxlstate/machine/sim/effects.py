@@ -115,6 +115,8 @@ class Effects:
                 self._host().files.remove(path)
                 self._faults.step(f"removed: {path}")
                 return before, Outcome(Result.DONE)
+            case Run(unless=unless) if unless and self._host().files.exists(unless):
+                return "", Outcome(Result.STALE)
             case Run(argv=argv, operands=operands):
                 return "", self._run((*argv, *operands))
             case Step(words=words):

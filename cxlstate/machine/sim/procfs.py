@@ -1,4 +1,4 @@
-"""The files in /proc, /sys and /dev that the kernel computes.
+"""The files in /proc, /sys and /dev that the kernel computes, and of /run what libvirt keeps of its networks.
 
 Sources: fs/proc/cmdline.c, kernel/resource.c, kernel/module/procfs.c, mm/vmstat.c (`zoneinfo_show_print`),
 drivers/base/memory.c, drivers/firmware/memmap.c, and those of `dax.py` and `mtrr.py`.
@@ -45,6 +45,7 @@ def computed(world: World) -> dict[str, bytes]:
         "/proc/sys/kernel/osrelease": running.kernel + "\n",
         "/sys/devices/system/memory/block_size_bytes": f"{BLOCK:x}\n",
         **running.files,
+        **{f"/run/libvirt/network/{name}.xml": "<networkstatus/>\n" for name in running.networks},
     }
     for number, region in enumerate(world.firmware):
         for name, value in (("start", region.start), ("end", region.end), ("type", region.type)):

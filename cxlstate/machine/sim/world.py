@@ -18,6 +18,7 @@ FORMAT = 1
 FILE = "machine.json"
 ROOT = "root"
 WEB = "web"
+_FIRST_PID = 4200
 
 T = TypeVar("T")
 
@@ -237,6 +238,11 @@ class Running:
     files: dict[str, str] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
+
+    @property
+    def next_pid(self) -> int:
+        """For a process that starts now."""
+        return max((one.pid for one in self.processes), default=_FIRST_PID) + 1
 
 
 @dataclass

@@ -75,7 +75,7 @@ def reads(name: str) -> tuple[Read, ...]:
 
 
 def observe(spec: NetworkSpec, name: str, answers: Answers) -> Observation[Live]:
-    """Absent only where libvirt says so, and where nothing of ours is left."""
+    """Absent only where libvirt says so, and where nothing of ours or of its own is left."""
     try:
         parts = answers.files(LibvirtNetwork(name))
     except ReadFailed as failed:
@@ -84,7 +84,7 @@ def observe(spec: NetworkSpec, name: str, answers: Answers) -> Observation[Live]
         live = _live(spec, name, parts, answers)
     except ValueError as error:
         return Unknown(f"libvirt's network {name}: {error}")
-    if not live.there and live.listed is None and live.begun is None:
+    if not (live.there or live.server) and live.listed is None and live.begun is None:
         return Absent(f"libvirt has no network {name}")
     return Present(live)
 
@@ -135,6 +135,11 @@ def served_by(name: str) -> re.Pattern[str]:
     """The command line of the dnsmasq of a network; an extended regular expression of POSIX, too."""
     literal = re.sub("[.+]", r"[\\g<0>]", name)
     return re.compile(f"^[^ ]*dnsmasq --conf-file=/var/lib/libvirt/dnsmasq/{literal}[.]conf( |$)")
+
+
+def status(name: str) -> str:
+    """The file that libvirt keeps of a network while it is active (virNetworkObjSaveStatus)."""
+    return f"/run/libvirt/network/{name}.xml"
 
 
 def _commands(answers: Answers) -> list[str]:

@@ -17,7 +17,7 @@ from cxlstate.formats.network_xml import Host
 from cxlstate.resources.network import calls, listing
 from cxlstate.resources.network.goal import Goal
 from cxlstate.resources.network.listing import Tap
-from cxlstate.resources.network.probe import Live, served_by
+from cxlstate.resources.network.probe import Live, served_by, status
 
 
 def actions(goal: Goal) -> Iterator[Action]:
@@ -104,17 +104,21 @@ def _started_or_stopped(goal: Goal) -> Iterator[Action]:
 
 
 def _cleared_away(goal: Goal) -> Iterator[Action]:
-    """What a start has left that was cut off together with libvirt's daemon."""
+    """What a start has left that was cut off together with libvirt's daemon.
+
+    If somebody has started the network since the plan, what looked left behind is what it runs with.
+    """
+    runs = status(goal.name)
     if goal.live.server:
         yield Action(
             f"end the dnsmasq of {goal.name}, left behind by a start that was cut off",
-            Run(("pkill", "--full", served_by(goal.name).pattern)),
+            Run(("pkill", "--full", served_by(goal.name).pattern), unless=runs),
             why=f"{goal.name} does not run, and the next one could not listen on its address",
         )
     if goal.live.stray:
         yield Action(
             f"remove {goal.live.stray}, left behind by a start that was cut off",
-            Run(("ip", "link", "delete", "dev", goal.live.stray, "type", "bridge")),
+            Run(("ip", "link", "delete", "dev", goal.live.stray, "type", "bridge"), unless=runs),
             why=f"it has the MAC address of {goal.name}, which does not run, and nobody is plugged into it",
         )
 

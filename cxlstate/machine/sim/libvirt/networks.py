@@ -27,12 +27,15 @@ from cxlstate.machine.sim.libvirt import dhcp
 from cxlstate.machine.sim.libvirt.definitions import Definitions, drawn_mac, drawn_uuid
 from cxlstate.machine.sim.libvirt.refused import FAILED, INTERNAL, INVALID, XML, Refused
 from cxlstate.machine.sim.libvirt.text import add, document, reordered, under, written
-from cxlstate.machine.sim.world import ActiveNetwork, World
+from cxlstate.machine.sim.world import ActiveNetwork, Process, World
 
 DONE, STALE = Outcome(Result.DONE), Outcome(Result.STALE)
 _OWN_BRIDGE: Final = ("nat", "route", "open", None)
 _NEEDS_ADDRESS: Final = ("nat", "route")
-_OF_LIBVIRT: Final = " --leasefile-ro --dhcp-script=/usr/lib/libvirt/libvirt_leaseshelper"
+_SERVER: Final = (
+    "/usr/sbin/dnsmasq --conf-file=/var/lib/libvirt/dnsmasq/{}.conf"
+    " --leasefile-ro --dhcp-script=/usr/lib/libvirt/libvirt_leaseshelper"
+)
 
 
 class Networks:
@@ -42,7 +45,7 @@ class Networks:
         self.active = world.running.networks
         self._taps = world.running.taps
         self._strays = world.running.strays
-        self._processes = world.running.processes
+        self._running = world.running
         self._defined = Definitions(files, "network")
         self._step = step
 
@@ -131,15 +134,16 @@ class Networks:
         self._step(f"network started: {name}")
 
     def _serve(self, root: Element, name: str) -> None:
-        """Its dnsmasq is not among the processes here, but one that a killed daemon has left may be."""
-        program = f"/usr/sbin/dnsmasq --conf-file=/var/lib/libvirt/dnsmasq/{name}.conf"
+        """Start its dnsmasq. One that a killed daemon has left listens where it would."""
         ip = next((ip for ip in root.findall("ip") if ip.get("family", "ipv4") == "ipv4"), None)
-        if ip is not None and any(one.command.startswith(program) for one in self._processes):
-            why = (
-                f"dnsmasq: failed to create listening socket for {ip.get('address')}: Address already in use"
-            )
-            child = f"Child process (VIR_BRIDGE_NAME={_bridge(root)} {program}{_OF_LIBVIRT})"
-            raise Refused(f"{child} unexpected exit status 2: \n{why}\n", INTERNAL)
+        if ip is None:
+            return
+        command = _SERVER.format(name)
+        if any(one.command == command for one in self._running.processes):
+            why = f"failed to create listening socket for {ip.get('address')}: Address already in use"
+            child = f"Child process (VIR_BRIDGE_NAME={_bridge(root)} {command})"
+            raise Refused(f"{child} unexpected exit status 2: \ndnsmasq: {why}\n", INTERNAL)
+        self._running.processes.append(Process(self._running.next_pid, command=command))
 
     def _stop(self, name: str) -> None:
         """Whoever is plugged into it goes on without it."""
@@ -149,6 +153,8 @@ class Networks:
         for tap in self._taps.values():
             if tap.bridge == gone.bridge:
                 tap.bridge, tap.isolated = "", False
+        processes = self._running.processes
+        processes[:] = [one for one in processes if one.command != _SERVER.format(name)]
         self._step(f"network stopped: {name}")
 
     def _set_autostart(self, name: str, *, on: bool) -> None:

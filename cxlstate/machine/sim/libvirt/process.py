@@ -24,7 +24,6 @@ from cxlstate.machine.sim.libvirt.refused import INTERNAL, INVALID, UNSUPPORTED,
 from cxlstate.machine.sim.libvirt.text import under, written
 from cxlstate.machine.sim.world import ActiveDomain, Process, Tap, World
 
-_FIRST_PID = 4200
 _PINS = ("cputune/vcpupin", "cputune/emulatorpin", "cputune/iothreadpin")
 
 
@@ -51,7 +50,7 @@ class Processes:
         holds = [*self._nvdimms(root), *self._files_needed(root)]
         self._check_pins(root, name)
         running = self._world.running
-        pid = max((one.pid for one in running.processes), default=_FIRST_PID) + 1
+        pid = running.next_pid
         number = max((one.id for one in running.domains.values()), default=0) + 1
         running.processes.append(Process(pid, holds, _command(root, name), guest=name))
         self._nvram(root)
