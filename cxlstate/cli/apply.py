@@ -48,11 +48,12 @@ def command(
       cxlstate apply specs/ --yes --allow reboot-host
       cxlstate apply specs/cloudcxl2.yaml --allow foreign-boot=cloudcxl2/grub
     """
+    from cxlstate.cli import plan_file
     from cxlstate.core.consent import parse_consents
 
     consents = parse_consents(allowed)
-    kept = _kept_plan(paths)
-    loaded = load_specs([Path(machine["spec"]) for machine in kept["machines"]] if kept else paths)
+    kept = plan_file.read(paths[0]) if len(paths) == 1 and plan_file.is_one(paths[0]) else None
+    loaded = load_specs(kept.specs if kept else paths)
     if has_errors(loaded.diagnostics):
         return refuse_specs(loaded.diagnostics, as_json=as_json)
     from cxlstate.cli.converge import Session
@@ -61,48 +62,7 @@ def command(
         consents=consents,
         yes=yes or kept is not None,
         as_json=as_json,
-        only=only(targets or _targets(kept), loaded.specs),
-        kept={machine["name"]: machine for machine in kept["machines"]} if kept else {},
+        only=only(targets or (kept.targets if kept else ()), loaded.specs),
+        kept=kept.machines if kept else {},
     )
     return session.apply(loaded)
-
-
-def _kept_plan(paths: tuple[Path, ...]) -> dict | None:  # type: ignore[type-arg]  # the document of render/document
-    """The plan file, where one is given in place of specs."""
-    if len(paths) != 1 or not paths[0].is_file() or paths[0].suffix != ".json":
-        return None
-    import json
-
-    from cxlstate.core.diagnostic import fail
-    from cxlstate.render.document import FORMAT
-
-    try:
-        kept: dict[str, object] = json.loads(paths[0].read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise fail("CXE206", f"{paths[0]} is not a plan", found=str(error)) from None
-    if not _is_plan(kept, FORMAT):
-        raise fail(
-            "CXE206",
-            f"{paths[0]} is not a plan that this version reads",
-            found=f"format {kept.get('format')}" if isinstance(kept, dict) else type(kept).__name__,
-            expected=f"format {FORMAT}, and one machine at least",
-            hint="make it again with plan --out",
-        )
-    return kept
-
-
-def _targets(kept: dict | None) -> list[str]:  # type: ignore[type-arg]  # as above
-    """What a kept plan was narrowed to: the same is asked of the machine again."""
-    targets = kept.get("targets", []) if kept else []
-    return [str(target) for target in targets] if isinstance(targets, list) else []
-
-
-def _is_plan(kept: object, format_: int) -> bool:
-    """Whether it has what is needed of it: of each machine the name, and the file of its spec."""
-    machines = kept.get("machines") if isinstance(kept, dict) and kept.get("format") == format_ else None
-    return (
-        isinstance(machines, list)
-        and bool(machines)
-        and all(isinstance(one, dict) for one in machines)
-        and all(isinstance(one.get(key), str) for one in machines for key in ("name", "spec"))
-    )

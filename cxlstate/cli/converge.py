@@ -24,6 +24,7 @@ from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status, worst
 from cxlstate.engine.survey import look
 from cxlstate.machine.open import open_writer
 from cxlstate.render import document
+from cxlstate.render.moved import moved, without_places
 from cxlstate.render.progress import Progress
 from cxlstate.render.terminal import applied_text, plan_text
 from cxlstate.resources import kinds
@@ -109,11 +110,15 @@ class Session:
         before = document.machine(shown) if shown else None
         if self.kept:
             before = self.kept.get(spec.name, {})  # of a machine that was not in the plan nothing was shown
-        if before is not None and before != document.machine(plan):
+        if before is None:
+            return
+        before, now = without_places(before), without_places(document.machine(plan))
+        if before != now:
             raise fail(
                 "CXE205",
-                "the plan is stale: the machine is no longer as it was when the plan was made",
+                "the plan is stale: the machine or its spec is no longer as it was when the plan was made",
                 machine=spec.name,
+                found=moved(before, now) if "name" in before else "a machine that is not in the plan",
                 hint="nothing was done; plan again and look at what differs now",
             )
 

@@ -271,6 +271,8 @@ def test_a_plan_is_stale_once_the_machine_has_moved_on_and_nothing_is_done(run, 
     status, _, err = run("apply", tmp_path / "plan.json")
     assert status == 1
     assert "CXE205" in err
+    assert "package.hello  change → in-sync\n" in err
+    assert "package.tree" not in err
     assert bench.journal() == []
     assert "tree" not in bench.machine()["installed"]
 
@@ -280,7 +282,9 @@ def test_a_plan_is_stale_once_the_machine_has_another_name(run, bench, tmp_path)
     spec = write(bench, packages=["hello"])
     run("plan", "--out", tmp_path / "plan.json", spec)
     spec.write_text(spec.read_text().replace('"bench"', '"another"'))
-    assert "CXE205" in run("apply", tmp_path / "plan.json")[2]
+    err = run("apply", tmp_path / "plan.json")[2]
+    assert "CXE205" in err
+    assert "a machine that is not in the plan" in err
     assert bench.journal() == []
 
 
@@ -303,6 +307,14 @@ def test_a_plan_is_stale_once_the_spec_has_changed(run, bench, tmp_path):
     assert "CXE205" in run("apply", tmp_path / "plan.json")[2]
 
 
+def test_a_plan_is_not_stale_for_a_comment_in_the_spec(run, bench, tmp_path):
+    spec = write(bench, packages=["hello"])
+    run("plan", "--out", tmp_path / "plan.json", spec)
+    spec.write_text("# hello is what we greet with\n" + spec.read_text())
+    assert run("apply", tmp_path / "plan.json")[0] == 0
+    assert "hello" in bench.machine()["installed"]
+
+
 def test_a_plan_that_was_narrowed_to_a_target_is_applied_as_it_was(run, bench, tmp_path):
     spec = write(bench, packages=["hello", "tree"])
     run("plan", "--target", "package.hello", "--out", tmp_path / "plan.json", spec)
@@ -317,6 +329,10 @@ NO_MACHINES = [
     "[{}]",
     '[{"spec": 7, "name": 8}]',
     '[{"spec": "no/such.yaml", "name": "x"}]',
+    '[{"spec": "no/such.yaml", "name": "x", "resources": []}]',
+    '[{"spec": "no/such.yaml", "name": "x", "resources": {"address": "grub"}}]',
+    '[{"spec": "a.yaml", "name": "x", "resources": [{"address": "grub", "status": "change"}]}]',
+    '[{"spec": "", "name": "", "resources": [{"address": "a", "status": "b", "changes": [7],"actions":[]}]}]',
 ]
 NO_PLANS = [
     *("", "{", "[]", "7", "null", '"x"', "{}", "[" * 100_000, "\xff\xfe"),

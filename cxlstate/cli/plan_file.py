@@ -1,0 +1,83 @@
+"""What `plan --out` has written, read again: checked as anything is that comes from a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxlstate.core.diagnostic import fail
+from cxlstate.render.document import FORMAT
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFile:
+    """What was planned of each machine, by name; the specs of it, and the targets it was narrowed to."""
+
+    machines: dict[str, Json]
+    specs: tuple[Path, ...]
+    targets: tuple[str, ...]
+
+
+def is_one(path: Path) -> bool:
+    """Whether it is to be read as a plan, and not as a spec."""
+    return path.suffix == ".json" and path.is_file()
+
+
+def read(path: Path) -> PlanFile:
+    """Raises CXE206 for what is no plan, or one of another version."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise fail("CXE206", f"{path} is not a plan", found=str(error)) from None
+    if not _is_plan(kept):
+        raise fail(
+            "CXE206",
+            f"{path} is not a plan that this version reads",
+            found=f"format {kept.get('format')}" if isinstance(kept, dict) else type(kept).__name__,
+            expected=f"format {FORMAT}, and one machine at least, with its resources",
+            hint="make it again with plan --out",
+        )
+    return PlanFile(
+        {machine["name"]: machine for machine in kept["machines"]},
+        tuple(Path(machine["spec"]) for machine in kept["machines"]),
+        tuple(map(str, kept.get("targets", ()))),
+    )
+
+
+def _is_plan(kept: object) -> bool:
+    return (
+        isinstance(kept, dict)
+        and kept.get("format") == FORMAT
+        and isinstance(kept.get("targets", []), list)
+        and bool(kept.get("machines"))
+        and _are(kept["machines"], _is_machine)
+    )
+
+
+def _is_machine(one: Json) -> bool:
+    """It has what it is made again from, and what it is compared with then."""
+    return _has_texts(one, "name", "spec") and _are(one.get("resources"), _is_resource)
+
+
+def _is_resource(one: Json) -> bool:
+    return (
+        _has_texts(one, "address", "status")
+        and _are(
+            one.get("changes"), lambda it: isinstance(it.get("path"), list) and {"from", "to"} <= it.keys()
+        )
+        and _are(one.get("actions"), lambda it: _has_texts(it, "does", "risk"))
+    )
+
+
+def _has_texts(one: Json, *keys: str) -> bool:
+    return all(isinstance(one.get(key), str) for key in keys)
+
+
+def _are(entries: object, good: Callable[[Json], bool]) -> bool:
+    """Whether it is a list of such objects."""
+    return isinstance(entries, list) and all(isinstance(one, dict) and good(one) for one in entries)
