@@ -29,10 +29,10 @@ def is_one(path: Path) -> bool:
 
 
 def read(path: Path) -> PlanFile:
-    """Raises CXE206 for what is no plan, or one of another version."""
+    """Raises CXE206 for what cannot be read, is no plan, or is one of another version."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise fail("CXE206", f"{path} is not a plan", found=str(error)) from None
     if not _is_plan(kept):
         raise fail(

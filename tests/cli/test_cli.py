@@ -341,6 +341,20 @@ NO_PLANS = [
 ]
 
 
+def test_a_plan_file_that_cannot_be_read_is_refused_in_words(run, tmp_path, monkeypatch):
+    plan = tmp_path / "plan.json"
+    plan.write_text("{}")
+
+    def denied(path, **_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", denied)
+    status, _, err = run("apply", plan)
+    assert status == 1
+    assert "CXE206" in err
+    assert "Permission denied" in err
+
+
 @pytest.mark.parametrize("text", NO_PLANS, ids=range(len(NO_PLANS)))
 def test_what_is_no_plan_file_is_refused_in_words(run, tmp_path, text):
     plan = tmp_path / "plan.json"
