@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from cxlstate.core.consent import Consents, parse_consents
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.engine import apply as engine
 from cxlstate.engine.apply import Converger
+from cxlstate.engine.execute import group
 from cxlstate.engine.plan import Exit, Status, worst
 from cxlstate.machine.sim.machine import SimWriter
 from cxlstate.resources import kinds
@@ -118,6 +120,16 @@ def test_an_apply_exits_with_the_worst_of_its_resources(bench, hosts, exit_):
 
 
 # Packages together -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unless", ["", "/run/in-the-way"])
+def test_only_what_is_run_under_one_condition_is_run_together(bench, unless):
+    first, second = bench.plan(bench.spec({"packages": ["hello", "tree"]})).resources
+    conditional = tuple(
+        replace(action, effect=replace(action.effect, unless=unless)) for action in second.actions
+    )
+    together = group([first, replace(second, actions=conditional)])
+    assert len(together) == (1 if unless else 2)
 
 
 def test_packages_are_installed_in_one_run(bench):
