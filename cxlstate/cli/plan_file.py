@@ -67,10 +67,17 @@ def _is_machine(one: Json) -> bool:
 def _is_resource(one: Json) -> bool:
     return (
         _has_texts(one, "address", "status")
-        and _are(
-            one.get("changes"), lambda it: isinstance(it.get("path"), list) and {"from", "to"} <= it.keys()
-        )
+        and _are(one.get("changes"), _is_change)
         and _are(one.get("actions"), lambda it: _has_texts(it, "does", "risk"))
+    )
+
+
+def _is_change(one: Json) -> bool:
+    path = one.get("path")
+    return (
+        isinstance(path, list)
+        and all(isinstance(step, str | int) for step in path)
+        and {"from", "to"} <= one.keys()
     )
 
 

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
+from cxlstate.core.change import Change
 from cxlstate.core.compare import MISSING, Difference, differences
 from cxlstate.core.path import show
+from cxlstate.render.terminal import change_text
 
 _MOST = 12
 
@@ -54,8 +56,7 @@ def _by_address(machine: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _change(change: Mapping[str, Any]) -> str:
-    old, new = ("nothing" if side is None else side for side in (change["from"], change["to"]))
-    return f"{show(tuple(change['path']))}  {old} → {new}".strip()
+    return change_text(Change(tuple(change["path"]), change["from"], change["to"]))
 
 
 def _said(one: Difference) -> str:

@@ -139,6 +139,11 @@ def _changes(changes: Sequence[Change]) -> Iterator[str]:
         yield f"      {name:<{width}}{'  ' if width else ''}{_from_to(change)}"
 
 
+def change_text(change: Change) -> str:
+    """One change, as a plan shows it, in a single line without colours."""
+    return unstyle(f"{_name(change)}  {_from_to(change)}".strip())
+
+
 def _name(change: Change) -> str:
     """The field; the place in a list is left out where the value says which one it is."""
     if all(value is None or BARE.fullmatch(str(value)) for value in (change.old, change.new)):

@@ -331,8 +331,6 @@ NO_MACHINES = [
     '[{"spec": "no/such.yaml", "name": "x"}]',
     '[{"spec": "no/such.yaml", "name": "x", "resources": []}]',
     '[{"spec": "no/such.yaml", "name": "x", "resources": {"address": "grub"}}]',
-    '[{"spec": "a.yaml", "name": "x", "resources": [{"address": "grub", "status": "change"}]}]',
-    '[{"spec": "", "name": "", "resources": [{"address": "a", "status": "b", "changes": [7],"actions":[]}]}]',
 ]
 NO_PLANS = [
     *("", "{", "[]", "7", "null", '"x"', "{}", "[" * 100_000, "\xff\xfe"),
@@ -363,6 +361,26 @@ def test_what_is_no_plan_file_is_refused_in_words(run, tmp_path, text):
     assert status == 1
     assert "CXE900" not in err, err
     assert re.search(r"CXE206|CXS112", err), err
+
+
+A_RESOURCE = {"address": "grub", "status": "change", "changes": [], "actions": []}
+WRONG_IN_A_RESOURCE = [
+    {"address": 7},
+    {"changes": [7]},
+    {"changes": [{"path": [{}], "from": 1, "to": 2}]},
+    {"changes": [{"path": []}]},
+    {"actions": [{"does": 1, "risk": "live"}]},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG_IN_A_RESOURCE, ids=str)
+def test_a_plan_file_is_checked_to_the_last_step_of_a_path(run, tmp_path, wrong):
+    machine = {"spec": "no/such.yaml", "name": "b", "resources": [{**A_RESOURCE, **wrong}]}
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"format": 1, "machines": [machine]}))
+    status, _, err = run("apply", plan)
+    assert status == 1
+    assert "CXE206" in err
 
 
 # Hostile input ---------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def test_of_a_resource_what_says_most():
     ]
     assert moved({"resources": before}, {"resources": now}).splitlines() == [
         "vm.a  change → in-sync",
-        "vm.b  active  False → True is new",
+        "vm.b  active  no → yes is new",
         "vm.c  start it (live) is not there any more",
         "vm.c  start it (restart-vm) is new",
     ]
