@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from cxlstate.formats import kernel_rules
+
 MAX_LENGTH: Final = 2047
 """Bytes that x86 keeps: COMMAND_LINE_SIZE (`arch/x86/include/asm/setup.h`) less the final NUL."""
 
@@ -69,10 +71,10 @@ def for_kernel(arguments: Iterable[Argument]) -> tuple[Argument, ...]:
     return tuple(taken)
 
 
-def holds(present: Iterable[Argument], wanted: Sequence[Argument]) -> bool:
-    """Whether all wanted ones are there, in this order; others may stand between them."""
+def holds(present: Sequence[Argument], wanted: Sequence[Argument]) -> bool:
+    """Whether all wanted ones are there, in this order, and the others leave what they set in force."""
     rest = iter(present)
-    return all(argument in rest for argument in wanted)
+    return all(argument in rest for argument in wanted) and not kernel_rules.lacking(present, wanted)
 
 
 def names(pattern: Argument, argument: Argument) -> bool:

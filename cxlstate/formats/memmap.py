@@ -1,27 +1,23 @@
 """`memmap=` as the kernel reads it.
 
-Source: Linux 6.12 `arch/x86/kernel/e820.c` (`parse_memmap_opt`, `parse_memmap_one`), `lib/cmdline.c`
-(`memparse`) and `arch/x86/boot/compressed/kaslr.c` (`mem_avoid_memmap`). A size with nothing behind it
-limits all RAM to that size, *also where the rest is refused*: that is what an eaten `$` does.
+Source: Linux 6.12 `arch/x86/kernel/e820.c` (`parse_memmap_opt`, `parse_memmap_one`) and
+`arch/x86/boot/compressed/kaslr.c` (`mem_avoid_memmap`). A size with nothing behind it limits all RAM to
+that size, *also where the rest is refused*: that is what an eaten `$` does.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from cxlstate.formats.kernel_cmdline import Argument
+from cxlstate.formats.memparse import PREFIXES, memparse
 
 MAX_KASLR_REGIONS: Final = 4
 """More than these are not kept free of the kernel when it is placed at random (MAX_MEMMAP_REGIONS)."""
 
 KASLR_AVOIDS: Final = frozenset("#$!")
-
-_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+", re.ASCII)
-_PREFIXES: Final = "KMGTPE"
-_MASK: Final = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +50,11 @@ def parse_item(text: str) -> Item:
     """One item of the comma list, for what the kernel does with it."""
     if text.startswith("exactmap"):
         return Other(text)
-    size, rest = _memparse(text)
+    size, rest = memparse(text)
     if rest == text:
         return Other(text)
     if rest[:1] in tuple("@#$!%"):
-        start, _ = _memparse(rest[1:])
+        start, _ = memparse(rest[1:])
         return Region(rest[0], start, size)
     return Limit(size)
 
@@ -95,25 +91,5 @@ def _number(number: int) -> str:
     """As people write it: a suffix up to G where it is exact, else hex for what is large."""
     for power in (3, 2, 1):
         if number and number % (1 << 10 * power) == 0:
-            return f"{number >> 10 * power}{_PREFIXES[power - 1]}"
+            return f"{number >> 10 * power}{PREFIXES[power - 1]}"
     return hex(number)
-
-
-def _memparse(text: str) -> tuple[int, str]:
-    """A number (base by its prefix, 0 for octal) with at most one suffix, and what follows it."""
-    match = _NUMBER.match(text)
-    if match is None:
-        return 0, text
-    digits, rest = match[0], text[match.end() :]
-    if digits[:2].lower() == "0x":
-        number = int(digits, 16)
-    elif digits[0] == "0":
-        octal = re.match("[0-7]*", digits, re.ASCII)
-        length = octal.end() if octal else 0
-        number, rest = int(digits[:length], 8), text[length:]
-    else:
-        number = int(digits)
-    if rest[:1].upper() in tuple(_PREFIXES):
-        number <<= 10 * (_PREFIXES.index(rest[0].upper()) + 1)
-        rest = rest[1:]
-    return number & _MASK, rest

@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from functools import partial
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.formats import grub_script, kernel_cmdline
 from cxlstate.formats.grub_defaults import Assignment
 from cxlstate.formats.kernel_cmdline import Argument
 from cxlstate.resources.grub.goal import Goal, arguments, visible
+from cxlstate.resources.grub.others import beside_others
 from cxlstate.resources.grub.probe import Live
-
-REPEATABLE: Final = frozenset(
-    {
-        "blacklist",
-        "console",
-        "dyndbg",
-        "earlycon",
-        "hugepages",
-        "hugepagesz",
-        "isolcpus",
-        "memmap",
-        "mem_reserve",
-        "module_blacklist",
-        "modprobe.blacklist",
-        "rd.driver.blacklist",
-        "rd.luks.uuid",
-        "rd.lvm.lv",
-        "video",
-    }
-)
-"""Names whose values add up: a later one does not take the place of an earlier one."""
 
 
 def diagnose(goal: Goal, live: Live) -> Iterator[Diagnostic]:
@@ -42,7 +22,7 @@ def diagnose(goal: Goal, live: Live) -> Iterator[Diagnostic]:
     yield from _contradictions(goal)
     yield from _beyond_our_filter(goal, live)
     yield from _too_long(goal)
-    yield from _overridden(goal)
+    yield from beside_others(goal, partial(standing, live=live))
 
 
 def standing(pattern: Argument, live: Live) -> str | None:
@@ -104,29 +84,3 @@ def _too_long(goal: Goal) -> Iterator[Diagnostic]:
             expected=f"at most {kernel_cmdline.MAX_LENGTH}",
             hint="take out what is not needed, or write several values as one comma list",
         )
-
-
-def _overridden(goal: Goal) -> Iterator[Diagnostic]:
-    """Of two values of one name the kernel takes the last: ours would do nothing."""
-    wanted = {argument for unit in goal.wanted for argument in unit.arguments}
-    for unit in goal.wanted:
-        for index, mine in enumerate(unit.arguments):
-            if mine.value is None or mine.name in REPEATABLE:
-                continue
-            later = {other.text for one in goal.forecasts for other in _after(mine, arguments(one))}
-            foreign = sorted(text for text in later if kernel_cmdline.read(text) not in wanted)
-            if foreign:
-                yield Diagnostic(
-                    "CXG310",
-                    f"{foreign[0]} stands after {mine} and takes its place",
-                    severity=Severity.WARNING,
-                    path=("args", index) if unit.owner == "grub" else (),
-                    found=foreign[0],
-                    expected=f"no other value of {mine.text.partition('=')[0]} after it",
-                    hint=f"add {foreign[0]} to host.grub.absent",
-                )
-
-
-def _after(mine: Argument, found: tuple[Argument, ...]) -> tuple[Argument, ...]:
-    last = max((index for index, one in enumerate(found) if one == mine), default=len(found))
-    return tuple(one for one in found[last + 1 :] if one.name == mine.name)
