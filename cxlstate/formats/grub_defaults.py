@@ -11,14 +11,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
-from cxlstate.formats.sh_lexer import Literal, Operator, ShellSyntaxError, Token, Variable, Word, tokens
+from cxlstate.formats.sh_expansion import State, Unknowable, assigns, expand
+from cxlstate.formats.sh_lexer import (
+    Literal,
+    Operator,
+    Part,
+    ShellSyntaxError,
+    Token,
+    Variable,
+    Word,
+    tokens,
+)
 
 WATCHED: Final = "GRUB_CMDLINE_LINUX"
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
+_APPENDED = re.compile(rf"{WATCHED}[A-Za-z0-9_]*\+=")
+_MAY_SET = re.compile(r"(?<![\w$])(?<!\$\{)([A-Za-z_]\w*)|\$\{([A-Za-z_]\w*):?=", re.ASCII)
+"""A name that stands in a statement in another form than `$NAME`: `NAME=`, `read NAME`, `${NAME:=…}`."""
+
 _OPENERS: Final = frozenset({"if", "case", "for", "while", "until", "{"})
 _CLOSERS: Final = frozenset({"fi", "esac", "done", "}"})
 _INNER: Final = frozenset({"then", "do", "else", "elif", "!", *_OPENERS} - {"case", "for"})
@@ -78,25 +93,66 @@ def evaluate(files: Sequence[tuple[str, str]]) -> Defaults:
     """Path and text of each file, in the order they are sourced. May raise NotUnderstood."""
     values: dict[str, str | None] = {}
     assignments: list[Assignment] = []
+    forgetting = _Forgetting()
     for path, text in files:
-        try:
-            statements = list(_statements(tokens(text)))
-        except ShellSyntaxError as error:
-            raise NotUnderstood(path, error.line, error.why) from None
+        statements = _read(path, text)
         depth = 0
         for statement in statements:
             inside, depth = depth, depth + _nesting(statement)
             if inside == 0 and depth == 0 and (pairs := _pairs(statement)) is not None:
                 for line, name, word in pairs:
-                    values[name] = _value(word, values, path, line, name)
+                    text_of = _value(word, values, path, line, name)
+                    values[name] = _NO_VALUE if name in forgetting.for_good else text_of
                     if name.startswith(WATCHED):
                         assignments.append(Assignment(path, line, name, values[name] or ""))
-            else:
+            elif not (inside == 0 and depth == 0 and _does_nothing(statement, values, path)):
                 _pass_over(statement, path)
+                forgetting.of(statement, values)
         if depth != 0:
             raise NotUnderstood(path, text.count("\n") or 1, "a compound command is not closed")
     known = {name: value for name, value in values.items() if value is not None}
     return Defaults(known, tuple(assignments))
+
+
+def _read(path: str, text: str) -> list[_Statement]:
+    carriage_return = text.find("\r\n")
+    if carriage_return >= 0:
+        line = text.count("\n", 0, carriage_return) + 1
+        raise NotUnderstood(path, line, "the line ends with CR LF, and a shell takes the CR for a part of it")
+    try:
+        return list(_statements(tokens(text)))
+    except ShellSyntaxError as error:
+        raise NotUnderstood(path, error.line, error.why) from None
+
+
+@dataclass
+class _Forgetting:
+    """Variables that a statement which is passed over may set are not known behind it.
+
+    What a function sets may be set again by any later command, so it is not known for good.
+    """
+
+    for_good: set[str] = field(default_factory=set)
+    functions: bool = False
+
+    def of(self, statement: _Statement, values: dict[str, str | None]) -> None:
+        texts = [token.what.text for token in statement]
+        self.functions = self.functions or any(pair == ("(", ")") for pair in pairwise(texts))
+        names = {name for text in texts for found in _MAY_SET.findall(text) for name in found if name}
+        if self.functions:
+            self.for_good |= names
+        for name in names & values.keys():
+            values[name] = _NO_VALUE
+
+
+def _does_nothing(statement: _Statement, values: dict[str, str | None], path: str) -> bool:
+    """Whether it is `:` with words that can be told, in which `${NAME:=word}` may set a variable."""
+    words = [token.what for token in statement if isinstance(token.what, Word)]
+    if len(words) != len(statement) or words[0].bare != ":":
+        return False
+    about = WATCHED if any(WATCHED in word.text for word in words) else ""
+    texts = [_value(word, values, path, statement[0].line, about) for word in words]
+    return _NO_VALUE not in texts
 
 
 def _statements(found: list[Token]) -> Iterator[_Statement]:
@@ -141,6 +197,9 @@ def _nesting(statement: _Statement) -> int:
 def _pass_over(statement: _Statement, path: str) -> None:
     line = statement[0].line
     for token in statement:
+        if _APPENDED.match(token.what.text):
+            why = "`+=` is understood by bash only: grub-mkconfig is run by sh, and dash ends there"
+            raise NotUnderstood(path, token.line, why)
         if WATCHED in token.what.text:
             raise NotUnderstood(path, token.line, f"{WATCHED}… is used in more than a plain assignment")
     for word in _commands(statement):
@@ -182,7 +241,30 @@ def _assignment(word: Word) -> tuple[str, Word] | None:
             return None
 
 
-def _value(word: Word, values: Mapping[str, str | None], path: str, line: int, name: str) -> str | None:
+def _variable(
+    part: Variable, values: dict[str, str | None], path: str, line: int, name: str
+) -> tuple[str | None, str]:
+    """What an expansion comes to, or why that cannot be told."""
+
+    def inner(parts: tuple[Part, ...]) -> str:
+        text = _value(Word(parts, ""), values, path, line, name)
+        if text is _NO_VALUE:
+            raise Unknowable(f"${{{part.name}{part.operation}…}}")
+        return text
+
+    other = part.name
+    unset = False if other.startswith(WATCHED) else None
+    state = State(is_set=True, value=values[other]) if other in values else State(is_set=unset)
+    try:
+        text = expand(part, state, inner)
+    except Unknowable as unknowable:
+        return _NO_VALUE, str(unknowable)
+    if assigns(part, state):
+        values[other] = text
+    return text, ""
+
+
+def _value(word: Word, values: dict[str, str | None], path: str, line: int, name: str) -> str | None:
     """What a word comes to. None, for a variable that is not watched, where it cannot be told."""
     text = ""
     for part in word.parts:
@@ -191,11 +273,10 @@ def _value(word: Word, values: Mapping[str, str | None], path: str, line: int, n
                 known, why = _NO_VALUE, "a ~ that the shell expands"
             case Literal():
                 known, why = part.text, ""
-            case Variable(name=other):
-                default = "" if other.startswith(WATCHED) else _NO_VALUE
-                known, why = values.get(other, default), f"${other}, which is not set here"
+            case Variable():
+                known, why = _variable(part, values, path, line, name)
             case _:
-                known, why = _NO_VALUE, f"{part.what} ({part.text[:40]})"
+                known, why = _NO_VALUE, f"{part.what} ({part.excerpt})"
         if known is not _NO_VALUE:
             text += known
         elif name.startswith(WATCHED):

@@ -30,10 +30,12 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """`$NAME` or `${NAME}`."""
+    """`$NAME` or `${NAME}`, or with an operation and its word: `${NAME:-word}`; `length` is `${#NAME}`."""
 
     name: str
     quoted: bool = False
+    operation: str = ""
+    word: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,11 @@ class Opaque:
 
     what: str
     text: str
+
+    @property
+    def excerpt(self) -> str:
+        """As it was written; of a long one the beginning."""
+        return self.text if len(self.text) <= _LONGEST else f"{self.text[:_LONGEST]}…"
 
 
 Part = Literal | Variable | Opaque
@@ -94,11 +101,14 @@ _OPERATORS: Final[tuple[str, ...]] = (
 )
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BRACED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_LENGTH = re.compile(r"\{#([A-Za-z_][A-Za-z0-9_]*)\}")
+_OPERATION = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:?[-+=?]|##?|%%?)")
+_LONGEST: Final = 200
 _PARAMETER = re.compile(r"[0-9@*#?$!-]")
 
 
 def tokens(text: str) -> list[Token]:
-    """All tokens; a heredoc's body is not understood, so what follows `<<` is taken as one opaque word."""
+    """All tokens. The body of a heredoc is an opaque word before the line break that it follows."""
     return _Lexer(text).all()
 
 
@@ -106,19 +116,46 @@ class _Lexer:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
+        self.heredocs: list[tuple[str, bool]] = []
 
     def all(self) -> list[Token]:
         found: list[Token] = []
         while self._skip_blanks():
             line = self._line()
             if operator := self._operator():
+                if operator == "\n" and self.heredocs:
+                    found += self._bodies(line)
                 found.append(Token(Operator(operator), line))
-                if operator.startswith("<<"):
-                    rest, self.at = self.text[self.at :], len(self.text)
-                    found.append(Token(Word((Opaque("a heredoc", rest),), rest), line))
             else:
-                found.append(Token(self._word(), line))
+                word = self._word()
+                if found and isinstance(found[-1].what, Operator) and found[-1].what.text.startswith("<<"):
+                    self._begin_heredoc(word, line, tabs=found[-1].what.text == "<<-")
+                found.append(Token(word, line))
+        if self.heredocs:
+            raise ShellSyntaxError(self._line(), "a heredoc has no body")
         return found
+
+    def _begin_heredoc(self, word: Word, line: int, *, tabs: bool) -> None:
+        if not all(isinstance(part, Literal) for part in word.parts):
+            raise ShellSyntaxError(line, "the end of a heredoc is no plain word")
+        end = "".join(part.text for part in word.parts if isinstance(part, Literal))
+        self.heredocs.append((end, tabs))
+
+    def _bodies(self, line: int) -> list[Token]:
+        """Move behind the bodies that were announced on the line that ends here."""
+        start = self.at
+        for end, tabs in self.heredocs:
+            while True:
+                if self.at >= len(self.text):
+                    raise ShellSyntaxError(line, f"the heredoc has no line {end}")
+                stop = self.text.find("\n", self.at)
+                stop = len(self.text) if stop < 0 else stop
+                row, self.at = self.text[self.at : stop], stop + 1
+                if (row.lstrip("\t") if tabs else row) == end:
+                    break
+        self.heredocs = []
+        text = self.text[start : self.at]
+        return [Token(Word((Opaque("a heredoc", text),), text), line)]
 
     def _line(self) -> int:
         return self.text.count("\n", 0, self.at) + 1
@@ -185,16 +222,19 @@ class _Lexer:
             if char == '"':
                 self.at += 1
                 return parts or [Literal("")]
-            if char == "\\" and self.text[self.at + 1 : self.at + 2] in ("$", "`", '"', "\\", "\n"):
-                escaped = self.text[self.at + 1]
-                self.at += 2
-                parts += [] if escaped == "\n" else [Literal(escaped)]
-            elif char in "$`":
-                parts.append(self._expansion(quoted=True))
-            else:
-                self.at += 1
-                parts.append(Literal(char))
+            parts += self._in_quotes('$`"\\\n')
         raise ShellSyntaxError(line, "a double quote is not closed")
+
+    def _in_quotes(self, escaped: str) -> list[Part]:
+        """One part between double quotes. A backslash quotes `escaped`, and is itself before all else."""
+        char, following = self.text[self.at], self.text[self.at + 1 : self.at + 2]
+        if char in "$`":
+            return [self._expansion(quoted=True)]
+        if char == "\\" and following and following in escaped:
+            self.at += 2
+            return [] if following == "\n" else [Literal(following)]
+        self.at += 1
+        return [Literal(char)]
 
     def _expansion(self, *, quoted: bool = False) -> Part:
         start = self.at
@@ -206,15 +246,42 @@ class _Lexer:
         if braced := _BRACED.match(self.text, start + 1):
             self.at = braced.end()
             return Variable(braced[1], quoted)
+        if length := _LENGTH.match(self.text, start + 1):
+            self.at = length.end()
+            return Variable(length[1], quoted, "length")
+        if (operation := _OPERATION.match(self.text, start + 1)) and (
+            found := self._operation(operation, quoted=quoted)
+        ):
+            return found
         if _PARAMETER.match(self.text, start + 1):
             self.at += 2
             return Opaque(f"the shell's own ${self.text[start + 1]}", self.text[start : self.at])
         if self.text[start + 1 : start + 2] in ("(", "{"):
             self._nested()
-            what = "a command's output" if self.text[start + 1] == "(" else "a parameter expansion"
-            return Opaque(what, self.text[start : self.at])
+            text = self.text[start : self.at]
+            arithmetic = text.startswith("$((") and text.endswith("))")
+            called = "arithmetic" if arithmetic else "a command's output"
+            return Opaque(called if text[1] == "(" else "a parameter expansion", text)
         self.at += 1
         return Literal("$")
+
+    def _operation(self, match: re.Match[str], *, quoted: bool) -> Variable | None:
+        """`${name-word}` and the like; None, and nothing read, where shells take the word differently.
+
+        Between double quotes a word is read as such text is, and a backslash quotes a brace, too; the
+        pattern of `#` and `%` is read as outside of quotes in both places (XCU 2.6.2).
+        """
+        start, self.at = self.at, match.end()
+        as_text = quoted and match[2][0] not in "#%"
+        parts = list[Part]()
+        while self.text[self.at : self.at + 1] != "}":
+            char = self.text[self.at : self.at + 1]
+            if not char or (as_text and char == '"'):
+                self.at = start
+                return None
+            parts += self._in_quotes('$`"\\}\n') if as_text else self._part()
+        self.at += 1
+        return Variable(match[1], quoted, match[2], _joined(parts))
 
     def _backquoted(self) -> Part:
         start = self.at

@@ -15,11 +15,16 @@ SHELL = shutil.which("dash") or "/bin/sh"
 NAME = "GRUB_CMDLINE_LINUX"
 
 
-def by_shell(text: str) -> str | None:
+def by_shell(text: str, shell: str = SHELL) -> str | None:
     """The value that a shell has in the end; None where it fails."""
     script = f'exec 3>&1 >/dev/null\n{text}\nprintf "%s" "${NAME}" >&3\n'
     done = subprocess.run(
-        [SHELL, "-e", "-c", script], check=False, env={}, cwd="/proc", capture_output=True, timeout=10
+        [shell, *(["--posix"] if shell.endswith("bash") else []), "-e", "-c", script],
+        check=False,
+        env={},
+        cwd="/proc",
+        capture_output=True,
+        timeout=10,
     )
     return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else None
 
@@ -47,6 +52,32 @@ def by_shell(text: str) -> str | None:
         (f"case x in a) echo 1 ;; x|y) echo 2 ;; esac\nf() {{ echo 3; }}\n{NAME}=a", "a"),
         (f"{NAME}='2G$320G'", "2G$320G"),
         (f'{NAME}="memmap=2G\\$320G"', "memmap=2G$320G"),
+        # As tuned, cloud images and drop-ins of projects add to it
+        (f'{NAME}=quiet\n{NAME}="${{{NAME}:+${{{NAME}}} }}nvme_core.x=0"', "quiet nvme_core.x=0"),
+        (f'{NAME}="${{{NAME}:+${{{NAME}}} }}nvme_core.x=0"', "nvme_core.x=0"),
+        (f"{NAME}=a\n{NAME}=\"${{{NAME}:+${NAME} }}\"'b c'", "a b c"),
+        (f'tuned_params="a b"\n{NAME}="${{{NAME}:+${NAME} }}${{tuned_params-}}"', "a b"),
+        (f"{NAME}=${{{NAME}-a b}}", "a b"),
+        (f"{NAME}=\n{NAME}=${{{NAME}-a}}", ""),
+        (f"{NAME}=\n{NAME}=${{{NAME}:-a}}", "a"),
+        (f"{NAME}=${{{NAME}+a}}", ""),
+        (f"{NAME}=\n{NAME}=${{{NAME}+a}}", "a"),
+        (f"{NAME}=${{{NAME}_X:=a}}${{{NAME}_X}}", "aa"),
+        (f"{NAME}=\n{NAME}=${{{NAME}=a}}b", "b"),
+        (f': "${{{NAME}:=quiet}}"', "quiet"),
+        (f"{NAME}=a\n{NAME}=${{{NAME}:?no}}b", "ab"),
+        (f"X=abc\n{NAME}=${{#X}}${{X#a}}${{X%c}}${{X#x}}", "3bcababc"),
+        (f"X=a.b.c\n{NAME}=${{X%.*}}-${{X%%.*}}-${{X#*.}}-${{X##*.}}", "a.b-a-b.c-c"),
+        (f"X='a*b'\n{NAME}=${{X#'a*'}}${{X%\\*b}}${{X#a?}}", "bab"),
+        (f'X=quiet\nY=qu\n{NAME}="${{X#$Y}}"', "iet"),
+        (f"X=`date`\n{NAME}=${{X+a}}", "a"),
+        (f"X=a\n{NAME}=${{X:-$(date)}}", "a"),
+        (f'{NAME}="${{{NAME}:-a\'b}}"', "a'b"),
+        (f'{NAME}="${{{NAME}:-a\\}}b}}"', "a}b"),
+        (f"{NAME}=${{{NAME}:-${{{NAME}_X:-${{{NAME}_Y-deep}}}}}}", "deep"),
+        (f"cat >/dev/null <<E\nX=1\nE\n{NAME}=a", "a"),
+        (f"cat >/dev/null <<-'E' ; X=1\n\tE\n{NAME}=a", "a"),
+        (f"export {NAME}=a \\\n  X=1", "a"),
     ],
 )
 def test_the_subset_gives_what_a_shell_gives(text: str, value: str) -> None:
@@ -63,7 +94,7 @@ def test_the_subset_gives_what_a_shell_gives(text: str, value: str) -> None:
         (f"true && {NAME}=a", 1, "more than a plain assignment"),
         (f"true &&\n{NAME}=a", 2, "more than a plain assignment"),
         (f"f() {{\n{NAME}=a\n}}", 2, "more than a plain assignment"),
-        (f"{NAME}+=a", 1, "more than a plain assignment"),
+        (f"{NAME}+=a", 1, "`+=` is understood by bash only"),
         (f"{NAME}=a true", 1, "more than a plain assignment"),
         (f"unset {NAME}", 1, "more than a plain assignment"),
         ("\n. /etc/default/other", 2, "reads another file"),
@@ -71,7 +102,18 @@ def test_the_subset_gives_what_a_shell_gives(text: str, value: str) -> None:
         ("eval $X", 1, "runs text"),
         (f'{NAME}="$FOO"', 1, "$FOO, which is not set here"),
         (f'X=`date`\n{NAME}="$X"', 2, "$X"),
-        (f"{NAME}=${{X:-a}}", 1, "a parameter expansion"),
+        (f"{NAME}=${{X:-a}}", 1, "$X, which is not set here"),
+        (f"X=1\n{NAME}=${{X/1/2}}", 2, "a parameter expansion (${X/1/2})"),
+        (f'X=a\n{NAME}="${{X:+$(tr a b < /etc/a-file-with-a-long-name)}}"', 2, "a-file-with-a-long-name)"),
+        (f"{NAME}=$((1 + 2))", 1, "arithmetic ($((1 + 2)))"),
+        (f"{NAME}=${{{NAME}:?no}}", 1, "at which the shell ends"),
+        (f"X=1\nunset X\n{NAME}=$X", 3, "$X"),
+        (f"X=1\nif true; then X=2; fi\n{NAME}=$X", 3, "$X"),
+        (f"f() {{ X=2; }}\nX=1\nf\n{NAME}=$X", 4, "$X"),
+        (f"X=1\nX=2 :\n{NAME}=$X", 3, "$X"),
+        (f"X=1\n: ${{Y:=$(date)}} ${{X}}\n{NAME}=$Y", 3, "$Y"),
+        (f"{NAME}=a\r\n\r\n", 1, "CR LF"),
+        (f"cat <<E\n${NAME}\nE\n", 1, "more than a plain assignment"),
         (f"{NAME}=~/a", 1, "a ~"),
         (f"{NAME}='a", 1, "a single quote is not closed"),
         (f'{NAME}="a\nb"', 1, "a line break"),
@@ -114,8 +156,54 @@ PIECES = st.sampled_from(
         "\\\n",
         "true && ",
         "${Y:-d}",
+        "${X:+",
+        f"${{{NAME}:+${{{NAME}}} }}",
+        f"${{{NAME}-",
+        f"${{{NAME}:=",
+        "${X%",
+        "${X##",
+        "${#X}",
+        "}",
+        ": ",
+        "*",
+        "?",
+        "X=abcab\n",
+        "X=\n",
+        "unset X\n",
+        "f() { X=2; }\n",
+        "f\n",
+        "cat <<E\n",
+        "\nE\n",
     ]
 )
+
+EXPANSIONS = st.recursive(
+    st.sampled_from(["a", "b c", "$X", "${Y}", "'q r'", '"s $X"', "\\}", "\\*", "*", "?", "'", ""]),
+    lambda inner: st.tuples(
+        st.sampled_from(["X", "Y", NAME, f"{NAME}_Z"]),
+        st.sampled_from([":-", ":+", ":=", ":?", "-", "+", "=", "?", "#", "##", "%", "%%"]),
+        st.lists(inner, max_size=3).map("".join),
+    ).map(lambda three: f"${{{three[0]}{three[1]}{three[2]}}}"),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize("shell", [one for one in map(shutil.which, ("dash", "bash")) if one])
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(EXPANSIONS, min_size=1, max_size=3).map("".join),
+    st.sampled_from(["", "X=", "X=abcab", "X='a*b'", "X=a;Y=b"]),
+    st.booleans(),
+)
+def test_an_expansion_comes_to_what_dash_and_bash_make_of_it(
+    shell: str, text: str, before: str, quoted: object
+) -> None:
+    script = f'{before}\n{NAME}="{text}"' if quoted else f"{before}\n{NAME}={text}"
+    try:
+        value = evaluate([("f", script)])[NAME]
+    except NotUnderstood:
+        return
+    assert by_shell(script, shell) == value
 
 
 @settings(max_examples=400, deadline=None)
