@@ -48,6 +48,13 @@ class RestoreStep:
 
 
 @dataclass(frozen=True, slots=True)
+class MtrrRanges:
+    """Ranges that registers are wanted for: base, size and type of each; None: what is there stays."""
+
+    wanted: tuple[tuple[int, int, str], ...] | None
+
+
+@dataclass(frozen=True, slots=True)
 class DiskImage:
     """A disk image on the host. `size` is its virtual size in bytes; None: known once it is there."""
 
@@ -56,7 +63,7 @@ class DiskImage:
     size: int | None = None
 
 
-Export = KernelArguments | DaxDevice | RestoreStep | DiskImage
+Export = KernelArguments | DaxDevice | RestoreStep | MtrrRanges | DiskImage
 
 T = TypeVar("T", bound=Export)
 

@@ -53,13 +53,15 @@ class How(Enum):
     """`REQUIRES`: must be in force before. `AFTER`: only later in the order, if it is declared.
 
     `KNOWS`: its exports are wanted, whatever the order. `AWAITS`: must be in force before, and its
-    exports are not told, since it wants to know ours.
+    exports are not told, since it wants to know ours. `COMPARES`: its exports are told to `check` alone,
+    so that resources can be judged together that compare each other.
     """
 
     REQUIRES = "requires"
     AWAITS = "awaits"
     AFTER = "after"
     KNOWS = "knows"
+    COMPARES = "compares"
 
 
 @dataclass(frozen=True, slots=True)

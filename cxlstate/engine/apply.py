@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cxlstate.core.action import Risk
-from cxlstate.core.address import Address
+from cxlstate.core.address import Address, AllOf
 from cxlstate.core.consent import Consents
 from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.reconciler import How
 from cxlstate.engine.execute import Done, Executor, group, missing_consent, todo
 from cxlstate.engine.observe import Kinds, observe
 from cxlstate.engine.plan import PENDING, Exit, MachinePlan, ResourcePlan, Status, worst
@@ -126,11 +127,22 @@ class Converger:
         for plan in result.plan.resources:
             if plan.status is not Status.CHANGE or plan.address in self._failed:
                 continue
+            if self._holds_what_failed(plan):
+                continue
             if missing := missing_consent(plan, self.spec.name, self.consents):
                 result.refused[plan.address] = missing
             elif plan.address not in result.refused:
                 ready.append(plan)
         return ready
+
+    def _holds_what_failed(self, plan: ResourcePlan) -> bool:
+        """Whether it would write down for later what just failed: it gathers a kind, and comes behind it."""
+        if not self._failed or plan.resource.spec is None:
+            return False
+        needs = self.kinds[plan.address.kind].needs(plan.resource)
+        known, before = ({n.target for n in needs if n.how is how} for how in (How.KNOWS, How.AFTER))
+        gathered = {one.kind for one in known & before if isinstance(one, AllOf)}
+        return any(failed.kind in gathered for failed in self._failed)
 
     def _restart(self, result: Applied) -> ResourcePlan | None:
         """The next whose written state is put into force by a restart that was allowed, and not tried yet."""

@@ -48,11 +48,13 @@ class _Planner:
         for address, resource in self.seen.resources.items():
             observation = self.seen.observations[address]
             if not isinstance(observation, Unknown):
-                found = self.kinds[address.kind].check(resource, _live(observation), self.given(address))
+                found = self.kinds[address.kind].check(
+                    resource, _live(observation), self.given(address, How.COMPARES)
+                )
                 self.problems[address] = tuple(self._placed(d, resource) for d in found)
 
-    def given(self, address: Address) -> Given:
-        told = {t: self.exports[t] for t in self.graph.targets(address, *_TOLD)}
+    def given(self, address: Address, *also: How) -> Given:
+        told = {t: self.exports[t] for t in self.graph.targets(address, *_TOLD, *also)}
         return Given(told)
 
     @cached_property

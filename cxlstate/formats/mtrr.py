@@ -23,6 +23,9 @@ _LINE = re.compile(
     r"reg(\d+): base=0x([0-9a-f]+) \( *\d+MB\), size= *(\d+)([KM])B, count=(\d+): ([a-z?-]+)", re.ASCII
 )
 _VARIABLE = re.compile(r"MTRR map: .* built from (\d+) variable MTRRs", re.ASCII)
+_OLD_LINE = re.compile(
+    r"(?:<\d+>)?(?:\[[^\]]*\] ?)* *(\d+) (?:disabled|base [0-9A-F]+ mask [0-9A-F]+ [a-z-]+)", re.ASCII
+)
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -76,9 +79,21 @@ def parse(text: str) -> tuple[Register, ...]:
 
 
 def variable_registers(kernel_log: str) -> int | None:
-    """How many variable registers there are, where the kernel's log still says so (since Linux 6.5)."""
-    match = _VARIABLE.search(kernel_log)
-    return int(match[1]) if match else None
+    """How many variable registers there are, where the kernel's log still says so.
+
+    Linux 6.5 and later say it in one line (`mtrr_build_map` in `generic.c`), older ones have a line for
+    each register (`print_mtrr_state`), on processors of every maker.
+    """
+    if match := _VARIABLE.search(kernel_log):
+        return int(match[1])
+    _, head, behind = kernel_log.rpartition("MTRR variable ranges ")
+    count = 0
+    for line in behind.splitlines()[1:] if head else ():
+        match = _OLD_LINE.fullmatch(line)
+        if match is None or int(match[1]) != count:
+            break
+        count += 1
+    return count or None
 
 
 def effective(start: int, end: int, registers: Iterable[Register], default: str = WRITE_BACK) -> str | None:

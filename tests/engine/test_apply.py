@@ -221,6 +221,24 @@ def test_where_an_action_fails_what_came_before_it_in_that_resource_is_undone(be
     assert applied.plan.at(CRON).status is Status.IN_SYNC, "others go on"
 
 
+def test_the_boot_script_does_not_hold_what_could_not_be_done(bench):
+    """The kernel's log has lost the number of registers, and the second range finds none free."""
+    with bench.world() as world:
+        world.mtrr.registers = 2
+    bench.power_cut()
+    with bench.world() as world:
+        world.running.log = []
+    ranges = {
+        name: {"ranges": [{"start": f"{at}GiB", "size": "1GiB"}]} for name, at in (("a", 900), ("b", 902))
+    }
+    spec = bench.spec({"mtrr": ranges})
+    applied = bench.apply(spec)
+    assert codes(applied) == ["CXE203", "CXT304"]
+    assert applied.diagnostics[0].address == Address("mtrr", "b")
+    assert not bench.path("/etc/cxlstate/restore").exists()
+    assert applied.plan.at(Address("boot")).status is Status.CHANGE
+
+
 def test_what_failed_is_not_tried_again_in_the_same_run(bench):
     bench.apply(bench.spec({"packages": ["no-such-package"]}))
     installs = [line for line in bench.journal() if line["event"] == "begin" and "install" in line["argv"]]

@@ -52,6 +52,31 @@ def test_the_number_of_registers_is_in_the_kernels_log() -> None:
 
 
 @pytest.mark.parametrize(
+    ("before", "count"),
+    [
+        ("[    0.000692] ", 4),
+        ("[    0.000692][    T0] ", 4),
+        ("", 4),
+        ("<7>[    0.000692] ", 4),
+    ],
+)
+def test_older_kernels_have_a_line_for_each_register(before: str, count: int) -> None:
+    lines = [
+        "MTRR default type: write-back",
+        "MTRR variable ranges enabled:",
+        "  0 base 000080000000 mask FFFF80000000 uncachable",
+        "  1 base 00007F000000 mask FFFFFF000000 write-combining",
+        "  2 disabled",
+        "  3 disabled",
+        "x86/PAT: Configuration [0-7]: WB  WC  UC- UC  WB  WP  UC- WT",
+    ]
+    log = "".join(f"{before}{line}\n" for line in lines)
+    assert variable_registers(log) == count
+    assert variable_registers(log.partition("enabled:")[2]) is None
+    assert variable_registers(log.replace("enabled", "disabled", 1)) == count
+
+
+@pytest.mark.parametrize(
     ("base", "size", "fits"),
     [
         (0, PAGE, True),

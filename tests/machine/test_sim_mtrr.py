@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxlstate.formats.mtrr import effective, parse
+from cxlstate.formats.mtrr import effective, parse, variable_registers
+from cxlstate.machine.sim import mtrr
 from cxlstate.machine.sim.mtrr import TYPES, Mtrrs, Register
+from cxlstate.machine.sim.world import VariableRange, World
 
 NUMBER, PAGES, PAGE = 4, 256, 4096
 KINDS = [TYPES.index(kind) for kind in dict.fromkeys(TYPES) if kind != "?"]
@@ -158,3 +160,19 @@ def test_the_traps():
     assert [one.index for one in parse(mtrrs.text())] == [0, 1, 2]
     assert [mtrrs.delete(0) for _ in range(4)] == [0] * 4
     assert [one.index for one in parse(mtrrs.text())] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "old"),
+    [("5.15.0-100-generic", True), ("6.1.0-28-amd64", True), ("6.5.13", False), ("6.12.117-amd64", False)],
+)
+def test_the_log_tells_the_number_of_registers_as_each_kernel_does(kernel, old):
+    world = World()
+    world.running.kernel = kernel
+    world.mtrr.registers = 8
+    world.mtrr.firmware = [VariableRange(1, "0x7f000000", "0x1000000", "uncachable", 1)]
+    mtrr.boot(world)
+    log = "\n".join(world.running.log)
+    assert variable_registers(log) == 8
+    assert ("MTRR map:" not in log) == old
+    assert ("  1 base 00007F000000 mask 3FFFFF000000 uncachable\n" in log) == old

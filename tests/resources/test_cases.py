@@ -24,6 +24,7 @@ A case is `tests/resources/<kind>/<case>.yaml`:
       memmap: [KernelArguments: [memmap=1G!6G]]
       dax.cxl0: [DaxDevice: {link: /dev/cxlstate/cxl0, start: 0x5080000000, end: 0x6880000000}]
       mtrr.cxl0: [RestoreStep: 1 mtrr cxl0 0x5000000000 0x1000000000 uncachable]    # rank, words
+      mtrr.cxl1: [MtrrRanges: [0x8000000000 0x1000000000 uncachable]]    # or null
     inspected: true           # what the kind asks for `show` alone is answered, too
     invalid: [{code: CXG201, path: [args, 0], found: …}]     # then nothing else is looked at
     unknown: the reason       # or a mapping of reason, hint, cured_by
@@ -71,7 +72,7 @@ from cxlstate.core.action import Action, Generate, Reboot, RemoveFile, Run, Step
 from cxlstate.core.address import Address
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.exports import Export, Given, RestoreStep
+from cxlstate.core.exports import Export, Given, MtrrRanges, RestoreStep
 from cxlstate.core.image import ImageEffect
 from cxlstate.core.libvirt import EditDomain, LibvirtEffect
 from cxlstate.core.observation import Absent, Present, Unknown
@@ -359,6 +360,11 @@ def _export(written: dict[str, Any]) -> Export:
     if name == "RestoreStep":
         rank, *words = value.split()
         return RestoreStep(int(rank), tuple(words))
+    if name == "MtrrRanges":
+        if value is None:
+            return MtrrRanges(None)
+        rows = [one.split() for one in value]
+        return MtrrRanges(tuple((int(base, 16), int(size, 16), kind) for base, size, kind in rows))
     build = getattr(export_types, name)
     return build(**value) if isinstance(value, dict) else build(tuple(value))
 
@@ -366,6 +372,9 @@ def _export(written: dict[str, Any]) -> Export:
 def _exported(export: Export) -> dict[str, Any]:
     if isinstance(export, RestoreStep):
         return {"RestoreStep": " ".join((str(export.rank), *export.words))}
+    if isinstance(export, MtrrRanges):
+        texts = [f"{base:#x} {size:#x} {kind}" for base, size, kind in export.wanted or ()]
+        return {"MtrrRanges": texts if export.wanted is not None else None}
     fields = asdict(export)
     only = next(iter(fields.values()))
     if len(fields) == 1:

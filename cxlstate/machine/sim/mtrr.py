@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from cxlstate.machine.sim.versions import version_key
 from cxlstate.machine.sim.world import VariableRange, World
 
 TYPES = ("uncachable", "write-combining", "?", "?", "write-through", "write-protect", "write-back")
@@ -238,14 +239,28 @@ def write(world: World, line: str) -> int:
 
 
 def boot(world: World) -> None:
-    """What the firmware has set, and what the kernel says of it (`mtrr_build_map`)."""
+    """What the firmware has set, and what the kernel says of it.
+
+    Since Linux 6.5 that is one line (`mtrr_build_map`), before one for each register (`print_mtrr_state`).
+    """
     if not world.mtrr.registers:
         say(world, "MTRRs disabled by BIOS")
         return
     world.running.mtrr = [replace(one) for one in world.mtrr.firmware]
     used, number = len(world.running.mtrr), world.mtrr.registers
+    if version_key(world.running.kernel) < version_key("6.5"):
+        say(world, "MTRR variable ranges enabled:")
+        for index, one in enumerate(of(world).registers):
+            say(world, f"  {index} {_old_form(one, world.mtrr.width) if one else 'disabled'}")
+        return
     parts = f"{_FIXED} fixed + {used} variable; max {_FIXED + 2 * number}"
     say(world, f"MTRR map: {_FIXED + used} entries ({parts}), built from {number} variable MTRRs")
+
+
+def _old_form(one: Register, width: int) -> str:
+    mask = ((1 << width - _PAGE_SHIFT) - 1) & ~(one.size - 1)
+    digits = (width - _PAGE_SHIFT + 3) // 4
+    return f"base {one.base:0{digits}X}000 mask {mask:0{digits}X}000 {TYPES[one.type]}"
 
 
 def say(world: World, line: str) -> None:

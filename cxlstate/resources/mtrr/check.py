@@ -17,6 +17,7 @@ from cxlstate.resources.mtrr import goal, under
 from cxlstate.resources.mtrr.conflicts import conflicts
 from cxlstate.resources.mtrr.goal import Goal
 from cxlstate.resources.mtrr.probe import NOT_THERE, Content, Live
+from cxlstate.resources.mtrr.room import Room, room
 from cxlstate.resources.mtrr.spec import MtrrSpec
 from cxlstate.resources.mtrr.under import Others
 from cxlstate.resources.mtrr.wider import wider
@@ -36,14 +37,14 @@ def diagnose(me: Resource[MtrrSpec], live: Live, given: Given) -> Iterator[Diagn
     else:
         dropped = goal.surplus(me, aim, live)
         lacking = goal.missing(aim, live.registers, dropped)
-        left = goal.remaining(live.registers, dropped)
+        left = goal.remaining(live.registers.used, dropped)
         judged = _Judged(me.spec, aim, live, under.others(given), lacking, left)
         yield from _over_ram(judged)
         yield from _over_others(judged)
         for one in lacking:
             for problem in conflicts(one, left, live.registers):
                 yield replace(problem, path=judged.place(one))
-        yield from _too_many(judged)
+        yield from _too_many(judged, room(me.name, aim, dropped, live.registers, given))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,30 +139,34 @@ def _over_others(judged: _Judged) -> Iterator[Diagnostic]:
             )
 
 
-def _too_many(judged: _Judged) -> Iterator[Diagnostic]:
-    lacking, used, count = judged.lacking, len(judged.left), judged.live.count
-    if not lacking:
+def _too_many(judged: _Judged, asked: Room) -> Iterator[Diagnostic]:
+    if not judged.lacking:
         return
+    count, used = judged.live.count, asked.used
     if count is None:
         yield Diagnostic(
             "CXT304",
-            "how many registers this machine has cannot be told",
+            "cannot tell how many MTRRs this machine has",
             Severity.WARNING,
-            found="no line `MTRR map: … built from N variable MTRRs` in the kernel's log",
-            expected=f"at least {used + len(lacking)}",
-            hint="if they run out, what was written until then is taken back",
+            found="neither `MTRR map:` nor `MTRR variable ranges enabled:` in the kernel's log",
+            expected=f"at least {asked.most}",
+            hint="if they run out, cxlstate removes what it wrote until then",
         )
-        return
-    free = max(count - used, 0)
-    if len(lacking) > free:
+    elif asked.most > count:
+        free = max(count - used, 0)
+        others = asked.total - len(judged.lacking)
         yield Diagnostic(
             "CXT303",
-            f"{len(lacking)} more registers are needed, and {free or 'none'} can be had",
-            path=("ranges",) if judged.spec.ranges else judged.place(lacking[0]),
-            found=f"{used} of {count} registers are in use",
-            expected=f"{len(lacking)} free ones for {_listed(lacking)}",
-            hint=_fewer(judged, free),
+            f"{asked.total} MTRRs are needed, and {free or 'none'} can be had",
+            path=("ranges",) if judged.spec.ranges else judged.place(judged.lacking[0]),
+            found=f"{used} of {count} MTRRs are in use" + (f"; {_shares(asked)}" if others else ""),
+            expected=f"{len(judged.lacking)} free ones for {_listed(judged.lacking)}",
+            hint=_fewer(judged, max(free - others, 0)),
         )
+
+
+def _shares(asked: Room) -> str:
+    return ", ".join(f"mtrr.{name} needs {len(new)}" for name, new in asked.needs.items() if new)
 
 
 def _fewer(judged: _Judged, free: int) -> str:

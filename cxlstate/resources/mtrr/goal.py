@@ -55,7 +55,7 @@ def covering(device: Range, reach: Range) -> tuple[Block, ...]:
 
 def missing(aim: Goal, registers: Registers, without: Iterable[Content] = ()) -> tuple[Content, ...]:
     """Wanted, and not in force once the registers of `without` are gone."""
-    left = remaining(registers, without)
+    left = remaining(registers.used, without)
     return tuple(one for one in aim.wanted if not in_force(one, left))
 
 
@@ -69,10 +69,10 @@ def surplus(me: Resource[MtrrSpec], aim: Goal, live: Live) -> tuple[Content, ...
     return tuple(sorted({*dropped, *there}))
 
 
-def remaining(registers: Registers, without: Iterable[Content]) -> tuple[Register, ...]:
+def remaining(registers: Iterable[Register], without: Iterable[Content]) -> tuple[Register, ...]:
     """What is left when some are gone."""
     gone = set(without)
-    return tuple(one for one in registers.used if Content(one.block, one.type) not in gone)
+    return tuple(one for one in registers if Content(one.block, one.type) not in gone)
 
 
 def in_force(content: Content, registers: Iterable[Register]) -> bool:
@@ -85,6 +85,11 @@ def in_force(content: Content, registers: Iterable[Register]) -> bool:
     same = [as_range(one.block) for one in registers if one.type == content.type]
     kind = mtrr.effective(whole.start, whole.end, registers)
     return iomem.covered(whole, same) and kind == content.type
+
+
+def register(content: Content) -> Register:
+    """A register that is yet to be written."""
+    return Register(-1, content.block, content.type)
 
 
 def as_range(block: Block) -> Range:

@@ -9,7 +9,7 @@ from cxlstate.core.action import Action, Span
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.core.exports import Export, Given
+from cxlstate.core.exports import Export, Given, MtrrRanges
 from cxlstate.core.observation import Observation
 from cxlstate.core.read import Answers, Read
 from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Section, Shape
@@ -31,12 +31,15 @@ class Mtrr(Reconciler[MtrrSpec, Live]):
     key: ClassVar[object] = MtrrName
 
     def needs(self, me: Resource[MtrrSpec]) -> Sequence[Need]:
-        """Where devices are; and RAM must be out of the way, which taking ranges away does not ask."""
-        known = Need(AllOf("dax"), How.KNOWS)
+        """Where devices are, and what others need registers for; and RAM must be out of the way first.
+
+        Taking ranges away does not ask for that.
+        """
+        known = (Need(AllOf("dax"), How.KNOWS), Need(AllOf(self.kind), How.COMPARES))
         if me.spec.state == "absent":
-            return (known,)
+            return known
         before = (Address("memmap"), Address("module", "kmem"))
-        return (known, *(Need(address, How.REQUIRES) for address in before))
+        return (*known, *(Need(address, How.REQUIRES) for address in before))
 
     def reads(self, me: Resource[MtrrSpec]) -> Sequence[Read]:
         """Registers, memory, the kernel's log for their number, and what is listed as ours."""
@@ -47,18 +50,20 @@ class Mtrr(Reconciler[MtrrSpec, Live]):
         return probe.observe(answers)
 
     def exports(self, me: Resource[MtrrSpec], live: Live | None, given: Given) -> Sequence[Export]:
-        """What is to be so again after a boot.
+        """What registers are wanted for, and what is to be so again after a boot.
 
         While a register of ours has yet to go, it is what the table says already: the table is how a
         register is known to be ours.
         """
         if any(one.severity is Severity.ERROR for one in self.check(me, live, given)):
-            return ()
+            return (MtrrRanges(None),)
         aim = goal.goal(me, given)
+        wanted = tuple((one.block.base, one.block.size, one.type) for one in aim.wanted)
+        ranges = MtrrRanges(None if aim.waits_for else wanted)
         lines: Iterable[Content] = aim.wanted
         if live and aim.wanted and goal.surplus(me, aim, live):
             lines = [line.content for line in live.registers.lines if line.name == me.name]
-        return tuple(restore.mtrr_at_boot(me.name, one.block, one.type) for one in lines)
+        return (ranges, *(restore.mtrr_at_boot(me.name, one.block, one.type) for one in lines))
 
     def describe(self, me: Resource[MtrrSpec], live: Live | None) -> Sequence[tuple[str, str]]:
         """Registers of this name, or within its window, and how many there are at all."""
