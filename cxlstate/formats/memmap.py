@@ -74,9 +74,35 @@ def items(arguments: Iterable[Argument]) -> tuple[Item, ...]:
     )
 
 
-def kaslr_regions(found: Iterable[Item]) -> int:
-    """How many regions the kernel must keep free when it is placed at random."""
-    return sum(isinstance(item, Region) and item.sign in KASLR_AVOIDS and item.start > 0 for item in found)
+def unseen_by_kaslr(arguments: Iterable[Argument]) -> tuple[Region, ...]:
+    """The regions that the decompressor may put a kernel into that is placed at random.
+
+    `mem_avoid_memmap()` notes four regions and passes over every argument behind them. An argument that
+    has a fifth one in its own list ends it: then the kernel is not placed at random at all.
+    """
+    noted, unseen = 0, list[Region]()
+    for argument in arguments:
+        if argument.name != "memmap" or not argument.value:
+            continue
+        regions = _avoided(argument.value)
+        if noted >= MAX_KASLR_REGIONS:
+            unseen += regions
+        elif noted + len(regions) > MAX_KASLR_REGIONS:
+            return ()
+        else:
+            noted += len(regions)
+    return tuple(unseen)
+
+
+def _avoided(value: str) -> list[Region]:
+    """Those of one argument that it would note: it reads on until a text that it cannot take."""
+    found = []
+    for item in parse_value(value):
+        if isinstance(item, Other):
+            break
+        if isinstance(item, Region) and item.sign in KASLR_AVOIDS and item.start > 0:
+            found.append(item)
+    return found
 
 
 def write(region: Region) -> str:

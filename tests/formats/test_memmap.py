@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxlstate.formats import kernel_cmdline
-from cxlstate.formats.memmap import Limit, Other, Region, items, kaslr_regions, parse_item, parse_value, write
+from cxlstate.formats.kaslr import stub_may_ignore_memmap
+from cxlstate.formats.memmap import (
+    Limit,
+    Other,
+    Region,
+    items,
+    parse_item,
+    parse_value,
+    unseen_by_kaslr,
+    write,
+)
 
 GIB = 1 << 30
 
@@ -37,8 +47,50 @@ def test_a_comma_separates_items_and_later_arguments_add_to_them() -> None:
     assert items(line) == (Region("$", 8 * GIB, GIB), Region("!", 9 * GIB, GIB), Limit(GIB))
 
 
-def test_only_some_regions_are_kept_free_of_a_kernel_placed_at_random() -> None:
-    assert kaslr_regions(parse_value("1G$8G,1G!9G,1G#10G,1G@11G,1G%12G-1+2,1G")) == 3
+@pytest.mark.parametrize(
+    ("line", "unseen"),
+    [
+        ("memmap=1G$1G,1G!2G,1G#3G,1G$4G", []),
+        ("memmap=1G$1G memmap=1G$2G memmap=1G$3G memmap=1G$4G", []),
+        ("memmap=1G$1G memmap=1G$2G memmap=1G$3G memmap=1G$4G memmap=1G$5G", [5]),
+        ("memmap=1G$1G,1G$2G,1G$3G,1G$4G memmap=1G$5G,1G$6G", [5, 6]),
+        # A list with a fifth one in it: then the kernel is not placed at random at all
+        ("memmap=1G$1G,1G$2G,1G$3G,1G$4G,1G$5G", []),
+        ("memmap=1G$1G memmap=1G$2G memmap=1G$3G memmap=1G$4G,1G$5G", []),
+        # Only what is taken away counts, and nothing behind what it cannot read
+        ("memmap=1G@1G,1G%2G-1+2,1G,1G$3G,1G$4G memmap=1G$5G memmap=1G$6G", []),
+        ("memmap=exactmap,1G$1G memmap=1G$2G memmap=1G$3G memmap=1G$4G memmap=1G$5G", []),
+    ],
+)
+def test_regions_that_a_kernel_placed_at_random_does_not_keep_out_of(line: str, unseen: list[int]) -> None:
+    assert [one.start // GIB for one in unseen_by_kaslr(kernel_cmdline.parse(line))] == unseen
+
+
+@pytest.mark.parametrize(
+    ("release", "may"),
+    [
+        ("5.15.0-100-generic", False),
+        ("6.1.76", False),
+        ("6.1.81", True),
+        ("6.1.92", True),
+        ("6.1.93", False),
+        ("6.1.0-28-amd64", True),  # of Debian's builds only the series is known
+        ("6.5.13", False),
+        ("6.6.0", True),
+        ("6.6.32-custom", True),
+        ("6.6.33", False),
+        ("6.8.12", True),
+        ("6.8.0-49-generic", True),
+        ("6.9.3", True),
+        ("6.9.4", False),
+        ("6.10.0-rc2", False),
+        ("6.12.117+deb13-amd64", False),
+        ("7.0.0-14-generic", False),
+        ("vmlinuz", False),
+    ],
+)
+def test_kernels_whose_efi_stub_ignores_memmap(release: str, may: object) -> None:
+    assert stub_may_ignore_memmap(release) == may
 
 
 @given(

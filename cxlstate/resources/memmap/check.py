@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.formats import memmap
-from cxlstate.formats.iomem import RAM, covered, gaps
+from cxlstate.formats import kernel_cmdline, memmap
+from cxlstate.formats.iomem import RAM, Range, covered, gaps
+from cxlstate.formats.kaslr import LOAD_ADDRESS, stub_may_ignore_memmap
 from cxlstate.formats.kernel_cmdline import Argument
 from cxlstate.resources.memmap.probe import Live
 from cxlstate.resources.memmap.spec import MemmapEntry
 
+_NOKASLR: Final = "add nokaslr to host.grub.args"
 _KERNEL: Final = frozenset({"Kernel code", "Kernel rodata", "Kernel data", "Kernel bss"})
 
 
@@ -33,16 +36,23 @@ def diagnose(entries: tuple[MemmapEntry, ...], live: Live) -> Iterator[Diagnosti
 def _no_ram(index: int, entry: MemmapEntry, live: Live) -> Iterator[Diagnostic]:
     missing = gaps(entry.range, (one for one in live.firmware if one.name == RAM))
     if missing:
-        there = [f"{one} {one.name}" for one in live.firmware if one.overlaps(missing[0]) and one.name != RAM]
-        ram = ", ".join(str(one) for one in live.firmware if one.name == RAM)
+        there = [one.name for one in live.firmware if one.overlaps(missing[0]) and one.name != RAM]
         yield Diagnostic(
             "CXM301",
-            f"{entry.argument} is not all RAM by the firmware's map",
+            f"{entry.argument} covers more than RAM",
             path=(index,),
-            found=f"{missing[0]}: {there[0] if there else 'nothing there'}",
-            expected=f"a range within the RAM at {ram}",
-            hint="the kernel checks nothing: it would take memory that is not there for memory that is",
+            found=f"{missing[0]} {there[0] if there else 'empty'} in the firmware's memory map",
+            expected=_nearest_ram(entry.range, live),
+            hint="move or shorten the range: the kernel does not check it; /sys/firmware/memmap has all RAM",
         )
+
+
+def _nearest_ram(wanted: Range, live: Live) -> str:
+    ram = [one for one in live.firmware if one.name == RAM]
+    if not ram:
+        return "a range within RAM"
+    nearest = min(ram, key=lambda one: max(one.start - wanted.end, wanted.start - one.end, 0))
+    return f"a range within RAM; the nearest is {nearest}"
 
 
 def _soft_reserved(index: int, entry: MemmapEntry, live: Live) -> Iterator[Diagnostic]:
@@ -59,33 +69,82 @@ def _soft_reserved(index: int, entry: MemmapEntry, live: Live) -> Iterator[Diagn
 
 
 def _over_kernel(index: int, entry: MemmapEntry, live: Live) -> Iterator[Diagnostic]:
-    """A kernel that is placed at random keeps out of memmap ranges; one that is not, is where it is."""
-    if not _kaslr_off(live):
-        return
-    under = [one for one in live.iomem if one.name in _KERNEL and one.overlaps(entry.range)]
-    if under:
+    """Where the next kernel lies, if that can be told, or may lie."""
+    if _kaslr_off(live):
+        under = [one for one in _fixed_kernel(live) if one.overlaps(entry.range)]
+        if under:
+            yield Diagnostic(
+                "CXM303",
+                f"{entry.argument} covers the kernel itself",
+                path=(index,),
+                found=f"{under[0]} {under[0].name}",
+                expected="a range without the kernel",
+                hint="choose another range: with nokaslr the kernel is always loaded there",
+            )
+    elif live.efi and (kernels := [one for one in live.kernels if stub_may_ignore_memmap(one)]):
         yield Diagnostic(
-            "CXM303",
-            f"{entry.argument} holds the kernel itself",
+            "CXM330",
+            f"{kernels[0]} may load itself into {entry.argument}",
+            severity=Severity.WARNING,
             path=(index,),
-            found=f"{under[0]} {under[0].name}",
-            expected="a range without the kernel",
-            hint="with nokaslr the kernel is always loaded there",
+            found=f"Linux {kernels[0]}, booted by EFI, without nokaslr",
+            expected="nokaslr, or a kernel whose EFI stub keeps out: 6.10, 6.9.4, 6.6.33, 6.1.93 or later",
+            hint=_NOKASLR,
         )
+
+
+def _fixed_kernel(live: Live) -> list[Range]:
+    """The kernel as it lies in memory, or, where it was placed at random, where nokaslr will put it."""
+    now = [one for one in live.iomem if one.name in _KERNEL]
+    if not now or any(one.name == "nokaslr" for one in live.running):
+        return now
+    shift = LOAD_ADDRESS - min(one.start for one in now)
+    return [Range(one.start + shift, one.end + shift, one.name) for one in now]
 
 
 def _not_in_force(index: int, entry: MemmapEntry, live: Live) -> Iterator[Diagnostic]:
     if covered(entry.range, (one for one in live.iomem if one.name == entry.range.name)):
         return
     under = [f"{one} {one.name}" for one in live.iomem if one.overlaps(entry.range) and one.depth == 0]
+    kernel = [one for one in live.iomem if one.name in _KERNEL and one.overlaps(entry.range)]
+    if kernel:
+        under = [f"{kernel[0]} {kernel[0].name}"]
     yield Diagnostic(
         "CXM304",
-        f"the kernel was started with {entry.argument}, and /proc/iomem does not show it",
+        f"{entry.argument} is not in force" + (": the kernel itself lies there" if kernel else ""),
         path=(index,),
-        found=", ".join(under) or "nothing there",
+        found=", ".join(under) or "nothing there in /proc/iomem",
         expected=f"{entry.range} {entry.range.name}",
-        hint="another memmap argument or the firmware's own type wins; `cxlstate explain CXM304`",
+        hint=_out_of_the_way(live) if kernel else _who_wins(entry, live),
     )
+
+
+def _out_of_the_way(live: Live) -> str:
+    if any(one.name == "nokaslr" for one in live.running):
+        return "choose another range: with nokaslr the kernel is always loaded there"
+    if memmap.unseen_by_kaslr(live.running):
+        return f"{_NOKASLR}: of more than {memmap.MAX_KASLR_REGIONS} ranges the kernel ignores some"
+    booted = next((one.value or "" for one in live.running if one.name == "BOOT_IMAGE"), "")
+    release = booted.rpartition("vmlinuz-")[2] if "vmlinuz-" in booted else None
+    if release is not None and not stub_may_ignore_memmap(release):
+        return _NOKASLR
+    return f"{_NOKASLR}, or boot Linux 6.10 or later: the EFI stubs of 6.6 to 6.9.3 ignore memmap"
+
+
+def _who_wins(entry: MemmapEntry, live: Live) -> str:
+    """Of two types for one place the kernel takes the one with the larger number: the evidence for it."""
+    for argument in live.running:
+        for item in memmap.items((argument,)):
+            if isinstance(item, memmap.Region) and item != entry.region and _touches(item, entry.range):
+                return f"{argument} is about the same memory: remove one of them"
+    firmware = [one for one in live.firmware if one.name != RAM and one.overlaps(entry.range)]
+    if firmware:
+        return f"the firmware's map has {firmware[0]} {firmware[0].name}: end the range before it"
+    return "`dmesg | grep e820` has what the kernel made of the memory map"
+
+
+def _touches(item: memmap.Region, wanted: Range) -> bool:
+    return wanted.overlaps(Range(item.start, item.start + item.size))
 
 
 def _makes_pmem(index: int, entry: MemmapEntry) -> Diagnostic:
@@ -104,18 +163,37 @@ def _too_many(entries: tuple[MemmapEntry, ...], live: Live) -> Iterator[Diagnost
     if _kaslr_off(live):
         return
     ours = [entry.region for entry in entries]
-    for arguments in live.entries or (live.running,):
-        others = [item for item in memmap.items(arguments) if item not in {*ours, *live.ours}]
-        count = memmap.kaslr_regions((*others, *ours))
-        if count > memmap.MAX_KASLR_REGIONS:
+    added = tuple(kernel_cmdline.read(entry.argument) for entry in entries)
+    for line in live.entries or (live.running,):
+        others = tuple(one for one in line if not _all_ours(one, {*ours, *live.ours}))
+        unseen = [memmap.unseen_by_kaslr(order) for order in ((*added, *others), (*others, *added))]
+        if any(unseen):
+            items = memmap.items(others)
+            theirs = sum(isinstance(one, memmap.Region) and one.sign in memmap.KASLR_AVOIDS for one in items)
             yield Diagnostic(
                 "CXM306",
-                "the kernel keeps out of four memmap ranges only when it is placed at random",
-                found=f"{len(ours)} ranges here and {count - len(ours)} by other arguments",
-                expected=f"at most {memmap.MAX_KASLR_REGIONS}",
-                hint="join neighbouring ranges, or add nokaslr to host.grub.args",
+                "the kernel may load itself into a memmap range",
+                found=f"{_count(len(ours))} in host.memmap, {theirs} by other arguments",
+                expected=f"at most {memmap.MAX_KASLR_REGIONS} in all: the kernel keeps out of no more",
+                hint=_fewer(entries),
             )
             return
+
+
+def _all_ours(argument: Argument, ours: AbstractSet[memmap.Item]) -> bool:
+    return argument.name == "memmap" and all(item in ours for item in memmap.items((argument,)))
+
+
+def _count(number: int) -> str:
+    return f"{number} range{'s' * (number != 1)}"
+
+
+def _fewer(entries: tuple[MemmapEntry, ...]) -> str:
+    for one in entries:
+        for other in entries:
+            if one.range.end == other.range.start and one.type == other.type:
+                return f"write {one.argument} and {other.argument} as one range, or {_NOKASLR}"
+    return _NOKASLR
 
 
 def _limits(live: Live) -> Iterator[Diagnostic]:

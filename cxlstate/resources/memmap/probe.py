@@ -19,7 +19,10 @@ DROP_IN: Final = File(grub_drop_in.PATH)
 IOMEM: Final = File("/proc/iomem")
 FIRMWARE: Final = Attributes("/sys/firmware/memmap/*/*")
 
-READS: Final[tuple[Read, ...]] = (GRUB_CFG, RUNNING, DROP_IN, IOMEM, FIRMWARE)
+EFI: Final = File("/sys/firmware/efi/fw_platform_size")
+"""There where the machine was booted by EFI (Documentation/ABI/testing/sysfs-firmware-efi)."""
+
+READS: Final[tuple[Read, ...]] = (GRUB_CFG, RUNNING, DROP_IN, IOMEM, FIRMWARE, EFI)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Live:
     """Memory as the firmware gave it and as the kernel has it, and the arguments that change it.
 
     `ours` are the regions that were asked for here before: those no longer wanted are about to go.
+    `kernels` are the releases that the boot entries start, `efi` is whether the machine was booted by EFI.
     """
 
     firmware: tuple[Range, ...]
@@ -34,6 +38,8 @@ class Live:
     running: tuple[Argument, ...]
     entries: tuple[tuple[Argument, ...], ...]
     ours: frozenset[Item] = frozenset()
+    kernels: tuple[str, ...] = ()
+    efi: bool = False
 
     def runs(self, region: Region) -> bool:
         """Whether the kernel was started with a region, however it was written."""
@@ -68,4 +74,15 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
         )
     running = kernel_cmdline.parse(answers.text(RUNNING))
     asked = items(map(kernel_cmdline.read, (*ours.add, *ours.retired)))
-    return Present(Live(firmware, iomem, running, tuple(entry.arguments for entry in boot), frozenset(asked)))
+    kernels = (entry.fixed.split()[0].rpartition("vmlinuz-")[2] for entry in boot)
+    return Present(
+        Live(
+            firmware,
+            iomem,
+            running,
+            tuple(entry.arguments for entry in boot),
+            frozenset(asked),
+            tuple(dict.fromkeys(kernels)),
+            efi=answers.text_or_none(EFI) is not None,
+        )
+    )
