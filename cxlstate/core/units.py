@@ -16,6 +16,9 @@ from cxlstate.core.model import problem
 
 _PREFIXES: Final = "KMGTPE"
 _LIMIT: Final = 1 << 64
+_PAGE: Final = 4096
+_HEX_DIGITS: Final = 16
+_CLEARLY: Final = 64
 MAX_CPU: Final = 16383  # libvirt's VIR_DOMAIN_CPUMASK_LEN is 16384 (src/conf/domain_conf.h)
 
 _SIZE_PATTERN: Final = r"(0|[1-9][0-9]{0,19})([KMGTPE]iB|[KMGTPEkmgtpe])?"
@@ -24,6 +27,7 @@ _CPU_PATTERN: Final = r"\^?[0-9]{1,5}|[0-9]{1,5}-[0-9]{1,5}"
 
 _SIZE = re.compile(_SIZE_PATTERN)
 _HEX = re.compile(r"0[xX]([0-9a-fA-F]{1,16})")
+_BARE_HEX = re.compile(r"(?=[0-9]*[a-fA-F])[0-9a-fA-F]{6,16}")
 _FRACTION = re.compile(r"([0-9]+)\.([0-9]+) ?([KMGTPEkmgtpe])(?:i?[Bb])?")
 _DECIMAL = re.compile(r"([0-9]+) ?([KMGTPEkmgtpe])[Bb]")
 _NEARLY = re.compile(r"([1-9][0-9]*) ?([kmgtpe])i?b?", re.IGNORECASE)
@@ -47,7 +51,11 @@ def parse_address(value: object) -> int:
     """The address `0x5080000000`, `322GiB` or a byte count: from zero to below 16 EiB."""
     if isinstance(value, str) and (match := _HEX.fullmatch(value)):
         return int(match.group(1), 16)
+    if isinstance(value, str) and _BARE_HEX.fullmatch(value):
+        raise _lacks_0x(value)
     address = _bytes(value, "an address", _ADDRESS_EXPECTED)
+    if address % _PAGE and str(value).isdecimal() and int(str(value), 16) % _PAGE == 0:
+        raise _lacks_0x(str(value))
     if not 0 <= address < _LIMIT:
         raise problem(
             "CXS303", "the address is out of range", found=_written(value), expected="from 0 to below 16EiB"
@@ -101,6 +109,28 @@ def format_cpus(cpus: frozenset[int]) -> str:
         else:
             runs.append((cpu, cpu))
     return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
+
+
+def read_as_hex(address: int) -> int | None:
+    """What an address means if it lacks the 0x of /proc/iomem, where that is the better guess.
+
+    Addresses are aligned on large powers of two. One that is so only if its digits are hex was hardly
+    meant as a number of bytes.
+    """
+    if not address or len(str(address)) > _HEX_DIGITS:
+        return None
+    as_hex = int(str(address), 16)
+    return as_hex if as_hex & -as_hex >= _CLEARLY * (address & -address) else None
+
+
+def _lacks_0x(digits: str) -> PydanticCustomError:
+    return problem(
+        "CXS320",
+        "a hex address starts with 0x",
+        found=digits,
+        expected="0x in front of hex digits; without it a number is decimal",
+        hint=f"write 0x{digits}",
+    )
 
 
 def _bytes(value: object, noun: str, expected: str) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from cxlstate.core.units import format_address, format_size
 from cxlstate.formats.kernel_cmdline import Argument
 from cxlstate.formats.memparse import PREFIXES, memparse
 
@@ -18,6 +19,8 @@ MAX_KASLR_REGIONS: Final = 4
 """More than these are not kept free of the kernel when it is placed at random (MAX_MEMMAP_REGIONS)."""
 
 KASLR_AVOIDS: Final = frozenset("#$!")
+TYPES: Final = {"$": "reserved", "#": "acpi", "!": "pmem"}
+"""What `host.memmap` calls them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +122,14 @@ def _number(number: int) -> str:
         if number and number % (1 << 10 * power) == 0:
             return f"{number >> 10 * power}{PREFIXES[power - 1]}"
     return hex(number)
+
+
+def as_entries(text: str) -> tuple[str, ...] | None:
+    """The entries of `host.memmap` that mean the value of a `memmap=`; None where there are none."""
+    entries = []
+    for item in parse_value(text.removeprefix("memmap=")):
+        if not isinstance(item, Region) or item.sign not in TYPES or item.size == 0:
+            return None
+        size, start = format_size(item.size), format_address(item.start)
+        entries.append(f"{{size: {size}, start: {start}, type: {TYPES[item.sign]}}}")
+    return tuple(entries)

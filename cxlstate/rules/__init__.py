@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.rules import host_memory, virtual_machines
+from cxlstate.rules import host_memory, slips, virtual_machines
 from cxlstate.spec.load import Loaded, MachineSpec
 from cxlstate.spec.load import load as load_each
 
-RULES = (*host_memory.RULES, *virtual_machines.RULES)
+RULES = (*host_memory.RULES, *slips.RULES, *virtual_machines.RULES)
 
 
 def load(paths: Sequence[FilePath]) -> Loaded:

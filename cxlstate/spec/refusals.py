@@ -170,7 +170,7 @@ def _single(refusal: _Refusal, document: Document, known: KnownKeys) -> Diagnost
     if refusal.type == "extra_forbidden":
         return unknown_key(path, document, known)
     if refusal.type == "missing":
-        return missing(path, document)
+        return missing(path, document, known(path))
     message, expected = refusal.message, None
     if refusal.type in ("value_error", "assertion_error"):
         message = str(context.get("error") or message)
@@ -180,15 +180,19 @@ def _single(refusal: _Refusal, document: Document, known: KnownKeys) -> Diagnost
     return Diagnostic("CXS205", message, path=path, source=source, found=found, expected=expected)
 
 
-def missing(path: Path, document: Document) -> Diagnostic:
-    """A required key that is not there; it is shown at the mapping that lacks it."""
+def missing(path: Path, document: Document, possible: Sequence[str] = ()) -> Diagnostic:
+    """A required key that is not there; it is shown at the mapping that lacks it.
+
+    `possible` are the words of which one may stand there, or the keys that it may have.
+    """
     parent = show(path[:-1])
+    words = " or ".join(", ".join(possible).rsplit(", ", 1))
     return Diagnostic(
         "CXS202",
         f"{path[-1]} is missing" + (f" in {parent}" if parent else ""),
         path=path,
         source=document.locate(path),
-        expected=f"the key {path[-1]}",
+        expected=f"{path[-1]}: {words}" if words else f"the key {path[-1]}",
     )
 
 

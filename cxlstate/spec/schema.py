@@ -71,13 +71,14 @@ def text(kinds: Kinds | None = None) -> str:
 
 
 def keys_at(document: Schema, path: Path) -> list[str]:
-    """The keys that may be written in the mapping at a path; none where any name may be."""
+    """The keys of the mapping at a path, or the words of which one stands there; none where any may be."""
     here = list(_alternatives(document, document))
     for step in path:
         here = [
             one for each in here for below in _below(each, step) for one in _alternatives(document, below)
         ]
-    return sorted({key for each in here for key in each.get("properties", {})})
+    keys = sorted({key for each in here for key in each.get("properties", {})})
+    return keys or [str(word) for each in here for word in each.get("enum", ())]
 
 
 def _placed(kind: Reconciler[Any, Any], entry: Schema, name: Schema) -> Schema:

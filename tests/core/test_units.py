@@ -164,3 +164,20 @@ def test_the_schema_refuses_text_that_the_reader_refuses(type_, value):
     assert fits(value)
     assert fits(adapter.dump_python(parsed))
     assert adapter.validate_python(adapter.dump_python(parsed)) == parsed
+
+
+@pytest.mark.parametrize(
+    ("address", "meant"),
+    [
+        (640000000, 0x640000000),
+        (5000000000 & ~4095, None),
+        (640000000000, 0x640000000000),
+        (320 << 30, None),
+        (0x5080000000, None),
+        (4096000, None),
+        (0, None),
+        (1 << 63, None),
+    ],
+)
+def test_a_decimal_address_that_was_hex_is_told_by_its_alignment(address, meant):
+    assert units.read_as_hex(address) == meant

@@ -338,3 +338,15 @@ def test_no_data_breaks_the_loader(tmp_path_factory, data):
     loaded = load([write(tmp_path_factory.getbasetemp(), "any.yaml", text)], KINDS)
     assert loaded.specs or loaded.diagnostics
     assert all(problem.source.line <= text.count("\n") + 1 for problem in loaded.diagnostics)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("  memmap:\n    - {size: 2GiB, start: 320GiB}\n", "type: reserved, acpi or pmem"),
+        ("  memmap:\n    - {size: 2GiB, type: acpi}\n", "the key start"),
+    ],
+)
+def test_of_a_missing_key_the_words_that_it_may_have_are_told(tmp_path, text, expected):
+    loaded = load([write(tmp_path, "spec.yaml", f"{HEAD}{text}")], kinds())
+    assert [one.expected for one in loaded.diagnostics if one.code == "CXS202"] == [expected]

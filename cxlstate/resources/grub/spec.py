@@ -8,7 +8,7 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from cxlstate.core.model import Model, problem
-from cxlstate.formats import grub_script, kernel_cmdline
+from cxlstate.formats import grub_script, kernel_cmdline, memmap
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.,:=/+@%^~-]+")
 _MAX_ARGUMENT: Final = 1024
@@ -49,12 +49,13 @@ def _not_special(text: str) -> None:
             "CXG203", "`--` ends the kernel's arguments", found=text, expected="an argument of the kernel"
         )
     if argument.name == "memmap":
+        entries = memmap.as_entries(argument.value or "") or ("{size: 2GiB, start: 320GiB, type: reserved}",)
         raise problem(
             "CXG204",
             "memmap is not given among the arguments",
             found=text,
             expected="an entry of host.memmap",
-            hint="write it as host.memmap: [{size: 2GiB, start: 320GiB, type: reserved}]; "
+            hint=f"write it as host.memmap: [{', '.join(entries)}]; "
             "the escaping of $ and the checks of the range come with it",
         )
 

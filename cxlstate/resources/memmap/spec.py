@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, RootModel, model_validator
+from pydantic_core import PydanticCustomError
 
 from cxlstate.core.model import Model, problem
 from cxlstate.core.units import MemoryAddress, Size, format_address, format_size
@@ -18,7 +19,7 @@ _TOP: Final = 1 << 52
 
 Kind = Literal["reserved", "acpi", "pmem"]
 
-SIGNS: Final[dict[str, str]] = {"reserved": "$", "acpi": "#", "pmem": "!"}
+SIGNS: Final[dict[str, str]] = {kind: sign for sign, kind in memmap.TYPES.items()}
 IOMEM_NAMES: Final[dict[str, str]] = {
     "reserved": "Reserved",
     "acpi": "ACPI Tables",
@@ -38,6 +39,13 @@ class MemmapEntry(Model):
 
     type: Kind
     """`reserved`: nobody uses it. `acpi`: as ACPI tables. `pmem`: as a /dev/pmem of the host."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_an_argument(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise _argument(value)
+        return value
 
     @model_validator(mode="after")
     def _pages(self) -> Self:
@@ -90,3 +98,15 @@ class MemmapSpec(RootModel[Annotated[tuple[MemmapEntry, ...], Field(strict=False
                     expected="ranges that do not overlap",
                 )
         return self
+
+
+def _argument(text: str) -> PydanticCustomError:
+    """A range in the words of the kernel, in ours."""
+    entries = memmap.as_entries(text)
+    return problem(
+        "CXM331",
+        "a memmap range is a mapping",
+        found=text[:80],
+        expected="{size: 2GiB, start: 320GiB, type: reserved}",
+        hint=f"write {', '.join(entries)}{', each as an entry' * (len(entries) > 1)}" if entries else None,
+    )

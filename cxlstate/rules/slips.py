@@ -1,0 +1,75 @@
+"""Numbers that were hardly meant as they are written: copied from a tool that has another unit or base."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from cxlstate.core.address import Address
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.path import Path
+from cxlstate.core.units import format_address, format_size, read_as_hex
+from cxlstate.resources.dax.spec import DaxSpec
+from cxlstate.resources.memmap.spec import MemmapSpec
+from cxlstate.resources.mtrr.spec import MtrrSpec
+from cxlstate.resources.vm.spec import VmSpec
+from cxlstate.rules.words import Resources, Rule, of
+
+_SMALLEST_GUEST: Final = 64 << 20
+"""Less than this no current Linux or Windows guest starts with; as KiB it is 64 GiB."""
+
+
+def addresses_are_not_hex_without_0x(resources: Resources) -> Iterator[Diagnostic]:
+    """CXS321: a decimal address that is aligned only if it is read as hex."""
+    for address, path, value in _addresses(resources):
+        if (meant := read_as_hex(value)) is not None:
+            yield Diagnostic(
+                "CXS321",
+                f"{value} looks like hex without 0x",
+                Severity.WARNING,
+                path=path,
+                address=address,
+                found=f"{value} bytes = {value:#x}",
+                expected=f"{meant:#x} = {format_address(meant)}, if the digits are hex",
+                hint=f"write {meant:#x}, or {value:#x} if bytes are meant",
+            )
+
+
+def memory_is_not_in_kib(resources: Resources) -> Iterator[Diagnostic]:
+    """CXS322: the memory of a VM in KiB, as dumpxml writes it, where bytes are meant."""
+    for me in of(resources, VmSpec):
+        cells = (me.spec.cpu.numa or ()) if me.spec.cpu else ()
+        sizes: list[tuple[Path, int | None]] = [(("memory",), me.spec.memory)]
+        sizes += [(("cpu", "numa", index, "memory"), cell.memory) for index, cell in enumerate(cells)]
+        for path, size in sizes:
+            if size is not None and size < _SMALLEST_GUEST:
+                meant = format_size(size << 10)
+                yield Diagnostic(
+                    "CXS322",
+                    f"{format_size(size)} of memory is too little for a guest",
+                    Severity.WARNING,
+                    path=(*me.path, *path),
+                    address=me.address,
+                    found=f"{size} bytes = {format_size(size)}",
+                    expected=f"at least {format_size(_SMALLEST_GUEST)}",
+                    hint=f"write {meant} if {size} is in KiB, as `virsh dumpxml` has it",
+                )
+
+
+def _addresses(resources: Resources) -> Iterator[tuple[Address, Path, int]]:
+    """Every address of memory that is written in a spec."""
+    for memmap in of(resources, MemmapSpec):
+        for index, entry in enumerate(memmap.spec.root):
+            yield memmap.address, (*memmap.path, index, "start"), entry.start
+    for mtrr in of(resources, MtrrSpec):
+        for index, one in enumerate(mtrr.spec.ranges):
+            yield mtrr.address, (*mtrr.path, "ranges", index, "start"), one.start
+        if mtrr.spec.within:
+            yield mtrr.address, (*mtrr.path, "within", "start"), mtrr.spec.within.start
+            yield mtrr.address, (*mtrr.path, "within", "end"), mtrr.spec.within.end
+    for dax in of(resources, DaxSpec):
+        if dax.spec.range:
+            yield dax.address, (*dax.path, "range", "start"), dax.spec.range.start
+
+
+RULES: Final[tuple[Rule, ...]] = (addresses_are_not_hex_without_0x, memory_is_not_in_kib)
