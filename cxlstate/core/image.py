@@ -47,6 +47,11 @@ class MakeImage:
     group: str | None = None
     mode: int | None = None
 
+    @property
+    def whose(self) -> str:
+        """As chown(1) takes it: `user:group`, either of them alone; empty for neither."""
+        return f"{self.owner or ''}{f':{self.group}' if self.group else ''}"
+
 
 @dataclass(frozen=True, slots=True)
 class GrowImage:
@@ -71,4 +76,19 @@ class RemoveImage:
     identity: str
 
 
-ImageEffect = FetchFile | MakeImage | GrowImage | RemoveImage
+@dataclass(frozen=True, slots=True)
+class PermitImage:
+    """Set owner, group or mode of an image that is there; None: as it is."""
+
+    path: str
+    owner: str | None = None
+    group: str | None = None
+    mode: int | None = None
+
+    @property
+    def whose(self) -> str:
+        """As chown(1) takes it: `user:group`, either of them alone; empty for neither."""
+        return f"{self.owner or ''}{f':{self.group}' if self.group else ''}"
+
+
+ImageEffect = FetchFile | MakeImage | GrowImage | RemoveImage | PermitImage

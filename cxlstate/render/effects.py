@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from cxlstate.core.action import Effect, Generate, Reboot, RemoveFile, Run, Step, WriteFile
-from cxlstate.core.image import FetchFile, GrowImage, ImageEffect, MakeImage, RemoveImage
+from cxlstate.core.image import FetchFile, GrowImage, ImageEffect, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.libvirt import (
     AutostartDomain,
     AutostartNetwork,
@@ -131,6 +131,8 @@ def _image(effect: ImageEffect) -> str:
             return f"qemu-img resize -f {format_} {path} {_short(size)}"
         case RemoveImage():
             return f"rm {path}"
+        case PermitImage():
+            return " && ".join(_permit(effect, path))
 
 
 def _make(effect: MakeImage, path: str) -> Iterator[str]:
@@ -146,8 +148,12 @@ def _make(effect: MakeImage, path: str) -> Iterator[str]:
         yield f"qemu-img convert{of} -O {effect.format} {source} {path}"
         if size:
             yield f"qemu-img resize -f {effect.format} {path}{size}"
-    if effect.owner or effect.group:
-        yield f"chown {effect.owner or ''}{f':{effect.group}' if effect.group else ''} {path}"
+    yield from _permit(effect, path)
+
+
+def _permit(effect: MakeImage | PermitImage, path: str) -> Iterator[str]:
+    if effect.whose:
+        yield f"chown {effect.whose} {path}"
     if effect.mode is not None:
         yield f"chmod {effect.mode:04o} {path}"
 

@@ -7,8 +7,9 @@ from hashlib import sha256
 
 import pytest
 
-from cxlstate.core.image import FetchFile, GrowImage, MakeImage, RemoveImage
+from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.read import Command, File, Names
+from cxlstate.formats import storage
 from cxlstate.machine.ports import Outcome, Result
 
 MIB = 1 << 20
@@ -147,6 +148,55 @@ def test_owner_and_mode(machine):
         assert machine.run(*argv).status == status
     assert machine.ask(*STAT, operands=(BASE,)).text.split()[3] == f"admin:kvm:{BASE}"
     assert machine.mode(BASE) == 0o640
+
+
+def test_an_image_is_given_away(machine):
+    assert machine.perform(PermitImage(BASE, "admin", "kvm", 0o640)) == DONE
+    assert machine.ask(*STAT, operands=(BASE,)).text.split()[3] == f"admin:kvm:{BASE}"
+    assert machine.mode(BASE) == 0o640
+    assert machine.perform(PermitImage(BASE, group="root")) == DONE
+    assert machine.ask(*STAT, operands=(BASE,)).text.split()[3] == f"admin:root:{BASE}"
+    outcome = machine.perform(PermitImage(BASE, "nobody-here"))
+    assert (outcome.result, outcome.output) == (Result.FAILED, "chown: invalid user: 'nobody-here'\n")
+    outcome = machine.perform(PermitImage(GUEST, mode=0o600))
+    assert outcome.output == f"{GUEST} is not there, or not a regular file\n"
+
+
+def test_nothing_is_done_in_a_folder_of_somebody_else(machine):
+    """As the owner, as a member of its group, and as everybody."""
+    assert machine.perform(MakeImage("/srv/facts/theirs/guest", "raw", size=MIB)) == DONE
+    seen = identity(machine, "/srv/facts/theirs/guest")
+    for whose, mode in (("admin:root", "755"), ("root:kvm", "775"), ("root:root", "777")):
+        assert machine.run("chown", whose, "/srv/facts/theirs").status == 0
+        assert machine.run("chmod", f"0{mode}", "/srv/facts/theirs").status == 0
+        for effect in (
+            MakeImage("/srv/facts/theirs/new/guest", "raw", size=MIB),
+            GrowImage("/srv/facts/theirs/guest", 2 * MIB, "raw"),
+            PermitImage("/srv/facts/theirs/guest", mode=0o666),
+            RemoveImage("/srv/facts/theirs/guest", seen),
+        ):
+            outcome = machine.perform(effect)
+            assert outcome.result is Result.FAILED
+            where = f"/srv/facts/theirs (owner {whose}, mode {mode})"
+            assert outcome.output.startswith(f"users other than root can replace files in {where}: ")
+    assert machine.run("chmod", "0755", "/srv/facts/theirs").status == 0
+    assert machine.perform(RemoveImage("/srv/facts/theirs/guest", seen)) == DONE
+
+
+@pytest.mark.parametrize("folder", ["/dev", "/proc", "/run", "/sys"])
+def test_no_image_is_made_in_memory(machine, folder):
+    outcome = machine.perform(MakeImage(f"{folder}/fact-guest", "raw", size=MIB))
+    assert outcome.result is Result.FAILED
+    assert "would be lost at the next boot" in outcome.output
+
+
+def test_a_folder_in_memory_is_on_a_device_that_is_mounted_so(machine):
+    """The device of a folder, as stat(1) says it, is the third word of its line in mountinfo."""
+    machine.write("/run/facts/file", "x")
+    answers = machine.writer.read(storage.way_reads("/run/facts/file"))
+    assert storage.way("/run/facts/file", answers).memory == "tmpfs on /run"
+    assert storage.way(BASE, machine.writer.read(storage.way_reads(BASE))).memory is None
+    machine.remove("/run/facts/file")
 
 
 def test_a_file_is_fetched_checked_and_kept(machine):

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cxlstate.core.action import Run
-from cxlstate.core.image import FetchFile, GrowImage, MakeImage, RemoveImage
+from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.machine.local import LocalTransport
 from cxlstate.machine.ports import Outcome, Result
 from cxlstate.machine.posix.agent import Settings
@@ -616,27 +616,28 @@ def test_killed_while_an_image_is_made_nothing_is_in_place_and_the_draft_goes(pl
 # A full disk ---------------------------------------------------------------------------------------
 
 
-class Small(LocalTransport):
-    """This machine with a small file system at a path."""
+class Mounted(LocalTransport):
+    """This machine with something mounted, which nobody else sees."""
 
-    def __init__(self, path, size):
+    def __init__(self, mount):
         super().__init__()
-        path.mkdir()
-        self._mount = f"mount -t tmpfs -o size={size} tmpfs {path};"
+        self.mount = mount
 
     def start(self, command):
-        quoted = f"{self._mount} {command}".replace("'", "'\\''")
+        quoted = f"{self.mount} {command}".replace("'", "'\\''")
         return super().start(f"unshare -m sh -c '{quoted}'")
 
 
 @pytest.fixture
 def on_a_small_disk(places, tmp_path):
-    probe = subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "x", str(tmp_path)], check=False)
-    if probe.returncode:
-        pytest.skip("needs a mount namespace")
-    made = PosixWriter(
-        Small(tmp_path / "disk", "1m"), "box", survives_reboot=False, settings=Settings(**places, patience=5)
-    )
+    path, disk = tmp_path / "disk", tmp_path / "disk.ext2"
+    path.mkdir()
+    subprocess.run(["truncate", "--size=1M", disk], check=True)
+    subprocess.run(["mke2fs", "-q", "-F", "-m", "0", disk], check=True)
+    mount = f"mount -o loop {disk} {path};"
+    if subprocess.run(["unshare", "-m", "sh", "-c", mount], check=False).returncode:
+        pytest.skip("needs a mount namespace and loop devices")
+    made = PosixWriter(Mounted(mount), "box", survives_reboot=False, settings=Settings(**places, patience=5))
     yield made
     made.close()
 
@@ -650,7 +651,7 @@ def look(writer, path):
 def test_a_full_disk_has_no_half_image(on_a_small_disk, tmp_path, overlay):
     source = tmp_path / "base.raw"
     source.write_bytes(os.urandom(4 * MIB))
-    filled = Run(("sh", "-c", f"head -c 1000000 /dev/zero >{tmp_path}/disk/full"))
+    filled = Run(("sh", "-c", f"! head -c 4M /dev/zero >{tmp_path}/disk/full"))
     assert not overlay or on_a_small_disk.perform(filled, ENTRY).result is Result.DONE
     path = tmp_path / "disk" / "guest.qcow2"
     effect = MakeImage(str(path), "qcow2", source=str(source), source_format="raw", overlay=overlay)
@@ -667,6 +668,156 @@ def test_a_full_disk_is_not_left_full_by_half_a_download(on_a_small_disk, web, t
     assert outcome.result is Result.FAILED
     assert f"no room for it in {tmp_path}/disk/cache; what had come of it was removed" in outcome.output
     assert look(on_a_small_disk, tmp_path / "disk") == ""
+
+
+# Where others may write, and what is memory --------------------------------------------------------
+
+
+NOBODY = 65534
+
+EVERY = {
+    "make": lambda path: MakeImage(path, "raw", size=MIB, owner="daemon", mode=0o666),
+    "grow": lambda path: GrowImage(path, 8 * MIB, "raw"),
+    "permit": lambda path: PermitImage(path, "daemon", "daemon", 0o666),
+    "remove": lambda path: RemoveImage(path, identity(Path(path))),
+}
+"""What is done to images as root."""
+
+
+@pytest.fixture
+def victim(tmp_path):
+    """A file of root's that nobody but root may change."""
+    path = tmp_path / "victim"
+    path.write_bytes(b"root's" * 100)
+    path.chmod(0o600)
+    yield path
+    assert path.read_bytes() == b"root's" * 100
+    assert (path.stat().st_uid, path.stat().st_mode & 0o7777) == (0, 0o600)
+
+
+def folder_of(tmp_path, kind):
+    """A folder to which somebody besides root may write, in one way or another."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    match kind:
+        case "owned":
+            os.chown(folder, NOBODY, NOBODY)
+        case "group":
+            os.chown(folder, 0, NOBODY)
+            folder.chmod(0o775)
+        case "all":
+            folder.chmod(0o777)
+        case "sticky":
+            folder.chmod(0o1777)
+        case "above":
+            os.chown(folder, NOBODY, NOBODY)
+            folder /= "roots"
+            folder.mkdir()
+        case "linked":
+            os.chown(folder, NOBODY, NOBODY)
+            (tmp_path / "roots").mkdir()
+            folder /= "link"
+            folder.symlink_to(tmp_path / "roots")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *((kind, name) for kind in ("owned", "group", "all", "above", "linked") for name in EVERY),
+        ("sticky", "make"),
+    ],
+)
+def test_nothing_is_done_where_others_can_swap_what_the_path_leads_to(writer, tmp_path, victim, kind, name):
+    folder = folder_of(tmp_path, kind)
+    draft = folder / ".guest.cxlstate"
+    draft.symlink_to(victim)
+    if name != "make":
+        shutil.copy(victim, folder / "guest")
+    before = sorted(folder.iterdir())
+    outcome = writer.perform(EVERY[name](str(folder / "guest")), ENTRY)
+    assert outcome.result is Result.FAILED
+    assert f"users other than root can replace files in {tmp_path}/folder (owner " in outcome.output
+    assert sorted(folder.iterdir()) == before
+    assert draft.is_symlink()
+
+
+def test_a_folder_of_roots_in_a_sticky_one_is_roots_alone(writer, tmp_path):
+    sticky = folder_of(tmp_path, "sticky")
+    (sticky / "roots").mkdir()
+    assert writer.perform(MakeImage(f"{sticky}/roots/guest", "raw", size=MIB), ENTRY) == DONE
+    (sticky / "guest").write_bytes(b"x" * 512)
+    assert writer.perform(EVERY["permit"](f"{sticky}/guest"), ENTRY) == DONE
+    outcome = writer.perform(EVERY["grow"](f"{sticky}/guest"), ENTRY)
+    assert f"in {sticky} (owner root:root, mode 1777)" in outcome.output  # it is its owner's to move now
+    (sticky / "theirs").mkdir()
+    os.chown(sticky / "theirs", NOBODY, NOBODY)
+    outcome = writer.perform(MakeImage(f"{sticky}/theirs/guest", "raw", size=MIB), ENTRY)
+    assert f"in {sticky} (owner root:root, mode 1777)" in outcome.output
+
+
+SWAPPER = """
+import os, sys
+folder, victim = sys.argv[1:]
+os.chdir(folder)
+os.setgid(65534); os.setuid(65534)
+print(flush=True)
+while True:
+    for name in ("guest", ".guest.cxlstate"):
+        for make in (lambda: os.symlink(victim, name), lambda: os.unlink(name)):
+            try:
+                make()
+            except OSError:
+                pass
+"""
+
+
+def test_somebody_who_swaps_links_all_the_time_gets_nothing(writer, tmp_path, victim):
+    """As an unprivileged user, in a folder of his: neither what he links to nor its mode changes."""
+    folder = folder_of(tmp_path, "owned")
+    words = [sys.executable, "-ISc", SWAPPER, str(folder), str(victim)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as swapper:
+        assert swapper.stdout.readline()
+        try:
+            for _ in range(5):
+                for name in ("make", "grow", "permit"):
+                    effect = EVERY[name](str(folder / "guest"))
+                    assert writer.perform(effect, ENTRY).result is not Result.DONE
+        finally:
+            swapper.kill()
+
+
+def test_links_of_roots_are_followed(writer, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/relative").symlink_to("../real")
+    (tmp_path / "links/absolute").symlink_to(tmp_path / "links/relative")
+    (tmp_path / "real/alias").symlink_to(f"{tmp_path}/links/absolute/new/../guest")
+    path = f"{tmp_path}/links/absolute/alias"
+    assert writer.perform(MakeImage(path, "raw", size=MIB), ENTRY) == DONE
+    assert (tmp_path / "real/guest").stat().st_size == MIB
+    assert writer.perform(PermitImage(path, "daemon", mode=0o640), ENTRY) == DONE
+    assert ((tmp_path / "real/guest").owner(), (tmp_path / "real/guest").stat().st_mode & 0o777) == (
+        "daemon",
+        0o640,
+    )
+    (tmp_path / "links/round").symlink_to("round")
+    outcome = writer.perform(MakeImage(f"{tmp_path}/links/round/guest", "raw", size=MIB), ENTRY)
+    assert "too many levels of symbolic links" in outcome.output
+
+
+def test_no_image_is_made_in_memory(places, tmp_path):
+    """Also behind a link that leads into a folder that is not there yet."""
+    (tmp_path / "ram").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "ram/new")
+    transport = Mounted(f"mount -t tmpfs -o mode=0755 tmpfs {tmp_path}/ram;")
+    writer = PosixWriter(transport, "box", survives_reboot=False, settings=Settings(**places))
+    for path in (f"{tmp_path}/ram/guest", f"{tmp_path}/link/guest", "/proc/guest", "/sys/guest"):
+        outcome = writer.perform(MakeImage(path, "raw", size=MIB), ENTRY)
+        assert outcome.result is Result.FAILED
+        assert "would be lost at the next boot" in outcome.output
+    assert writer.perform(Run(("ls", "-A", f"{tmp_path}/ram")), ENTRY).output == ""
+    writer.close()
 
 
 # Growing, removing ---------------------------------------------------------------------------------

@@ -143,6 +143,22 @@ def test_what_cannot_be_made_leaves_nothing(directory, more, why):
     assert not list(directory.rglob(".*.cxlstate"))
 
 
+def test_what_a_path_leads_to_counts(directory):
+    """A link of root's into a folder of somebody else, and one into memory."""
+    for name in ("theirs", "ram", "links"):
+        (directory / f"root/srv/{name}").mkdir()
+    for name in ("theirs", "ram"):
+        (directory / f"root/srv/links/{name}").symlink_to(f"/srv/{name}")
+    machine = json.loads((directory / "machine.json").read_text())
+    machine |= {"owners": {"/srv/theirs": "admin:admin"}, "mounts": {"/srv/ram": "tmpfs"}}
+    (directory / "machine.json").write_text(json.dumps(machine))
+    outcome = do(directory, MakeImage("/srv/links/theirs/guest", "raw", GIB))
+    assert "users other than root can replace files in /srv/theirs (owner admin:admin" in outcome.output
+    outcome = do(directory, MakeImage("/srv/links/ram/new/guest", "raw", GIB))
+    assert "would be lost at the next boot: /srv/ram is in memory (tmpfs)" in outcome.output
+    assert not list((directory / "root/srv/ram").iterdir())
+
+
 def test_a_source_that_needs_other_files_is_refused_where_its_sum_is_named(directory):
     backed = qcow2.Header(GIB, "/etc/shadow", "raw").pack()
     (directory / "root/srv/backed").write_bytes(backed)

@@ -10,7 +10,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from cxlstate.core.image import FetchFile, GrowImage, ImageEffect, MakeImage, RemoveImage
+from cxlstate.core.image import FetchFile, GrowImage, ImageEffect, MakeImage, PermitImage, RemoveImage
 from cxlstate.machine.ports import Entry
 from cxlstate.machine.posix.effects import FILES, script
 
@@ -92,6 +92,47 @@ look() {
 }
 """
 
+# `walk` PATH → `target` (links followed), `folder`, `new`, as `resolve`. Each folder on the way has to be
+# root's alone (or ours, where we are not root): who else may write to one could put a link there between
+# two of our steps, which qemu-img, chown and chmod follow. In a sticky folder nobody can move what is
+# root's (inode(7)). What is not there yet is made by root, in a folder of root's.
+_WALK = r"""
+exposed() {
+    fail "users other than root can replace files in $1 (owner $(stat -c '%U:%G, mode %a' -- "$1")): \
+choose a path in folders that only root can write to, such as /var/lib/libvirt/images"
+}
+alone() {
+    set -- "${1:-/}" "$2" $(stat -c '%u %g %a' -- "${1:-/}")
+    [ $# -eq 5 ] || fail "$1 cannot be looked at"
+    case $3 in 0 | "$me") ;; *) exposed "$1" ;; esac
+    open=$((0$5 & 022))
+    [ "$4" -ne 0 ] || open=$((open & 02))
+    [ $open -ne 0 ] || return 0
+    [ $((0$5 & 01000)) -ne 0 ] || exposed "$1"
+    case $(stat -c %u -- "${1%/}/$2" 2>/dev/null) in 0 | "$me") ;; *) exposed "$1" ;; esac
+}
+walk() {
+    me=$(id -u) at='' rest=${1#/} links=0 there=/
+    while [ -n "$rest" ]; do
+        step=${rest%%/*}
+        case $rest in */*) rest=${rest#*/} ;; *) rest= ;; esac
+        case $step in '' | .) continue ;; ..) at=${at%/*}; continue ;; esac
+        if [ -d "${at:-/}" ]; then there=${at:-/}; alone "$at" "$step"; fi
+        if [ -L "$at/$step" ]; then
+            links=$((links + 1))
+            [ $links -le 40 ] || fail "$1: too many levels of symbolic links"
+            to=$(readlink -n -- "$at/$step"; echo x); to=${to%x}
+            case $to in /*) at= ;; esac
+            rest=${to#/}${rest:+/$rest}
+        else
+            at=$at/$step
+        fi
+    done
+    target=$at; folder=${target%/*}; folder=${folder:-/}
+    new=${folder%/}/.${target##*/}.cxlstate
+}
+"""
+
 # A source that is named by its SHA-256 must not have QEMU open other files. A base in our closed folder
 # is to be read by the user that QEMU runs as, who must know its name for it: nobody can list them.
 _MAKE = r"""
@@ -132,7 +173,13 @@ place() {
 }
 
 begin
-resolve
+walk "$path"
+# In coreutils' names (human_fstype in stat.c); devtmpfs is tmpfs to it.
+kept=$(stat -f -c %T -- "$there") || fail
+case $kept in
+    tmpfs | ramfs | hugetlbfs | proc | sysfs | devpts | debugfs | cgroup*)
+        fail "an image in $folder would be lost at the next boot: $there is in memory ($kept)" ;;
+esac
 [ ! -e "$target" ] || finish stale 0
 [ -z "$source" ] || check_source
 announce
@@ -175,9 +222,10 @@ guest() {
 }
 
 begin
-look "$path" "$format"
+walk "$path"
+look "$target" "$format"
 [ "$seen_size" -lt "$size" ] || finish done 0
-refusal=$(qemu-img resize -q -f "$format" "$path" "$size" 2>&1) && { sync -- "$path"; finish done 0; }
+refusal=$(qemu-img resize -q -f "$format" "$target" "$size" 2>&1) && { sync -- "$target"; finish done 0; }
 case $refusal in
     *'Failed to get "'*'" lock'*) guest ;;
     *) fail "$refusal" ;;
@@ -188,6 +236,9 @@ esac
 _REMOVE = r"""
 begin
 [ -e "$path" ] || finish done 0
+name=${path##*/}
+walk "${path%/*}"
+alone "$target" "$name"
 found=$(stat --dereference --format=%d:%i -- "$path") || fail
 [ "$found" = "$identity" ] || finish stale 0
 command -v find >/dev/null || fail 'it cannot be told whether it is in use: there is no find (findutils)'
@@ -197,8 +248,19 @@ if [ -n "$holder" ]; then
     pid=${holder#*/proc/}; pid=${pid%%/*}
     fail "$path is in use: process $pid ($(cat "/proc/$pid/comm")) has it open"
 fi
-rm -- "$path" || fail
-folder=${path%/*}; sync -- "${folder:-/}" || fail
+rm -- "$target/$name" || fail
+sync -- "${target:-/}" || fail
+finish done 0
+"""
+
+# chmod(1) knows no -h: the last step of `target` is no link, and nobody else can make it one.
+_PERMIT = r"""
+begin
+walk "$path"
+[ -f "$target" ] || fail "$path is not there, or not a regular file"
+[ -z "$whose" ] || chown -h -- "$whose" "$target" || fail
+[ -z "$mode" ] || chmod -- "$mode" "$target" || fail
+sync -- "$target" || fail
 finish done 0
 """
 
@@ -213,10 +275,19 @@ def image_effect(state: str, effect: ImageEffect, entry: Entry) -> bytes:
         case GrowImage(path=path, size=size, format=format_):
             variables = {"path": path, "size": str(size), "format": format_}
             details = {"effect": "grow-image", "path": path, "size": size}
-            return script(state, entry, variables, details, _LOOK + _GROW)
+            return script(state, entry, variables, details, _WALK + _LOOK + _GROW)
         case RemoveImage(path=path, identity=identity):
             variables = {"path": path, "identity": identity}
-            return script(state, entry, variables, {"effect": "remove-image", "path": path}, _REMOVE)
+            return script(state, entry, variables, {"effect": "remove-image", "path": path}, _WALK + _REMOVE)
+        case PermitImage(path=path, mode=mode):
+            variables = {"path": path, "whose": effect.whose, "mode": "" if mode is None else f"{mode:o}"}
+            details = {
+                "effect": "permit-image",
+                "path": path,
+                "owner": effect.whose,
+                "mode": variables["mode"],
+            }
+            return script(state, entry, variables, details, _WALK + _PERMIT)
 
 
 def _fetch(state: str, effect: FetchFile, entry: Entry) -> bytes:
@@ -241,7 +312,6 @@ def _fetch(state: str, effect: FetchFile, entry: Entry) -> bytes:
 
 
 def _make(state: str, effect: MakeImage, entry: Entry) -> bytes:
-    whose = f"{effect.owner or ''}{f':{effect.group}' if effect.group else ''}"
     variables = {
         "path": effect.path,
         "format": effect.format,
@@ -250,7 +320,7 @@ def _make(state: str, effect: MakeImage, entry: Entry) -> bytes:
         "from": effect.source_format or "",
         "sha256": effect.sha256 or "",
         "overlay": "yes" if effect.overlay else "",
-        "whose": whose,
+        "whose": effect.whose,
         "mode": "" if effect.mode is None else f"{effect.mode:o}",
         "state": state,
     }
@@ -261,7 +331,7 @@ def _make(state: str, effect: MakeImage, entry: Entry) -> bytes:
         "size": effect.size,
         "source": effect.source,
     }
-    return script(state, entry, variables, details, FILES + _LOOK + _MAKE)
+    return script(state, entry, variables, details, FILES + _WALK + _LOOK + _MAKE)
 
 
 @cache

@@ -117,6 +117,10 @@ class Files:
             steps = [*target.split("/"), *steps]
         return self._root / done.lstrip("/")
 
+    def inside(self, path: str) -> str:
+        """The same as a path of the machine, in which no links are left."""
+        return posixpath.normpath(f"/{self.real(path).relative_to(self._root)}")
+
     def draft(self, path: str, content: bytes, *, mode: int) -> Path:
         """Write the next content of a file beside it. The mode of a file that is there is kept."""
         if not self._privileged or path in self._computed:

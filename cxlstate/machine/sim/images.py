@@ -14,14 +14,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from stat import S_IMODE
 from urllib.parse import unquote, urlsplit
 
-from cxlstate.core.image import FetchFile, GrowImage, ImageEffect, MakeImage, RemoveImage
+from cxlstate.core.image import FetchFile, GrowImage, ImageEffect, MakeImage, PermitImage, RemoveImage
 from cxlstate.machine.ports import STATE, Outcome, Result
 from cxlstate.machine.sim import qcow2
 from cxlstate.machine.sim.accounts import GROUP, USERS
 from cxlstate.machine.sim.ended import NOT_FOUND, Ended, unknown
 from cxlstate.machine.sim.files import Files
+from cxlstate.machine.sim.mounts import Mounts
 from cxlstate.machine.sim.world import Process, World
 
 _SECTOR = 512
@@ -52,6 +54,7 @@ class Disks:
     def __init__(self, world: World, files: Files) -> None:
         self._world = world
         self._files = files
+        self.mounts = Mounts(world, files)
 
     def qemu_img(self, words: list[str]) -> Ended:
         """`qemu-img info --output=json [-U] FILE`."""
@@ -130,13 +133,9 @@ class Disks:
 
     def give(self, path: str, whose: str) -> None:
         """To a user, a group or both; the rest of it stays."""
-        user, group = self._owner(path)
+        user, group = self.mounts.owner(path)
         new_user, _, new_group = whose.partition(":")
         self._world.owners[path] = f"{new_user or user}:{new_group or group}"
-
-    def _owner(self, path: str) -> tuple[str, str]:
-        user, _, group = self._world.owners.get(path, "root:root").partition(":")
-        return user, group
 
     def unknown_account(self, whose: str) -> str | None:
         """Complaint of chown(1) on a name that nobody has."""
@@ -149,10 +148,10 @@ class Disks:
 
     def _shown(self, format_: str, path: str) -> str:
         info = self._files.stat(path)
-        user, group = self._owner(path)
+        user, group = self.mounts.owner(path)
         values = {
-            "%f": f"{info.st_mode:x}",
-            "%d": str(info.st_dev),
+            "%f": f"{self.mounts.mode(path):x}",
+            "%d": str(self.mounts.device(path)),
             "%i": str(info.st_ino),
             "%s": str(info.st_size),
             "%U": user,
@@ -217,6 +216,8 @@ class Images:
                     return self._grow(effect)
                 case RemoveImage():
                     return self._remove(effect)
+                case PermitImage():
+                    return self._permit(effect)
         except Refused as why:
             return Outcome(Result.FAILED, 1, f"{why}\n")
 
@@ -255,6 +256,12 @@ class Images:
     def _make(self, effect: MakeImage) -> Outcome:
         if not self._disks.has_qemu_img:
             raise Refused("qemu-img is not installed (package qemu-utils)")
+        self._alone(effect.path)
+        mount = self._disks.mounts.of(posixpath.dirname(effect.path))
+        if mount.type in ("tmpfs", "devtmpfs", "proc", "sysfs"):
+            folder = posixpath.dirname(effect.path)
+            where = f"{mount.point} is in memory ({mount.type})"
+            raise Refused(f"an image in {folder} would be lost at the next boot: {where}")
         if self._files.exists(effect.path):
             return _STALE
         base = self._source(effect) if effect.source else None
@@ -262,8 +269,7 @@ class Images:
         if effect.overlay and base and effect.source:
             self._lend(effect.source)
             header = replace(header, backing=effect.source, backing_format=base.format)
-        whose = f"{effect.owner or ''}{f':{effect.group}' if effect.group else ''}"
-        if complaint := self._disks.unknown_account(whose):
+        if complaint := self._disks.unknown_account(effect.whose):
             raise Refused(complaint)
         self._drafts.announce(effect.path)
         content = header.pack() if effect.format == "qcow2" else b""
@@ -271,7 +277,7 @@ class Images:
         if effect.format == "raw":
             os.truncate(draft, header.size)
         self._world.owners.pop(effect.path, None)
-        self._disks.give(effect.path, whose)
+        self._disks.give(effect.path, effect.whose)
         self._step(f"made, not in place: {effect.path}")
         self._files.put(effect.path, draft)
         self._step(f"in place: {effect.path}")
@@ -303,7 +309,31 @@ class Images:
             for path, mode in ((STATE, 0o711), (posixpath.dirname(source), 0o711), (source, 0o644)):
                 self._files.real(path).chmod(mode)
 
+    def _alone(self, path: str) -> None:
+        """Whoever else may write to a folder on the way could put a link there."""
+        if folder := self._disks.mounts.exposed(path):
+            whose = ":".join(self._disks.mounts.owner(folder))
+            mode = f"{S_IMODE(self._disks.mounts.mode(folder)):o}"
+            raise Refused(
+                f"users other than root can replace files in {folder} (owner {whose}, mode {mode}): choose a "
+                "path in folders that only root can write to, such as /var/lib/libvirt/images"
+            )
+
+    def _permit(self, effect: PermitImage) -> Outcome:
+        self._alone(effect.path)
+        if not self._files.is_file(effect.path):
+            raise Refused(f"{effect.path} is not there, or not a regular file")
+        if complaint := self._disks.unknown_account(effect.whose):
+            raise Refused(complaint)
+        if effect.whose:
+            self._disks.give(effect.path, effect.whose)
+        if effect.mode is not None:
+            self._files.real(effect.path).chmod(effect.mode)
+        self._step(f"permitted: {effect.path}")
+        return _DONE
+
     def _grow(self, effect: GrowImage) -> Outcome:
+        self._alone(effect.path)
         image = self._disks.image(effect.path)
         if image.size >= effect.size:
             return _DONE
@@ -321,8 +351,9 @@ class Images:
     def _remove(self, effect: RemoveImage) -> Outcome:
         if not self._files.exists(effect.path):
             return _DONE
+        self._alone(effect.path)
         info = self._files.stat(effect.path)
-        if f"{info.st_dev}:{info.st_ino}" != effect.identity:
+        if f"{self._disks.mounts.device(effect.path)}:{info.st_ino}" != effect.identity:
             return _STALE
         for one in self._disks.holders(effect.path):
             name = posixpath.basename(one.command.partition(" ")[0])[:15]
@@ -354,3 +385,6 @@ def details(effect: ImageEffect) -> dict[str, object]:
             return {"effect": "grow-image", "path": path, "size": size}
         case RemoveImage(path=path):
             return {"effect": "remove-image", "path": path}
+        case PermitImage(path=path, mode=mode):
+            said = "" if mode is None else f"{mode:o}"
+            return {"effect": "permit-image", "path": path, "owner": effect.whose, "mode": said}

@@ -15,6 +15,7 @@ from cxlstate.formats.domain_xml import meaning
 from cxlstate.machine.sim import mtrr
 from cxlstate.machine.sim.dax import BLOCK, Bus, bounds, regions
 from cxlstate.machine.sim.memory import NAMES, RAM, SOFT_RESERVED, TYPES, Range, boot_map
+from cxlstate.machine.sim.mounts import mountinfo
 from cxlstate.machine.sim.net import Devices
 from cxlstate.machine.sim.world import Dax, Online, Region, World
 from cxlstate.machine.sim.zones import nodes_of_ram, zoneinfo
@@ -40,6 +41,7 @@ def computed(world: World) -> dict[str, bytes]:
         "/proc/cmdline": running.command_line + "\n",
         "/proc/iomem": _iomem(world, memory),
         "/proc/modules": _modules(world),
+        "/proc/self/mountinfo": mountinfo(world),
         "/proc/zoneinfo": zoneinfo(nodes_of_ram(world, memory), running.online),
         "/proc/sys/kernel/random/boot_id": running.boot_id + "\n",
         "/proc/sys/kernel/osrelease": running.kernel + "\n",

@@ -252,7 +252,7 @@ class World:
     `first_region` is the number that the first dax region gets at boot, which is what renames devices.
     `debugfs` is mounted, locked (the kernel's lockdown hides it from root too) or absent. `python`: there is
     a python3. `bridges` are those that the host itself has. `owners` are `user:group` of files that are not
-    root's, by path.
+    root's, by path. `mounts` are the types of file systems that stand somewhere besides those of every host.
     """
 
     format: int = FORMAT
@@ -268,6 +268,7 @@ class World:
     bridges: list[str] = field(default_factory=list)
     guests: dict[str, Guest] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
+    mounts: dict[str, str] = field(default_factory=dict)
     units: dict[str, Unit] = field(default_factory=dict)
     archive: Archive = field(default_factory=Archive)
     installed: dict[str, Installed] = field(default_factory=dict)

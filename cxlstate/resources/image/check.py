@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.path import Path
 from cxlstate.core.units import format_size
+from cxlstate.formats.storage import Way
 from cxlstate.resources.image.probe import Base, Info, Live, Missing, Seen, base_path
 from cxlstate.resources.image.spec import ImageSpec
 
@@ -14,6 +17,7 @@ def diagnose(spec: ImageSpec, live: Seen) -> Iterator[Diagnostic]:
     """Every problem there is; `path` is relative to the resource."""
     if isinstance(live, Missing):
         yield from _of_source(spec, live.base)
+        yield from _in_memory(spec, live)
     elif live.info is None:
         yield _no_file(spec)
     elif not spec.wanted:
@@ -35,6 +39,43 @@ def _of_image(spec: ImageSpec, live: Live, info: Info) -> Iterator[Diagnostic]:
         yield _would_shrink(spec.size, info)
     if info.corrupt:
         yield _corrupt(spec)
+    yield from _in_memory(spec, live)
+
+
+def exposed(live: Live | Missing) -> Iterator[Diagnostic]:
+    """Whether somebody besides root can put a link in the way of what is to be done here as root."""
+    if found := live.way.exposed(live.stat if isinstance(live, Live) else None):
+        folder, stat = found
+        quoted = shlex.quote(folder)
+        mend = (
+            f"chmod go-w {quoted}" if stat.owner == "root" else f"chown root {quoted} && chmod go-w {quoted}"
+        )
+        yield Diagnostic(
+            "CXI321",
+            "users other than root can replace files on the way to the image",
+            path=("path",),
+            found=f"{folder} has owner {stat.owner}:{stat.group} and mode {stat.permissions}",
+            expected="folders that only root can write to",
+            hint="write path: /var/lib/libvirt/images/NAME.qcow2; "
+            f"or, if nobody but root has to write to {folder}: {mend}",
+        )
+
+
+def _in_memory(spec: ImageSpec, live: Live | Missing) -> Iterator[Diagnostic]:
+    """One that is there is told of, one that is not is not made."""
+    places: list[tuple[Path, str, Way]] = [(("path",), spec.path, live.way)]
+    places += [(("source", "path"), live.base.path, live.base.way)] if live.base else []
+    for path, name, way in places:
+        if lies := way.memory:
+            yield Diagnostic(
+                "CXI320",
+                "an image here would be lost at the next boot",
+                Severity.ERROR if isinstance(live, Missing) else Severity.WARNING,
+                path=path,
+                found=f"{name} in {lies}",
+                expected="a path on a disk",
+                hint="write path: /var/lib/libvirt/images/NAME.qcow2, or mount a disk there first",
+            )
 
 
 def _of_source(spec: ImageSpec, base: Base | None) -> Iterator[Diagnostic]:

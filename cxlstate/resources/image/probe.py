@@ -4,47 +4,22 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from stat import S_IMODE, S_ISREG
 from typing import Any, Final
 
 from cxlstate.core.address import AllOf
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
-from cxlstate.core.read import NOT_FOUND, Answer, Answers, Command, Names, Read, ReadFailed, failure
+from cxlstate.core.read import NOT_FOUND, Answers, Command, Names, Read, ReadFailed, failure
+from cxlstate.formats.storage import NOWHERE, Stat, Way, stat, stat_of, way, way_reads
 from cxlstate.resources.image.spec import ImageSpec
 
 CACHE: Final = "/var/lib/cxlstate/images"
 """Downloads on the machine itself, as SHA256.img: with that ending AppArmor lets libvirt look into a backing
 file anywhere (usr.lib.libvirt.virt-aa-helper)."""
 
-# stat(1): mode in hex, device:inode, user:group, name; names and sizes of others come along.
-_STAT: Final = ("stat", "--dereference", "--format=%f %d:%i %s %U:%G:%n")
 _INFO: Final = ("qemu-img", "info", "--output=json")
-_NOT_ALL_FOUND: Final = 1
 _LOCKED: Final = 'Failed to get shared "write" lock'  # block/file-posix.c
-_FIELDS: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Stat:
-    """A file as the kernel sees it. `identity` is its device and inode."""
-
-    mode: int
-    identity: str
-    size: int
-    owner: str
-    group: str
-
-    @property
-    def regular(self) -> bool:
-        """Neither a folder nor a device."""
-        return S_ISREG(self.mode)
-
-    @property
-    def permissions(self) -> str:
-        """As they are written in a spec."""
-        return f"{S_IMODE(self.mode):04o}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +36,21 @@ class Info:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The source on the machine. `part` is how many bytes of a download are there."""
+    """The source on the machine. `part` is how many bytes of a download are there; `way` leads to it."""
 
     path: str
     there: bool
     info: Info | None = None
     part: int = 0
+    way: Way = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """There is no image yet."""
+    """There is no image yet; `way` are the folders to where it will be."""
 
     base: Base | None
+    way: Way = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +61,7 @@ class Live:
     info: Info | None
     in_use: bool
     base: Base | None = None
+    way: Way = NOWHERE
 
 
 Seen = Live | Missing
@@ -99,11 +77,11 @@ def base_path(spec: ImageSpec) -> str | None:
 def reads(spec: ImageSpec) -> Sequence[Read]:
     """The image twice, since only without -U it tells whether somebody writes to it."""
     path = spec.path
-    asked: list[Read] = [Names(path), _stat(path), _info(path), _info(path, shared=True)]
+    asked: list[Read] = [Names(path), stat(path), _info(path), _info(path, shared=True), *way_reads(path)]
     base = base_path(spec) if spec.wanted else None
     if base:
-        asked += [Names(base), _info(base, shared=True)]
-        asked += [_stat(_part(base))] if spec.source and spec.source.url else []
+        asked += [Names(base), _info(base, shared=True), *(way_reads(base) if spec.overlay else ())]
+        asked += [stat(_part(base))] if spec.source and spec.source.url else []
     if spec.wanted:
         asked += [Command(("getent", "passwd"), (spec.owner,))] if spec.owner else []
         asked += [Command(("getent", "group"), (spec.group,))] if spec.group else []
@@ -128,16 +106,13 @@ def observe(spec: ImageSpec, answers: Answers) -> Observation[Seen]:
             hint="declare the package that makes it (host.packages), or correct the name",
         )
     if not there:
-        return Present(Missing(_base(spec, answers)))
+        return Present(Missing(_base(spec, answers), way(spec.path, answers)))
     file = _file(spec.path, answers)
     if not file.regular:
         return Present(Live(file, None, in_use=False))
     info, in_use = _parsed(spec.path, answers), _in_use(spec.path, answers)
-    return Present(Live(file, info, in_use, _base(spec, answers) if spec.wanted and spec.overlay else None))
-
-
-def _stat(path: str) -> Command:
-    return Command(_STAT, (path,))
+    base = _base(spec, answers) if spec.wanted and spec.overlay else None
+    return Present(Live(file, info, in_use, base, way(spec.path, answers)))
 
 
 def _info(path: str, *, shared: bool = False) -> Command:
@@ -150,29 +125,10 @@ def _part(base: str) -> str:
 
 
 def _file(path: str, answers: Answers) -> Stat:
-    file = _files(path, answers).get(path)
+    file = stat_of(path, answers)
     if file is None:
-        raise ReadFailed(_stat(path), f"{path} cannot be looked at: is it a link that leads nowhere?")
+        raise ReadFailed(stat(path), f"{path} cannot be looked at: is it a link that leads nowhere?")
     return file
-
-
-def _files(path: str, answers: Answers) -> dict[str, Stat]:
-    """What was found of all that was asked for; others that are not there do not matter."""
-    read = _stat(path)
-    answer = answers.raw(read)
-    if answer.status not in (0, _NOT_ALL_FOUND):
-        raise failure(read, answer)
-    return dict(_records(answer))
-
-
-def _records(answer: Answer) -> Iterator[tuple[str, Stat]]:
-    for line in answer.text.splitlines():
-        fields = line.split(" ", _FIELDS - 1)
-        if len(fields) < _FIELDS or fields[-1].count(":") < 2:  # noqa: PLR2004  # user:group:name
-            continue
-        mode, identity, size, named = fields
-        owner, group, name = named.split(":", 2)
-        yield name, Stat(int(mode, 16), identity, int(size), owner, group)
 
 
 def _base(spec: ImageSpec, answers: Answers) -> Base | None:
@@ -180,10 +136,11 @@ def _base(spec: ImageSpec, answers: Answers) -> Base | None:
     if path is None:
         return None
     if path in answers.files(Names(path)):
-        return Base(path, there=True, info=_parsed(path, answers))
+        leads = way(path, answers) if spec.overlay else NOWHERE
+        return Base(path, there=True, info=_parsed(path, answers), way=leads)
     if spec.source is None or spec.source.path:
         return Base(path, there=False)
-    part = _files(_part(path), answers).get(_part(path))
+    part = stat_of(_part(path), answers)
     return Base(path, there=False, part=part.size if part else 0)
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from cxlstate.core.action import Action, Risk, Run
+from cxlstate.core.action import Action, Risk
 from cxlstate.core.address import AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import DiskImage, Export, Given
-from cxlstate.core.image import FetchFile, GrowImage, MakeImage, RemoveImage
+from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.observation import Observation
 from cxlstate.core.read import Answers, Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
 from cxlstate.core.units import format_size
 from cxlstate.resources.image import probe
-from cxlstate.resources.image.check import diagnose
+from cxlstate.resources.image.check import diagnose, exposed
 from cxlstate.resources.image.probe import Live, Missing, Seen
 from cxlstate.resources.image.spec import ImageName, ImageSource, ImageSpec
 
@@ -67,7 +67,10 @@ class ImageReconciler(Reconciler[ImageSpec, Seen]):
 
     def check(self, me: Resource[ImageSpec], live: Seen | None, given: Given) -> Sequence[Diagnostic]:
         """What is there and is not what the spec says is left as it is."""
-        return () if live is None else tuple(diagnose(me.spec, live))
+        if live is None:
+            return ()
+        problems = tuple(diagnose(me.spec, live))
+        return (*problems, *exposed(live)) if self.diff(me, live, given) else problems
 
     def diff(self, me: Resource[ImageSpec], live: Seen | None, given: Given) -> Sequence[Change]:
         """That it is there; then how large, whose, and whether its backing file is."""
@@ -145,28 +148,20 @@ def _remove(spec: ImageSpec, live: Live) -> Action:
 
 
 def _give(spec: ImageSpec, live: Live) -> tuple[Action, ...]:
-    """In one step, as chown(1) takes it: `user:group`, either of them alone."""
+    """In one step: user, group, or both."""
     stat = live.stat
     new = f"{spec.owner or ''}{f':{spec.group}' if spec.group else ''}"
-    old = f"{stat.owner if spec.owner else ''}{f':{stat.group}' if spec.group else ''}"
-    return (
-        Action(
-            f"give {spec.path} to {new}",
-            Run(("chown", new), (spec.path,)),
-            undo=(Run(("chown", old), (spec.path,)),),
-        ),
+    before = PermitImage(
+        spec.path, owner=stat.owner if spec.owner else None, group=stat.group if spec.group else None
     )
+    after = PermitImage(spec.path, owner=spec.owner, group=spec.group)
+    return (Action(f"give {spec.path} to {new}", after, undo=(before,)),)
 
 
 def _open_up(spec: ImageSpec, live: Live) -> tuple[Action, ...]:
     mode, before = str(spec.mode), live.stat.permissions
-    return (
-        Action(
-            f"set the mode of {spec.path} to {mode}",
-            Run(("chmod", mode), (spec.path,)),
-            undo=(Run(("chmod", before), (spec.path,)),),
-        ),
-    )
+    after, undo = (PermitImage(spec.path, mode=int(one, 8)) for one in (mode, before))
+    return (Action(f"set the mode of {spec.path} to {mode}", after, undo=(undo,)),)
 
 
 def _grow(spec: ImageSpec, live: Live) -> tuple[Action, ...]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from cxlstate.core.model import Model, problem
+from cxlstate.core.path import Path
 from cxlstate.core.units import Size, format_size
+from cxlstate.formats.storage import volatile
 
 _NAME: Final = "[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _SIGNS: Final = r"\x00-\x1f\x7f/*?\[\]"
@@ -125,6 +129,18 @@ def _account(text: str) -> str:
     return text
 
 
+def _in_memory(path: str, folder: str) -> PydanticCustomError:
+    """Below /dev a missing name is a device that is not there, which a file would then hide."""
+    device = "activate the logical volume (lvchange -ay VG/LV) and name it in the disks of the VM: path: "
+    return problem(
+        "CXI320",
+        "an image here would be lost at the next boot",
+        found=path,
+        expected=f"a path outside {folder}, which does not outlive a boot",
+        hint=f"{device}{path}" if folder == "/dev" else "write path: /var/lib/libvirt/images/NAME.qcow2",
+    )
+
+
 ImageName = Annotated[
     str,
     AfterValidator(_name),
@@ -235,6 +251,8 @@ class ImageSpec(Model):
                 found="no source" if self.source is None else self.format,
                 expected="format: qcow2 and a source",
             )
+        if found := [InitErrorDetails(type=what, loc=where, input=None) for where, what in self._volatile()]:
+            raise ValidationError.from_exception_data(type(self).__name__, found)
         if self.source and self.source.path == self.path:
             raise problem(
                 "CXI212",
@@ -244,6 +262,14 @@ class ImageSpec(Model):
                 hint="leave `source` out: an image that is there is kept as it is",
             )
         return self
+
+    def _volatile(self) -> Iterator[tuple[Path, PydanticCustomError]]:
+        """What a guest writes to, and what an overlay stands on, has to outlive a boot."""
+        if folder := volatile(self.path):
+            yield ("path",), _in_memory(self.path, folder)
+        source = self.source.path if self.source and self.overlay else None
+        if source and (folder := volatile(source)):
+            yield ("source", "path"), _in_memory(source, folder)
 
     @property
     def wanted(self) -> bool:
