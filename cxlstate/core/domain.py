@@ -43,7 +43,8 @@ class Topology:
 class Nvdimm:
     """`<memory model='nvdimm'>`. One is another's equal by `slot`, or, without it, by `path`.
 
-    `size` holds the label too. `absent`: to be taken out.
+    `size` holds the label too. `least_align`, of a wish without `alignsize`, is what that has to be at
+    least; None: it is as it is. `absent`: to be taken out.
     """
 
     path: str | None = None
@@ -54,6 +55,7 @@ class Nvdimm:
     access: str | None = None
     node: int | None = None
     slot: int | None = None
+    least_align: int | None = None
     absent: bool = False
 
 

@@ -17,7 +17,11 @@ from cxlstate.core.read import NOT_FOUND, Answer, Answers, Command, File, failur
 
 MOUNTS: Final = File("/proc/self/mountinfo")
 
-VOLATILE: Final = ("/dev", "/proc", "/sys", "/run", "/tmp", "/var/run", "/var/lock")  # noqa: S108  # to be refused
+_TEMPORARY: Final = "/tmp"  # noqa: S108  # to be refused
+VOLATILE: Final = (
+    *("/dev/shm", "/dev/hugepages", "/dev/mqueue", "/dev", "/proc", "/sys", "/run"),  # noqa: S108  # likewise
+    *(_TEMPORARY, "/var/run", "/var/lock"),
+)
 """File systems in memory (file-hierarchy(7)), and what is emptied at boot (tmpfiles.d/tmp.conf)."""
 
 _REMOVABLE: Final = "/run/media"

@@ -13,7 +13,7 @@ from cxlstate.core.change import Leaf
 from cxlstate.core.domain import Cell, CpuNumbers, Disk, Domain, Interface, MemNode, Nvdimm, Topology
 from cxlstate.core.path import Path
 from cxlstate.core.units import format_cpus, format_size
-from cxlstate.formats.domain_xml.meaning import CELL_STEP, MODULE_STEP, is_machine, kib, pair
+from cxlstate.formats.domain_xml.meaning import CELL_STEP, MODULE_STEP, is_machine, kib, meant_alignsize, pair
 
 T = TypeVar("T")
 Pins = tuple[tuple[int, CpuNumbers], ...]
@@ -170,7 +170,8 @@ def _nvdimms(wish: Domain, live: Domain, *, running: bool) -> Iterator[Differenc
         same = _same_size(MODULE_STEP if running else 0)
         yield from _leaf((*path, "size"), one.size, other.size, format_size, same)
         yield from _leaf((*path, "label"), one.label, other.label, format_size, _same_kib)
-        yield from _leaf((*path, "alignsize"), one.alignsize, other.alignsize, format_size, _same_kib)
+        alignsize = meant_alignsize(one, other)
+        yield from _leaf((*path, "alignsize"), alignsize, other.alignsize, format_size, _same_kib)
         yield from _leaf((*path, "pmem"), one.pmem, other.pmem, _itself)
         yield from _leaf((*path, "access"), one.access, other.access, _itself)
         yield from _leaf((*path, "node"), one.node, other.node, _itself)
@@ -189,7 +190,9 @@ def _presence(
 def _nvdimm(one: Nvdimm) -> str:
     size = "" if one.size is None else f"{format_size(one.size)} "
     slot = "" if one.slot is None else f" in slot {one.slot}"
-    return f"{size}from {one.path}{slot}" if one.path else f"an NVDIMM{slot}"
+    derived = one.alignsize is None and one.least_align is not None
+    how = f" ({one.access}, aligned to {format_size(one.least_align or 0)})" if derived else ""
+    return (f"{size}from {one.path}{slot}" if one.path else f"an NVDIMM{slot}") + how
 
 
 def _by(key: Callable[[T], Hashable], there: Sequence[T] | None) -> Mapping[Hashable, T]:

@@ -90,6 +90,13 @@ def pair(wished: Sequence[Nvdimm], live: Sequence[Nvdimm]) -> tuple[int | None, 
     return tuple(found.get(index) for index in range(len(wished)))
 
 
+def meant_alignsize(wished: Nvdimm, live: Nvdimm) -> int | None:
+    """The alignment that an NVDIMM is to have; None: as it is."""
+    if wished.alignsize is not None or wished.least_align is None:
+        return wished.alignsize
+    return wished.least_align if (live.alignsize or 0) < wished.least_align else None
+
+
 def _same_slot(wished: Nvdimm, live: Nvdimm) -> bool:
     by_path = wished.absent and wished.path is not None
     return wished.slot is not None and wished.slot == live.slot and not by_path

@@ -6,7 +6,7 @@ from collections import Counter
 
 from cxlstate.core.domain import Nvdimm
 from cxlstate.formats.domain_xml import order
-from cxlstate.formats.domain_xml.meaning import pair
+from cxlstate.formats.domain_xml.meaning import meant_alignsize, pair
 from cxlstate.formats.domain_xml.memory import set_size
 from cxlstate.formats.domain_xml.read import NVDIMM, nvdimm
 from cxlstate.formats.xml import Element, child, element, place, set_attribute, take_out, take_out_all
@@ -41,8 +41,9 @@ def _fill(one: Element, wished: Nvdimm, there: Nvdimm, node: int | None = None) 
         set_attribute(one, "access", wished.access)
     if wished.path not in (None, there.path):
         _source(one, "path").text = wished.path
-    if wished.alignsize is not None:
-        set_size(_source(one, "alignsize"), wished.alignsize)
+    alignsize = meant_alignsize(wished, there)
+    if alignsize is not None:
+        set_size(_source(one, "alignsize"), alignsize)
     if wished.pmem:
         _source(one, "pmem")
     elif wished.pmem is False:

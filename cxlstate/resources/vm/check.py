@@ -11,10 +11,11 @@ from cxlstate.core.path import Path
 from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import format_cpus, format_size
 from cxlstate.formats import domain_xml
+from cxlstate.resources.vm import paths
 from cxlstate.resources.vm.devices import NvdimmSpec
 from cxlstate.resources.vm.probe import Host, Live, Missing, Seen
 from cxlstate.resources.vm.spec import VmSpec
-from cxlstate.resources.vm.wish import device_of, path_of, wish
+from cxlstate.resources.vm.wish import device_of, least_align, path_of, wish
 
 
 def diagnose(me: Resource[VmSpec], live: Seen, given: Given) -> Iterator[Diagnostic]:
@@ -28,6 +29,8 @@ def diagnose(me: Resource[VmSpec], live: Seen, given: Given) -> Iterator[Diagnos
     yield from _nodes(spec, live.host)
     yield from _far_away(spec, live.host)
     yield from _nvdimms(me, live, given)
+    if not (isinstance(live, Live) and live.runs):
+        yield from paths.diagnose(spec, live.host.opened)
     lacking = list(_too_little(spec) if isinstance(live, Missing) else _existing(spec, live))
     yield from lacking or _unmakeable(me, live, given)
 
@@ -129,14 +132,26 @@ def _fits(entry: NvdimmSpec, device: DaxDevice, path: Path) -> Iterator[Diagnost
                 found=format_size(entry.size),
                 expected=f"at most {format_size(has)}, the size of {entry.dax}",
             )
-    if entry.alignsize and device.region_align and entry.alignsize < device.region_align:
+    least = least_align(device)
+    if entry.alignsize and least and entry.alignsize < least:
+        whose = f"the region of {entry.dax}" if least == device.region_align else f"{entry.dax}"
         yield Diagnostic(
             "CXQ305",
-            "QEMU refuses an alignment that is smaller than that of the device's region",
+            "alignsize is smaller than the alignment of the dax device",
             path=(*path, "alignsize"),
             found=format_size(entry.alignsize),
-            expected=f"at least {format_size(device.region_align)}, as the region of {entry.dax}",
-            hint="only another kernel changes a region's alignment; the device's own does not count here",
+            expected=f"at least {format_size(least)}, as {whose}",
+            hint=f"write alignsize: {format_size(least)}, or leave it out",
+        )
+    elif entry.size and least and entry.size % least:
+        down, up = format_size(entry.size // least * least), format_size(-(-entry.size // least) * least)
+        yield Diagnostic(
+            "CXQ352",
+            "size is not a multiple of the alignment of the dax device",
+            path=(*path, "size"),
+            found=format_size(entry.size),
+            expected=f"a multiple of {format_size(least)}",
+            hint=f"write size: {up if down == '0' else down}",
         )
 
 

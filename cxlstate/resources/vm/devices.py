@@ -9,7 +9,9 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from cxlstate.core.model import Model, problem
+from cxlstate.core.path import Path
 from cxlstate.core.units import Size, format_size
+from cxlstate.formats.storage import volatile
 
 LABEL_LEAST: Final = 128 << 10
 """Smallest label area (QEMU `hw/mem/nvdimm.c`, libvirt `virDomainMemoryDefValidate`)."""
@@ -79,6 +81,24 @@ def _target(text: str) -> str:
     return text
 
 
+def loses(path: Path) -> str:
+    """What would be lost with an entry of `disks` or `nvdimm`."""
+    return "the disk" if path[0] == "disks" else "the contents of the NVDIMM"
+
+
+def _check_place(word: str, path: str | None) -> None:
+    """Below /dev are devices; whether one is there, the machine says."""
+    folder = volatile(path) if path else None
+    if folder and folder != "/dev":
+        raise problem(
+            "CXQ350",
+            f"{loses((word,))} would be lost at the next boot",
+            found=path,
+            expected=f"a path outside {folder}, which does not outlive a boot",
+            hint="write path: /var/lib/libvirt/images/NAME",
+        )
+
+
 HostPath = Annotated[str, AfterValidator(_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
 Mac = Annotated[str, AfterValidator(_mac), WithJsonSchema({"type": "string", "pattern": f"^{_MAC}$"})]
 Target = Annotated[
@@ -105,13 +125,13 @@ class NvdimmSpec(Model):
     """The label area at its end, which comes out of `size`. At least 128KiB."""
 
     alignsize: Size | None = None
-    """How QEMU aligns the mapping: at least the alignment of the device's region."""
+    """How QEMU aligns the mapping. Of a dax device, unless written, as it and its region are aligned."""
 
     pmem: bool | None = None
     """Whether the guest may take it for really persistent. It also keeps libvirt from touching all of it."""
 
     access: Literal["shared", "private"] | None = None
-    """`shared` for a dax device: the kernel refuses private mappings of it."""
+    """`shared`, unless written, for a dax device: the kernel refuses private mappings of it."""
 
     node: Annotated[int | None, Field(ge=0, le=127)] = None
     """The NUMA cell of the guest that it belongs to."""
@@ -139,6 +159,8 @@ class NvdimmSpec(Model):
                 expected="access: shared",
                 hint="the kernel refuses any other mapping of it",
             )
+        if self.state == "present":
+            _check_place("nvdimm", self.path)
         _check_sizes(self)
         return self
 
@@ -211,7 +233,14 @@ class DiskSpec(Model):
                 found=f"format: {self.format}",
                 expected="no format beside image",
             )
+        if self.state == "present" and is_written_to(self):
+            _check_place("disks", self.path)
         return self
+
+
+def is_written_to(disk: DiskSpec) -> bool:
+    """Whether a guest keeps anything in it."""
+    return disk.device != "cdrom" and not disk.readonly
 
 
 class InterfaceSpec(Model):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final
@@ -26,6 +26,9 @@ from cxlstate.core.read import (
 from cxlstate.core.units import parse_cpus
 from cxlstate.formats import dax, domain_xml, restore
 from cxlstate.formats.dax import Holder
+from cxlstate.resources.vm import paths
+from cxlstate.resources.vm.paths import Opened
+from cxlstate.resources.vm.spec import VmSpec
 
 ONLINE: Final = File("/sys/devices/system/cpu/online")
 NODES: Final = Attributes("/sys/devices/system/node/node*/cpulist")
@@ -48,7 +51,7 @@ class Host:
     """What a VM can be pinned to: the CPUs that are on, and those of each NUMA node.
 
     `links` leads from the stable paths to devices, `holders` says who has those open; None with `hidden`
-    saying why that cannot be told.
+    saying why that cannot be told. `opened` is what the VM opens by a path.
     """
 
     cpus: CpuNumbers
@@ -56,6 +59,7 @@ class Host:
     links: Mapping[str, str]
     holders: tuple[Holder, ...] | None
     hidden: str = ""
+    opened: Mapping[str, Opened] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +102,14 @@ class Live:
 Seen = Live | Missing
 
 
-def reads(name: str) -> tuple[Read, ...]:
-    """The domain, and the host around it."""
-    return (LibvirtDomain(name), ONLINE, NODES, HOLDERS, LINKS)
+def reads(name: str, spec: VmSpec) -> tuple[Read, ...]:
+    """The domain, the host around it, and what it opens by a path."""
+    return (LibvirtDomain(name), ONLINE, NODES, HOLDERS, LINKS, *paths.reads(spec))
 
 
-def observe(name: str, answers: Answers) -> Observation[Seen]:
+def observe(name: str, spec: VmSpec, answers: Answers) -> Observation[Seen]:
     """What libvirt says, whatever the spec wants."""
-    host = _host(answers)
+    host = _host(spec, answers)
     try:
         parts = answers.files(LibvirtDomain(name))
     except ReadFailed as failed:
@@ -152,7 +156,7 @@ def _addresses(name: str, answers: Answers) -> tuple[str, ...]:
     return tuple(line.split(" ")[-1].partition("/")[0] for line in text.splitlines())
 
 
-def _host(answers: Answers) -> Host:
+def _host(spec: VmSpec, answers: Answers) -> Host:
     online = answers.text(ONLINE).strip()
     files = answers.files(NODES)
     nodes = {
@@ -165,7 +169,7 @@ def _host(answers: Answers) -> Host:
         holders, hidden = _holders(answers.text(HOLDERS)), ""
     except ReadFailed as failed:
         holders, hidden = None, failed.reason
-    return Host(parse_cpus(online), nodes, links, holders, hidden)
+    return Host(parse_cpus(online), nodes, links, holders, hidden, paths.seen(spec, answers))
 
 
 @lru_cache(maxsize=4)

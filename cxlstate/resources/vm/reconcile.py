@@ -50,7 +50,7 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
 
     def reads(self, me: Resource[VmSpec]) -> Sequence[Read]:
         """The domain, and the host around it."""
-        return probe.reads(me.name)
+        return probe.reads(me.name, me.spec)
 
     def inspections(self, me: Resource[VmSpec]) -> Sequence[Read]:
         """The addresses that it has."""
@@ -58,7 +58,7 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
 
     def observe(self, me: Resource[VmSpec], answers: Answers) -> Observation[Seen]:
         """What libvirt says of it."""
-        return probe.observe(me.name, answers)
+        return probe.observe(me.name, me.spec, answers)
 
     def describe(self, me: Resource[VmSpec], live: Seen | None) -> Sequence[tuple[str, str]]:
         """How it stands, where it runs, and what it holds."""

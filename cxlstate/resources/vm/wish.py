@@ -100,8 +100,18 @@ def _hugepages(size: int | Literal[True] | None) -> int | None:
     return 0 if size is True else size
 
 
+def least_align(device: DaxDevice) -> int | None:
+    """The smallest alignment of a mapping that the kernel and QEMU take; None: known once it is there.
+
+    The kernel wants the device's (check_vma in drivers/dax/device.c), QEMU that of its region
+    (qemu_ram_alloc_from_file).
+    """
+    return max((one for one in (device.align, device.region_align) if one is not None), default=None)
+
+
 def _nvdimm(spec: NvdimmSpec, given: Given) -> Nvdimm:
-    path = path_of(spec, given)
+    """Of a dax device, the kernel takes shared and aligned mappings alone."""
+    path, device = path_of(spec, given), device_of(spec, given)
     if spec.state == "absent":
         return Nvdimm(path, slot=spec.slot, absent=True)
     return Nvdimm(
@@ -110,9 +120,10 @@ def _nvdimm(spec: NvdimmSpec, given: Given) -> Nvdimm:
         label=spec.label,
         alignsize=spec.alignsize,
         pmem=spec.pmem,
-        access=spec.access,
+        access=spec.access or ("shared" if spec.dax else None),
         node=spec.node,
         slot=spec.slot,
+        least_align=None if device is None else least_align(device),
     )
 
 

@@ -10,6 +10,7 @@ import os
 import posixpath
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Final
 
 from cxlstate.core.units import format_cpus
 from cxlstate.formats.domain_xml import meaning
@@ -24,6 +25,8 @@ from cxlstate.machine.sim.libvirt.refused import INTERNAL, INVALID, UNSUPPORTED,
 from cxlstate.machine.sim.libvirt.text import under, written
 from cxlstate.machine.sim.world import ActiveDomain, Process, Tap, World
 
+_REGION: Final = 2 << 20
+"""dax_region/align of a soft reserved range (PMD_SIZE in drivers/dax/hmem/hmem.c)."""
 _PINS = ("cputune/vcpupin", "cputune/emulatorpin", "cputune/iothreadpin")
 
 
@@ -105,9 +108,13 @@ class Processes:
             wanted = memory.kib(one, "target/size") * meaning.KIB
             if wanted > end - start:
                 said = f"memnvdimm{number} backing store size {end - start:#x} is too small for 'size' option"
-                at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ} qemu-system-x86_64"
-                ended = f"process exited while connecting to monitor: {at}"
-                raise Refused(f"{ended}: {said} {wanted:#x} plus 'offset' option 0x0", INTERNAL)
+                raise _ended(f"{said} {wanted:#x} plus 'offset' option 0x0")
+            aligned = memory.kib(one, "source/alignsize") * meaning.KIB
+            least = max(self._world.running.dax[device].align, _REGION)
+            ends = -(-wanted // meaning.MODULE_STEP) * meaning.MODULE_STEP
+            if one.get("access") != "shared" or aligned < least or ends % least:
+                # check_vma in drivers/dax/device.c; QEMU maps at 4 KiB where nothing says otherwise.
+                raise _ended("unable to map backing store for guest RAM: Invalid argument")
             yield device
 
     def _plug(self, root: Element, name: str) -> None:
@@ -130,6 +137,12 @@ class Processes:
         path = root.findtext("os/nvram")
         if path and path.startswith(NVRAM) and not self._files.exists(path):
             self._files.write(path, b"", mode=0o600)
+
+
+def _ended(said: str) -> Refused:
+    """QEMU's last words."""
+    at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ} qemu-system-x86_64"
+    return Refused(f"process exited while connecting to monitor: {at}: {said}", INTERNAL)
 
 
 def host_cpus(world: World) -> frozenset[int]:
