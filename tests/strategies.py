@@ -9,8 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from cxlstate.formats import kernel_cmdline
+from cxlstate.resources import kinds
+from cxlstate.resources.package.spec import PackageName
 
 GIB = 1 << 30
 
@@ -291,6 +294,66 @@ def sound(draw: st.DrawFn) -> Host:
     }
     host = draw(_host_memory({key: value for key, value in whole.items() if key not in left_out}))
     return draw(_virtual(host))
+
+
+KEYS = kinds()
+
+
+def names(of: Any) -> st.SearchStrategy[str]:
+    """Any name with an odd sign in it that a type of names takes, by the pattern of its schema."""
+    adapter = TypeAdapter(of)
+    pattern = adapter.json_schema()["pattern"].removeprefix("^").removesuffix("$")
+    drawn = st.from_regex(pattern, fullmatch=True, alphabet=st.characters(codec="ascii"))
+    taken = drawn.filter(lambda name: _is_taken(adapter, name))
+    return st.tuples(taken, st.integers(0, 99)).map(lambda one: _oddly(adapter, *one))
+
+
+def _oddly(adapter: TypeAdapter[Any], name: str, number: int) -> str:
+    """With a sign behind its first letter, if it may have one there."""
+    names = [f"{name[:1]}{sign}{name[1:40]}" for sign in (".", "+", "-", "_", "@", ":", "\\")]
+    fit = [one for one in names if _is_taken(adapter, one)]
+    return fit[number % len(fit)] if fit else name
+
+
+def _is_taken(adapter: TypeAdapter[Any], name: str) -> bool:
+    try:
+        adapter.validate_python(name, strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
+@st.composite
+def oddly_named(draw: st.DrawFn) -> Host:
+    """An entry of each kind that is named freely, under a name that its schema takes."""
+    chosen = "network", "vm", "image", "dax", "mtrr", "service", "user", "module"
+    network, vm, image, dax, mtrr, service, user, module = (draw(names(KEYS[kind].key)) for kind in chosen)
+    plug = {"network": network, "mac": MACS[0]}
+    return {
+        "packages": [LIBVIRT, "qemu-utils", {"name": draw(names(PackageName)), "state": "absent"}],
+        "services": {service: {"running": False}},
+        "users": {user: {"groups": []}},
+        "modules": {module: "absent", "kmem": "absent"},
+        "dax": {dax: DEVICES[0]},
+        "mtrr": {mtrr: {"cover": f"dax.{dax}", "within": {"start": "322GiB", "end": "448GiB"}}},
+        "networks": {
+            network: {
+                "address": "10.9.8.1/24",
+                "active": True,
+                "reservations": [{"mac": MACS[0], "ip": "10.9.8.7"}],
+            }
+        },
+        "images": {image: {"path": "/srv/new.qcow2", "size": "1GiB"}},
+        "vms": {
+            vm: VM
+            | {
+                "state": "running",
+                "interfaces": [plug],
+                "disks": [{"target": "vda", "image": f"image.{image}"}],
+                "nvdimm": [{"dax": f"dax.{dax}", "size": "4GiB"}],
+            }
+        },
+    }
 
 
 FAULTS: tuple[tuple[str, Any], ...] = (

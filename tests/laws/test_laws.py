@@ -22,7 +22,7 @@ from cxlstate.formats import grub_cfg, kernel_cmdline, restore
 from cxlstate.render.terminal import drift_text, live_text
 from cxlstate.spec.load import dump, load
 from tests.laws.bench import DROP_IN, GRUB_CFG, bench
-from tests.strategies import disturbances, faulty, sound
+from tests.strategies import disturbances, faulty, oddly_named, sound
 
 KASLR_REGIONS = 4  # of both specs together: `test_known.py` tells why
 OWN_FAULT = {  # codes that say: what is asked for cannot be
@@ -303,6 +303,26 @@ def _the_rest_of_the_machine_is_as_it_was(before, after, named, installed):
     assert changed <= units | brought
 
 
+# Names -----------------------------------------------------------------------------------------------
+
+CHOSEN = ("network", "vm", "image", "dax", "mtrr")  # of kinds whose names are the user's to choose
+
+
+def any_name_that_the_schema_takes_can_be_had(host):
+    with bench() as one:
+        spec = one.spec(host)
+        before = one.snapshot()
+        live_text(one.plan(spec))
+        assert one.snapshot() == before
+        applied = one.apply(spec)
+        assert not applied.diagnostics, applied.diagnostics
+        plan = one.plan(spec)
+        chosen = [resource for resource in plan.resources if resource.address.kind in CHOSEN]
+        assert len(chosen) == len(CHOSEN)
+        assert all(resource.status is Status.IN_SYNC for resource in chosen), chosen
+        drift_text([plan])
+
+
 # All of them as tests -------------------------------------------------------------------------------
 
 ANY = st.one_of(sound(), faulty())
@@ -317,6 +337,7 @@ LAWS = {
     what_is_needed_comes_before: (sound(), disturbances()),
     a_spec_that_is_dumped_and_loaded_is_the_same: (ANY,),
     what_the_spec_does_not_name_is_as_it_was: (ANY, disturbances()),
+    any_name_that_the_schema_takes_can_be_had: (oddly_named(),),
 }
 EXAMPLES = [
     pytest.param(3, id="a-few"),

@@ -133,7 +133,7 @@ def _stray(definition: Definition | None, answers: Answers) -> str | None:
 
 def served_by(name: str) -> re.Pattern[str]:
     """The command line of the dnsmasq of a network; an extended regular expression of POSIX, too."""
-    literal = re.sub("[.+]", r"[\\g<0>]", name)
+    literal = re.sub("[.+]", r"[\g<0>]", name)
     return re.compile(f"^[^ ]*dnsmasq --conf-file=/var/lib/libvirt/dnsmasq/{literal}[.]conf( |$)")
 
 
