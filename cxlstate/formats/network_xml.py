@@ -7,7 +7,7 @@ formatnetwork.html.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, ip_address
 from typing import Final
 
@@ -46,13 +46,27 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A `<range>` of `<dhcp>`: from `start` up to and including `end`."""
+    """A `<range>` of `<dhcp>`: from `start` up to and including `end`.
+
+    `more` and `inner` are what else stands in it, as the time of a lease. They make it no other range.
+    """
 
     start: str
     end: str
+    more: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    inner: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         return f"{self.start}-{self.end}"
+
+    def in_place_of(self, there: Sequence[Range]) -> Range:
+        """With what else stands in the one that it replaces: one that it overlaps, else the first."""
+        old = next(filter(self._overlaps, there), there[0] if there else self)
+        return replace(self, more=old.more, inner=old.inner)
+
+    def _overlaps(self, other: Range) -> bool:
+        start, end, low, high = map(ip_address, (self.start, self.end, other.start, other.end))
+        return start.version == low.version and int(start) <= int(high) and int(low) <= int(end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +164,9 @@ def host_xml(host: Host, command: Update) -> str:
     return xml.plain(_host_element(key if command is Update.DELETE else host))
 
 
-def range_xml(one: Range) -> str:
-    """The `<range>` for virNetworkUpdate."""
-    return xml.plain(_range_element(one))
+def range_xml(one: Range, command: Update = Update.ADD_LAST) -> str:
+    """The `<range>` for virNetworkUpdate; for a deletion, all of it that libvirt compares."""
+    return xml.plain(_range_element(Range(one.start, one.end) if command is Update.DELETE else one))
 
 
 def normal_mac(text: str) -> str:
@@ -208,21 +222,27 @@ def _plain(address: str | None) -> str | None:
 
 
 def _range(element: Element) -> Range:
-    return Range(_plain(element.get("start")) or "", _plain(element.get("end")) or "")
+    start, end = (_plain(element.get(word)) or "" for word in ("start", "end"))
+    return Range(start, end, _more(element, "start", "end"), tuple(xml.plain(child) for child in element))
+
+
+def _more(element: Element, *words: str) -> tuple[tuple[str, str], ...]:
+    return tuple((str(key), str(value)) for key, value in element.attrib.items() if key not in words)
 
 
 def _range_element(one: Range) -> Element:
-    return etree.Element("range", {"start": one.start, "end": one.end})
+    element = etree.Element("range", {"start": one.start, "end": one.end} | dict(one.more))
+    element.extend(map(xml.parse, one.inner))
+    return element
 
 
 def _host(element: Element) -> Host:
     mac = element.get("mac")
-    more = [(str(key), str(value)) for key, value in element.attrib.items()]
     return Host(
         mac=None if mac is None else normal_mac(mac),
         ip=_plain(element.get("ip")),
         name=element.get("name"),
-        more=tuple(pair for pair in more if pair[0] not in {"mac", "ip", "name"}),
+        more=_more(element, "mac", "ip", "name"),
         inner=tuple(xml.plain(child) for child in element),
     )
 
@@ -235,8 +255,10 @@ def _host_element(host: Host) -> Element:
 
 
 def _forward(root: Element) -> str:
+    """`none` is what libvirt reads, and writes out as no `<forward>` (virNetworkForwardTypeFromString)."""
     found = root.find("forward")
-    return ISOLATED if found is None else found.get("mode", "nat")
+    mode = "none" if found is None else found.get("mode", "nat")
+    return ISOLATED if mode == "none" else mode
 
 
 def _set_forward(root: Element, mode: str) -> None:
@@ -268,12 +290,13 @@ def _set_address(ip: Element, address: IPv4Interface) -> None:
 
 def _set_range(dhcp: Element, wanted: Range) -> None:
     found = dhcp.findall("range")
+    new = wanted.in_place_of(list(map(_range, found)))
     kept = next((one for one in found if _range(one) == wanted), None)
     for one in found:
         if one is not kept:
             xml.take_out(one)
     if kept is None:
-        xml.place(dhcp, _range_element(wanted), _DHCP_ORDER)
+        xml.place(dhcp, _range_element(new), _DHCP_ORDER)
 
 
 def _set_hosts(dhcp: Element, steps: Sequence[HostStep]) -> None:

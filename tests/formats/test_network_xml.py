@@ -127,6 +127,29 @@ def test_what_libvirt_is_told_of_an_entry() -> None:
     assert range_xml(Range("10.0.0.2", "10.0.0.9")) == '<range start="10.0.0.2" end="10.0.0.9"/>'
 
 
+LEASE = "<lease expiry='24' unit='hours'/>"
+TWICE = f"""<network><name>a</name><ip address='10.0.0.1' prefix='24'><dhcp>
+<range start='10.0.0.2' end='10.0.0.9'/>
+<range start='10.0.0.20' end='10.0.0.29' odd='1'>{LEASE}<x:y xmlns:x="urn:x"/></range>
+<bootp file='pxelinux.0' server='10.0.0.3'/></dhcp></ip></network>"""
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "kept"),
+    [("2", "99", ""), ("21", "99", LEASE), ("10", "19", ""), ("20", "29", LEASE)],
+    ids=["both", "second", "neither", "same"],
+)
+def test_a_range_keeps_what_else_stands_in_the_one_that_it_replaces(start: str, end: str, kept: str) -> None:
+    wanted = Range(f"10.0.0.{start}", f"10.0.0.{end}")
+    found = edit(TWICE, Fields(dhcp=wanted))
+    (one,) = parse(found).ranges
+    assert one == wanted
+    assert ("odd='1'" in found, LEASE in found, "x:y" in found) == (bool(kept),) * 3
+    assert "<bootp file='pxelinux.0' server='10.0.0.3'/>" in found
+    told = wanted.in_place_of(parse(TWICE).ranges)
+    assert ("<lease" in range_xml(told), "<lease" in range_xml(told, Update.DELETE)) == (bool(kept), False)
+
+
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_wish_for_nothing_changes_nothing(name: str) -> None:
     assert edit(TEXTS[name], Fields()) == TEXTS[name]

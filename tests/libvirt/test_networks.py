@@ -14,6 +14,7 @@ from cxlstate.core.libvirt import (
     Update,
     UpdateNetwork,
 )
+from cxlstate.formats import network_xml
 from cxlstate.machine.libvirt.domains import digest
 from cxlstate.machine.libvirt.way import Direct
 from cxlstate.machine.libvirt.writing import LibvirtWriter, perform
@@ -80,6 +81,20 @@ def test_a_range_is_an_entry_too(writer, network):
     less = RANGE.replace("254", "99")
     assert writer.perform(update(Update.ADD_LAST, less, "ip-dhcp-range")) == DONE
     assert entries(network, INACTIVE) == [less]
+
+
+def test_a_range_takes_its_lease_along(writer, daemon, network):
+    network.update(2, 5, -1, RANGE, 3)
+    leased = "<range start='192.168.122.2' end='192.168.122.99'><lease expiry='24' unit='hours'/></range>"
+    assert writer.perform(update(Update.ADD_LAST, leased, "ip-dhcp-range")) == DONE
+    for flags in (0, INACTIVE):
+        (one,) = network_xml.parse(network.XMLDesc(flags)).ranges
+        assert network_xml.range_xml(one) == leased.replace("'", '"')
+    assert ",24h" in (daemon.folder / "var/lib/libvirt/dnsmasq/default.conf").read_text()
+    bare = network_xml.range_xml(one, Update.DELETE)
+    assert "lease" not in bare
+    assert writer.perform(update(Update.DELETE, bare, "ip-dhcp-range")) == DONE
+    assert entries(network, INACTIVE) == []
 
 
 def test_of_several_addresses_the_one_that_is_named(writer, connection):

@@ -78,15 +78,16 @@ def _ranges(side: Side) -> Iterator[Call]:
     if wanted is None or DHCP not in side.off:
         return
     if wanted not in side.definition.ranges:
-        yield _range(Update.ADD_LAST, wanted, side, f"give out {wanted}")
+        new = wanted.in_place_of(side.definition.ranges)
+        yield _range(Update.ADD_LAST, new, side, f"give out {wanted}")
     for one in side.definition.ranges:
         if one != wanted:
             yield _range(Update.DELETE, one, side, f"no longer give out {one}")
 
 
 def _range(command: Update, one: Range, side: Side, does: str) -> Call:
-    xml = range_xml(one)
-    return Call(command, _RANGE, xml, side.definition.parent, xml, does)
+    xml, back = range_xml(one, command), range_xml(one, _BACK[command])
+    return Call(command, _RANGE, xml, side.definition.parent, back, does)
 
 
 def _hosts(side: Side) -> Iterator[Call]:

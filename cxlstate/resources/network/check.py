@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.libvirt import Update
 from cxlstate.core.path import Path
-from cxlstate.formats.network_xml import ISOLATED, Definition, Host, Range
+from cxlstate.formats.network_xml import ISOLATED, Definition, Host, Range, host_xml
 from cxlstate.resources.network.goal import WORDS, Goal, Side, said
-from cxlstate.resources.network.spec import NetworkSpec, outside_words
+from cxlstate.resources.network.spec import NetworkSpec, fitting, outside_words, widest
 from cxlstate.resources.network.updates import InTheWay, in_the_way, not_to_be_told_apart
 
+RESERVATIONS = "reservations"
 _OURS = ("nat", "route", "open", ISOLATED)
 
 
@@ -28,8 +31,9 @@ def diagnose(goal: Goal) -> Iterator[Diagnostic]:
         yield _transient(goal.name)
         return
     stated = [word for word in WORDS if said(goal.spec.fields, word)]
+    stated += [RESERVATIONS] if goal.wishes.present else []
     if config.definition.forward not in _OURS and stated:
-        yield _of_another_kind(config.definition, stated[0])
+        yield from (_of_another_kind(config.definition, word) for word in stated)
         return
     yield from _addresses(goal.spec, config.definition)
     yield from _entries(goal)
@@ -68,8 +72,7 @@ def _missing(goal: Goal) -> Diagnostic:
         f"there is no network {goal.name}, and the spec does not say how to make one",
         found="no network of this name",
         expected="address: the host's address on it, with the prefix",
-        hint="add address: 192.168.122.1/24 (one that is free here), and, if wished, "
-        "dhcp: {start: 192.168.122.2, end: 192.168.122.254} and forward: nat",
+        hint=f"add address: {fitting(goal.spec)} (one that is free here), and, if wished, forward: nat",
     )
 
 
@@ -86,11 +89,13 @@ def _transient(name: str) -> Diagnostic:
 def _of_another_kind(definition: Definition, word: str) -> Diagnostic:
     return Diagnostic(
         "CXN307",
-        "this network only hands out what the host has: it has no addresses of its own",
+        "libvirt has no DHCP and no addresses on this network",
         path=(word,),
         found=f"forward mode {definition.forward}",
         expected=f"one of {', '.join(_OURS)}",
-        hint="leave its definition as it is, and declare a network of another name",
+        hint="remove it: the DHCP server that answers on the host's bridge reserves addresses"
+        if word == RESERVATIONS
+        else "leave its definition as it is, and declare a network of another name",
     )
 
 
@@ -98,21 +103,22 @@ def _no_address(spec: NetworkSpec) -> Diagnostic:
     return Diagnostic(
         "CXN303",
         "the network has no IPv4 address, and so no DHCP",
-        path=("dhcp",) if spec.dhcp else ("reservations",),
+        path=("dhcp",) if spec.dhcp else (RESERVATIONS,),
         found="no <ip> with an IPv4 address",
         expected="the host's address on it",
-        hint="add address: 192.168.122.1/24 (one that is free here)",
+        hint=f"add address: {fitting(spec)} (one that is free here)",
     )
 
 
 def _range_stays_behind(one: Range, spec: NetworkSpec) -> Diagnostic:
+    start, end = widest(spec.address) if spec.address else ("…", "…")
     return Diagnostic(
         "CXN306",
         "what DHCP gives out now does not lie in the network that is wished",
         path=("address",),
         found=str(one),
         expected=f"a range in {spec.address.network if spec.address else ''}",
-        hint="write the new one: dhcp: {start: …, end: …}",
+        hint=f"add dhcp: {{start: {start}, end: {end}}}",
     )
 
 
@@ -124,7 +130,7 @@ def _held(goal: Goal, way: InTheWay) -> Diagnostic:
             f"declare it with another: {declare}; or take it away: {{mac: '{way.host.mac}', state: absent}}"
         )
     else:
-        hint = f"it has no MAC address: take it out with virsh net-edit {goal.name}, or wish another {what}"
+        hint = f"{_taken_out(goal, way.host)} takes it away; or choose another {what}"
     return Diagnostic(
         "CXN301",
         f"an entry that is not declared has the {what} that {way.mac} is to get",
@@ -142,8 +148,16 @@ def _not_told_apart(goal: Goal, host: Host, other: Host) -> Diagnostic:
         path=_place(goal.spec, host.mac or "", "mac"),
         found=f"{_entry(host)}, and before it {_entry(other)}",
         expected="another address in the entry without a MAC address",
-        hint=f"virsh net-edit {goal.name}, and then virsh net-update for the running one",
+        hint=f"{_taken_out(goal, other)} takes that one away",
     )
+
+
+def _taken_out(goal: Goal, host: Host) -> str:
+    """The command that removes an entry without a MAC address wherever it stands."""
+    sides = {"--config": goal.config, "--live": goal.running}
+    there = [flag for flag, side in sides.items() if side and host in side.definition.hosts]
+    command = f"delete ip-dhcp-host {shlex.quote(host_xml(host, Update.DELETE))} {' '.join(there)}"
+    return f"virsh net-update {goal.name} {command}"
 
 
 def _entry(host: Host) -> str:

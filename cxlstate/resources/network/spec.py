@@ -303,11 +303,38 @@ def outside_words(ip: IPv4Address, address: IPv4Interface) -> dict[str, Any]:
     """The words for an address that no guest can have."""
     network = address.network
     own = " (the host's own)" if ip == address.ip else ""
+    first, last = network.network_address + 1, network.broadcast_address - 1
+    if address.ip in (first, last):
+        between = f"{first + (address.ip == first)} to {last - (address.ip == last)}"
+    else:
+        between = f"{first} to {address.ip - 1}, or {address.ip + 1} to {last}"
     return {
         "message": f"no guest can have this address on {network}",
         "found": f"{ip}{own}",
-        "expected": f"{network.network_address + 1} to {network.broadcast_address - 1}, without {address.ip}",
+        "expected": between,
     }
+
+
+def fitting(spec: NetworkSpec) -> IPv4Interface:
+    """An address of the host with which all that the spec says of the network is within it."""
+    ips = [one.ip for one in spec.reservations if one.state == "present" and one.ip is not None]
+    wished = {*ips, *((spec.dhcp.start, spec.dhcp.end) if spec.dhcp else ())}
+    first = min(wished, default=IPv4Address("192.168.122.2"))
+    for prefix in range(24, 0, -1):
+        network = IPv4Network((first, prefix), strict=False)
+        free = next(one for one in network.hosts() if one not in wished)
+        if all(_is_host(ip, network) for ip in wished):
+            break
+    return IPv4Interface((free, prefix))
+
+
+def widest(address: IPv4Interface) -> tuple[IPv4Address, IPv4Address]:
+    """The first and last address that can be given out beside the host's own, at most what libvirt takes."""
+    network = address.network
+    start, end = network.network_address + 1, network.broadcast_address - 1
+    low, high = (start, address.ip - 1), (address.ip + 1, end)
+    start, end = max(low, high, key=lambda one: int(one[1]) - int(one[0]))
+    return start, min(end, start + _MAX_RANGE - 1)
 
 
 def _same(word: str, value: str, before: int) -> PydanticCustomError:

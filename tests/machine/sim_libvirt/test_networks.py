@@ -65,6 +65,12 @@ def test_a_new_network_is_completed(machine):
     assert "dhcp" not in text
 
 
+def test_a_network_without_a_way_out_has_no_forward(machine):
+    machine.done(DefineNetwork("lab", "<network><name>lab</name><forward mode='none'/></network>"))
+    assert "forward" not in machine.network("lab")["inactive.xml"]
+    assert network_xml.parse(machine.network("lab")["inactive.xml"]).forward == network_xml.ISOLATED
+
+
 @pytest.mark.parametrize(
     ("xml", "why"),
     [

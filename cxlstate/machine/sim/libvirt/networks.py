@@ -221,6 +221,11 @@ class Networks:
             raise Refused(f"name {name} cannot contain '/'", XML)
         self._identify(root, name)
         forward = root.find("forward")
+        if (
+            forward is not None and forward.get("mode") == "none"
+        ):  # written out as none (virNetworkDefFormatBuf)
+            root.remove(forward)
+            forward = None
         mode = None if forward is None else forward.get("mode", "nat")
         if forward is not None and mode is not None:
             forward.set("mode", mode)
