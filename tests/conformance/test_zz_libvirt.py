@@ -301,6 +301,37 @@ def test_a_definition_that_cannot_be_is_refused(machine, case):
     assert read(machine, LibvirtDomain("fact")) == {}
 
 
+DEVICES = {
+    "readonly sata": (
+        "<disk type='file' device='disk'><source file='/a'/><target dev='sda' bus='sata'/><readonly/></disk>",
+        "readonly sata disks are not supported",
+    ),
+    "ACPI index": (
+        "<disk type='file'><source file='/a'/><target dev='sda' bus='sata'/><acpi index='3'/></disk>",
+        "ACPI index is only supported for PCI devices",
+    ),
+    "a user's address": (
+        PLUG.replace("<source", "<ip address='172.17.2.4' family='ipv4' prefix='24'/><source"),
+        "Invalid attempt to set network interface guest-side IP",
+    ),
+    "unmanaged tap": (
+        PLUG.replace("<source", "<target dev='tap0' managed='no'/><source"),
+        "unmanaged target dev",
+    ),
+    "serial port twice": (
+        "<serial type='pty'><target type='isa-serial' port='1'/></serial>" * 2,
+        "target port '1' already allocated",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DEVICES)
+def test_a_device_that_cannot_be_is_refused(machine, case):
+    xml, why = DEVICES[case]
+    assert why in refused(machine, DefineDomain("fact", BARE.replace("<devices>", f"<devices>{xml}")))
+    assert read(machine, LibvirtDomain("fact")) == {}
+
+
 def test_an_edit_changes_the_definition_in_what_is_wished_and_keeps_secrets(machine):
     done(machine, DefineDomain("fact", BARE), StartDomain("fact"))
     before = read(machine, LibvirtDomain("fact"))

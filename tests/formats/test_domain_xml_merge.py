@@ -8,7 +8,10 @@ import pytest
 
 from cxlstate.core.domain import Cell, Disk, Domain, Interface, MemNode, Nvdimm, Topology
 from cxlstate.formats.domain_xml import differences, identity, merge, networks, read
+from cxlstate.machine.sim.libvirt.complete import complete
 from tests.formats.domain_example import DOMAIN
+from tests.formats.leftovers import LEFT
+from tests.formats.leftovers import REFUSED as TOLD
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 MAC, BRIDGED, NEW = "52:54:00:fc:10:bd", "52:54:00:00:00:01", "52:54:00:00:00:02"
@@ -404,6 +407,46 @@ REFUSED = {
 def test_what_cannot_be_had_without_touching_more_is_refused(xml: str, wish: Domain, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         merge(xml, wish)
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_what_only_the_old_connection_or_bus_has_goes(name: str) -> None:
+    left = LEFT[name]
+    merged = merge(left.before(), left.wish)
+    assert differences(left.wish, read(merged)) == ()
+    complete(merged, {}, ovmf=False)
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_what_somebody_has_to_decide_is_refused(name: str) -> None:
+    left, why = TOLD[name]
+    with pytest.raises(ValueError, match=why):
+        merge(left.before(), left.wish)
+
+
+def test_a_vm_has_four_serial_ports() -> None:
+    ports = "".join(f"<serial type='file'><target port='{port}'/></serial>" for port in (3, 0, 2))
+    text = f"<domain><devices>{ports}<serial type='file'/></devices></domain>"
+    with pytest.raises(ValueError, match="has 4 serial ports, and so no room"):
+        merge(text, Domain(console=True))
+    free = merge(text.replace("<serial type='file'/>", ""), Domain(console=True))
+    assert "<serial type='pty'><target type='isa-serial' port='1'/></serial>" in free
+
+
+@pytest.mark.parametrize("firmware", ["efi", "bios"])
+@pytest.mark.parametrize(
+    "loader",
+    [
+        "<loader type='rom'>/usr/share/ovmf/OVMF.fd</loader>",
+        "<loader stateless='yes'>/usr/share/OVMF/OVMF.amdsev.fd</loader>",
+        "<loader>/usr/share/seabios/bios.bin</loader>",
+    ],
+)
+def test_a_rom_that_was_named_by_hand_stays(firmware: str, loader: str) -> None:
+    text = f"<domain><os><type>hvm</type>{loader}</os></domain>"
+    wish = Domain(firmware=firmware)
+    assert differences(wish, read(text)) == ()
+    assert merge(text, wish) == text
 
 
 def test_name_uuid_and_networks_are_told() -> None:

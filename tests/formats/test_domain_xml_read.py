@@ -167,11 +167,17 @@ CASES: dict[str, tuple[str, str, object]] = {
         "firmware",
         "efi",
     ),
-    "a BIOS that is named by hand": (
+    "a ROM that is named by hand": (
         "<domain><os><loader type='rom'>/x</loader></os></domain>",
         "firmware",
-        "bios",
+        "rom",
     ),
+    "a ROM, as a loader is without a type": (
+        "<domain><os><loader stateless='yes'>/OVMF.amdsev.fd</loader></os></domain>",
+        "firmware",
+        "rom",
+    ),
+    "no loader": ("<domain><os><loader/></os></domain>", "firmware", "bios"),
     "firmware that libvirt looks for": ("<domain><os firmware='efi'/></domain>", "firmware", "efi"),
     "an empty kernel": ("<domain><os><kernel/></os></domain>", "kernel", None),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,10 @@ from hypothesis import strategies as st
 from cxlstate.core.domain import Cell, Disk, Domain, Interface, MemNode, Nvdimm, Topology
 from cxlstate.formats.domain_xml import differences, merge, new, read
 from cxlstate.formats.xml import parse, serialise
+from cxlstate.machine.sim.libvirt.complete import complete
+from cxlstate.machine.sim.libvirt.refused import Refused as Unsupported
 from tests.formats.domains import guests, known
+from tests.formats.leftovers import LEFT, REFUSED
 from tests.formats.wishes import wishes
 from tests.libvirt.oracle import Oracle, Refused
 
@@ -83,6 +87,25 @@ def test_a_vm_just_defined_is_in_sync(libvirt: Oracle) -> None:
 
     law()
     assert seen["defined"] > seen["guests"]  # that is, most of the first and many of the second wishes
+
+
+# What is left behind ----------------------------------------------------------------------------------
+
+BOTH = LEFT | {name: left for name, (left, _) in REFUSED.items()}
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_what_an_edit_looks_at_libvirt_would_have_refused(libvirt: Oracle, name: str) -> None:
+    """And the simulator with it; what an edit makes of it, it takes."""
+    left = BOTH[name]
+    libvirt.define(left.before())
+    if left.why:  # of a newer element, an older one reads nothing
+        with pytest.raises(Refused, match=re.escape(left.why)):
+            libvirt.define(left.after())
+        with pytest.raises(Unsupported, match=re.escape(left.why)):
+            complete(left.after(), {}, ovmf=False)
+    if name in LEFT:
+        defined_and_in_sync(libvirt, merge(left.before(), left.wish), left.wish)
 
 
 # New ones ---------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from lxml import etree
 from cxlstate.core.domain import Domain
 from cxlstate.formats.domain_xml import order
 from cxlstate.formats.domain_xml.meaning import chipset, is_machine
-from cxlstate.formats.domain_xml.read import LIBOSINFO, firmware
+from cxlstate.formats.domain_xml.read import LIBOSINFO, ROM, firmware
 from cxlstate.formats.xml import Element, child, element, place, set_attribute, take_out_all
 
 
@@ -15,7 +15,7 @@ def edit(root: Element, wish: Domain) -> None:
     """All of `<os>` that a wish names, and the note for virt-manager."""
     if wish.machine is not None:
         _machine(root, wish.machine)
-    if wish.firmware not in (None, firmware(root)):
+    if wish.firmware is not None and firmware(root) not in (wish.firmware, ROM):
         _firmware(root, wish.firmware or "bios")
     for tag, wished in (("kernel", wish.kernel), ("initrd", wish.initrd), ("cmdline", wish.cmdline)):
         if wished:

@@ -14,6 +14,7 @@ from cxlstate.core.domain import Cell, CpuNumbers, Disk, Domain, Interface, MemN
 from cxlstate.core.path import Path
 from cxlstate.core.units import format_cpus, format_size
 from cxlstate.formats.domain_xml.meaning import CELL_STEP, MODULE_STEP, is_machine, kib, meant_alignsize, pair
+from cxlstate.formats.domain_xml.read import ROM
 
 T = TypeVar("T")
 Pins = tuple[tuple[int, CpuNumbers], ...]
@@ -246,9 +247,14 @@ def _interface(one: Interface) -> str:
 # The rest ---------------------------------------------------------------------------------------------
 
 
+def _is_firmware(wished: str, live: str) -> bool:
+    """It cannot be told what a ROM is that was named by hand."""
+    return live in (wished, ROM)
+
+
 def _os(wish: Domain, live: Domain) -> Iterator[Difference]:
     yield from _leaf(("os", "machine"), wish.machine, live.machine, _itself, is_machine)
-    yield from _leaf(("os", "firmware"), wish.firmware, live.firmware, _itself)
+    yield from _leaf(("os", "firmware"), wish.firmware, live.firmware, _itself, _is_firmware)
     for word, wished, there in (
         ("kernel", wish.kernel, live.kernel),
         ("initrd", wish.initrd, live.initrd),

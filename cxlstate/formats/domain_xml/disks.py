@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from cxlstate.core.domain import Disk
@@ -56,6 +57,50 @@ def _usual_bus(wished: Disk) -> str:
 
 
 def _fill(one: Element, wished: Disk) -> None:
+    """ValueError where libvirt would refuse what comes of it."""
+    before = set(_refused(one))
+    _edit(one, wished)
+    for why in _refused(one):
+        if why not in before:
+            raise ValueError(f"{wished.target} {why}")
+
+
+def _refused(one: Element) -> Iterator[str]:
+    """What libvirt refuses of a disk.
+
+    virDomainDiskDefValidate, qemuValidateDomainDeviceDefDiskFrontend and …DiskTransient, and
+    qemuBlockStorageSourceSupportsConcurrentAccess.
+    """
+    it = disk(one)
+    readonly, driver = one.find("readonly") is not None, one.find("driver")
+    options = {} if driver is None else {str(key): str(value) for key, value in driver.attrib.items()}
+    if readonly and it.device == "disk" and it.bus in ("ide", "sata"):
+        yield f"cannot be readonly: libvirt has no such disks on {it.bus}"
+    if one.find("shareable") is not None and it.format not in (None, "raw"):
+        yield "is shareable, which libvirt lets only raw disks be"
+    if one.find("transient") is not None and not _may_be_transient(one, readonly=readonly):
+        yield "is transient, which libvirt lets only disks be that are files and not readonly"
+    if options.get("copy_on_read") == "on" and (readonly or it.device != "disk"):
+        yield "has copy_on_read, which libvirt lets no readonly disk have, and no CD-ROM drive"
+    if options.get("discard_no_unref") == "on" and (readonly or it.format != "qcow2"):
+        yield "has discard_no_unref, which libvirt lets only qcow2 disks have that are not readonly"
+    yield from _refused_on_its_bus(one, it)
+
+
+def _may_be_transient(one: Element, *, readonly: bool) -> bool:
+    return not readonly and one.get("device", "disk") == "disk" and one.get("type", "file") == "file"
+
+
+def _refused_on_its_bus(one: Element, it: Disk) -> Iterator[str]:
+    if it.device == "lun" and it.bus not in (None, "scsi", "virtio"):
+        yield f"is a LUN, which libvirt has on scsi and virtio, and not on {it.bus}"
+    if it.bus is not None and (it.device == "floppy") != (it.bus == "fdc"):
+        yield f"cannot be a {it.device} on {it.bus}: libvirt has floppy disks on fdc, and nothing else there"
+    if it.bus == "usb" and it.device != "disk" and one.find("source") is None:
+        yield "is empty, which libvirt lets no usb disk be"
+
+
+def _edit(one: Element, wished: Disk) -> None:
     there = disk(one)
     if wished.device not in (None, there.device):
         set_attribute(one, "device", wished.device)
@@ -73,24 +118,14 @@ def _fill(one: Element, wished: Disk) -> None:
     if wished.cache not in (None, there.cache or "default"):
         _cache(one, wished.cache or "")
     if wished.readonly and not there.readonly:
-        _readonly(one, bus or there.bus)
+        child(one, "readonly", order.DISK)
     elif wished.readonly is False and disk(one).device != "cdrom":
         take_out_all(one, "readonly")
 
 
 def _format(one: Element, wished: str) -> None:
-    if (
-        wished != "raw" and one.find("shareable") is not None
-    ):  # qemuBlockStorageSourceSupportsConcurrentAccess
-        raise ValueError(f"{disk(one).target} is shareable, which libvirt lets only raw disks be")
     _driver(one).set("type", wished)
     take_out_all(one, "backingStore")  # that of the image as it was understood before
-
-
-def _readonly(one: Element, bus: str | None) -> None:
-    if bus in ("ide", "sata") and disk(one).device == "disk":  # qemuValidateDomainDeviceDefDiskFrontend
-        raise ValueError(f"{disk(one).target} cannot be readonly: libvirt has no such disks on {bus}")
-    child(one, "readonly", order.DISK)
 
 
 def _driver(one: Element) -> Element:
@@ -144,7 +179,9 @@ def _bus(one: Element, bus: str) -> None:
     if bus != "scsi":
         take_out_all(one, "vendor", "product")
     if bus != "virtio":
+        take_out_all(one, "acpi")  # of PCI devices alone (qemuValidateDomainDeviceInfo)
         set_attribute(one, "model", None)
         driver = one.find("driver")
+        take_out_all(driver, "iothreads")
         for name in _OF_VIRTIO if driver is not None else ():
             set_attribute(_driver(one), name, None)

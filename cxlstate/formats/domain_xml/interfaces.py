@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from cxlstate.core.domain import Interface
 from cxlstate.formats.domain_xml import order
 from cxlstate.formats.domain_xml.read import console, interface
-from cxlstate.formats.xml import Element, child, element, place, set_attribute, take_out, take_out_all
+from cxlstate.formats.xml import (
+    Element,
+    child,
+    element,
+    place,
+    set_attribute,
+    take_out,
+    take_out_all,
+    take_out_if_empty,
+)
 
 
 def edit(root: Element, wished: tuple[Interface, ...]) -> None:
@@ -40,22 +51,98 @@ def _fill(one: Element, wished: Interface) -> None:
     if wished.bridge not in (None, there.bridge):
         _source(one, "bridge", wished.bridge or "")
     if wished.model not in (None, there.model):
+        _not_virtio(one, wished)
         child(one, "model", order.INTERFACE).set("type", wished.model or "")
         take_out_all(one, "address")  # of a device of another kind
     if wished.link not in (None, there.link):
         child(one, "link", order.INTERFACE).set("state", "up" if wished.link else "down")
 
 
+_OF_VIRTIO: Final = ("iommu", "ats", "packed", "page_per_vq")
+"""Attributes of `<driver>` that libvirt takes of virtio alone (virDomainCheckVirtioOptionsAreAbsent)."""
+
+
+def _not_virtio(one: Element, wished: Interface) -> None:
+    """What only virtio has. ValueError where the connection needs it (qemuValidateDomainDeviceDefNetwork)."""
+    if (wished.model or "").startswith("virtio"):
+        return
+    needs = one.get("type") in ("vhostuser", "vdpa") or one.find("teaming[@type='persistent']") is not None
+    if needs:
+        raise ValueError(f"{wished.mac} has to be virtio: it is {one.get('type')}, or one of a team")
+    for name in _OF_VIRTIO:
+        if (driver := one.find("driver")) is not None:
+            set_attribute(driver, name, None)
+
+
+_OWN: Final = (
+    *("ip", "route", "portForward", "backend", "script", "downscript", "backenddomain"),
+    *("target", "guest", "vlan"),
+)
+"""What tells how an interface is connected that is plugged into no network or bridge.
+
+Of others libvirt refuses it (virDomainNetDefValidate, qemuValidateDomainDeviceDefNetwork, and when the VM
+starts qemuBuildHostNetProps and virDomainActualNetDefValidate), or it means nothing there.
+"""
+
+
 def _source(one: Element, kind: str, name: str) -> None:
     """Another network or bridge: what libvirt knew of the old one (port, bridge, port group) goes."""
-    if one.get("type") != kind:
-        take_out_all(one, "virtualport", "portForward", "backend")
+    old = one.get("type", "user")
+    if old != kind:
+        if one.find("virtualport") is not None:  # its VLAN was one of Open vSwitch
+            take_out_all(one, "virtualport", "vlan")
+        take_out_all(one, "script", "portForward")
+        if (backend := one.find("backend")) is not None and backend.get("type") is not None:
+            take_out(backend)
         set_attribute(one, "managed", None)
+    if old not in ("network", "bridge"):
+        take_out_all(one, *_OWN)
+    if old == "hostdev":
+        take_out_all(one, "driver")  # vfio
+    if old == "hostdev" or kind == "bridge":
+        _take_out_with(one, "teaming", type="transient")
+    if kind == "bridge":
+        _without_floor(one)
     set_attribute(one, "type", kind)
     source = one.find("source")
     if source is not None:
         take_out(source)
     place(one, element("source", {kind: name}), order.INTERFACE)
+
+
+_PORTS: Final = 4
+"""ISA serial ports (VIR_MAX_ISA_SERIAL_PORTS)."""
+
+
+def _free_port(devices: Element) -> int:
+    """The lowest one, as libvirt numbers those without one; a number twice is refused.
+
+    Both in virDomainChrIsaSerialDefPostParse.
+    """
+    given = [one.get("port") for one in devices.findall("serial/target")]
+    free = [port for port in range(_PORTS) if str(port) not in given]
+    free = free[len(devices.findall("serial")) - len([port for port in given if port is not None]) :]
+    if not free:
+        raise ValueError(f"the VM has {_PORTS} serial ports, and so no room for a console")
+    return free[0]
+
+
+def _take_out_with(one: Element, tag: str, **attributes: str) -> None:
+    """Every child of a name with these attributes."""
+    for found in one.findall(tag):
+        if all(found.get(key) == value for key, value in attributes.items()):
+            take_out(found)
+
+
+def _without_floor(one: Element) -> None:
+    """A least bandwidth is a network's to give (virNetDevBandwidthParse), `average` anybody's."""
+    inbound = one.find("bandwidth/inbound")
+    if inbound is None or inbound.get("floor") is None:
+        return
+    set_attribute(inbound, "floor", None)
+    if inbound.get("average") is None:
+        take_out(inbound)
+        take_out_if_empty(one.find("bandwidth"))
 
 
 def edit_console(root: Element, *, wished: bool | None) -> None:
@@ -68,7 +155,7 @@ def edit_console(root: Element, *, wished: bool | None) -> None:
             for one in devices.findall(path):
                 take_out(one)
         return
-    port = len(devices.findall("serial"))
+    port = _free_port(devices)
     serial = element("serial", {"type": "pty"})
     serial.append(element("target", {"type": "isa-serial", "port": str(port)}))
     place(devices, serial, order.DEVICES)

@@ -11,6 +11,8 @@ from cxlstate.formats.xml import Element, parse
 LIBOSINFO: Final = "http://libosinfo.org/xmlns/libvirt/domain/1.0"
 FILES: Final = ("file", "block")
 """Types of disks whose source is a path."""
+ROM: Final = "rom"
+"""Firmware that somebody named as a ROM: OVMF (which has to be one with SEV, SNP, TDX), SeaBIOS, another."""
 NVDIMM: Final = "devices/memory[@model='nvdimm']"
 
 
@@ -277,9 +279,11 @@ def console(root: Element) -> bool:
 
 
 def firmware(root: Element) -> str | None:
-    """`efi` also where its image is named by hand, else BIOS."""
+    """`efi` also where its image is named by hand, `ROM` where that is one of either kind, else BIOS."""
     one = root.find("os")
     if one is None:
         return None
-    by_hand = "efi" if _attribute(one, "loader", "type") == "pflash" else "bios"
+    by_hand, loader = "bios", one.find("loader")
+    if loader is not None and (loader.text or "").strip():
+        by_hand = "efi" if loader.get("type", ROM) == "pflash" else ROM
     return one.get("firmware", by_hand)

@@ -6,10 +6,12 @@ Sources: libvirt 11.3 `virDomainDiskDefPostParse`, `virDomainDefAddConsoleCompat
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Final
 
 from cxlstate.formats.xml import Element
+from cxlstate.machine.sim.libvirt import validate
 from cxlstate.machine.sim.libvirt.definitions import drawn_mac
 from cxlstate.machine.sim.libvirt.refused import UNSUPPORTED, XML, Refused
 from cxlstate.machine.sim.libvirt.text import add, reordered, under
@@ -28,6 +30,7 @@ def complete(root: Element) -> None:
     emulator.text = emulator.text or "/usr/bin/qemu-system-x86_64"
     _disks(devices)
     _interfaces(root, devices)
+    validate.check(devices)
     _consoles(devices)
     _graphics(devices)
     _defaults(devices, q35=q35)
@@ -107,10 +110,12 @@ def _consoles(devices: Element) -> None:
     if console is None and serial is not None:
         console = add(devices, "console", {"type": serial.get("type", "pty")})
         add(console, "target", {"type": "serial"})
-    for number, one in enumerate(devices.findall("serial")):
+    given = [one.get("port") for one in devices.findall("serial/target")]
+    free = (port for port in map(str, itertools.count()) if port not in given)
+    for one in devices.findall("serial"):
         place = under(one, "target")
         place.set("type", place.get("type", "isa-serial"))
-        place.set("port", place.get("port", str(number)))
+        place.set("port", place.get("port") or next(free))
         if place.find("model") is None:
             add(place, "model", {"name": place.get("type", "")})
     for number, one in enumerate(devices.findall("console")):

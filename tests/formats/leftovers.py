@@ -1,0 +1,143 @@
+"""Devices of which only a part is changed: what is left behind of how they were, libvirt would refuse.
+
+Of each: the device, what just the new words would make of it, what is wished, and a word of libvirt's
+refusal (one that 9.0 and 11.3 have in common).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cxlstate.core.domain import Disk, Domain, Interface
+
+MAC = "52:54:00:00:00:01"
+PLUG = Domain(interfaces=(Interface(MAC, network="default"),))
+BRIDGE = Domain(interfaces=(Interface(MAC, bridge="br0"),))
+
+DOMAIN = """<domain type='qemu'><name>left</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>
+<iothreads>1</iothreads><os><type arch='x86_64' machine='{machine}'>hvm</type></os>
+<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{device}</devices></domain>
+"""
+
+
+@dataclass(frozen=True)
+class Left:
+    """A device before, and after a change that looks at nothing else."""
+
+    device: str
+    naive: str
+    wish: Domain
+    why: str
+    machine: str = "q35"
+
+    def before(self) -> str:
+        """The domain as it is."""
+        return DOMAIN.format(device=self.device, machine=self.machine)
+
+    def after(self) -> str:
+        """The domain that libvirt refuses."""
+        return DOMAIN.format(device=self.naive, machine=self.machine)
+
+
+def _net(kind: str, inside: str, source: str = "", model: str = "virtio") -> str:
+    what = f"<mac address='{MAC}'/>{source}<model type='{model}'/>{inside}"
+    return f"<interface type='{kind}'>{what}</interface>"
+
+
+ON_BR0 = "<source bridge='br0'/>"
+NETWORK = "<source network='default'/>"
+
+
+def _moved(kind: str, inside: str, why: str, source: str = "") -> Left:
+    return Left(_net(kind, inside, source), _net("network", inside, NETWORK), PLUG, why)
+
+
+def _disk(bus: str, inside: str, device: str = "disk") -> str:
+    driver = "" if "<driver" in inside else "<driver name='qemu' type='raw'/>"
+    what = f"{driver}<source file='/srv/a.raw'/><target dev='vda' bus='{bus}'/>{inside}"
+    return f"<disk type='file' device='{device}'>{what}</disk>"
+
+
+def _rebussed(old: str, new: str, inside: str, why: str) -> Left:
+    return Left(_disk(old, inside), _disk(new, inside), Domain(disks=(Disk("vda", bus=new),)), why)
+
+
+def _driver(options: str) -> str:
+    return f"<driver name='qemu' type='raw' {options}/>"
+
+
+LEFT = {
+    "the address of a user's network": _moved(
+        "user", "<ip address='172.17.2.4' family='ipv4' prefix='24'/>", "guest-side IP"
+    ),
+    "an unmanaged tap": _moved("ethernet", "<target dev='tap0' managed='no'/>", "unmanaged target dev"),
+    "a route of the host": Left(
+        _net("ethernet", "", "<source><ip address='10.0.0.1' prefix='24'/></source>"),
+        _net("network", "", "<source network='default'><ip address='10.0.0.1' prefix='24'/></source>"),
+        PLUG,
+        "",
+    ),
+    "a least bandwidth": Left(
+        _net("network", "<bandwidth><inbound average='100' floor='50'/></bandwidth>", NETWORK),
+        _net("bridge", "<bandwidth><inbound average='100' floor='50'/></bandwidth>", ON_BR0),
+        BRIDGE,
+        "floor",
+    ),
+    "options of virtio": Left(
+        _net("network", "<driver name='vhost' iommu='on'/>", NETWORK),
+        _net("network", "<driver name='vhost' iommu='on'/>", NETWORK, model="e1000e"),
+        Domain(interfaces=(Interface(MAC, model="e1000e"),)),
+        "virtio",
+    ),
+    "queues": _rebussed("virtio", "sata", _driver("queues='2'"), "queues"),
+    "an I/O thread": _rebussed("virtio", "scsi", _driver("iothread='1'"), "IOThreads not available"),
+    "a WWN": _rebussed("scsi", "virtio", "<wwn>5000c50015ea71aa</wwn>", "wwn"),
+    "a vendor": _rebussed("scsi", "sata", "<vendor>SEAGATE</vendor>", "vendor"),
+    "an ACPI index": _rebussed("virtio", "sata", "<acpi index='3'/>", "ACPI index"),
+    "a serial port that is taken": Left(
+        "<serial type='file'><source path='/var/log/con.log'/><target type='isa-serial' port='1'/></serial>"
+        "<console type='file'><source path='/var/log/con.log'/><target type='serial' port='1'/></console>",
+        "<serial type='file'><source path='/var/log/con.log'/><target type='isa-serial' port='1'/></serial>"
+        "<serial type='pty'><target type='isa-serial' port='1'/></serial>",
+        Domain(console=True),
+        "already allocated",
+    ),
+}
+"""What an edit takes out."""
+
+REFUSED = {
+    "readonly": (_rebussed("virtio", "sata", "<readonly/>", "readonly sata disks"), "vda cannot be readonly"),
+    "readonly on IDE": (
+        Left(
+            _disk("virtio", "<readonly/>"),
+            _disk("ide", "<readonly/>"),
+            Domain(disks=(Disk("vda", bus="ide"),)),
+            "readonly ide disks",
+            machine="pc",
+        ),
+        "vda cannot be readonly",
+    ),
+    "a CD-ROM that becomes a disk": (
+        Left(
+            _disk("sata", "<readonly/>", device="cdrom"),
+            _disk("sata", "<readonly/>"),
+            Domain(disks=(Disk("vda", device="disk"),)),
+            "readonly sata disks",
+        ),
+        "vda cannot be readonly",
+    ),
+    "copy on read": (
+        Left(
+            _disk("virtio", _driver("copy_on_read='on'")),
+            _disk("virtio", _driver("copy_on_read='on'") + "<readonly/>"),
+            Domain(disks=(Disk("vda", readonly=True),)),
+            "copy_on_read is not compatible",
+        ),
+        "vda has copy_on_read",
+    ),
+    "a floppy's bus": (
+        _rebussed("virtio", "fdc", "", "Invalid bus type"),
+        "vda cannot be a disk on fdc",
+    ),
+}
+"""What an edit refuses with a word of its own, since somebody has to say what is meant."""
