@@ -18,6 +18,7 @@ from cxlstate import __version__
 from cxlstate.cli.common import at_terminal, say, say_json, say_problems
 from cxlstate.core.address import Address
 from cxlstate.core.consent import Consents
+from cxlstate.core.defect import contained
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic, fail
 from cxlstate.engine.apply import Applied, Converger
 from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status, worst
@@ -75,7 +76,8 @@ class Session:
                 say("nothing was done", err=True)
                 return worst([Exit.REFUSED, shown.exit]), shown, []
         try:
-            applied = self._converge(spec, shown)
+            with contained():
+                applied = self._converge(spec, shown)
         except CxlstateError as error:
             diagnostics = [d.on(spec.name) for d in error.diagnostics]
             if not self.as_json:

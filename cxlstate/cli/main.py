@@ -87,30 +87,14 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _told(error: Exception) -> int:
-    from cxlstate.core.diagnostic import CxlstateError, Diagnostic
+    from cxlstate.core.defect import defect
+    from cxlstate.core.diagnostic import CxlstateError
     from cxlstate.render.terminal import diagnostics_text
 
-    if os.environ.get("CXLSTATE_DEBUG"):
-        import traceback
-
-        traceback.print_exc()
-    if isinstance(error, CxlstateError):
-        diagnostics = error.diagnostics
-    else:
-        where = _innermost(error)
-        problem = Diagnostic(
-            "CXE900",
-            "something happened that cxlstate did not expect",
-            found=f"{type(error).__name__}: {error} ({where})",
-            hint="this is a defect: please report it; CXLSTATE_DEBUG=1 shows more",
-        )
-        diagnostics = (problem,)
-    click.echo(diagnostics_text(diagnostics), err=True)
+    diagnostics = error.diagnostics if isinstance(error, CxlstateError) else (defect(error),)
+    try:
+        said = diagnostics_text(diagnostics)
+    except Exception:  # noqa: BLE001  # what cannot be shown is told all the same
+        said = "\n".join(f"error[{one.code}] {one.message!a}: {one.found!a}" for one in diagnostics)
+    click.echo(said.encode("utf-8", "backslashreplace").decode(), err=True)
     return ERROR
-
-
-def _innermost(error: Exception) -> str:
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}" if trace else "unknown place"

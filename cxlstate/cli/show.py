@@ -60,10 +60,15 @@ def command(paths: tuple[Path, ...], as_json: bool, targets: tuple[str, ...]) ->
 
 
 def _text(plan: MachinePlan) -> str:
+    from cxlstate.core.defect import summary
     from cxlstate.engine.memory_map import memory_map
     from cxlstate.render.memory_map import memory_map_text
     from cxlstate.render.terminal import live_text
 
     if plan.answers is None:
         return live_text(plan)
-    return f"{live_text(plan)}\n\n{memory_map_text(memory_map(plan.answers))}"
+    try:
+        below = memory_map_text(memory_map(plan.answers))
+    except Exception as odd:  # noqa: BLE001  # an odd answer must not hide what else is known
+        below = f"  memory map unknown: cannot parse the answer: {summary(odd)}"
+    return f"{live_text(plan)}\n\n{below}"

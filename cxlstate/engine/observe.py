@@ -1,12 +1,18 @@
-"""Ask a machine everything a spec needs, in one exchange, and let every kind parse its answers."""
+"""Ask a machine everything a spec needs, in one exchange, and let every kind parse its answers.
+
+Whatever a kind raises at an answer, the resource is *unknown*: one odd answer ends nothing else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from cxlstate.core.address import Address
+from cxlstate.core.defect import summary
 from cxlstate.core.observation import Observation, Unknown
 from cxlstate.core.read import Answers, File, Read, ReadFailed
 from cxlstate.core.reconciler import Implied, Inspects, Leaves, Leftover, Reconciler, Resource
@@ -17,6 +23,10 @@ from cxlstate.spec.load import MachineSpec
 
 BOOT_ID = File("/proc/sys/kernel/random/boot_id")
 
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # lib/uuid.c prints "%pU"
+
+T = TypeVar("T")
+
 Kinds = Mapping[str, Reconciler[Any, Any]]
 
 
@@ -25,6 +35,7 @@ class Observed:
     """What one exchange told about a machine.
 
     `unseen` are kinds of which it could not be told what an earlier spec left, with the reason.
+    `defects` are resources whose kind could not even say what to read.
     `answers` are all of them, where more was asked than a plan needs.
     """
 
@@ -35,6 +46,7 @@ class Observed:
     records: Mapping[Address, Record] | None = None
     boot_id: str | None = None
     unseen: Mapping[str, str] = field(default_factory=dict)
+    defects: Mapping[Address, Exception] = field(default_factory=dict)
     answers: Answers | None = field(default=None, compare=False, repr=False)
 
 
@@ -58,7 +70,8 @@ def observe(
     `closer` has kinds look closer than a plan needs to, and `more` is asked along: both for `show`.
     """
     resources, implied = resources_of(spec, kinds)
-    answers = reader.read(_reads(resources, kinds, closer=closer) | set(more))
+    reads, defects = _reads(resources, kinds, closer=closer)
+    answers = reader.read(reads | set(more))
     leftovers, unseen = _leftovers(resources, kinds, answers)
     return Observed(
         resources=resources,
@@ -71,28 +84,54 @@ def observe(
         records=_records(answers),
         boot_id=_boot_id(answers),
         unseen=unseen,
+        defects=defects,
         answers=answers if more else None,
     )
 
 
-def _reads(resources: Mapping[Address, Resource[Any]], kinds: Kinds, *, closer: bool) -> set[Read]:
+def _reads(
+    resources: Mapping[Address, Resource[Any]], kinds: Kinds, *, closer: bool
+) -> tuple[set[Read], dict[Address, Exception]]:
+    """All that is to be asked, and of which resources that cannot be told since their kind fails."""
     reads: set[Read] = {BOOT_ID, *applied_reads()}
+    defects: dict[Address, Exception] = {}
     for address, resource in resources.items():
         kind = kinds[address.kind]
-        reads.update(kind.reads(resource))
-        if closer and isinstance(kind, Inspects):
-            reads.update(kind.inspections(resource))
+        try:
+            reads.update(kind.reads(resource))
+            if closer and isinstance(kind, Inspects):
+                reads.update(kind.inspections(resource))
+        except Exception as error:  # noqa: BLE001  # a kind's defect concerns its own resource only
+            defects[address] = error
     for kind in kinds.values():
         if isinstance(kind, Leaves):
             reads.update(kind.leftover_reads())
-    return reads
+    return reads, defects
 
 
 def _observe(kind: Reconciler[Any, Any], resource: Resource[Any], answers: Answers) -> Observation[Any]:
     try:
-        return kind.observe(resource, answers)
+        return _parsed(lambda: kind.observe(resource, answers))
     except ReadFailed as failed:
         return Unknown(failed.reason)
+    except Unparsable as odd:
+        return Unknown(str(odd), hint=odd.hint)
+
+
+class Unparsable(Exception):
+    """An answer of the machine that its parser cannot take."""
+
+    hint = "look at what the machine answers there; if that is right, please report this line"
+
+
+def _parsed(parse: Callable[[], T]) -> T:
+    """What a parser makes of the answers. Raises ReadFailed, Unparsable, and nothing else."""
+    try:
+        return parse()
+    except ReadFailed:
+        raise
+    except Exception as odd:
+        raise Unparsable(f"cannot parse the answer: {summary(odd)}") from odd
 
 
 def _leftovers(
@@ -106,24 +145,28 @@ def _leftovers(
             continue
         declared = frozenset(address.name for address in resources if address.kind == kind.kind)
         try:
-            leftovers: Sequence[Leftover] = kind.leftovers(answers, declared)
-        except ReadFailed as failed:
-            unseen[kind.kind] = failed.reason
-            continue
-        found.update({Address(kind.kind, leftover.name): leftover for leftover in leftovers})
+            found.update(_parsed(partial(_left, kind, answers, declared)))
+        except (ReadFailed, Unparsable) as failed:
+            unseen[kind.kind] = str(failed)
     return found, unseen
+
+
+def _left(kind: Any, answers: Answers, declared: frozenset[str]) -> dict[Address, Leftover]:
+    leftovers: Sequence[Leftover] = kind.leftovers(answers, declared)
+    return {Address(kind.kind, leftover.name): leftover for leftover in leftovers}
 
 
 def _records(answers: Answers) -> dict[Address, Record] | None:
     try:
-        lines = applied(answers)
-    except ReadFailed:
+        return _parsed(lambda: {address: parse_record(line) for address, line in applied(answers).items()})
+    except (ReadFailed, Unparsable):
         return None
-    return {address: parse_record(line) for address, line in lines.items()}
 
 
 def _boot_id(answers: Answers) -> str | None:
+    """What the kernel calls this boot; None where it cannot be told."""
     try:
-        return answers.text(BOOT_ID).strip()
+        told = answers.text(BOOT_ID).strip()
     except ReadFailed:
         return None
+    return told if _UUID.fullmatch(told) else None

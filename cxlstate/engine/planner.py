@@ -1,6 +1,8 @@
 """Judge every resource: where it stands, and what would be done about it. Pure: data in, data out.
 
-The order of judgement for one resource is told in `docs/life-cycle.md`.
+The order of judgement for one resource is told in `docs/life-cycle.md`. An exception of a kind is an
+error of the one resource that it was raised for (CXE900): nothing is planned on it, nor on what is told
+its exports.
 """
 
 from __future__ import annotations
@@ -12,10 +14,11 @@ from typing import Any
 
 from cxlstate.core.action import Risk
 from cxlstate.core.address import Address
-from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.defect import defect
+from cxlstate.core.diagnostic import CxlstateError, Diagnostic, Severity
 from cxlstate.core.exports import DaxDevice, Export, Given, RestoreStep
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
-from cxlstate.core.reconciler import How, Implied, Leftover, Resource, Suspendable
+from cxlstate.core.reconciler import How, Implied, Leftover, Need, Resource, Suspendable
 from cxlstate.engine.graph import Graph
 from cxlstate.engine.observe import Kinds, Observed
 from cxlstate.engine.plan import PENDING, Exit, MachinePlan, ResourcePlan, Status, worst
@@ -30,7 +33,10 @@ _BEFORE = (*_IN_FORCE, How.AFTER)
 
 @dataclass
 class _Planner:
-    """The state of one planning: what was observed, and what was judged so far."""
+    """The state of one planning: what was observed, and what was judged so far.
+
+    `defects` is what kinds raised; `lost` are resources whose exports are not known because of it.
+    """
 
     spec: MachineSpec
     kinds: Kinds
@@ -39,19 +45,39 @@ class _Planner:
     exports: dict[Address, Sequence[Export]] = field(default_factory=dict)
     problems: dict[Address, tuple[Diagnostic, ...]] = field(default_factory=dict)
     done: dict[Address, ResourcePlan] = field(default_factory=dict)
+    defects: dict[Address, Exception] = field(default_factory=dict)
+    lost: set[Address] = field(default_factory=set)
 
     def prepare(self) -> None:
-        """Exports and checks of all, before anything is judged: who knows is told after who tells."""
+        """Exports and checks of all, before anything is judged: a consumer after its providers."""
         for address in self.graph.order(*_TOLD):
-            resource, live = self.seen.resources[address], _live(self.seen.observations[address])
-            self.exports[address] = self.kinds[address.kind].exports(resource, live, self.given(address))
+            self.exports[address] = self._exports(address)
         for address, resource in self.seen.resources.items():
             observation = self.seen.observations[address]
-            if not isinstance(observation, Unknown):
-                found = self.kinds[address.kind].check(
-                    resource, _live(observation), self.given(address, How.COMPARES)
-                )
+            self.problems[address] = ()
+            if isinstance(observation, Unknown) or address in self.lost:
+                continue
+            try:
+                given = self.given(address, How.COMPARES)
+                found = self.kinds[address.kind].check(resource, _live(observation), given)
                 self.problems[address] = tuple(self._placed(d, resource) for d in found)
+            except Exception as error:  # noqa: BLE001  # a kind's defect concerns its own resource only
+                self.defects[address] = error
+
+    def _exports(self, address: Address) -> Sequence[Export]:
+        """What it tells others. Where it cannot be told, those that are told it are lost, too."""
+        if address not in self.defects and not self._lost_providers(address):
+            resource, live = self.seen.resources[address], _live(self.seen.observations[address])
+            try:
+                return tuple(self.kinds[address.kind].exports(resource, live, self.given(address)))
+            except Exception as error:  # noqa: BLE001  # as above
+                self.defects[address] = error
+        self.lost.add(address)
+        return ()
+
+    def _lost_providers(self, address: Address) -> tuple[Address, ...]:
+        told = dict.fromkeys(self.graph.targets(address, *_TOLD))
+        return tuple(t for t in told if t in self.lost)
 
     def given(self, address: Address, *also: How) -> Given:
         told = {t: self.exports[t] for t in self.graph.targets(address, *_TOLD, *also)}
@@ -68,14 +94,34 @@ class _Planner:
         found = []
         for address in self.order:
             kind = self.kinds[address.kind]
+            resource, seen = self.seen.resources[address], self.seen.observations[address]
             devices = tuple(one for one in self.exports[address] if isinstance(one, DaxDevice))
+            if address in self.lost:  # it may hold any memory
+                devices, seen = (DaxDevice(""),), Unknown("")
             if isinstance(kind, Suspendable) and devices:
-                resource, seen = self.seen.resources[address], self.seen.observations[address]
                 found.append(Holder(kind, resource, seen, self.given(address), devices))
         return found
 
     def judge(self, address: Address) -> ResourcePlan:
         """Where a resource stands. Everything it needs was judged before."""
+        resource = self.seen.resources[address]
+        base = ResourcePlan(resource, Status.BLOCKED, Exit.ERROR, diagnostics=self.problems.get(address, ()))
+        if address not in self.defects:
+            if lost := self._lost_providers(address):
+                reason = f"depends on {_names(lost)}, which cannot be judged"
+                return replace(base, waits_for=lost, reason=reason)
+            try:
+                return self._judged(address)
+            except Exception as error:  # noqa: BLE001  # a kind's defect concerns its own resource only
+                self.defects[address] = error
+        return self._defective(base, self.defects[address])
+
+    def _defective(self, base: ResourcePlan, error: Exception) -> ResourcePlan:
+        found = error.diagnostics if isinstance(error, CxlstateError) else (defect(error),)
+        placed = tuple(self._placed(one, base.resource) for one in found)
+        return replace(base, reason=placed[0].message, diagnostics=(*base.diagnostics, *placed))
+
+    def _judged(self, address: Address) -> ResourcePlan:
         resource = self.seen.resources[address]
         observation = self.seen.observations[address]
         given = self.given(address)
@@ -174,7 +220,7 @@ class _Planner:
         if address in self.done:
             return self.done[address].exit
         seen = self.seen.observations[address]
-        if not isinstance(seen, Unknown):
+        if not isinstance(seen, Unknown) or address in self.defects:
             return Exit.ERROR
         cures = [self.done[cure].exit for cure in self._coming(seen)]
         return worst(cures) if cures else Exit.UNKNOWN
@@ -189,7 +235,7 @@ class _Planner:
         return tuple(t for t in known if self._cannot_tell(t))
 
     def _cannot_tell(self, address: Address) -> bool:
-        if isinstance(self.seen.observations[address], Unknown):
+        if isinstance(self.seen.observations[address], Unknown) or address in self.defects:
             return True
         return any(d.severity is Severity.ERROR for d in self.problems[address])
 
@@ -245,6 +291,14 @@ class _Planner:
         return replace(leftover, changes=changes, actions=actions, content=())
 
     def leftover(self, address: Address) -> ResourcePlan:
+        """Where something that is no longer in the spec stands."""
+        try:
+            return self._leftover(address)
+        except Exception as error:  # noqa: BLE001  # a kind's defect concerns its own resource only
+            base = ResourcePlan(Resource(address, None), Status.BLOCKED, Exit.ERROR)
+            return self._defective(base, error)
+
+    def _leftover(self, address: Address) -> ResourcePlan:
         """Done like anything else; without actions of its own it goes with what gathers from its kind."""
         leftover = self.leftovers[address]
         resource = Resource(address, None)
@@ -281,8 +335,14 @@ def make_plan(
     spec: MachineSpec, seen: Observed, kinds: Kinds, only: frozenset[Address] | None = None
 ) -> MachinePlan:
     """Judge every resource. `only` keeps those addresses and all they need, and no leftovers."""
-    needs = {address: kinds[address.kind].needs(me) for address, me in seen.resources.items()}
-    planner = _Planner(spec, kinds, seen, Graph(needs))
+    needs: dict[Address, Sequence[Need]] = {}
+    defects = dict(seen.defects)
+    for address, me in seen.resources.items():
+        try:
+            needs[address] = tuple(kinds[address.kind].needs(me))
+        except Exception as error:  # noqa: BLE001  # as in the planner
+            needs[address], defects[address] = (), error
+    planner = _Planner(spec, kinds, seen, Graph(needs), defects=defects)
     planner.prepare()
     planner.judge_all()
     wanted = _with_needs(planner.graph, only) if only else {*planner.leftovers, *planner.order}
@@ -293,7 +353,7 @@ def make_plan(
 
 def _worth_showing(plan: ResourcePlan, planner: _Planner) -> bool:
     """Something implied is shown where it differs, or where something declared builds on it."""
-    if plan.changes:
+    if plan.changes or plan.address in planner.lost:
         return True
     return bool(planner.given(plan.address).everything())
 

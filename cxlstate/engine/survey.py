@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from functools import partial
 
 from cxlstate.core.address import Address
+from cxlstate.core.defect import defect
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.read import Read
 from cxlstate.engine.observe import Kinds, observe
@@ -49,7 +50,10 @@ def look(  # noqa: PLR0913  # as above
     closer: bool = False,
     more: Collection[Read] = (),
 ) -> MachinePlan:
-    """One exchange with one machine, and the plan that follows from it."""
+    """One exchange with one machine, and the plan that follows from it.
+
+    What goes wrong is a diagnostic of this machine, whatever it is: the others get their plans.
+    """
     try:
         reader = opener(spec.connect, spec.name)
         try:
@@ -57,4 +61,7 @@ def look(  # noqa: PLR0913  # as above
         finally:
             reader.close()
     except CxlstateError as error:
-        return MachinePlan(spec, diagnostics=tuple(d.on(spec.name) for d in error.diagnostics))
+        found = error.diagnostics
+    except Exception as error:  # noqa: BLE001  # as told above
+        found = (defect(error),)
+    return MachinePlan(spec, diagnostics=tuple(d.on(spec.name) for d in found))
