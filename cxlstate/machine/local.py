@@ -9,6 +9,7 @@ import subprocess
 import time
 from contextlib import suppress
 
+from cxlstate.machine import limits
 from cxlstate.machine.libvirt.access import Access
 from cxlstate.machine.libvirt.tunnel import Tunnel
 from cxlstate.machine.libvirt.way import SYSTEM, Direct, Way
@@ -16,6 +17,7 @@ from cxlstate.machine.posix import launcher
 from cxlstate.machine.posix.transport import Lost, Reply, TooMuch
 
 _CHUNK = 1 << 16
+_TURN = 0.5  # seconds
 
 
 class LocalTransport:
@@ -93,7 +95,7 @@ class LocalStream:
         if self._process.stderr.closed:
             return ""
         os.set_blocking(self._process.stderr.fileno(), False)
-        return (self._process.stderr.read() or b"").decode("utf-8", "replace")
+        return (self._process.stderr.read(limits.COMPLAINT) or b"").decode("utf-8", "replace")
 
     def end(self) -> None:
         """Close standard input."""
@@ -127,17 +129,22 @@ def _release(process: subprocess.Popen[bytes]) -> None:
 
 
 def _gather(process: subprocess.Popen[bytes], deadline: float, limit: int) -> tuple[bytes, bytes]:
-    """Both outputs to their ends."""
+    """Both outputs to their ends, or to that of the process. Raises TooMuch, TimeoutError."""
     assert process.stdout and process.stderr  # noqa: S101, PT018  # opened in `_start`
     taken: dict[int, list[bytes]] = {process.stdout.fileno(): [], process.stderr.fileno(): []}
-    size = 0
+    size, gone = 0, False
     with selectors.DefaultSelector() as selector:
         for descriptor in taken:
             selector.register(descriptor, selectors.EVENT_READ)
         while selector.get_map():
-            ready = selector.select(max(0, deadline - time.monotonic()))
-            if not ready:
+            left = deadline - time.monotonic()
+            if left < 0:  # also while something comes, again and again
                 raise TimeoutError
+            ready = selector.select(min(left, _TURN))
+            if not ready:
+                if gone:  # who still holds the pipes cannot be killed (state D), and is not waited for
+                    break
+                gone = process.poll() is not None
             for key, _ in ready:
                 chunk = os.read(key.fd, _CHUNK)
                 taken[key.fd].append(chunk)

@@ -24,7 +24,8 @@ from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
 from cxlstate.core.connect import Ssh
 from cxlstate.core.diagnostic import CxlstateError, fail
-from cxlstate.machine import known_hosts, ssh_config
+from cxlstate.machine import known_hosts, limits, ssh_config
+from cxlstate.machine.aside import Aside
 from cxlstate.machine.libvirt.access import through
 from cxlstate.machine.line import Line
 from cxlstate.machine.posix.transport import Lost, Reply, TooMuch
@@ -44,6 +45,7 @@ UNANSWERED = 60
 _WINDOW = 16 << 20  # bytes that may be under way: a whole plan's answers fit
 _CHUNK = 1 << 18
 _TURN = 1.0  # seconds
+_SLOWEST = 1 << 16  # bytes a second that the far side has to take, as the agent's own limit
 
 
 class SshTransport:
@@ -70,6 +72,8 @@ class SshTransport:
             sender.start()
             try:
                 stdout, stderr = _receive_all(channel, deadline, limit)
+                if not channel.status_event.wait(max(0.0, deadline - time.monotonic())):
+                    raise TimeoutError
                 status = channel.recv_exit_status()
             finally:
                 channel.close()
@@ -97,7 +101,11 @@ class SshTransport:
     def _channel(self, command: str) -> paramiko.Channel:
         connection = self._connected()
         channel: paramiko.Channel = connection.transport.open_session(window_size=_WINDOW)
-        channel.exec_command(command)
+        try:  # aside, since the library waits for ever for the answer
+            Aside(lambda: channel.exec_command(command)).result(ANSWER_TIMEOUT)
+        except TimeoutError:
+            channel.close()
+            raise Lost(f"the server did not answer within {ANSWER_TIMEOUT} s") from None
         return channel
 
     def _connected(self) -> Connection:
@@ -122,13 +130,12 @@ class SshStream:
 
     def send(self, data: bytes) -> None:
         """Send all of it."""
-        deadline = time.monotonic() + UNANSWERED
+        deadline = time.monotonic() + UNANSWERED + len(data) / _SLOWEST
         at = 0
         while at < len(data):
             try:
                 with _lost():
                     at += self._channel.send(data[at : at + _CHUNK])
-                deadline = time.monotonic() + UNANSWERED
             except TimeoutError:
                 if time.monotonic() > deadline:
                     raise Lost("nothing is taken any more") from None
@@ -151,8 +158,8 @@ class SshStream:
     def errors(self) -> str:
         """What came on standard error."""
         said = b""
-        while self._channel.recv_stderr_ready():
-            said += self._channel.recv_stderr(_CHUNK)
+        while self._channel.recv_stderr_ready() and len(said) < limits.COMPLAINT:
+            said += self._channel.recv_stderr(limits.COMPLAINT)
         return said.decode("utf-8", "replace")
 
     def end(self) -> None:
@@ -182,20 +189,30 @@ def _send_all(channel: paramiko.Channel, data: bytes) -> None:
 
 
 def _receive_all(channel: paramiko.Channel, deadline: float, limit: int) -> tuple[bytes, bytes]:
+    """Both outputs to their ends, or to that of the command. Raises TooMuch, TimeoutError."""
     stdout: list[bytes] = []
     stderr: list[bytes] = []
-    size = 0
+    size, gone = 0, False
     while True:
-        channel.settimeout(max(0.001, deadline - time.monotonic()))
-        chunk = channel.recv(_CHUNK)
-        stdout.append(chunk)
-        size += len(chunk)
-        while channel.recv_stderr_ready():
+        left = deadline - time.monotonic()
+        if left < 0:  # also while something comes, again and again
+            raise TimeoutError
+        channel.settimeout(min(left, _TURN))
+        chunk = None
+        try:
+            chunk = channel.recv(_CHUNK)
+            stdout.append(chunk)
+            size += len(chunk)
+        except TimeoutError:
+            if gone:  # who still holds the pipes cannot be killed (state D), and is not waited for
+                chunk = b""
+            gone = channel.exit_status_ready()
+        while channel.recv_stderr_ready() and size <= limit:
             stderr.append(channel.recv_stderr(_CHUNK))
             size += len(stderr[-1])
         if size > limit:
             raise TooMuch
-        if not chunk:
+        if chunk == b"":
             return b"".join(stdout), b"".join(stderr)
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from cxlstate.core.diagnostic import CxlstateError
-from cxlstate.core.read import Attributes, Command, File, Glob, ReadFailed
+from cxlstate.core.read import TIMED_OUT, Attributes, Command, File, Glob, ReadFailed
+from cxlstate.machine import limits
 from cxlstate.machine.posix import read_script
-from cxlstate.machine.posix import reader as reader_module
 from cxlstate.machine.posix.reader import PosixReader
 from tests.machine.conftest import AsNobody
 
@@ -198,16 +202,113 @@ def snapshot(folder: Path) -> dict[str, tuple[int, ...]]:
 
 def test_more_than_the_limit_is_refused(reader, tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"x" * 100_000)
-    monkeypatch.setattr(reader_module, "LIMIT", 50_000)
+    monkeypatch.setattr(limits, "EXCHANGE", 50_000)
     with pytest.raises(CxlstateError, match="CXC202"):
         reader.read([File(f"{tmp_path}/file")])
 
 
-def test_a_read_that_hangs_is_given_up(reader, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", [File, Glob, Attributes])
+def test_a_pipe_or_device_is_never_opened(reader, tmp_path, kind):
     os.mkfifo(tmp_path / "pipe")
-    monkeypatch.setattr(reader_module, "GRACE", 1)
-    with pytest.raises(CxlstateError, match="CXC203"):
-        reader.read([File(f"{tmp_path}/pipe")])
+    read, device, folder = kind(f"{tmp_path}/pipe"), File("/dev/zero"), File(str(tmp_path))
+    answers = reader.read([read, device, folder])
+    if kind is File:
+        with pytest.raises(ReadFailed, match="not a regular file"):
+            answers.text_or_none(read)
+    else:
+        assert answers.files(read) == {}
+    with pytest.raises(ReadFailed, match="not a regular file"):
+        answers.text_or_none(device)
+
+
+@pytest.fixture
+def hang(monkeypatch):
+    """Makes files whose opening blocks: the kernel waits for the holder of a lease (fcntl(2), F_SETLEASE)."""
+    monkeypatch.setattr(limits, "READ", 1)
+    monkeypatch.setattr(limits, "TICK", 1)
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    held = []
+
+    def make(path):
+        path.write_bytes(b"leased\n")
+        held.append(os.open(path, os.O_WRONLY))
+        fcntl.fcntl(held[-1], fcntl.F_SETLEASE, fcntl.F_WRLCK)
+
+    yield make
+    for descriptor in held:
+        os.close(descriptor)
+    signal.signal(signal.SIGIO, before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [File, Glob, Attributes])
+def test_a_read_that_hangs_is_unknown_and_the_others_are_answered(reader, tmp_path, hang, kind):
+    (tmp_path / "good").write_bytes(b"good\n")
+    hang(tmp_path / "held")
+    read, after = kind(f"{tmp_path}/held"), Attributes(f"{tmp_path}/good")
+    started = time.monotonic()
+    answers = reader.read([File("/proc/version"), read, after, Command(("uname",))])
+    assert time.monotonic() - started < 10
+    with pytest.raises(ReadFailed, match="no answer within 1 s"):
+        answers.text(read) if kind is File else answers.files(read)
+    assert answers.text(File("/proc/version"))
+    assert answers.files(after) == {f"{tmp_path}/good": "good"}
+    assert answers.text(Command(("uname",))) == "Linux\n"
+    assert left_over(str(tmp_path)) == []
+
+
+@pytest.mark.slow
+def test_what_hung_in_the_middle_of_a_pattern_gives_no_half_answer(reader, tmp_path, hang):
+    (tmp_path / "a").write_bytes(b"good\n")
+    hang(tmp_path / "b")
+    read = Attributes(f"{tmp_path}/*")
+    answers = reader.read([read])
+    assert answers.raw(read).status == TIMED_OUT
+    assert answers.raw(read).files == {}
+
+
+@pytest.mark.slow
+def test_when_many_reads_hang_the_rest_is_not_tried(reader, tmp_path, hang):
+    for number in range(limits.HUNG + 3):
+        hang(tmp_path / f"held{number}")
+    reads = [File(f"{tmp_path}/held{number}") for number in range(limits.HUNG + 3)]
+    started = time.monotonic()
+    answers = reader.read([*reads, File("/proc/version")])
+    assert time.monotonic() - started < 4 * limits.HUNG
+    assert {answers.raw(read).status for read in answers._answers} == {TIMED_OUT}
+    with pytest.raises(ReadFailed, match="not read, since other reads hang"):
+        answers.text(File("/proc/version"))
+
+
+def left_over(argument):
+    """Processes that have a text among their arguments."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if int(path.parent.name) != os.getpid() and argument in path.read_text(errors="replace"):
+                found.append(path.parent.name)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="goes into a mount namespace")
+def test_reading_as_it_is_bounded_costs_few_processes(tmp_path):
+    """Three for the watch, whatever is read, and none for a file of a pattern that the shell reads."""
+    for number in range(200):
+        (tmp_path / f"{number}").write_bytes(b"x\n")
+    few = processes([Attributes(f"{tmp_path}/1")])
+    assert processes([Attributes(f"{tmp_path}/*")]) == few
+    assert few <= 8
+
+
+def processes(reads):
+    """How many a script starts, by what the kernel hands out as process numbers meanwhile."""
+    script = read_script.script("n", reads)
+    done = subprocess.run(
+        ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", "dash; sh -c 'echo $$'"],
+        input=script, capture_output=True, check=True,
+    )  # fmt: skip
+    return int(done.stdout.splitlines()[-1]) - 2
 
 
 def test_nothing_asked_is_nothing_done():

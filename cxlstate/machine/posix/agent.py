@@ -4,7 +4,10 @@ It is told what to do in lines, and every line is a sign of life. Without one fo
 it ends, and its lock with it; while a script runs it waits for that, and so keeps the lock.
 
     → alive                                    ← \n<nonce> ready
+    → ping <number>                            ← \n<nonce> pong <number>
     → run <number> <size>\n<script>             ← \n<nonce> done <number> <size>\n<output>
+
+What the near half takes has bounds, in time and in size: `machine.limits`.
 """
 
 from __future__ import annotations
@@ -20,9 +23,11 @@ from dataclasses import dataclass
 
 from cxlstate.core.diagnostic import CxlstateError, fail
 from cxlstate.formats.sh import quote
+from cxlstate.machine import limits
 from cxlstate.machine.ports import STATE
 from cxlstate.machine.posix import launcher
 from cxlstate.machine.posix.effects import CLEAR
+from cxlstate.machine.posix.frames import number
 from cxlstate.machine.posix.transport import Lost, Transport
 
 GREETING = 60
@@ -51,7 +56,7 @@ sweep() { clear; rm -f "$tmp"/*; }
 sweep
 say ready
 while line=$(timeout "$patience" sh -c 'IFS= read -r line && printf %s "$line"'); do
-    case $line in "run "*) ;; *) continue ;; esac
+    case $line in "run "*) ;; "ping "*) say "pong ${line#ping }"; continue ;; *) continue ;; esac
     number=${line#run }; size=${number#* }; number=${number% *}
     timeout $((patience + size / 65536)) head -c "$size" >"$tmp/script"
     [ "$(wc -c <"$tmp/script")" -eq "$size" ] || { say full; break; }
@@ -84,8 +89,11 @@ class Agent:
         self._name = name
         self._nonce = secrets.token_hex(16)
         self._numbers = itertools.count(1)
-        self._buffer = b""
+        self._buffer = bytearray()
+        self._came = 0
+        self._patience = settings.patience
         self._speaking = threading.Lock()
+        self._asking = threading.Lock()
         self._over = threading.Event()
         try:
             self._stream = transport.start(launcher.WRITE)
@@ -146,20 +154,45 @@ class Agent:
 
     def run(self, script: bytes, timeout: float) -> bytes:
         """What a script printed. Raises Lost, TimeoutError (seconds)."""
-        number = str(next(self._numbers))
+        with self._asking:
+            mine = self._say("run", f" {len(script)}\n".encode() + script)
+            deadline = time.monotonic() + timeout
+            while True:
+                match self._header(deadline):
+                    case ["done", of, size]:
+                        output = self._take(self._number(size, limits.REPORT), deadline)
+                        if self._number(of, mine) == mine:  # or else of one that was given up before
+                            return output
+                    case ["pong", _]:  # likewise
+                        continue
+                    case ["full"]:
+                        raise self._no_agent("no room for what is to be done")
+                    case said:
+                        raise self._nonsense(said)
+
+    def confirm(self) -> None:
+        """Ask whether the agent is still there: then the lock is ours, for `patience` from now.
+
+        Raises Lost, TimeoutError.
+        """
+        with self._asking:
+            mine = self._say("ping", b"\n")
+            deadline = time.monotonic() + self._patience
+            while True:
+                match self._header(deadline):
+                    case ["pong", of]:
+                        if self._number(of, mine) == mine:
+                            return
+                    case ["done", _, size]:  # of one that was given up before
+                        self._take(self._number(size, limits.REPORT), deadline)
+                    case said:
+                        raise self._nonsense(said)
+
+    def _say(self, verb: str, more: bytes) -> int:
+        mine = next(self._numbers)
         with self._speaking:
-            self._stream.send(f"run {number} {len(script)}\n".encode() + script)
-        deadline = time.monotonic() + timeout
-        while True:
-            match self._header(deadline):
-                case ["done", of, size]:
-                    output = self._take(int(size), deadline)
-                    if of == number:  # or else of one that was given up before
-                        return output
-                case ["full"]:
-                    raise self._no_agent("no room for what is to be done")
-                case said:
-                    raise Lost(f"the machine said {' '.join(said)}")
+            self._stream.send(f"{verb} {mine}".encode() + more)
+        return mine
 
     def close(self) -> None:
         """Let the lock go: the agent sees the end of its input."""
@@ -176,24 +209,51 @@ class Agent:
     def _header(self, deadline: float) -> list[str]:
         """The words of the next line of the agent's; what a login script says is passed over."""
         mark = f"\n{self._nonce} ".encode()
-        while mark not in self._buffer or b"\n" not in self._buffer.partition(mark)[2]:
-            if self._buffer.find(launcher.NO_ROOT.encode()) >= 0:
+        seen = 0
+        while True:
+            at = self._buffer.find(mark, max(0, seen - len(mark)))
+            end = self._buffer.find(b"\n", at + len(mark)) if at >= 0 else -1
+            if end >= 0:
+                line = self._buffer[at + len(mark) : end].decode("utf-8", "replace")
+                del self._buffer[: end + 1]
+                return line.split()
+            if launcher.NO_ROOT.encode() in self._buffer:
                 raise self._no_root()
+            if len(self._buffer) > limits.CHATTER:
+                raise Lost(f"the machine sent {limits.CHATTER} bytes that are no answer")
+            seen = at if at >= 0 else len(self._buffer)
             self._more(deadline)
-        line, _, self._buffer = self._buffer.partition(mark)[2].partition(b"\n")
-        return line.decode("utf-8", "replace").split()
 
     def _take(self, size: int, deadline: float) -> bytes:
         while len(self._buffer) < size:
             self._more(deadline)
-        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
         return taken
 
     def _more(self, deadline: float) -> None:
-        data = self._stream.receive(max(0.0, deadline - time.monotonic()))
+        """Wait for more. The deadline holds for a machine that never stops sending, too."""
+        left = deadline - time.monotonic()
+        if left < 0:
+            raise TimeoutError
+        data = self._stream.receive(left)
         if not data:
             raise Lost(self._stream.errors().strip() or "the agent on the machine has ended")
+        self._came += len(data)
+        if self._came > limits.CONVERSATION:
+            raise Lost(f"the machine sent more than {limits.CONVERSATION} bytes")
         self._buffer += data
+
+    @staticmethod
+    def _number(word: str, most: int) -> int:
+        try:
+            return number(word, most)
+        except ValueError as wrong:
+            raise Lost(f"the machine's answer cannot be right: {wrong}") from wrong
+
+    @staticmethod
+    def _nonsense(said: list[str]) -> Lost:
+        return Lost(f"the machine said {' '.join(said)[:200]!a}")
 
     def _no_root(self) -> CxlstateError:
         return fail(

@@ -19,9 +19,12 @@ from cxlstate.core.action import Generate, RemoveFile, Run, Step, WriteFile
 from cxlstate.formats import restore
 from cxlstate.formats.sh import quote
 from cxlstate.machine.ports import Entry, Outcome, Result
+from cxlstate.machine.posix.frames import number
 
 GENERATED = "generated"
 """First word of a report that asks for a judgement: its size, what was said, then the file."""
+
+_STATUS, _SAID = 255, 65536  # the highest exit status; bytes of what was said, as the scripts send it
 
 # `clear` is also the agent's: it removes the half-made file of an effect that was stopped. The
 # pattern keeps it from taking anything else, should the note be torn.
@@ -263,16 +266,17 @@ def report(output: bytes) -> Outcome:
     """What a script reported. ValueError: it did not get as far."""
     header, _, said = output.partition(b"\n")
     result, status = header.decode("ascii").split(" ")
-    return Outcome(Result(result), int(status), said.decode("utf-8", "replace"))
+    return Outcome(Result(result), number(status, _STATUS), said[-_SAID:].decode("utf-8", "replace"))
 
 
 def generated(output: bytes) -> tuple[str, bytes] | None:
-    """What the program said, and what it wrote; None: it did not come to that."""
+    """What the program said, and what it wrote; None: it did not come to that. ValueError: neither."""
     header, _, rest = output.partition(b"\n")
     word, _, size = header.partition(b" ")
     if word.decode("ascii") != GENERATED:
         return None
-    return rest[: int(size)].decode("utf-8", "replace"), rest[int(size) :]
+    said = number(size.decode("ascii"), len(rest))
+    return rest[:said].decode("utf-8", "replace"), rest[said:]
 
 
 def _program(

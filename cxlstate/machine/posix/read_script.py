@@ -6,10 +6,12 @@ only the script knows (no read sees it in an argument or in the environment):
     \n<nonce> name <index>\n<path>            the file of a pattern that what follows is about
     \n<nonce> out <index>\n<standard output>
     \n<nonce> err <index> <status>\n<standard error>
+    \n<nonce> late <index>\n                   it took too long, and was given up
+    \n<nonce> left <index>\n                   too many did: from this one on, none was tried
     \n<nonce> end\n
 
 Nothing is written on the far side, temporary files included, and nothing is needed there but
-`sh` (dash is enough) and coreutils; findutils, grep and sed for who holds a device.
+`sh` (dash is enough), coreutils and /proc; findutils, grep and sed for who holds a device.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from cxlstate.core.read import (
+    TIMED_OUT,
     Answer,
     Attributes,
     Command,
@@ -33,12 +36,16 @@ from cxlstate.core.read import (
     Read,
 )
 from cxlstate.formats.sh import quote
+from cxlstate.machine import limits
 from cxlstate.machine.posix import device_reads
+from cxlstate.machine.posix.frames import number
 
 ScriptRead = File | Glob | Attributes | Links | Names | Holders | MapAndRead | Command
 """What the script can ask: all but libvirt."""
 
 R = TypeVar("R", bound=Read)
+
+_STATUS = 255  # the highest that there is
 
 LINE_LIMIT = 1 << 16
 """Longest first line of an attribute, in bytes."""
@@ -64,6 +71,15 @@ ask() {
 }
 look() { [ ! -d "$1" ] || { [ -r "$1" ] && [ -x "$1" ]; } || denied=$1; }
 regular() { [ -f "$1" ] || { [ -L "$1" ] && [ ! -e "$1" ]; }; }
+file() {
+    if [ -e "$3" ] && [ ! -f "$3" ] && [ ! -d "$3" ]; then
+        mark "out $1"
+        mark "err $1 1"
+        printf 'it is not a regular file'
+    else
+        ask "$1" head -c "$2" -- "$3"
+    fi
+}
 content() {
     regular "$2" || return 0
     mark "name $1"
@@ -124,24 +140,110 @@ def _union(commands: Sequence[Command]) -> Command:
     return Command(commands[0].argv, tuple(operands), longest)
 
 
+# All reads are done by one child, `work`, which says in a pipe at which one it is. A signal of `tick`
+# ends the wait for it every few seconds: if it is where it was for too long, it is killed with all that
+# is below it, and the next child goes on behind that read. A process in state D (a dead mount) dies
+# when it can; nobody waits for it.
+#
+# The pipe is that of `: |`, opened for both directions (fifo(7)). Nobody reads what is not there: the
+# word `tick` is written before.
+_SUPERVISOR = r"""
+tick() {
+    trap 'kill "$nap"; exit 0' TERM
+    while sleep "$pause" & nap=$!; do wait "$nap" && kill -USR1 "$me" || exit 0; done
+}
+progress() { echo tick >&9; while read -r line <&9 && [ "$line" != tick ]; do at=$line; done; }
+end_all() {
+    doomed=" $1 "; more=1
+    while [ -n "$more" ]; do
+        more=
+        for stat in /proc/[0-9]*/stat; do
+            { read -r line <"$stat"; } 2>/dev/null || continue
+            pid=${line%% *}
+            set -- ${line##*) }
+            case $doomed in *" $pid "*) continue ;; *" $2 "*) doomed="$doomed$pid "; more=1 ;; esac
+        done
+    done
+    kill -KILL $doomed 2>/dev/null
+}
+watch() {
+    at=$from; was=; waited=0
+    while :; do
+        before=$ticks
+        wait "$worker"
+        [ $? -ne 127 ] && [ "$ticks" -ne "$before" ] || return
+        progress
+        if [ "$at" = "$was" ]; then waited=$((waited + 1)); else was=$at; waited=0; fi
+        patience
+        [ "$waited" -lt "$allowed" ] || { end_all "$worker"; return; }
+    done
+}
+: | {
+exec 9<>/proc/self/fd/0 </dev/null
+read -r me line </proc/self/stat
+ticks=0
+trap 'ticks=$((ticks + 1))' USR1
+tick >/dev/null 2>&1 9>&- &
+ticker=$!
+from=0; hung=0
+while [ "$from" -lt "$count" ] && [ "$hung" -lt "$most" ]; do
+    work "$from" &
+    worker=$!
+    watch
+    progress
+    from=$at
+    if [ "$at" -lt "$count" ]; then mark "late $at"; hung=$((hung + 1)); from=$((at + 1)); fi
+done
+kill "$ticker" 2>/dev/null
+[ "$from" -ge "$count" ] || mark "left $from"
+mark end
+}
+exit 0
+"""
+
+
 def script(nonce: str, reads: Sequence[ScriptRead]) -> bytes:
     """The script that asks for all of `reads`, which are numbered by their place."""
-    parts = [f"nonce={quote(nonce)}\n{_PRELUDE}".encode()]
+    numbers = {"count": len(reads), "most": limits.HUNG, "pause": limits.TICK}
+    settings = "".join(f"{name}={value}\n" for name, value in numbers.items())
+    parts = [f"nonce={quote(nonce)}\n{settings}{_PRELUDE}{_patience(reads)}".encode()]
     if any(isinstance(read, Holders | MapAndRead) for read in reads):
         parts.append(device_reads.FUNCTIONS.encode())
+    parts.append(b"work() {\n")
     for index, read in enumerate(reads):
         try:
-            parts.append(_question(index, read).encode("utf-8", "surrogateescape"))
+            question = _question(index, read).encode("utf-8", "surrogateescape")
         except ValueError as cannot_be_said:
-            parts.append(f"mark 'err {index} 1'; printf %s {quote(str(cannot_be_said))}\n".encode())
-    parts.append(b"mark end\nexit 0\n")
+            question = f"mark 'err {index} 1'; printf %s {quote(str(cannot_be_said))}\n".encode()
+        parts.append(b'[ "$1" -gt %d ] || { echo %d >&9\n%b}\n' % (index, index, question))
+    parts.append(f"echo {len(reads)} >&9\n}}\n{_SUPERVISOR}".encode())
     return b"".join(parts)
+
+
+def limit(read: ScriptRead) -> int:
+    """Seconds that a read may take. `timeout` ends a command, and kills it 5 s later."""
+    match read:
+        case Command(timeout=timeout):
+            return timeout + 5
+        case Holders() | MapAndRead():
+            return limits.LONG_READ
+    return limits.READ
+
+
+def _patience(reads: Sequence[ScriptRead]) -> str:
+    """How many ticks the read at which `work` is may take."""
+    longer: defaultdict[int, list[str]] = defaultdict(list)
+    for index, read in enumerate(reads):
+        if limit(read) > limits.READ:
+            longer[-(-limit(read) // limits.TICK)].append(str(index))
+    cases = "".join(f"{'|'.join(indices)}) allowed={ticks} ;;\n" for ticks, indices in longer.items())
+    return f"patience() {{\ncase $at in\n{cases}*) allowed={-(-limits.READ // limits.TICK)} ;;\nesac\n}}\n"
 
 
 def _question(index: int, read: ScriptRead) -> str:
     match read:
         case File(path=path, limit=limit):
-            return f"ask {index} head -c {limit + 1} -- {quote(path)}\n"
+            return f"file {index} {limit + 1} {quote(path)}\n"
         case Glob(pattern=pattern, limit=limit):
             return _each(index, pattern, f'content {index} "$found" {limit + 1}')
         case Attributes(pattern=pattern):
@@ -192,7 +294,7 @@ def _literal(text: str) -> str:
 
 
 def parse(nonce: str, output: bytes, reads: Sequence[ScriptRead]) -> dict[ScriptRead, Answer]:
-    """The answers in what the script sent. ValueError: it did not run to its end."""
+    """The answers in what the script sent. ValueError: it did not run to its end, or something else did."""
     whole: dict[int, Answer] = {}
     members: defaultdict[int, dict[str, Answer]] = defaultdict(dict)
     name: str | None = None
@@ -205,12 +307,21 @@ def parse(nonce: str, output: bytes, reads: Sequence[ScriptRead]) -> dict[Script
             case ["out", _]:
                 stdout = payload
             case ["err", index, status]:
-                answer = Answer(int(status), stdout, payload.decode("utf-8", "replace"))
+                answer = Answer(number(status, _STATUS), stdout, payload.decode("utf-8", "replace"))
+                at = number(index, len(reads) - 1)
                 if name is None:
-                    whole[int(index)] = answer
+                    whole[at] = answer
                 else:
-                    members[int(index)][name] = answer
+                    members[at][name] = answer
                 name, stdout = None, b""
+            case ["late", index]:
+                at = number(index, len(reads) - 1)
+                whole[at] = Answer(TIMED_OUT, b"", f"no answer within {limit(reads[at])} s")
+                members.pop(at, None)
+                name, stdout = None, b""
+            case ["left", index]:
+                untried = range(number(index, len(reads) - 1), len(reads))
+                whole |= dict.fromkeys(untried, Answer(TIMED_OUT, b"", "not read, since other reads hang"))
             case ["end"]:
                 ended = True
     if not ended or len(whole) != len(reads):

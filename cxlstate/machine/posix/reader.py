@@ -11,18 +11,14 @@ from functools import partial
 from typing import TypeVar
 
 from cxlstate.core.diagnostic import fail
-from cxlstate.core.read import MEBIBYTE, Answer, Answers, Command, LibvirtRead, Read
+from cxlstate.core.read import Answer, Answers, LibvirtRead, Read
+from cxlstate.machine import limits
 from cxlstate.machine.aside import Aside
 from cxlstate.machine.posix import launcher, read_script
 from cxlstate.machine.posix.read_script import ScriptRead
 from cxlstate.machine.posix.transport import Exchanger, Lost, TooMuch
 
-LIMIT = 64 * MEBIBYTE
-"""Most that all answers of one exchange may hold together, in bytes."""
-
-GRACE = 60
-"""Seconds that an exchange may take beyond the sum of its commands' own limits."""
-
+_AT_ONCE = 8192  # reads in one exchange: their numbers have to fit into a pipe on the far side (64 KiB)
 
 T = TypeVar("T")
 
@@ -49,13 +45,17 @@ class PosixReader:
     def _ask(self, reads: Collection[ScriptRead]) -> dict[Read, Answer]:
         asked_for = read_script.merge(reads)
         asked = list(dict.fromkeys(asked_for.values()))
-        if not asked:
-            return {}
+        answers: dict[ScriptRead, Answer] = {}
+        for at in range(0, len(asked), _AT_ONCE):
+            answers |= self._exchanged(asked[at : at + _AT_ONCE])
+        return {read: answers[question] for read, question in asked_for.items()}
+
+    def _exchanged(self, asked: list[ScriptRead]) -> dict[ScriptRead, Answer]:
         nonce = secrets.token_hex(16)
-        patience = GRACE + sum(read.timeout for read in asked if isinstance(read, Command))
+        patience = limits.GRACE + sum(one for one in map(read_script.limit, asked) if one > limits.READ)
         output = self._exchange(read_script.script(nonce, asked), patience)
         try:
-            answers = read_script.parse(nonce, output, asked)
+            return read_script.parse(nonce, output, asked)
         except ValueError as incomplete:
             raise fail(
                 "CXC201",
@@ -65,19 +65,18 @@ class PosixReader:
                 expected="an answer to every question",
                 hint="nothing was changed; try again",
             ) from incomplete
-        return {read: answers[question] for read, question in asked_for.items()}
 
     def _exchange(self, script: bytes, patience: float) -> bytes:
         try:
-            exchange = partial(self._transport.exchange, launcher.READ, script, patience, LIMIT)
+            exchange = partial(self._transport.exchange, launcher.READ, script, patience, limits.EXCHANGE)
             return self._unbroken(exchange).stdout
         except TooMuch as much:
             raise fail(
                 "CXC202",
                 "the machine sent more than can be right",
                 machine=self._name,
-                found=f"more than {LIMIT} bytes",
-                expected=f"at most {LIMIT} bytes for everything that was asked",
+                found=f"more than {limits.EXCHANGE} bytes",
+                expected=f"at most {limits.EXCHANGE} bytes for everything that was asked",
                 hint="ask for less at once with --target",
             ) from much
         except TimeoutError as late:

@@ -115,7 +115,7 @@ class PosixWriter:
                 "CXC305",
                 "the records of what was applied could not be kept",
                 machine=self._name,
-                found=output.decode("utf-8", "replace").strip(),
+                found=_text(output),
                 hint="what was applied is in force; the next apply writes the records again",
             )
 
@@ -163,16 +163,19 @@ class PosixWriter:
                 "CXC306",
                 "the machine did not begin to reboot",
                 machine=self._name,
-                found=output.decode("utf-8", "replace").strip(),
+                found=_text(output),
                 hint="see on the machine: `systemctl list-jobs`, `systemd-inhibit --list`",
             )
 
     def _generate(self, effect: Generate, entry: Entry) -> Outcome:
         """Two exchanges: the judgement on what was generated is ours."""
         output = self._run(effects.generate(self._state, effect, entry), entry.does, effect.timeout)
-        made = effects.generated(output)
-        if made is None:
-            return effects.report(output)
+        try:
+            made = effects.generated(output)
+            if made is None:
+                return effects.report(output)
+        except ValueError as cut:
+            raise self._unclear(entry.does, _text(output)) from cut
         said, content = made
         judged = generated.judge(effect, content)
         outcome = self._do(effects.settle(self._state, effect, entry, content, judged), entry)
@@ -185,7 +188,7 @@ class PosixWriter:
         try:
             return effects.report(output)
         except ValueError as cut:
-            raise self._unclear(entry.does, output.decode("utf-8", "replace").strip()) from cut
+            raise self._unclear(entry.does, _text(output)) from cut
 
     def _run(self, script: bytes, does: str, timeout: int = 0) -> bytes:
         try:
@@ -212,3 +215,8 @@ class PosixWriter:
             found=found or "no report",
             hint="the next apply looks at what is there and goes on from it",
         )
+
+
+def _text(output: bytes) -> str:
+    """What a script said, as far as anybody reads."""
+    return output[-4000:].decode("utf-8", "replace").strip()
