@@ -27,10 +27,11 @@ from cxlstate.machine.libvirt import domains
 from cxlstate.machine.libvirt.domains import digest
 from cxlstate.machine.libvirt.masking import masked, secrets_in
 from cxlstate.machine.libvirt.way import Direct
-from cxlstate.machine.libvirt.writing import LibvirtWriter, perform
+from cxlstate.machine.libvirt.writing import perform
 from cxlstate.machine.ports import Outcome, Result
 from cxlstate.machine.posix.transport import Before
 from tests.libvirt.definitions import GRAPHICS, INTERFACE, MAC, SECRET, disk, domain
+from tests.libvirt.unfenced import Unfenced
 
 DONE = Outcome(Result.DONE)
 INACTIVE, SECURE = libvirt.VIR_DOMAIN_XML_INACTIVE, libvirt.VIR_DOMAIN_XML_SECURE
@@ -38,7 +39,7 @@ INACTIVE, SECURE = libvirt.VIR_DOMAIN_XML_INACTIVE, libvirt.VIR_DOMAIN_XML_SECUR
 
 @pytest.fixture
 def writer(daemon):
-    made = LibvirtWriter(lambda: Direct(daemon.uri))
+    made = Unfenced(lambda: Direct(daemon.uri))
     yield made
     made.close()
 

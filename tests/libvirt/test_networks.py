@@ -17,10 +17,11 @@ from cxlstate.core.libvirt import (
 from cxlstate.formats import network_xml
 from cxlstate.machine.libvirt.domains import digest
 from cxlstate.machine.libvirt.way import Direct
-from cxlstate.machine.libvirt.writing import LibvirtWriter, perform
+from cxlstate.machine.libvirt.writing import perform
 from cxlstate.machine.ports import Outcome, Result
 from cxlstate.machine.posix.transport import Before
 from tests.libvirt.definitions import NETWORK
+from tests.libvirt.unfenced import Unfenced
 
 DONE = Outcome(Result.DONE)
 INACTIVE = libvirt.VIR_NETWORK_XML_INACTIVE
@@ -31,7 +32,7 @@ MOVED = ONE.replace(".101", ".111")
 
 @pytest.fixture
 def writer(daemon):
-    made = LibvirtWriter(lambda: Direct(daemon.uri))
+    made = Unfenced(lambda: Direct(daemon.uri))
     yield made
     made.close()
 

@@ -95,7 +95,7 @@ def test_who_cannot_become_root_may_not(host):
     transport = SshTransport(Ssh("lab-reader"), "lab-reader")
     with pytest.raises(CxlstateError, match="CXC301"):
         PosixWriter(transport, "lab-reader", survives_reboot=True)
-    refused = transport.libvirt.writer().perform(StartNetwork("default"))
+    refused = transport.libvirt.writer().perform(StartNetwork("default"), lambda: None)
     assert refused.result is Result.FAILED
     assert refused.output.startswith(
         "libvirt does not let us in: authentication unavailable: no polkit agent"

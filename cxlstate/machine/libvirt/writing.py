@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -22,11 +23,12 @@ from cxlstate.core.libvirt import (
 )
 from cxlstate.machine.libvirt import domains, networks
 from cxlstate.machine.libvirt.connection import Broken, Connection, Unusable, is_alive
+from cxlstate.machine.libvirt.fenced import Fence, Fenced
 from cxlstate.machine.libvirt.masking import Refused, masked, secrets_in
 from cxlstate.machine.libvirt.reading import find_domain, find_network
 from cxlstate.machine.libvirt.way import Way
 from cxlstate.machine.ports import Outcome, Result
-from cxlstate.machine.posix.transport import Before, Unclear
+from cxlstate.machine.posix.transport import Before, Lost, Unclear
 
 PATIENCE = 300
 """Seconds that libvirt may take for one effect, beyond what the effect itself waits for."""
@@ -50,17 +52,32 @@ class LibvirtWriter:
         except TimeoutError:
             return Before(refused="libvirt does not answer")
 
-    def perform(self, effect: LibvirtEffect) -> Outcome:
-        """Do it, once. Raises Unclear where libvirt did not say how it ended, and Lost."""
+    def perform(self, effect: LibvirtEffect, fence: Fence) -> Outcome:
+        """Do it, once, with a look at the lock before each call that changes something.
+
+        Raises Unclear where libvirt did not say how it ended, Lost, and what `fence` does.
+        """
         patience = PATIENCE + _takes(effect)
+        given_up = threading.Event()
+
+        def look() -> None:
+            if given_up.is_set():  # a thread that nobody waits for any more
+                raise Lost("it was given up")
+            fence()
+
+        def act(connection: libvirt.virConnect) -> Outcome:
+            return perform(Fenced(connection, look), effect)
+
         try:
-            return self._connection.use(partial(perform, effect=effect), patience, again=False)
+            return self._connection.use(act, patience, again=False)
         except Unusable as nowhere:
             return Outcome(Result.FAILED, 1, str(nowhere))
         except Broken as broken:
             raise Unclear(str(broken)) from broken
         except TimeoutError as late:
             raise Unclear(f"libvirt did not answer within {patience} s") from late
+        finally:
+            given_up.set()
 
     def close(self) -> None:
         """End the connection."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,10 @@ class Reply:
 
 class Lost(Exception):
     """The line to the machine is gone. The text says how it was noticed."""
+
+
+class LockLost(Lost):
+    """The lock is not ours any more: another may be at work."""
 
 
 class TooMuch(Exception):
@@ -87,8 +91,11 @@ class LibvirtWrites(Protocol):
         """Look at what an effect is about. Raises Lost."""
         ...
 
-    def perform(self, effect: LibvirtEffect) -> Outcome:
-        """Do it. Raises Unclear, Lost."""
+    def perform(self, effect: LibvirtEffect, fence: Callable[[], None]) -> Outcome:
+        """Do it. `fence` is called right before each call that changes something, and may raise.
+
+        Raises Unclear, Lost.
+        """
         ...
 
 

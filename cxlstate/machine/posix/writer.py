@@ -15,7 +15,7 @@ from cxlstate.machine.ports import Entry, Outcome, Progress, Result
 from cxlstate.machine.posix import effects, elsewhere, image_effects
 from cxlstate.machine.posix.agent import Agent, Settings
 from cxlstate.machine.posix.reader import PosixReader
-from cxlstate.machine.posix.transport import Lost, Transport, Unclear
+from cxlstate.machine.posix.transport import LockLost, Lost, Transport, Unclear
 
 DEFAULT = Settings()
 
@@ -98,13 +98,22 @@ class PosixWriter:
             begun = self._do(elsewhere.begin(self._state, effect, entry, before), entry)
             if begun.result is not Result.DONE:
                 return begun
-            outcome = libvirt.perform(effect)
+            outcome = libvirt.perform(effect, self._fence)
+        except LockLost as lost:
+            raise self._lock_lost(entry.does, lost) from lost
         except Lost as lost:
             raise self._lost(entry.does, lost) from lost
         except Unclear as unclear:
             raise self._unclear(entry.does, str(unclear)) from unclear
         ended = self._do(elsewhere.end(self._state, effect, entry, before, outcome), entry)
         return outcome if ended.result is outcome.result else ended
+
+    def _fence(self) -> None:
+        """Look whether the lock is ours: after the answer it is, for the time of a heartbeat."""
+        try:
+            self._agent.confirm()
+        except (Lost, TimeoutError) as gone:
+            raise LockLost(str(gone) or "the agent on the machine does not answer") from gone
 
     def record(self, what: Mapping[str, str | None]) -> None:
         """Set or forget last-applied records."""
@@ -205,6 +214,16 @@ class PosixWriter:
             expected="an answer",
             hint="it goes on by itself, or was not begun; the next apply looks at what is there "
             "and converges, nothing has to be cleaned up",
+        )
+
+    def _lock_lost(self, does: str, lost: Exception) -> CxlstateError:
+        return fail(
+            "CXC310",
+            f"lock lost during: {does}",
+            machine=self._name,
+            found=str(lost),
+            expected="the lock to be held until the end",
+            hint="apply again, once no other apply is at work on the machine: nothing more was begun",
         )
 
     def _unclear(self, does: str, found: str) -> CxlstateError:
