@@ -28,6 +28,7 @@ from cxlstate.machine.ports import STATE
 from cxlstate.machine.posix import launcher
 from cxlstate.machine.posix.effects import CLEAR
 from cxlstate.machine.posix.frames import number
+from cxlstate.machine.posix.keeping import PRUNE
 from cxlstate.machine.posix.transport import Lost, Transport
 
 GREETING = 60
@@ -53,6 +54,8 @@ exec 9>>"$lock"
 flock -n 9 || { say "locked $(head -n 1 "$lock")"; exit 0; }
 printf 'process %s, for %s, since %s\n' "$$" "$holder" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$lock"
 sweep() { clear; rm -f "$tmp"/*; }
+sweep
+prune 2>/dev/null
 sweep
 say ready
 while line=$(timeout "$patience" sh -c 'IFS= read -r line && printf %s "$line"'); do
@@ -111,7 +114,7 @@ class Agent:
         holder = f"{getpass.getuser()}@{socket.gethostname()}"
         values = {"nonce": self._nonce, "holder": holder, "state": settings.state, "lock": settings.lock}
         words = "".join(f"{key}={quote(value)}\n" for key, value in values.items())
-        server = f"{words}patience={settings.patience}\n{CLEAR}{_SERVER}".encode()
+        server = f"{words}patience={settings.patience}\n{CLEAR}{PRUNE}{_SERVER}".encode()
         try:
             self._stream.send(f"{len(server)}\n".encode() + server)
             said = self._header(time.monotonic() + GREETING)
