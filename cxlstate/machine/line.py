@@ -1,8 +1,11 @@
-"""A TCP connection on which nobody waits for nothing."""
+"""Sockets to a machine: TCP with timeouts on connect and read, or the program that `ProxyCommand` names."""
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import tempfile
 
 
 class Line(socket.socket):
@@ -26,3 +29,45 @@ class Line(socket.socket):
         if hasattr(socket, "TCP_QUICKACK"):
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return data
+
+
+class ProxyLine(socket.socket):
+    """Standard input and output of a program, run as ssh does (sshconnect.c, ssh_proxy_connect).
+
+    A socket pair, so that its end is seen at once. The program ends with the socket.
+    """
+
+    def __init__(self, command: str) -> None:
+        near, far = socket.socketpair()
+        super().__init__(near.family, near.type, near.proto, fileno=near.detach())
+        self._said = ""
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # read when it is known that it failed
+        shell = os.environ.get("SHELL") or "/bin/sh"
+        with far:
+            self._process = subprocess.Popen(
+                [shell, "-c", f"exec {command}"],
+                stdin=far.fileno(),
+                stdout=far.fileno(),
+                stderr=self._complaints,
+                start_new_session=True,  # Ctrl-C reaches only ourselves
+            )
+
+    def complaint(self) -> str:
+        """The last line that it said on standard error; the library may have closed the socket by then."""
+        if not self._complaints.closed:
+            size = os.fstat(self._complaints.fileno()).st_size
+            said = os.pread(self._complaints.fileno(), 4000, max(0, size - 4000)).decode("utf-8", "replace")
+            self._said = said.strip().rpartition("\n")[2]
+        return self._said
+
+    def close(self) -> None:
+        """End the program, too. May be called twice."""
+        super().close()
+        self._process.terminate()
+        try:
+            self._process.wait(2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self.complaint()
+        self._complaints.close()

@@ -8,12 +8,13 @@ key or password is an error.
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,11 +25,12 @@ from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
 from cxlstate.core.connect import Ssh
 from cxlstate.core.diagnostic import CxlstateError, fail
-from cxlstate.machine import known_hosts, limits, ssh_config
+from cxlstate.machine import known_hosts, ssh_config
 from cxlstate.machine.aside import Aside
 from cxlstate.machine.libvirt.access import through
-from cxlstate.machine.line import Line
-from cxlstate.machine.posix.transport import Lost, Reply, TooMuch
+from cxlstate.machine.line import Line, ProxyLine
+from cxlstate.machine.posix.transport import Lost, Reply
+from cxlstate.machine.ssh_channel import UNANSWERED, SshStream, lost, receive_all, send_all
 
 CONNECT_TIMEOUT = 10
 """Seconds for reaching the port."""
@@ -39,13 +41,7 @@ ANSWER_TIMEOUT = 60
 KEEPALIVE = 15
 """Seconds of silence after which a sign of life is sent."""
 
-UNANSWERED = 60
-"""Seconds that sent data may stay unacknowledged before the line is given up."""
-
 _WINDOW = 16 << 20  # bytes that may be under way: a whole plan's answers fit
-_CHUNK = 1 << 18
-_TURN = 1.0  # seconds
-_SLOWEST = 1 << 16  # bytes a second that the far side has to take, as the agent's own limit
 
 
 class SshTransport:
@@ -66,12 +62,12 @@ class SshTransport:
     def exchange(self, command: str, stdin: bytes, timeout: float, limit: int) -> Reply:
         """One channel: send and receive at the same time, so that neither end waits for the other."""
         deadline = time.monotonic() + timeout
-        with _lost():
+        with lost():
             channel = self._channel(command)
-            sender = threading.Thread(target=_send_all, args=(channel, stdin), daemon=True)
+            sender = threading.Thread(target=send_all, args=(channel, stdin), daemon=True)
             sender.start()
             try:
-                stdout, stderr = _receive_all(channel, deadline, limit)
+                stdout, stderr = receive_all(channel, deadline, limit)
                 if not channel.status_event.wait(max(0.0, deadline - time.monotonic())):
                     raise TimeoutError
                 status = channel.recv_exit_status()
@@ -83,7 +79,7 @@ class SshTransport:
 
     def start(self, command: str) -> SshStream:
         """Begin a conversation on a channel of its own."""
-        with _lost():
+        with lost():
             return SshStream(self._channel(command))
 
     def close(self) -> None:
@@ -117,61 +113,6 @@ class SshTransport:
             return self._connection
 
 
-class SshStream:
-    """A channel on which a conversation is held.
-
-    Waiting is done in short turns, since the channel has one time limit for both directions, and
-    two threads use it.
-    """
-
-    def __init__(self, channel: paramiko.Channel) -> None:
-        self._channel = channel
-        channel.settimeout(_TURN)
-
-    def send(self, data: bytes) -> None:
-        """Send all of it."""
-        deadline = time.monotonic() + UNANSWERED + len(data) / _SLOWEST
-        at = 0
-        while at < len(data):
-            try:
-                with _lost():
-                    at += self._channel.send(data[at : at + _CHUNK])
-            except TimeoutError:
-                if time.monotonic() > deadline:
-                    raise Lost("nothing is taken any more") from None
-
-    def receive(self, timeout: float) -> bytes:
-        """Wait for some output. The end of the line is told from the end of the command."""
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                with _lost():
-                    data: bytes = self._channel.recv(_CHUNK)
-            except TimeoutError:
-                if time.monotonic() > deadline:
-                    raise
-                continue
-            if not data and not self._channel.get_transport().is_active():
-                raise Lost("the connection was closed")
-            return data
-
-    def errors(self) -> str:
-        """What came on standard error."""
-        said = b""
-        while self._channel.recv_stderr_ready() and len(said) < limits.COMPLAINT:
-            said += self._channel.recv_stderr(limits.COMPLAINT)
-        return said.decode("utf-8", "replace")
-
-    def end(self) -> None:
-        """Close the way in."""
-        with _lost():
-            self._channel.shutdown_write()
-
-    def close(self) -> None:
-        """Close the channel: the command sees the end of its input."""
-        self._channel.close()
-
-
 def _silence() -> None:
     """What the library would say on standard error is said by our diagnostics."""
     log = logging.getLogger("paramiko")
@@ -180,59 +121,13 @@ def _silence() -> None:
         log.addHandler(logging.NullHandler())
 
 
-def _send_all(channel: paramiko.Channel, data: bytes) -> None:
-    """What goes wrong here is seen by the receiving side, which knows what it means."""
-    with suppress(OSError, EOFError, paramiko.SSHException):
-        for at in range(0, len(data), _CHUNK):  # the library copies what is left with each packet
-            channel.sendall(data[at : at + _CHUNK])
-        channel.shutdown_write()
-
-
-def _receive_all(channel: paramiko.Channel, deadline: float, limit: int) -> tuple[bytes, bytes]:
-    """Both outputs to their ends, or to that of the command. Raises TooMuch, TimeoutError."""
-    stdout: list[bytes] = []
-    stderr: list[bytes] = []
-    size, gone = 0, False
-    while True:
-        left = deadline - time.monotonic()
-        if left < 0:  # also while something comes, again and again
-            raise TimeoutError
-        channel.settimeout(min(left, _TURN))
-        chunk = None
-        try:
-            chunk = channel.recv(_CHUNK)
-            stdout.append(chunk)
-            size += len(chunk)
-        except TimeoutError:
-            if gone:  # who still holds the pipes cannot be killed (state D), and is not waited for
-                chunk = b""
-            gone = channel.exit_status_ready()
-        while channel.recv_stderr_ready() and size <= limit:
-            stderr.append(channel.recv_stderr(_CHUNK))
-            size += len(stderr[-1])
-        if size > limit:
-            raise TooMuch
-        if chunk == b"":
-            return b"".join(stdout), b"".join(stderr)
-
-
-@contextmanager
-def _lost() -> Iterator[None]:
-    """A line that breaks, in the words of the transport."""
-    try:
-        yield
-    except TimeoutError:  # what a channel raises where nothing came in time
-        raise
-    except (OSError, EOFError, paramiko.SSHException) as broken:
-        raise Lost(str(broken) or "the connection was closed") from broken
-
-
 # Preparing: everything that is decided before the first packet.
 
 
 def _prepare(connect: Ssh, name: str) -> Connection:
     """The connection as the configuration wants it, host keys in place, not yet open."""
     try:
+        paramiko.config.invoke = ssh_config  # type: ignore[attr-defined]  # what it runs `Match exec` with
         settings = SSHConfig.from_text(ssh_config.load(ssh_config.files()))
         # Lazy: fabric's own configuration files and variables have no say in this.
         config = Config(lazy=True, ssh_config=settings)
@@ -243,12 +138,12 @@ def _prepare(connect: Ssh, name: str) -> Connection:
         while isinstance(hop, Connection):
             _settle(hop)
             hop = hop.gateway
-    except (OSError, ValueError, KeyError, paramiko.SSHException) as unusable:
+    except Exception as unusable:
         raise fail(
             "CXC108",
-            "the SSH configuration cannot be used",
+            "SSH configuration cannot be used",
             machine=name,
-            found=str(unusable),
+            found=f"{type(unusable).__name__}: {unusable!s:.500}",
             hint="`ssh -G HOST` shows how ssh itself reads it",
         ) from unusable
     return connection
@@ -263,13 +158,17 @@ def _settle(hop: Connection) -> None:
     hop.client.set_missing_host_key_policy(_Refuse())
     hop.connect_timeout = int(words.get("connecttimeout", CONNECT_TIMEOUT))
     hop.connect_kwargs = {
-        "key_filename": [path for path in words.get("identityfile", []) if Path(path).expanduser().is_file()],
+        "key_filename": list(filter(_is_file, words.get("identityfile", []))),
         "look_for_keys": words.get("identitiesonly", "no") != "yes",
         "banner_timeout": int(words.get("connecttimeout", ANSWER_TIMEOUT)),
         "auth_timeout": max(hop.connect_timeout, ANSWER_TIMEOUT),
         "channel_timeout": max(hop.connect_timeout, ANSWER_TIMEOUT),
     }
     hop.forward_agent = False
+
+
+def _is_file(path: str) -> bool:
+    return Path(os.path.expanduser(path)).is_file()  # noqa: PTH111  # an unknown user is no error
 
 
 def _host_key_name(hop: Connection) -> str:
@@ -305,14 +204,20 @@ def _open(connection: Connection, name: str) -> None:
     if isinstance(before, Connection) and not before.is_connected:
         _open(before, name)
     try:
-        if before is None:
+        if isinstance(before, str):
+            connection.gateway = None  # or else the library runs it, and does not notice its end
+            connection.connect_kwargs["sock"] = ProxyLine(before)
+        elif before is None:
             connection.connect_kwargs["sock"] = Line(
                 connection.host, connection.port, connection.connect_timeout, UNANSWERED
             )
         connection.open()
     except (OSError, EOFError, paramiko.SSHException, ValueError) as refused:
+        problem = _explain(connection, name, refused)
         connection.close()
-        raise _explain(connection, name, refused) from refused
+        if isinstance(line := connection.connect_kwargs.get("sock"), ProxyLine):
+            line.close()
+        raise problem from refused
     connection.transport.set_keepalive(KEEPALIVE)
 
 
@@ -324,14 +229,17 @@ def _explain(hop: Connection, name: str, error: BaseException) -> CxlstateError:
         error = TimeoutError()
     by_hand = f"try `ssh {_as_ssh(hop)} true`"
     match error:
-        case _UnknownHostKey():
-            return _unknown_key(hop, name, error.key)
-        case paramiko.BadHostKeyException():
-            return _changed_key(hop, name, error)
+        case _UnknownHostKey(key=key):
+            known = hop.ssh_config.get("hostkeyalias", _host_key_name(hop))
+            return known_hosts.unknown(name, f"{hop.host}:{hop.port}", _shown(key), known, _as_ssh(hop))
+        case paramiko.BadHostKeyException(key=key, expected_key=expected):
+            return known_hosts.changed(
+                name, f"{hop.host}:{hop.port}", _shown(key), _shown(expected), _cure(hop)
+            )
         case paramiko.AuthenticationException():
             return fail(
                 "CXC106",
-                f"{where} let none of our keys in",
+                f"authentication failed on {where}: the server accepted none of the keys",
                 machine=name,
                 found=str(error) or "authentication failed",
                 expected="a key from the agent or ~/.ssh that the server accepts (no password is asked for)",
@@ -346,10 +254,19 @@ def _explain(hop: Connection, name: str, error: BaseException) -> CxlstateError:
                 expected="a connection through it",
                 hint=f"look at ProxyJump in the SSH configuration, AllowTcpForwarding there; {by_hand}",
             )
+        case _ if isinstance(line := hop.connect_kwargs.get("sock"), ProxyLine):
+            return fail(
+                "CXC110",
+                f"ProxyCommand does not lead to {where}",
+                machine=name,
+                found=line.complaint() or str(error) or "it ended",
+                expected="a program that passes its input and output on to an SSH server",
+                hint=f"look at ProxyCommand in the SSH configuration; {by_hand}",
+            )
         case socket.gaierror():
             return fail(
                 "CXC101",
-                f"the name {hop.host} leads nowhere",
+                f"cannot resolve host name {hop.host}",
                 machine=name,
                 found=str(error.strerror),
                 expected="a name that resolves, or an alias of the SSH configuration",
@@ -380,37 +297,17 @@ def _as_ssh(hop: Connection) -> str:
     """The arguments with which `ssh` would go there."""
     port = "" if str(hop.port) == str(hop.ssh_config.get("port", 22)) else f"-p {hop.port} "
     user = "" if hop.user == hop.ssh_config.get("user", hop.config.user) else f"{hop.user}@"
-    return f"{port}{user}{hop.original_host}"
+    named = os.environ.get("CXLSTATE_SSH_CONFIG")
+    config = f"-F {shlex.quote(named)} " if named else ""
+    return f"{config}{port}{shlex.quote(f'{user}{hop.original_host}')}"
 
 
-def _unknown_key(hop: Connection, name: str, key: paramiko.PKey) -> CxlstateError:
-    target = shlex.quote(str(known_hosts.files(hop.ssh_config)[0]))
-    alias = hop.ssh_config.get("hostkeyalias")
-    if hop.gateway or alias:
-        line = f"{alias or _host_key_name(hop)} {key.get_name()} {key.get_base64()}"
-        add = f"echo {shlex.quote(line)} >> {target}"
-    else:
-        add = f"ssh-keyscan -p {hop.port} {hop.host} >> {target}"
-    return fail(
-        "CXC104",
-        f"the host key of {hop.host}:{hop.port} is not known",
-        machine=name,
-        found=f"{key.get_name()} {key.fingerprint}",
-        expected=f"a line for {alias or _host_key_name(hop)} in {target}",
-        hint=f"compare the fingerprint first (on the machine: ssh-keygen -lf "
-        f"/etc/ssh/ssh_host_*_key.pub), then: {add}",
-    )
+def _shown(key: paramiko.PKey) -> str:
+    return f"{key.get_name()} {key.fingerprint}"
 
 
-def _changed_key(hop: Connection, name: str, error: paramiko.BadHostKeyException) -> CxlstateError:
+def _cure(hop: Connection) -> str:
+    """Commands that forget the host's key, and ask about the new one."""
     files = [str(path) for path in known_hosts.files(hop.ssh_config) if path.is_file()]
-    target = shlex.quote(hop.ssh_config.get("hostkeyalias", _host_key_name(hop)))
-    return fail(
-        "CXC105",
-        f"the host key of {hop.host}:{hop.port} is another than the one that is known",
-        machine=name,
-        found=f"{error.key.get_name()} {error.key.fingerprint}",
-        expected=f"{error.expected_key.get_name()} {error.expected_key.fingerprint}",
-        hint="somebody may be listening in. Only if the machine was reinstalled: "
-        f"ssh-keygen -R {target} -f {shlex.quote(files[0])}, and accept the new key",
-    )
+    target = hop.ssh_config.get("hostkeyalias", _host_key_name(hop))
+    return f"ssh-keygen -R {shlex.quote(target)} -f {shlex.quote(files[0])}; ssh {_as_ssh(hop)} true"

@@ -20,7 +20,7 @@ def test_an_included_file_stands_in_its_place_and_its_block_ends_with_it(tmp_pat
         "Host *",
         "Host a",
         "Port 1",
-        "Host *",
+        "Host a",
         "Host c",
         "Port 3",
         "Host a",
@@ -29,9 +29,29 @@ def test_an_included_file_stands_in_its_place_and_its_block_ends_with_it(tmp_pat
     ]
 
 
-def test_a_file_that_includes_itself_ends(tmp_path):
-    (tmp_path / "config").write_text("include = config\n")
-    assert ssh_config.load([tmp_path / "config"])
+def test_what_is_included_in_a_block_holds_for_that_block_only(tmp_path):
+    (tmp_path / "config").write_text("Host a\n  Include more\nHost b\n")
+    (tmp_path / "more").write_text("Port 7\n")
+    text = ssh_config.load([tmp_path / "config"])
+    assert [line.strip() for line in text.splitlines()] == [
+        "Host *",
+        "Host a",
+        "Host a",
+        "Port 7",
+        "Host a",
+        "Host b",
+    ]
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_file_that_includes_itself_is_refused_at_once(tmp_path, times):
+    (tmp_path / "config").write_text("include = config\n" * times)
+    with pytest.raises(ValueError, match="a loop"):
+        ssh_config.load([tmp_path / "config"])
+
+
+def test_a_name_of_many_stars_is_compared_at_once():
+    assert not known_hosts.keys(["*a" * 30 + "b ssh-ed25519 AAAA"], "a" * 255)
 
 
 HASHED = "|1|5pMI8ePhfGhhj+Xf94UGN60hTiU=|9bkvBfuXM2IySqU3bTNRsL14vrQ="
@@ -46,6 +66,13 @@ HASHED = "|1|5pMI8ePhfGhhj+Xf94UGN60hTiU=|9bkvBfuXM2IySqU3bTNRsL14vrQ="
         ("*.lab", "a.lab", True),
         ("*.lab,!a.lab", "a.lab", False),
         ("b?x", "box", True),
+        ("*", "box", True),
+        ("b*x*", "BOX", True),
+        ("b.x", "box", False),
+        ("b*y", "box", False),
+        ("?", "", False),
+        ("(box|other)", "box", False),
+        ("[box]", "b", False),
         ("[127.0.0.1]:2222", "[127.0.0.1]:2222", True),
         ("127.0.0.1", "[127.0.0.1]:2222", False),
         ("|1|damaged", "box", False),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
+import pty
 import shlex
 import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -16,7 +19,9 @@ from cxlstate.core.connect import Ssh
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.read import Attributes, Command, File, Glob
 from cxlstate.machine import ssh as ssh_module
+from cxlstate.machine.apart import ApartTransport
 from cxlstate.machine.open import open_reader
+from cxlstate.machine.posix.reader import PosixReader
 from tests.machine import sshd
 
 VERSION = File("/proc/version")
@@ -66,7 +71,7 @@ def test_a_jump_host_is_gone_through(server):
     assert server.connections() - connections == 2
 
 
-def test_an_unknown_host_key_is_refused_with_the_command_that_adds_it(server):
+def test_an_unknown_host_key_is_refused_with_the_command_that_asks_about_it(server):
     known = server.folder / "known_hosts"
     known.write_text("")
     diagnostic = refusal(Ssh("box"))
@@ -75,21 +80,38 @@ def test_an_unknown_host_key_is_refused_with_the_command_that_adds_it(server):
         ["ssh-keygen", "-lf", server.folder / "host_key.pub"], capture_output=True, text=True, check=True
     ).stdout.split()[1]
     assert shown in diagnostic.found
-    command = diagnostic.hint.rpartition(": ")[2]
-    subprocess.run(["sh", "-c", command], capture_output=True, check=True)
+    assert shown in pasted(diagnostic.hint.rpartition(": ")[2])
     assert ask(Ssh("box"))
 
 
-def test_behind_a_jump_host_the_command_adds_the_key_that_was_seen(server):
+def test_behind_a_jump_host_the_command_asks_about_the_same_key(server):
     config = server.config.read_text()
     try:
         server.config.write_text(f"Host behind\n  HostKeyAlias inner\n{config}")
         diagnostic = refusal(Ssh("behind"))
         assert diagnostic.code == "CXC104"
-        subprocess.run(["sh", "-c", diagnostic.hint.rpartition(": ")[2]], check=True)
+        assert "inner" in diagnostic.expected
+        pasted(diagnostic.hint.rpartition(": ")[2])
         assert (server.folder / "known_hosts").read_text().splitlines()[-1].startswith("inner ssh-ed25519 ")
+        assert ask(Ssh("behind"))
     finally:
         server.config.write_text(config)
+
+
+def pasted(command):
+    """What a person sees who pastes it into a terminal, and answers with yes."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execvp("sh", ["sh", "-c", command])
+    seen = b""
+    with suppress(OSError):  # the end of a terminal (EIO)
+        while chunk := os.read(terminal, 4096):
+            seen += chunk
+            if chunk.rstrip().endswith(b"?"):
+                os.write(terminal, b"yes\n")
+    os.close(terminal)
+    assert os.waitpid(process, 0)[1] == 0, seen
+    return seen.decode()
 
 
 def test_the_key_of_the_jump_host_is_verified_too(server):
@@ -104,7 +126,7 @@ def test_a_changed_host_key_is_refused_with_the_command_that_forgets_it(server, 
     known.write_text(f"[127.0.0.1]:{server.port} {other}")
     diagnostic = refusal(Ssh("box"))
     assert diagnostic.code == "CXC105"
-    command = diagnostic.hint.partition("reinstalled: ")[2].partition(", and")[0]
+    command = diagnostic.hint.partition("reinstalled: ")[2].partition(";")[0]
     subprocess.run(shlex.split(command), check=True, capture_output=True)
     assert refusal(Ssh("box")).code == "CXC104"
 
@@ -253,3 +275,103 @@ def pour(source, sink):
             sink.sendall(data)
     except OSError:
         return
+
+
+# What else may stand in the configuration ---------------------------------------------------------------
+
+
+def with_config(server, text, monkeypatch, tmp_path):
+    (tmp_path / "config").write_bytes(text.encode("utf-8", "surrogateescape") + server.config.read_bytes())
+    monkeypatch.setenv("CXLSTATE_SSH_CONFIG", str(tmp_path / "config"))
+
+
+PASSES_ON = """
+import os, socket, sys, threading
+line = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+def there():
+    while data := os.read(0, 65536):
+        line.sendall(data)
+threading.Thread(target=there, daemon=True).start()
+while data := line.recv(65536):
+    os.write(1, data)
+"""
+
+
+GOOD = {
+    "unknown words": "Frobnicate yes\nMatch host nowhere\n  Port 1\nHost *\n",
+    "match exec that fails": 'Match exec "false"\n  Port 1\n',
+    "match exec that reads": 'Match exec "cat >/dev/null; false"\n  Port 1\n',
+    "match exec that talks": 'Match exec "echo hello; echo there >&2; false"\n  Port 1\n',
+    "no proxy command": "Host box\n  ProxyCommand none\n",
+    "an unknown user": "Host *\n  IdentityFile ~nobody-has-this-name/key\n",
+    "tokens": "Host *\n  IdentityFile %d/%u/%h/%r\n",
+    "not UTF-8": "# \udcff\udcfe\nHost \udcff\n  Port 1\n",
+    "a long line": f"# {'x' * 100_000}\nHost {'y ' * 20_000}\n  Port 1\n",
+    "many blanks": f"Host{' ' * 100_000}z\n  Port 1\n",
+    "a folder": "Include /etc\n",
+    "quotes": 'Include "/no where/at all"\n',
+}
+
+
+@pytest.mark.parametrize("text", GOOD.values(), ids=GOOD)
+def test_what_ssh_takes_we_take(server, monkeypatch, tmp_path, text):
+    with_config(server, text, monkeypatch, tmp_path)
+    started = time.monotonic()
+    assert ask(Ssh("box"))
+    assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Include config\nInclude config\nInclude config\n",
+        "???\n",
+        "Host box\n  Port many\n",
+        "Host box\n  ConnectTimeout never\n",
+        'Host box\n  UserKnownHostsFile "torn\n',
+        "Match\n",
+        "Match host\n",
+        'Include "torn\n',
+    ],
+)
+def test_what_nobody_can_read_is_an_error_with_a_code(server, monkeypatch, tmp_path, text):
+    with_config(server, text, monkeypatch, tmp_path)
+    started = time.monotonic()
+    assert refusal(Ssh("box")).code == "CXC108"
+    assert time.monotonic() - started < 10
+
+
+def test_a_proxy_command_is_gone_through(server, monkeypatch, tmp_path):
+    (tmp_path / "pass.py").write_text(PASSES_ON)
+    command = f"{sys.executable} {tmp_path}/pass.py %p"
+    with_config(server, f"Host box\n  ProxyCommand {command}\n", monkeypatch, tmp_path)
+    assert ask(Ssh("box"))
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("false", ""),
+        ("sh -c 'echo no way >&2; exit 1'", "no way"),
+        ("/no/such/program", "/no/such/program"),
+        ("sh -c 'head -c 1000000 /dev/zero >&2; echo end >&2'", "end"),
+        ("echo hello", ""),
+    ],
+)
+def test_a_proxy_command_that_fails_is_told_at_once(server, monkeypatch, tmp_path, command, said):
+    with_config(server, f"Host box\n  ProxyCommand {command}\n", monkeypatch, tmp_path)
+    started = time.monotonic()
+    diagnostic = refusal(Ssh("box"))
+    assert time.monotonic() - started < 10
+    assert diagnostic.code == "CXC110"
+    assert said in diagnostic.found
+
+
+def test_match_exec_does_not_read_what_is_meant_for_us(server, monkeypatch, tmp_path):
+    """As the process that connects ahead has its questions there."""
+    with_config(server, 'Match exec "cat; false"\n  Port 1\n', monkeypatch, tmp_path)
+    transport = ApartTransport(Ssh("box"))
+    try:
+        assert PosixReader(transport, "box").read([File("/proc/version")]).text(File("/proc/version"))
+    finally:
+        transport.close()
