@@ -32,11 +32,27 @@ class MemNode:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """`<cpu><topology>`; `dies` and `clusters` are left as they are."""
+    """`<cpu><topology>`: what one socket, die, cluster and core has of the next smaller thing.
+
+    Without dies or clusters, libvirt takes one of them.
+    """
 
     sockets: int
     cores: int
     threads: int
+    dies: int | None = None
+    clusters: int | None = None
+
+    @property
+    def count(self) -> int:
+        """VCPUs in all; libvirt wants the maximum of the domain."""
+        return self.sockets * (self.dies or 1) * (self.clusters or 1) * self.cores * self.threads
+
+    def __str__(self) -> str:
+        """As a spec says it."""
+        parts = {"sockets": self.sockets, "dies": self.dies, "clusters": self.clusters}
+        parts |= {"cores": self.cores, "threads": self.threads}
+        return ", ".join(f"{name}: {number}" for name, number in parts.items() if number is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +105,8 @@ class Interface:
 class Domain:
     """All of it. Numbered lists (`vcpupin`, `iothreadpin`) are mappings as sorted pairs.
 
+    `vcpu` is how many vCPUs the guest starts with. `max_vcpu` counts those in that can be plugged in; None
+    where there are none.
     `memory` is plain RAM: `<memory>` without the memory devices, which is what the guest's cells sum
     up to. `<memory>`, `<currentMemory>` and `<maxMemory slots>` are derived from it. `hugepages` is the
     page size, 0 for the host's default size. `os_variant` is a libosinfo id. `console` is a serial
@@ -97,6 +115,7 @@ class Domain:
 
     memory: int | None = None
     vcpu: int | None = None
+    max_vcpu: int | None = None
     vcpupin: tuple[tuple[int, CpuNumbers], ...] | None = None
     emulatorpin: CpuNumbers | None = None
     iothreads: int | None = None

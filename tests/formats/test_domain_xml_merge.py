@@ -334,7 +334,7 @@ PATH = "/dev/cxlstate/cxl0"
 REFUSED = {
     "which of two cells gets it": (TWO_CELLS, Domain(memory=GIB), "2 NUMA cells with 4GiB in all"),
     "a cell with a device goes": (IN_CELL_1, Domain(cells=read(DOMAIN).cells), "in NUMA cell 1, which would"),
-    "another topology": (DOMAIN, Domain(vcpu=8), "the CPU topology has 4 vCPUs, and not 8"),
+    "another topology": (DOMAIN, Domain(vcpu=8), "is one of 4 vCPUs, and the maximum is 8"),
     "cells of more vCPUs": (
         TWO_CELLS,
         Domain(vcpu=2, topology=Topology(1, 2, 1)),

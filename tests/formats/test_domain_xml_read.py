@@ -24,7 +24,7 @@ def test_everything_that_a_spec_can_own_is_read() -> None:
         numa_nodeset=frozenset({1}),
         memnodes=(MemNode(0, "strict", frozenset({1})),),
         cpu_mode="custom",
-        topology=Topology(1, 4, 1),
+        topology=Topology(1, 4, 1, dies=1),
         cells=(Cell(0, frozenset({0, 1, 2, 3}), 4 * GIB),),
         hugepages=2 * MIB,
         nvdimm=(

@@ -1,8 +1,19 @@
 """The XML of a libvirt domain: read, compared by meaning, edited in what a spec owns, and made new."""
 
 from cxlstate.formats.domain_xml.compare import Difference, differences
+from cxlstate.formats.domain_xml.impossible import Impossible
 from cxlstate.formats.domain_xml.merge import merge
 from cxlstate.formats.domain_xml.new import new
-from cxlstate.formats.domain_xml.read import identity, networks, read
+from cxlstate.formats.domain_xml.read import identity, networks, plugged, read
 
-__all__ = ["Difference", "differences", "identity", "merge", "networks", "new", "read"]
+__all__ = [
+    "Difference",
+    "Impossible",
+    "differences",
+    "identity",
+    "merge",
+    "networks",
+    "new",
+    "plugged",
+    "read",
+]

@@ -6,7 +6,7 @@ What libvirt adds, re-orders, rounds or expands is no difference; nor is what th
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from cxlstate.core.change import Leaf
@@ -95,6 +95,7 @@ def _page(size: int) -> str:
 
 def _vcpus(wish: Domain, live: Domain) -> Iterator[Difference]:
     yield from _leaf(("vcpu",), wish.vcpu, live.vcpu, _itself)
+    yield from _leaf(("maxvcpus",), wish.max_vcpu, live.max_vcpu or live.vcpu, _itself)
     yield from _pins("vcpupin", wish.vcpupin, live.vcpupin)
     yield from _leaf(("emulatorpin",), wish.emulatorpin, live.emulatorpin, format_cpus)
     yield from _leaf(("iothreads",), wish.iothreads, live.iothreads or 0, _itself)
@@ -132,7 +133,7 @@ def _cpu(wish: Domain, live: Domain, *, running: bool) -> Iterator[Difference]:
     is_expanded = running and (wish.cpu_mode, live.cpu_mode) == ("host-model", "custom")
     if not is_expanded:
         yield from _leaf(("cpu", "mode"), wish.cpu_mode, live.cpu_mode, _itself)
-    yield from _leaf(("cpu", "topology"), wish.topology, live.topology, _topology)
+    yield from _leaf(("cpu", "topology"), wish.topology, live.topology, _topology, _same_topology)
     there = {one.id: one for one in live.cells or ()}
     for index, one in enumerate(wish.cells or ()):
         path: Path = ("cpu", "numa", index)
@@ -148,7 +149,16 @@ def _cpu(wish: Domain, live: Domain, *, running: bool) -> Iterator[Difference]:
 
 
 def _topology(one: Topology) -> str:
-    return f"sockets {one.sockets}, cores {one.cores}, threads {one.threads}"
+    """Dies and clusters, which few have, where there are several."""
+    words = [("sockets", one.sockets), ("dies", one.dies), ("clusters", one.clusters)]
+    words += [("cores", one.cores), ("threads", one.threads)]
+    few = ("dies", "clusters")
+    return ", ".join(f"{name} {count}" for name, count in words if name not in few or (count or 1) > 1)
+
+
+def _same_topology(wished: Topology, live: Topology) -> bool:
+    has = replace(live, dies=live.dies or 1, clusters=live.clusters or 1)
+    return replace(wished, dies=wished.dies or has.dies, clusters=wished.clusters or has.clusters) == has
 
 
 def _cell(one: Cell) -> str:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from cxlstate.core.domain import Domain, Topology
 from cxlstate.core.units import format_cpus
 from cxlstate.formats.domain_xml import order
-from cxlstate.formats.domain_xml.read import cells, cpu_mode, max_vcpu, number, topology
-from cxlstate.formats.xml import Element, child, set_attribute, take_out_all
+from cxlstate.formats.domain_xml.impossible import Impossible
+from cxlstate.formats.domain_xml.read import cells, cpu_mode, max_vcpu, topology
+from cxlstate.formats.xml import Element, child, take_out_all
 
 _OF_THE_HOST: Final = ("host-passthrough", "maximum")
 """Modes in which there is no model to name; only these can be `migratable`."""
+
+_NEEDED: Final = ("sockets", "cores", "threads")
+"""What a `<topology>` has to have (`virCPUDefParseXML` in `src/conf/cpu_conf.c`)."""
 
 
 def edit(root: Element, wish: Domain) -> None:
     """Mode and topology. Features, cache and what else there is stay."""
     if wish.cpu_mode is not None and wish.cpu_mode != cpu_mode(root):
         _mode(child(root, "cpu", order.DOMAIN), wish.cpu_mode)
-    if wish.topology is not None and wish.topology != topology(root):
+    if wish.topology is not None:
         _topology(child(root, "cpu", order.DOMAIN), wish.topology)
 
 
@@ -27,20 +32,20 @@ def check(root: Element, *, cells_are_wished: bool) -> None:
 
     Those that are in no cell, libvirt puts into the first one (virDomainNumaFillCPUsInNode).
     """
-    count = max_vcpu(root)
-    one = root.find("cpu/topology")
-    if one is not None:
-        product = 1
-        for name in ("sockets", "dies", "clusters", "cores", "threads"):
-            product *= number(one.get(name, "1"), f"{name} of the topology")
-        if product != count:
-            raise ValueError(f"the CPU topology has {product} vCPUs, and not {count}; say cpu.topology, too")
+    count, layout = max_vcpu(root), topology(root)
+    if layout is not None and layout.count != count:
+        raise Impossible(
+            f"the CPU topology ({layout}) is one of {layout.count} vCPUs, and the maximum is {count}",
+            ("cpu", "topology"),
+            f"write cpu.topology: {{{_fitting(layout, count)}}}",
+        )
     found, everyone = cells(root), frozenset(range(count))
     of_cells = frozenset[int]().union(*(cell.cpus for cell in found))
     if of_cells - everyone or (found and cells_are_wished and of_cells != everyone):
-        raise ValueError(
-            f"the NUMA cells have vCPUs {format_cpus(of_cells)}, and there are {format_cpus(everyone)}; "
-            "say cpu.numa, too"
+        raise Impossible(
+            f"the NUMA cells have vCPUs {format_cpus(of_cells)}, and there are {format_cpus(everyone)}",
+            ("cpu", "numa"),
+            f"write cpu.numa with the vCPUs {format_cpus(everyone)}",
         )
 
 
@@ -61,6 +66,16 @@ def _mode(cpu: Element, mode: str) -> None:
 
 def _topology(cpu: Element, wished: Topology) -> None:
     one = child(cpu, "topology", order.CPU)
-    values = {"sockets": wished.sockets, "cores": wished.cores, "threads": wished.threads}
-    for name, value in values.items():
-        set_attribute(one, name, str(value))
+    for name in ("sockets", "dies", "clusters", "cores", "threads"):
+        value, there = getattr(wished, name), one.get(name)
+        default = None if name in _NEEDED else "1"
+        if value is not None and str(value) != (default if there is None else there):
+            one.set(name, str(value))
+
+
+def _fitting(layout: Topology, count: int) -> Topology:
+    """One of that many vCPUs, with another number of cores if that will do."""
+    around = layout.count // layout.cores
+    if count % around == 0:
+        return replace(layout, cores=count // around)
+    return Topology(1, count, 1, dies=1, clusters=1)

@@ -41,13 +41,29 @@ _NOT_HUGE: Final = ("anonymous", "file")
 """Sources that libvirt takes no hugepages with (virDomainDefValidateInternal)."""
 
 
+Modules = tuple[tuple[int | None, int | None], ...]
+"""Size and slot of each memory device."""
+
+
 @dataclass(frozen=True, slots=True)
 class Before:
     """What a domain had when its edit began; sizes in bytes, None where it says nothing of them."""
 
     vcpus: int
     total: int | None
-    plain: int | None
+    bare: int | None
+    unplugged: int
+    modules: Modules
+
+
+def before(root: Element) -> Before:
+    """The same, of a document."""
+    total = sized(root.find("memory"))
+    return Before(max_vcpu(root), total, plain_memory(root), _unplugged(root), _modules(root))
+
+
+def _modules(root: Element) -> Modules:
+    return tuple((sized(one.find("target/size")), nvdimm(one).slot) for one in root.findall("devices/memory"))
 
 
 def set_size(one: Element, wished: int, attribute: str | None = None) -> None:
@@ -85,10 +101,10 @@ def _derived(root: Element, wish: Domain, there: Sequence[Cell], was: Before) ->
         if all(one.absent for one in wish.nvdimm or ()):
             return ()
         # Else "At least one numa node has to be configured when enabling memory hotplug" (qemu_domain.c).
-        plain = was.plain if wish.memory is None else wish.memory
-        if plain is None:
+        bare = was.bare if wish.memory is None else wish.memory
+        if bare is None:
             raise ValueError("the domain says nothing of its memory")
-        return (Cell(0, frozenset(range(count)), plain),)
+        return (Cell(0, frozenset(range(count)), bare),)
     if len(there) == 1:
         (only,) = there
         follows = wish.vcpu is not None and only.cpus == frozenset(range(was.vcpus))
@@ -143,24 +159,35 @@ def _forget_cells(root: Element, elements: Iterable[Element], gone: Iterable[int
 
 
 def edit_sums(root: Element, wish: Domain, was: Before) -> None:
-    """`<memory>`, `<currentMemory>` and `<maxMemory>`, which follow from the rest."""
-    plain = plain_memory(root) if cells(root) else was.plain if wish.memory is None else wish.memory
-    if plain is None:
+    """`<memory>`, `<currentMemory>` and `<maxMemory>`, which follow from the rest, if that has changed."""
+    if wish.memory is None and wish.cells is None and _modules(root) == was.modules:
         return
-    total = plain + memory_devices(root)
+    bare = plain_memory(root) if cells(root) else was.bare if wish.memory is None else wish.memory
+    if bare is None:
+        return
+    total = bare + memory_devices(root)
     set_size(child(root, "memory", order.DOMAIN), total)
-    _current_memory(root, total, was.total, to_all=wish.memory is not None)
+    _current_memory(root, total, was)
     _max_memory(root, total)
 
 
-def _current_memory(root: Element, total: int, before: int | None, *, to_all: bool) -> None:
-    """What the balloon leaves to the guest: all, unless somebody chose less and the wish says nothing."""
+def _current_memory(root: Element, total: int, was: Before) -> None:
+    """What the balloon leaves to the guest: all of it, unless somebody has chosen less; that stays."""
     one = root.find("currentMemory")
     if one is None:
         return
     current = sized(one) or 0
-    if to_all or before is None or kib(current) == kib(before) or current > total:
-        set_size(one, total)
+    if was.total is None or kib(current + was.unplugged) >= kib(was.total) or current > total:
+        set_size(one, total - _unplugged(root))
+
+
+def _unplugged(root: Element) -> int:
+    """Bytes of virtio-mem that are not requested: `<memory>` counts them in, `<currentMemory>` does not."""
+    size, requested = (
+        sum(sized(one) or 0 for one in root.findall(f"devices/memory[@model='virtio-mem']/target/{tag}"))
+        for tag in ("size", "requested")
+    )
+    return max(0, size - requested)
 
 
 def _max_memory(root: Element, total: int) -> None:
@@ -207,10 +234,10 @@ def edit_numatune(root: Element, wish: Domain) -> None:
     one = root.find("numatune/memory")
     if wish.memnodes and one is not None and nodeset(one) is None:
         raise ValueError("nodes of single cells go with those of all; say numatune.nodeset, too")
-    if wish.numa_mode is None or one is None:
+    if (wish.numa_mode is None and wish.memnodes is None) or one is None:
         return
     if any(
-        (wish.numa_mode == "restrictive") != (memnode(cell).mode == "restrictive")
+        (one.get("mode") == "restrictive") != (memnode(cell).mode == "restrictive")
         for cell in root.findall("numatune/memnode")
     ):
         raise ValueError("restrictive is for all cells or for none; say numatune.memnode, too")

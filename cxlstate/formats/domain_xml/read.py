@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 from cxlstate.core.domain import Cell, CpuNumbers, Disk, Domain, Interface, MemNode, Nvdimm, Topology
@@ -36,6 +37,11 @@ def identity(xml: str) -> tuple[str, str | None]:
     return root.findtext("name") or "", uuid or None
 
 
+def plugged(xml: str) -> CpuNumbers:
+    """The numbers of the vCPUs that the guest starts with."""
+    return plugged_vcpus(document(xml))
+
+
 def networks(xml: str) -> tuple[str, ...]:
     """The names of libvirt's networks that its interfaces are plugged into."""
     found = {one.network for one in _interfaces(document(xml)) if one.network}
@@ -48,6 +54,7 @@ def domain(root: Element) -> Domain:
     return Domain(
         memory=plain_memory(root),
         vcpu=vcpu(root),
+        max_vcpu=None if vcpu(root) in (None, max_vcpu(root)) else max_vcpu(root),
         vcpupin=_pins(root, "vcpupin", "vcpu"),
         emulatorpin=_emulatorpin(root),
         iothreads=iothreads(root),
@@ -183,20 +190,40 @@ def max_vcpu(root: Element) -> int:
 
 
 def vcpu(root: Element) -> int | None:
-    """How many the guest starts with: `current`, where it is less than may be plugged in."""
+    """How many vCPUs the guest starts with."""
+    return None if root.find("vcpu") is None else len(plugged_vcpus(root))
+
+
+def plugged_vcpus(root: Element) -> CpuNumbers:
+    """The numbers of the vCPUs that the guest starts with.
+
+    Where there is a `<vcpus>`, libvirt goes by that alone, else by `current` (virDomainVcpuParse).
+    """
+    if states := root.findall("vcpus/vcpu"):
+        plugged = (one.get("id") for one in states if one.get("enabled") == "yes")
+        return frozenset(number(one, "the id of a vCPU") for one in plugged)
     one = root.find("vcpu")
-    if one is None:
-        return None
-    current = one.get("current")
-    return max_vcpu(root) if current is None else number(current, "the current number of vCPUs")
+    current = None if one is None else one.get("current")
+    count = max_vcpu(root) if current is None else number(current, "the current number of vCPUs")
+    return frozenset(range(count))
 
 
 def iothreads(root: Element) -> int | None:
-    """How many; those with an id of their own count where the number is left out."""
-    text, ids = root.findtext("iothreads"), len(root.findall("iothreadids/iothread"))
-    if text is None:
-        return ids or None
-    return max(number(text, "the number of I/O threads"), ids)
+    """How many I/O threads."""
+    return len(iothread_ids(root)) or (None if root.find("iothreads") is None else 0)
+
+
+def iothread_ids(root: Element) -> tuple[int, ...]:
+    """The numbers of all I/O threads: those written down, then the lowest ones that are free.
+
+    Source: virDomainIOThreadIDDefArrayInit in `src/conf/domain_conf.c`.
+    """
+    written = root.findall("iothreadids/iothread")
+    ids = [number(one.get("id"), "the id of an I/O thread") for one in written]
+    text = root.findtext("iothreads")
+    count = 0 if text is None else number(text, "the number of I/O threads")
+    free = (candidate for candidate in range(1, count + 1) if candidate not in ids)
+    return (*ids, *islice(free, max(0, count - len(ids))))
 
 
 def _pins(root: Element, tag: str, key: str) -> tuple[tuple[int, CpuNumbers], ...] | None:
@@ -221,14 +248,18 @@ def cpu_mode(root: Element) -> str | None:
 
 
 def topology(root: Element) -> Topology | None:
-    """Sockets, cores and threads."""
+    """All that is said of it: dies and clusters may be left out."""
     one = root.find("cpu/topology")
     if one is None:
         return None
     sockets, cores, threads = (
         number(one.get(name), f"{name} of the topology") for name in ("sockets", "cores", "threads")
     )
-    return Topology(sockets, cores, threads)
+    dies, clusters = (
+        None if one.get(name) is None else number(one.get(name), f"{name} of the topology")
+        for name in ("dies", "clusters")
+    )
+    return Topology(sockets, cores, threads, dies, clusters)
 
 
 # Devices ----------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Edits of vCPUs, I/O threads and what they are pinned to."""
+"""Edits of vCPUs and I/O threads: how many, and where they run."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Final
 from cxlstate.core.domain import CpuNumbers, Domain
 from cxlstate.core.units import format_cpus
 from cxlstate.formats.domain_xml import order
+from cxlstate.formats.domain_xml.impossible import Impossible
 from cxlstate.formats.domain_xml.meaning import cpus
-from cxlstate.formats.domain_xml.read import iothreads, max_vcpu, number, vcpu
+from cxlstate.formats.domain_xml.read import iothread_ids, max_vcpu, number, plugged_vcpus
 from cxlstate.formats.xml import (
     Element,
     child,
@@ -29,6 +30,7 @@ _OF_VCPUS: Final = (
     ("cputune", "cachetune", "vcpus"),
     ("cputune", "memorytune/monitor", "vcpus"),
     ("cputune", "memorytune", "vcpus"),
+    ("vcpus", "vcpu", "id"),
 )
 _OF_IOTHREADS: Final = (
     ("iothreadids", "iothread", "id"),
@@ -38,52 +40,97 @@ _OF_IOTHREADS: Final = (
 
 
 def edit(root: Element, wish: Domain) -> None:
-    """All of `<vcpu>`, `<iothreads>` and `<cputune>`."""
-    _vcpu(root, wish.vcpu)
-    _iothreads(root, wish.iothreads)
-    for index, cpuset in wish.vcpupin or ():
+    """All of `<vcpu>`, `<vcpus>`, `<iothreads>` and `<cputune>`."""
+    if wish.vcpu is not None or wish.max_vcpu is not None:
+        _vcpu(root, wish.vcpu, wish.max_vcpu)
+    if wish.iothreads is not None:
+        _iothreads(root, wish.iothreads)
+    for position, (index, cpuset) in enumerate(wish.vcpupin or ()):
         if index >= max_vcpu(root):  # libvirt would leave it out, and say nothing
-            raise ValueError(f"vcpupin names vCPU {index}, and there are {max_vcpu(root)}, from 0")
+            raise Impossible(
+                f"vcpupin names vCPU {index}, and there are {max_vcpu(root)}, from 0",
+                ("vcpupin", position),
+            )
         _pin(root, "vcpupin", cpuset, "vcpu", index)
     if wish.emulatorpin is not None:
         _pin(root, "emulatorpin", wish.emulatorpin)
-    for index, cpuset in wish.iothreadpin or ():
+    for position, (index, cpuset) in enumerate(wish.iothreadpin or ()):
+        _check_thread(root, index, position)
         _pin(root, "iothreadpin", cpuset, "iothread", index)
 
 
-def _vcpu(root: Element, wished: int | None) -> None:
-    if wished is None:
-        return
-    is_new = root.find("vcpu") is None
-    if not is_new and max_vcpu(root) == wished == vcpu(root):
-        return
+def _vcpu(root: Element, count: int | None, maximum: int | None) -> None:
+    """The number plugged in, and the maximum; None is as it is, and the maximum only grows by itself.
+
+    A VM whose vCPUs are all plugged in has as many as it is to have, so that its maximum follows.
+    """
+    is_new, plugged, most = root.find("vcpu") is None, plugged_vcpus(root), max_vcpu(root)
+    count = len(plugged) if count is None else count
+    if maximum is None:
+        maximum = most if len(plugged) < most and count <= most else count
+    if count > maximum:
+        raise Impossible(
+            f"{count} vCPUs are plugged in, and the maximum would be {maximum}",
+            ("maxvcpus",),
+            f"write vcpu: {maximum}",
+        )
     one = child(root, "vcpu", order.DOMAIN)
     if is_new:
         one.set("placement", "static")
-    one.text = str(wished)
-    set_attribute(one, "current", None)
-    take_out_all(root, "vcpus")  # says which of them are plugged in: now all are
-    _forget(root, _OF_VCPUS, frozenset(range(wished)))
+    if maximum != most or is_new:
+        one.text = str(maximum)
+    set_attribute(one, "current", None if count == maximum else str(count))
+    _forget(root, _OF_VCPUS, frozenset(range(maximum)))
+    if count == maximum:
+        take_out_all(root, "vcpus")  # says which of them are plugged in: now all are
+    elif root.find("vcpus") is not None and count != len(plugged):
+        _plug(root, plugged, count, maximum)
 
 
-def _iothreads(root: Element, wished: int | None) -> None:
-    had = iothreads(root) or 0
-    if wished is None or had == wished:
-        return
-    kept = _ids(root, had)[:wished]
+def _plug(root: Element, plugged: CpuNumbers, count: int, maximum: int) -> None:
+    """Say for each vCPU whether it is plugged in: the first `count` of them are."""
+    if plugged != frozenset(range(len(plugged))):
+        raise Impossible(
+            f"the vCPUs {format_cpus(plugged)} of {max_vcpu(root)} are plugged in one by one: "
+            f"which {count} of them should be?",
+            ("vcpu",),
+        )
+    known = {number(one.get("id"), "the id of a vCPU"): one for one in root.findall("vcpus/vcpu")}
+    for index in range(maximum):
+        one = known.get(index)
+        if one is None:
+            one = element("vcpu", {"id": str(index)})
+            place(child(root, "vcpus", order.DOMAIN), one, ("vcpu",), by="id")
+        elif (one.get("enabled") == "yes") == (index < count):
+            continue
+        one.set("enabled", "yes" if index < count else "no")
+        if index >= count:  # libvirt: "vcpu is both offline and not hotpluggable"
+            set_attribute(one, "hotpluggable", "yes")
+    for one in root.findall("vcpus/vcpu"):  # qemuDomainDefVcpusPostParse: all have an order or none
+        set_attribute(one, "order", None)
+
+
+def _iothreads(root: Element, wished: int) -> None:
+    ids = iothread_ids(root)
     if wished:
         child(root, "iothreads", order.DOMAIN).text = str(wished)
     else:
         take_out_all(root, "iothreads", "defaultiothread")
-    if wished < had:
-        _forget_threads(root, frozenset(kept))
+    if wished < len(ids):
+        _forget_threads(root, frozenset(ids[:wished]))
 
 
-def _ids(root: Element, count: int) -> list[int]:
-    """The numbers of all I/O threads: those written down, then the lowest ones that are free."""
-    ids = [number(one.get("id"), "the id of an I/O thread") for one in root.findall("iothreadids/iothread")]
-    free = [candidate for candidate in range(1, count + 1) if candidate not in ids]
-    return [*ids, *free[: count - len(ids)]]
+def _check_thread(root: Element, index: int, position: int) -> None:
+    """libvirt: "Cannot find 'iothread' : 1" (virDomainIOThreadPinDefParseXML)."""
+    ids = iothread_ids(root)
+    if index not in ids:
+        there = f"there are {format_cpus(frozenset(ids))}" if ids else "there is none"
+        needed = index + sum(1 for number_ in ids if number_ > index)  # libvirt fills the lowest free ones
+        raise Impossible(
+            f"iothreadpin names I/O thread {index}, and {there}",
+            ("iothreadpin", position),
+            f"write iothreads: {needed}",
+        )
 
 
 def _forget_threads(root: Element, kept: CpuNumbers) -> None:

@@ -14,7 +14,7 @@ from cxlstate.formats import domain_xml
 from cxlstate.resources.vm import paths
 from cxlstate.resources.vm.devices import NvdimmSpec
 from cxlstate.resources.vm.probe import Host, Live, Missing, Seen
-from cxlstate.resources.vm.spec import VmSpec
+from cxlstate.resources.vm.spec import VmSpec, from_to
 from cxlstate.resources.vm.wish import device_of, least_align, path_of, wish
 
 
@@ -209,20 +209,35 @@ def _too_little(spec: VmSpec) -> Iterator[Diagnostic]:
 def _unmakeable(me: Resource[VmSpec], live: Seen, given: Given) -> Iterator[Diagnostic]:
     """What no definition can be: two devices in one slot, a base that is no domain."""
     wished, base = wish(me.spec, given), me.spec.xml
+    of_base = ("xml",) if base and isinstance(live, Missing) else ()
     try:
         if isinstance(live, Live):
             domain_xml.merge(live.xml, wished)
         else:
             domain_xml.new(me.name, wished, base.text if base else None)
     except ValueError as impossible:
+        told = impossible if isinstance(impossible, domain_xml.Impossible) else None
         yield Diagnostic(
             "CXQ314",
-            "no definition of the VM can be made that is as the spec says",
-            path=("xml",) if base and isinstance(live, Missing) else (),
+            "libvirt would refuse the definition of the VM",
+            path=_written(me.spec, told.path) if told and told.path else of_base,
             found=str(impossible),
-            expected="something that fits what is there",
-            hint="`virsh dumpxml --inactive NAME` shows the definition of now",
+            expected="a spec that fits what the VM has",
+            hint=(told and told.cure) or f"`virsh dumpxml --inactive {me.name}` shows what it has",
         )
+
+
+def _written(spec: VmSpec, path: Path) -> Path:
+    """As much of a path as stands in the spec: what is in the way may not."""
+    value: object = spec
+    for depth, step in enumerate(path):
+        if isinstance(step, int) and isinstance(value, tuple):
+            value = value[step]
+        else:
+            value = getattr(value, str(step), None)
+        if value is None:
+            return path[:depth]
+    return path
 
 
 # What is there ----------------------------------------------------------------------------------------
@@ -238,15 +253,7 @@ def _existing(spec: VmSpec, live: Live) -> Iterator[Diagnostic]:
             hint="on the machine: `virsh dumpxml NAME > NAME.xml && virsh define NAME.xml`",
         )
         return
-    vcpus = live.inactive.vcpu
-    if spec.vcpupin and not spec.vcpu and vcpus and len(spec.vcpupin) != vcpus:
-        yield Diagnostic(
-            "CXQ312",
-            "vcpupin does not name a CPU set for each vCPU",
-            path=("vcpupin",),
-            found=f"{len(spec.vcpupin)} for {vcpus} vCPUs",
-            expected=f"{vcpus}: the nth entry is for vCPU n",
-        )
+    yield from _vcpus(spec, domain_xml.plugged(live.xml), live.inactive.max_vcpu or live.inactive.vcpu or 1)
     if spec.memory and not (spec.cpu and spec.cpu.numa) and len(live.inactive.cells or ()) > 1:
         yield Diagnostic(
             "CXQ310",
@@ -271,6 +278,39 @@ def _existing(spec: VmSpec, live: Live) -> Iterator[Diagnostic]:
             found=live.state,
             expected="running",
             hint="`virsh domstate --reason NAME` says why; `virsh resume` or `virsh dompmwakeup` goes on",
+        )
+
+
+def _vcpus(spec: VmSpec, plugged: CpuNumbers, maximum: int) -> Iterator[Diagnostic]:
+    """How many are pinned and plugged in; `plugged` is not the first ones where `<vcpus>` says others."""
+    most = spec.maxvcpus or max(spec.vcpu or 0, maximum)
+    least, pins = spec.vcpu or len(plugged), len(spec.vcpupin or ())
+    scattered = plugged != frozenset(range(len(plugged))) and spec.vcpu != most
+    has = f"{len(plugged)} of {maximum}: {format_cpus(plugged)}"
+    if scattered and least != len(plugged):
+        yield Diagnostic(
+            "CXQ331",
+            "the VM's vCPUs are plugged in one by one",
+            path=("vcpu",),
+            found=has,
+            expected=f"vcpu: {len(plugged)}, as it is, or vcpu: {most}, which is all",
+            hint="`virsh setvcpu NAME NUMBER --enable --config` (or --disable) plugs in a certain one",
+        )
+    if scattered and pins not in (0, most):
+        yield Diagnostic(
+            "CXQ331",
+            "the VM's vCPUs are plugged in one by one",
+            path=("vcpupin",),
+            found=f"{pins} entries; plugged in are {has}",
+            expected=f"{most} entries: the nth is for vCPU n, plugged in or not",
+        )
+    elif pins and not least <= pins <= most:
+        yield Diagnostic(
+            "CXQ312",
+            "vcpupin does not fit the vCPUs that the VM has",
+            path=("vcpupin",),
+            found=f"{pins} for {least if pins < least else most} vCPUs",
+            expected=f"{from_to(least, most)}: the nth entry is for vCPU n",
         )
 
 

@@ -16,7 +16,10 @@ MAX_VCPUS: Final = 4096
 CELL_STEP: Final = 1 << 20
 """libvirt rounds the memory of a guest's cell up to this when the domain starts."""
 
-_NAME: Final = "[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,62}"
+NAME_MOST: Final = 243
+"""libvirt has no limit of its own. Its longest file name of a VM is NAME_VARS.qcow2, of 255 bytes at most."""
+
+_NAME: Final = f"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{{0,{NAME_MOST - 1}}}"
 
 T = TypeVar("T")
 
@@ -25,10 +28,10 @@ def _name(text: str) -> str:
     if not re.fullmatch(_NAME, text):
         raise problem(
             "CXQ201",
-            "not a name for a VM",
-            found=text[:80],
-            expected="letters, digits and _ . : @ + -, at most 63 of them",
-            hint="it becomes part of file names and of an address",
+            "invalid VM name",
+            found=text if len(text) <= NAME_MOST else f"{text[:40]}… of {len(text)} characters",
+            expected=f"letters, digits and _ . : @ + -, at most {NAME_MOST} of them",
+            hint="`virsh domrename OLD NEW` renames a domain that is off",
         )
     return text
 
@@ -80,8 +83,14 @@ class TopologySpec(Model):
     sockets: Annotated[int, Field(ge=1, le=MAX_VCPUS)] = 1
     """Sockets."""
 
+    dies: Annotated[int | None, Field(ge=1, le=MAX_VCPUS)] = None
+    """Dies a socket; without it, as many as the VM has, and one for a new VM."""
+
+    clusters: Annotated[int | None, Field(ge=1, le=MAX_VCPUS)] = None
+    """Clusters a die; likewise."""
+
     cores: Annotated[int, Field(ge=1, le=MAX_VCPUS)] = 1
-    """Cores a socket."""
+    """Cores a cluster."""
 
     threads: Annotated[int, Field(ge=1, le=MAX_VCPUS)] = 1
     """Threads a core."""
@@ -94,7 +103,7 @@ class CpuSpec(Model):
     """The host's own (`host-passthrough`), a named model close to it, or all that can be emulated."""
 
     topology: TopologySpec | None = None
-    """Sockets, cores, threads: their product is the number of vCPUs."""
+    """Its layout: the product of all is `maxvcpus`, or `vcpu` where no more can be plugged in."""
 
     numa: Annotated[tuple[CellSpec, ...] | None, Field(min_length=1)] = None
     """The NUMA nodes of the guest. With an NVDIMM there has to be one."""
@@ -132,10 +141,13 @@ class VmSpec(Model):
     """Plain RAM. `<memory>`, `<currentMemory>` and `<maxMemory>` are derived from it and the NVDIMMs."""
 
     vcpu: Annotated[int | None, Field(ge=1, le=MAX_VCPUS)] = None
-    """How many vCPUs."""
+    """How many vCPUs it starts with."""
+
+    maxvcpus: Annotated[int | None, Field(ge=1, le=MAX_VCPUS)] = None
+    """How many it may have, those counted in that can be plugged in while it runs."""
 
     vcpupin: Annotated[tuple[CpuSet, ...] | None, Field(min_length=1)] = Field(None, examples=[[1, 3, "5-7"]])
-    """The nth entry: the CPUs of the host that vCPU n runs on."""
+    """The nth entry: the CPUs of the host that vCPU n runs on, plugged in or not."""
 
     emulatorpin: CpuSet | None = None
     """The CPUs of the host that QEMU's other threads run on."""
@@ -192,30 +204,56 @@ class VmSpec(Model):
 
 
 def _check_vcpus(spec: VmSpec) -> None:
-    if spec.vcpu and spec.vcpupin and len(spec.vcpupin) != spec.vcpu:
+    """What holds for every VM. A pin or a topology of more than `vcpu` may be right: see `check.py`."""
+    if spec.vcpu and spec.maxvcpus and spec.vcpu > spec.maxvcpus:
+        raise problem(
+            "CXQ330",
+            "vcpu exceeds maxvcpus",
+            found=f"vcpu: {spec.vcpu}, maxvcpus: {spec.maxvcpus}",
+            expected=f"at most {spec.maxvcpus}",
+        )
+    pins, least, most = len(spec.vcpupin or ()), spec.vcpu, spec.maxvcpus
+    if pins and ((least and pins < least) or (most and pins > most)):
         raise problem(
             "CXQ202",
-            "vcpupin does not name a CPU set for each vCPU",
-            found=f"{len(spec.vcpupin)} for {spec.vcpu} vCPUs",
-            expected=f"{spec.vcpu}: the nth entry is for vCPU n",
+            "vcpupin lacks a CPU set for each vCPU" if least and pins < least else "vcpupin exceeds maxvcpus",
+            found=f"{pins} for {most if most and pins > most else least} vCPUs",
+            expected=from_to(least, most) + ": the nth entry is for vCPU n",
         )
     if spec.iothreads is not None and spec.iothreadpin and len(spec.iothreadpin) > spec.iothreads:
         raise problem(
             "CXQ203",
-            "iothreadpin names more I/O threads than there are",
+            "iothreadpin exceeds iothreads",
             found=f"{len(spec.iothreadpin)} for {spec.iothreads}",
             expected=f"at most {spec.iothreads}",
+            hint=f"write iothreads: {len(spec.iothreadpin)}",
         )
-    topology = spec.cpu.topology if spec.cpu else None
-    if topology and spec.vcpu:
-        product = topology.sockets * topology.cores * topology.threads
-        if product != spec.vcpu:
-            raise problem(
-                "CXQ204",
-                "the topology is not that of the vCPUs",
-                found=f"{topology.sockets} * {topology.cores} * {topology.threads} = {product}",
-                expected=f"a product of {spec.vcpu}",
-            )
+    if spec.cpu and spec.cpu.topology:
+        _check_topology(spec.cpu.topology, least, most)
+
+
+def from_to(least: int | None, most: int | None) -> str:
+    """`2 to 8`, or the one number that there is."""
+    return f"{least} to {most}" if least and most and least != most else str(least or most)
+
+
+def _check_topology(topology: TopologySpec, vcpu: int | None, maximum: int | None) -> None:
+    product = topology.sockets * (topology.dies or 1) * (topology.clusters or 1)
+    product *= topology.cores * topology.threads
+    if (maximum and product != maximum) or (not maximum and vcpu and product < vcpu):
+        wanted = maximum or vcpu or 1
+        dies = wanted // product if topology.dies is None and wanted % product == 0 else None
+        raise problem(
+            "CXQ204",
+            "the topology does not match the vCPUs",
+            found=f"{' * '.join(str(factor) for factor in _factors(topology))} = {product}",
+            expected=f"a product of {wanted}",
+            hint=f"a VM with several dies needs them in its spec: dies: {dies}" if dies else None,
+        )
+
+
+def _factors(one: TopologySpec) -> list[int]:
+    return [one.sockets, *filter(None, (one.dies, one.clusters)), one.cores, one.threads]
 
 
 def _check_cells(spec: VmSpec) -> None:
@@ -232,12 +270,13 @@ def _check_cells(spec: VmSpec) -> None:
                 expected="each vCPU in one cell",
             )
         seen |= cell.cpus
-    if spec.vcpu and seen != frozenset(range(spec.vcpu)):
+    wanted = frozenset(range(spec.maxvcpus or spec.vcpu or 0))
+    if wanted - seen or (spec.maxvcpus and seen - wanted):
         raise problem(
             "CXQ205",
             "the cells of the guest do not hold its vCPUs",
             found=format_cpus(seen),
-            expected=format_cpus(frozenset(range(spec.vcpu))),
+            expected=format_cpus(wanted),
         )
     total = sum(cell.memory for cell in cells)
     if spec.memory and total != spec.memory:

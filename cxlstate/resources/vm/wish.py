@@ -10,7 +10,7 @@ from cxlstate.core.domain import Cell, CpuNumbers, Disk, Domain, Interface, MemN
 from cxlstate.core.exports import DaxDevice, DiskImage, Given
 from cxlstate.formats import restore
 from cxlstate.resources.vm.devices import DiskSpec, InterfaceSpec, NvdimmSpec
-from cxlstate.resources.vm.spec import NumatuneSpec, VmSpec
+from cxlstate.resources.vm.spec import NumatuneSpec, TopologySpec, VmSpec
 
 # Short names of libosinfo, as `virt-install --os-variant` takes them, to the ids that the XML holds.
 _VARIANTS: Final = (
@@ -32,6 +32,7 @@ def wish(spec: VmSpec, given: Given) -> Domain:
     return Domain(
         memory=spec.memory if spec.memory is not None else _sum_of_cells(spec),
         vcpu=spec.vcpu,
+        max_vcpu=spec.maxvcpus,
         vcpupin=_numbered(spec.vcpupin, first=0),
         emulatorpin=spec.emulatorpin,
         iothreads=spec.iothreads,
@@ -40,9 +41,7 @@ def wish(spec: VmSpec, given: Given) -> Domain:
         numa_nodeset=numatune.nodeset,
         memnodes=_memnodes(numatune),
         cpu_mode=cpu.mode if cpu else None,
-        topology=Topology(cpu.topology.sockets, cpu.topology.cores, cpu.topology.threads)
-        if cpu and cpu.topology
-        else None,
+        topology=_topology(cpu.topology) if cpu and cpu.topology else None,
         cells=_cells(spec),
         hugepages=_hugepages(spec.hugepages),
         nvdimm=None if spec.nvdimm is None else tuple(_nvdimm(one, given) for one in spec.nvdimm),
@@ -75,6 +74,10 @@ def path_of(entry: NvdimmSpec, given: Given) -> str:
 def _sum_of_cells(spec: VmSpec) -> int | None:
     cells = spec.cpu.numa if spec.cpu else None
     return sum(cell.memory for cell in cells) if cells else None
+
+
+def _topology(spec: TopologySpec) -> Topology:
+    return Topology(spec.sockets, spec.cores, spec.threads, spec.dies, spec.clusters)
 
 
 def _numbered(
