@@ -286,6 +286,31 @@ REFUSED = {
         "<cputune><vcpupin vcpu='0' cpuset='1'/><vcpupin vcpu='0' cpuset='2'/></cputune><features>",
         "internal error: duplicate vcpupin for vcpu '0'",
     ),
+    "another topology": (
+        "<numa>",
+        "<topology sockets='1' cores='2' threads='1'/><numa>",
+        "unsupported configuration: CPU topology doesn't match maximum vcpu count",
+    ),
+    "more plugged in than the maximum": (
+        "<vcpu>",
+        "<vcpu current='2'>",
+        "unsupported configuration: maximum vCPU count must not be less than current vCPU count",
+    ),
+    "first vCPU plugged out": (
+        "</vcpu>",
+        "</vcpu><vcpus><vcpu id='0' enabled='no' hotpluggable='yes'/></vcpus>",
+        "unsupported configuration: vcpu 0 can't be offline",
+    ),
+    "pin of no I/O thread": (
+        "<features>",
+        "<cputune><iothreadpin iothread='1' cpuset='1'/></cputune><features>",
+        "unsupported configuration: Cannot find 'iothread' : 1",
+    ),
+    "schedule of no I/O thread": (
+        "<features>",
+        "<cputune><iothreadsched iothreads='1' scheduler='batch'/></cputune><features>",
+        "unsupported configuration: Cannot find 'iothread' : 1",
+    ),
     "slash": ("<name>fact<", "<name>fa/ct<", "XML error: name fa/ct cannot contain '/'"),
     "slip of the pen": ("alignsize", "alignSize", "XML document failed to validate against schema: "),
     "unknown element": ("<vcpu>", "<foo/><vcpu>", "XML document failed to validate against schema: "),

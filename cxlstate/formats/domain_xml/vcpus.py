@@ -135,9 +135,11 @@ def _check_thread(root: Element, index: int, position: int) -> None:
 
 def _forget_threads(root: Element, kept: CpuNumbers) -> None:
     """What is said of I/O threads that are no more. ValueError where a device needs one."""
-    for device in root.iterfind("devices//*[@iothread]"):
-        if number(device.get("iothread"), "the I/O thread of a device") not in kept:
-            raise ValueError(f"a device uses I/O thread {device.get('iothread')}, which would be gone")
+    used = [one.get("iothread") for one in root.iterfind("devices//*[@iothread]")]
+    used += [one.get("id") for one in root.iterfind("devices//iothreads/iothread")]
+    for one in used:
+        if number(one, "the I/O thread of a device") not in kept:
+            raise ValueError(f"a device uses I/O thread {one}, which would be gone")
     _forget(root, _OF_IOTHREADS, kept)
 
 

@@ -1,22 +1,20 @@
 """A domain's definition as libvirt keeps it: what it adds, expands and refuses when one is defined.
 
-What it adds to devices is in `devices.py`, what it makes of memory in `memory.py`. Sources: libvirt 11.3
+What it adds to devices is in `devices.py`; memory and vCPUs have files of their own. Sources: libvirt 11.3
 `virDomainDefPostParse`, `qemuDomainDefPostParse`, `virDomainObjListAddLocked`; looked at on Debian 13.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Final
 
 from cxlstate.core.units import format_cpus
 from cxlstate.formats.domain_xml import meaning
-from cxlstate.formats.domain_xml.read import max_vcpu
 from cxlstate.formats.xml import Element, set_attribute, take_out_all
-from cxlstate.machine.sim.libvirt import devices, memory
+from cxlstate.machine.sim.libvirt import devices, memory, vcpus
 from cxlstate.machine.sim.libvirt.definitions import drawn_uuid
-from cxlstate.machine.sim.libvirt.refused import ARGUMENT, FAILED, INTERNAL, UNSUPPORTED, XML, Refused
+from cxlstate.machine.sim.libvirt.refused import ARGUMENT, FAILED, UNSUPPORTED, XML, Refused
 from cxlstate.machine.sim.libvirt.schema import check_domain
 from cxlstate.machine.sim.libvirt.text import add, document, reordered, under
 
@@ -43,9 +41,9 @@ def complete(text: str, uuids: Mapping[str, str], *, ovmf: bool) -> Element:
     if root.get("type") not in _TYPES:
         why = f"Emulator '{EMULATOR}' does not support virt type '{root.get('type')}'"
         raise Refused(why, UNSUPPORTED)
-    _vcpus(root)
+    vcpus.settle(root)
+    _numatune(root)
     memory.settle(root)
-    _pins(root)
     _boot(root, name, ovmf=ovmf)
     _cpu(root)
     if root.find("clock") is None:
@@ -54,6 +52,7 @@ def complete(text: str, uuids: Mapping[str, str], *, ovmf: bool) -> Element:
         one = under(root, tag)
         one.text = one.text or action
     devices.complete(root)
+    vcpus.check(root)
     return root
 
 
@@ -83,36 +82,10 @@ def _number_sets(root: Element) -> None:
                     raise Refused(f"Failed to parse bitmap '{said}'", ARGUMENT) from None
 
 
-def _vcpus(root: Element) -> None:
-    one = under(root, "vcpu")
-    one.text = one.text or "1"
-    one.set("placement", one.get("placement", "static"))
-    reordered(one, "placement", "cpuset", "current")
+def _numatune(root: Element) -> None:
     for tune in (*root.findall("numatune/memory"), *root.findall("numatune/memnode")):
         tune.set("mode", tune.get("mode", "strict"))
         reordered(tune, "cellid", "mode", "nodeset", "placement")
-
-
-def _pins(root: Element) -> None:
-    """In the order of their threads; pins of vCPUs that are not there go without a word."""
-    tune = root.find("cputune")
-    if tune is None:
-        return
-    for tag, key in (("vcpupin", "vcpu"), ("iothreadpin", "iothread")):
-        pins = sorted(tune.findall(tag), key=partial(_number, key))
-        take_out_all(tune, tag)
-        numbers = [_number(key, one) for one in pins]
-        for one, number in zip(pins, numbers, strict=True):
-            if numbers.count(number) > 1:
-                raise Refused(f"duplicate {tag} for {key} '{number}'", INTERNAL)
-            if tag != "vcpupin" or number < max_vcpu(root):
-                tune.append(one)
-    if not len(tune):
-        root.remove(tune)
-
-
-def _number(key: str, one: Element) -> int:
-    return int(one.get(key, ""))
 
 
 def _boot(root: Element, name: str, *, ovmf: bool) -> None:

@@ -97,7 +97,10 @@ class Domains:
         parts = {} if inactive is None else {"inactive.xml": _open(inactive)}
         if active is not None:
             parts["active.xml"] = _open(active.xml)
-            parts["affinity"] = "".join(f"{number} {cpus}\n" for number, cpus in enumerate(active.affinity))
+            plugged = domain_xml.plugged(active.xml)  # of the others libvirt knows no thread
+            parts["affinity"] = "".join(
+                f"{number} {cpus}\n" for number, cpus in enumerate(active.affinity) if number in plugged
+            )
         facts = {
             "state": "running" if active is not None else "shut-off",
             "id": str(active.id) if active is not None else "-",

@@ -7,12 +7,11 @@ looked at on Debian 13.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import count, islice
 from typing import Final
 
 from cxlstate.core.units import format_cpus
 from cxlstate.formats.domain_xml import meaning
-from cxlstate.formats.domain_xml.read import iothreads, max_vcpu
+from cxlstate.formats.domain_xml.read import max_vcpu
 from cxlstate.formats.xml import Element
 from cxlstate.machine.sim.libvirt import memory
 from cxlstate.machine.sim.libvirt.definitions import drawn_uuid
@@ -75,13 +74,6 @@ def pin(root: Element, tag: str, key: str, number: int, cpus: frozenset[int]) ->
         one = add(tune, tag, {key: str(number)} if key else {})
     one.set("cpuset", format_cpus(cpus))
     tune[:] = sorted(tune, key=lambda one: (str(one.tag), int(one.get(key, "0") if key else 0)))
-
-
-def io_threads(root: Element) -> frozenset[int]:
-    """The numbers of a domain's I/O threads."""
-    named = {int(one.get("id", "0")) for one in root.findall("iothreadids/iothread")}
-    others = (number for number in count(1) if number not in named)
-    return frozenset(named | set(islice(others, (iothreads(root) or 0) - len(named))))
 
 
 def _round(root: Element) -> None:

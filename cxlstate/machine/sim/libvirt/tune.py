@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from cxlstate.core.libvirt import LinkInterface, PinDomain, PinOf, ResizeDisk, TuneNuma
 from cxlstate.core.units import format_cpus
-from cxlstate.formats.domain_xml.read import max_vcpu
+from cxlstate.formats.domain_xml.read import iothread_ids, max_vcpu
 from cxlstate.formats.xml import Element
 from cxlstate.machine.sim.files import Files
 from cxlstate.machine.sim.images import Disks
@@ -64,7 +64,7 @@ class Tuning:
             case PinOf.EMULATOR:
                 live.pin(root, "emulatorpin", "", 0, effect.cpus)
             case PinOf.IOTHREAD:
-                if number not in live.io_threads(root):
+                if number not in iothread_ids(root):
                     raise Refused(f"iothread {number} not found", ARGUMENT)
                 live.pin(root, "iothreadpin", "iothread", number, effect.cpus)
 

@@ -1,0 +1,178 @@
+"""What libvirt refuses, the simulator refuses in the same words: vCPUs, I/O threads, their places."""
+
+from __future__ import annotations
+
+import pytest
+
+from cxlstate.formats.domain_xml import read
+from cxlstate.machine.sim.libvirt import refused
+from cxlstate.machine.sim.libvirt.complete import complete
+from cxlstate.machine.sim.libvirt.text import written
+from tests.libvirt.oracle import Oracle, Refused
+
+DOMAIN = """\
+<domain type='qemu'>
+  <name>fact</name>
+  <memory unit='MiB'>64</memory>
+  {}
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <features><acpi/></features>
+  {}
+  <devices>{}</devices>
+</domain>
+"""
+ONE = "<vcpu id='{}' enabled='{}' hotpluggable='{}'{}/>"
+
+
+def states(*told: str) -> str:
+    each = (one if one.startswith("<") else ONE.format(*one.split(" "), "") for one in told)
+    return f"<vcpu>4</vcpu><vcpus>{''.join(each)}</vcpus>"
+
+
+def tuned(vcpu: str, tune: str) -> str:
+    return f"{vcpu}<cputune>{tune}</cputune>"
+
+
+def topology(attributes: str) -> str:
+    return f"<cpu><topology {attributes}/></cpu>"
+
+
+DISK = (
+    "<disk type='file' device='disk'><driver name='qemu' iothread='{}'/><source file='/a'/>"
+    "<target dev='{}' bus='{}'/></disk>"
+)
+# vCPUs and tuning, the processor, devices.
+TAKEN = {
+    "all plugged in": ("<vcpu>4</vcpu>", "", ""),
+    "two of four": ("<vcpu current='2'>4</vcpu>", "", ""),
+    "four of four": ("<vcpu current='4'>4</vcpu>", "", ""),
+    "one by one": (states("0 yes no", "1 yes no", "3 yes yes", "2 no yes"), "", ""),
+    "some without a word": (states("<vcpu id='0' enabled='yes'/>"), "", ""),
+    "the maximum has the topology": (
+        "<vcpu current='2'>6</vcpu>",
+        topology("sockets='1' cores='3' threads='2'"),
+        "",
+    ),
+    "dies": ("<vcpu>8</vcpu>", topology("sockets='1' dies='2' cores='2' threads='2'"), ""),
+    "pins up to the maximum": (
+        tuned("<vcpu current='1'>3</vcpu>", "<vcpupin vcpu='2' cpuset='0'/><vcpupin vcpu='3' cpuset='0'/>"),
+        "",
+        "",
+    ),
+    "threads with numbers": (
+        tuned(
+            "<vcpu>1</vcpu><iothreads>3</iothreads>"
+            "<iothreadids><iothread id='5'/><iothread id='1'/></iothreadids>",
+            "<iothreadpin iothread='5' cpuset='0'/><iothreadpin iothread='2' cpuset='0'/>",
+        ),
+        "",
+        "",
+    ),
+    "numbers without a count": (
+        tuned(
+            "<vcpu>1</vcpu><iothreadids><iothread id='7'/></iothreadids>",
+            "<iothreadpin iothread='7' cpuset='0'/>",
+        ),
+        "",
+        "",
+    ),
+}
+REFUSED = {
+    "more than the maximum": ("<vcpu current='5'>4</vcpu>", "", ""),
+    "another topology": ("<vcpu>4</vcpu>", topology("sockets='1' cores='4' threads='2'"), ""),
+    "the topology of those plugged in": (
+        "<vcpu current='4'>8</vcpu>",
+        topology("sockets='1' cores='4' threads='1'"),
+        "",
+    ),
+    "the topology without its dies": (
+        "<vcpu>8</vcpu>",
+        topology("sockets='1' dies='2' cores='4' threads='2'"),
+        "",
+    ),
+    "a pin of no thread": (
+        tuned("<vcpu>1</vcpu>", "<iothreadpin iothread='1' cpuset='0'/>"),
+        "",
+        "",
+    ),
+    "a pin of another thread": (
+        tuned(
+            "<vcpu>1</vcpu><iothreadids><iothread id='5'/><iothread id='6'/></iothreadids>",
+            "<iothreadpin iothread='1' cpuset='0'/>",
+        ),
+        "",
+        "",
+    ),
+    "two pins of a thread": (
+        tuned(
+            "<vcpu>1</vcpu><iothreads>1</iothreads>",
+            "<iothreadpin iothread='1' cpuset='0'/><iothreadpin iothread='1' cpuset='1'/>",
+        ),
+        "",
+        "",
+    ),
+    "a schedule of no thread": (
+        tuned("<vcpu>1</vcpu>", "<iothreadsched iothreads='1' scheduler='batch'/>"),
+        "",
+        "",
+    ),
+    "a schedule of no vCPU": (
+        tuned("<vcpu>2</vcpu>", "<vcpusched vcpus='0-2' scheduler='batch'/>"),
+        "",
+        "",
+    ),
+    "two schedules of a vCPU": (
+        tuned(
+            "<vcpu>2</vcpu>",
+            "<vcpusched vcpus='0-1' scheduler='batch'/><vcpusched vcpus='1' scheduler='batch'/>",
+        ),
+        "",
+        "",
+    ),
+    "one number twice": (
+        "<vcpu>1</vcpu><iothreadids><iothread id='5'/><iothread id='5'/></iothreadids>",
+        "",
+        "",
+    ),
+    "a disk of no thread": ("<vcpu>1</vcpu>", "", DISK.format(1, "vda", "virtio")),
+    "a thread for another bus": ("<vcpu>1</vcpu><iothreads>1</iothreads>", "", DISK.format(1, "sda", "sata")),
+    "off and fixed": (states("0 yes no", "1 no no"), "", ""),
+    "the first is off": (states("0 no yes", "1 yes yes"), "", ""),
+    "the first can be unplugged": (states("0 yes yes"), "", ""),
+    "fixed behind one that is not": (states("0 yes no", "1 yes yes", "2 yes no"), "", ""),
+    "out of range": (states("0 yes no", "4 yes yes"), "", ""),
+    "an order of some": (
+        states(ONE.format(0, "yes", "no", " order='1'"), "1 yes yes"),
+        "",
+        "",
+    ),
+    "first in order, and second": (states(ONE.format(0, "yes", "no", " order='2'")), "", ""),
+}
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    with Oracle() as found:
+        yield found
+
+
+def simulated(xml: str) -> str:
+    return written(complete(xml, {}, ovmf=True))
+
+
+@pytest.mark.parametrize("parts", TAKEN.values(), ids=TAKEN)
+def test_both_take_it_and_make_the_same_of_it(oracle: Oracle, parts: tuple[str, str, str]) -> None:
+    xml = DOMAIN.format(*parts)
+    real, ours = read(oracle.define(xml)), read(simulated(xml))
+    for word in ("vcpu", "max_vcpu", "vcpupin", "iothreads", "iothreadpin"):
+        assert getattr(ours, word) == getattr(real, word), word
+
+
+@pytest.mark.parametrize("parts", REFUSED.values(), ids=REFUSED)
+def test_both_refuse_it_in_the_same_words(oracle: Oracle, parts: tuple[str, str, str]) -> None:
+    xml = DOMAIN.format(*parts)
+    with pytest.raises(Refused) as real:
+        oracle.define(xml)
+    with pytest.raises(refused.Refused) as ours:
+        simulated(xml)
+    assert str(ours.value) == str(real.value)
