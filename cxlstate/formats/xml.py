@@ -20,11 +20,14 @@ LIMIT: Final = 4 << 20
 """Bytes that libvirt takes for one text (REMOTE_STRING_MAX)."""
 
 INDENT: Final = "  "
+_DOCUMENT_TYPE: Final = "the XML has a document type (<!DOCTYPE>); libvirt needs none"
 _METADATA: Final = "metadata"  # libvirt leaves what is in it to libxml2, and so its quotes
-_MISC: Final = r"(?:\s|<!--(?:(?!--).)*-->|<\?(?:(?!\?>).)*\?>)*"
-_PROLOG = re.compile(_MISC, re.DOTALL)
-_EPILOG = re.compile(_MISC + r"\Z", re.DOTALL)
-_DECLARED = re.compile(r"""(<\?xml\s[^>]*?encoding\s*=\s*)(["'])[^"']*\2""")
+_BYTE_ORDER_MARK: Final = "\ufeff"
+_AROUND: Final = {"<!--": "-->", "<?": "?>"}
+"""What may stand before and behind the outermost element, besides blanks: where it begins and ends."""
+
+_NOT_BLANK = re.compile(r"\S|\Z")
+_DECLARED = re.compile(r"""(\ufeff?<\?xml\s[^>]*?encoding\s*=\s*)(["'])[^"']*\2""")
 _TOKEN = re.compile(r"<!--.*?-->|<\?.*?\?>|<!\[CDATA\[.*?\]\]>|<[^>]*>|[^<]+", re.DOTALL)
 _ATTRIBUTE = re.compile(r'\s([^\s=]+)="([^"]*)"')
 
@@ -37,9 +40,8 @@ def parse(text: str) -> Element:
         raise ValueError("the XML is not UTF-8") from None
     if len(content) > LIMIT:
         raise ValueError(f"the XML is larger than libvirt takes: {len(content)} bytes, at most {LIMIT}")
-    start = _PROLOG.match(text)
-    if text[start.end() if start else 0 :].startswith("<!DOCTYPE"):
-        raise ValueError("the XML has a document type (<!DOCTYPE>); libvirt needs none")
+    if text.startswith("<!DOCTYPE", _passed(text, 0)):
+        raise ValueError(_DOCUMENT_TYPE)
     parser = etree.XMLParser(
         encoding="utf-8",  # of the bytes made here, whatever the text says of itself
         resolve_entities=False,
@@ -49,16 +51,51 @@ def parse(text: str) -> Element:
         strip_cdata=False,
     )
     try:
-        return etree.fromstring(content, parser)
+        root = etree.fromstring(content, parser)
     except etree.XMLSyntaxError as error:
         raise ValueError(f"not well-formed XML: {error.msg}") from None
+    if root.getroottree().docinfo.internalDTD is not None:  # whatever was seen of it above
+        raise ValueError(_DOCUMENT_TYPE)
+    return root
 
 
 def serialise(root: Element, source: str) -> str:
     """The text of an edited document; what stands around the outermost element is that of the source."""
-    before, after = _PROLOG.match(source), _EPILOG.search(source)
-    prolog = _DECLARED.sub(r"\1\2UTF-8\2", before[0]) if before else ""
-    return prolog + _as_libvirt_quotes(plain(root)) + (after[0] if after else "")
+    prolog = source[: _passed(source, 0)]
+    if declared := _DECLARED.match(prolog):
+        prolog = f"{declared[1]}{declared[2]}UTF-8{declared[2]}{prolog[declared.end() :]}"
+    return prolog + _as_libvirt_quotes(plain(root)) + source[_end(root, source) :]
+
+
+def _passed(text: str, at: int) -> int:
+    """Where blanks, comments and instructions end that begin at a place. Each character is looked at once."""
+    at += text.startswith(_BYTE_ORDER_MARK, at) and at == 0
+    while True:
+        found = _NOT_BLANK.search(text, at)
+        at = found.start() if found else len(text)
+        begins = next((mark for mark in _AROUND if text.startswith(mark, at)), None)
+        end = text.find(_AROUND[begins], at + len(begins)) if begins else -1
+        if begins is None or end < 0:
+            return at
+        at = end + len(_AROUND[begins])
+
+
+def _end(root: Element, text: str) -> int:
+    """Where the outermost element ends: in front of the comments and instructions behind it."""
+    at = _without_blanks(text, len(text))
+    for one in reversed(list(root.itersiblings())):
+        if isinstance(one, etree._Comment):  # noqa: SLF001 -- as Element
+            at = text.rfind("<!--", 0, at)
+        else:  # its own text may look like its beginning
+            at = text.rfind(f"<?{one.target}", 0, at - len(one.text or "") - len("?>"))  # type: ignore[attr-defined]
+        at = _without_blanks(text, at)
+    return at
+
+
+def _without_blanks(text: str, at: int) -> int:
+    while at > 0 and text[at - 1].isspace():
+        at -= 1
+    return at
 
 
 def plain(root: Element) -> str:

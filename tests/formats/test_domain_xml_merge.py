@@ -399,6 +399,16 @@ REFUSED = {
     "an interface to nowhere": (DOMAIN, Domain(interfaces=(Interface(NEW),)), f"{NEW} needs a network"),
     "another chipset": (DOMAIN, Domain(machine="pc"), "pc-q35-10.0 cannot become pc by an edit"),
     "no domain": ("<network/>", Domain(), "not a domain: it begins with <network>"),
+    "a number of which there are not so many": (
+        "<domain><vcpu>4000000000</vcpu></domain>",
+        Domain(),
+        "the number of vCPUs is 4000000000, and libvirt has at most 16383",
+    ),
+    "threads of which there are not so many": (
+        "<domain><iothreads>99999999999</iothreads></domain>",
+        Domain(),
+        "the number of I/O threads is",
+    ),
     "no number": ("<domain><vcpu>four</vcpu></domain>", Domain(), "the number of vCPUs is no number: 'four'"),
 }
 

@@ -38,6 +38,11 @@ ORDER = ("a", "b", "c")
             "<?xml version='1.0'?>\n<!-- x -->\n<!DOCTYPE a [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><a>&x;</a>",
             "document type",
         ),
+        ("\ufeff<!DOCTYPE a [<!ENTITY x 'y'>]><a>&x;</a>", "document type"),
+        ("\ufeff<?xml version='1.0' encoding='UTF-16'?> <!DOCTYPE a><a/>", "document type"),
+        ("<?pi <!-- ?><!-- ?> --><!DOCTYPE a><a/>", "document type"),
+        ("\ufeff\ufeff<!DOCTYPE a><a/>", "not well-formed"),
+        ("<!-- <!DOCTYPE a> --><!-", "not well-formed"),
         ("<a>\udcff</a>", "not UTF-8"),
         (f"<a>{'x' * LIMIT}</a>", "larger than libvirt takes"),
         ("<a>" * 300 + "</a>" * 300, "not well-formed"),
@@ -63,10 +68,43 @@ def test_what_is_no_xml_for_us_is_refused_with_the_reason(text: str, why: str) -
         "<a>\n  <?one <!-- ?>\n  <b/>\n</a>\n<?two -->?>\n",
         "<a>é ∞ 🂡</a>",
         "<a b='1' xmlns='urn:a' xmlns:q='urn:q'/>",
+        "\ufeff<?xml version='1.0' encoding='UTF-8'?>\n<a/>\n",
+        "<a/>  <!-- <b/> </a> > -->\n<?end </a><?end > ?>\n\n",
+        "<a><a/></a><!----><?x?>",
     ],
 )
 def test_what_libvirt_writes_comes_out_as_it_went_in(text: str) -> None:
     assert serialise(parse(text), text) == text
+
+
+MUCH = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("before", "piece", "after"),
+    [
+        ("<a>", " ", "</a>"),
+        ("<a>x", " ", "y</a>\n"),
+        ("", " ", "<a/>"),
+        ("<a/>", " ", "\n"),
+        ("<!--", " <", "--><a/>"),
+        ("<?x ", "<!--", "?><a/>"),
+        ("<?x <?xml encoding", " ", "?><a/>"),
+        ("", "<!---->", "<a/>"),
+        ("<a/>", "<?x?>", ""),
+        ("<a/><?x ", "> <!-- <?x", "?>"),
+        ("<a/><!--", "</a>\n", "-->"),
+        ("<a b='", 'c=" ', "'/>"),
+        ("<a>", "<![CDATA[ <!-- ]]>", "</a>"),
+        ("<a>", "<!-- > -->", "</a>"),
+        ("<a>", "<b c='&lt;'/>\n", "</a>"),
+    ],
+)
+def test_what_is_large_takes_no_longer_than_it_is_long(before: str, piece: str, after: str) -> None:
+    """Of MiB, what looks at each character again and again does not come to an end."""
+    text = before + piece * ((3 * MUCH) // len(piece)) + after
+    assert text.startswith(serialise(parse(text), text)[: len(before)])
+    assert serialise(parse(text), text).endswith(after[-2:])
 
 
 def test_what_others_write_comes_out_with_libvirts_quotes() -> None:

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Final
 
 from cxlstate.core.domain import Cell, CpuNumbers, Disk, Domain, Interface, MemNode, Nvdimm, Topology
+from cxlstate.core.units import MAX_CPU
 from cxlstate.formats.domain_xml.meaning import cpus, mac, size
 from cxlstate.formats.xml import Element, parse
 
@@ -85,6 +86,13 @@ def number(text: str | None, what: str) -> int:
     if not (digits.isascii() and digits.isdecimal()):
         raise ValueError(f"{what} is no number: {digits[:40]!r}")
     return int(digits)
+
+
+def _count(text: str, what: str) -> int:
+    """A number of which there can be so many, since each is looked at."""
+    if (found := number(text, what)) > MAX_CPU:
+        raise ValueError(f"{what} is {found}, and libvirt has at most {MAX_CPU}")
+    return found
 
 
 def _attribute(root: Element, path: str, name: str) -> str | None:
@@ -186,7 +194,7 @@ def memnode(one: Element) -> MemNode:
 def max_vcpu(root: Element) -> int:
     """How many the domain may have; one where it does not say."""
     text = root.findtext("vcpu")
-    return 1 if text is None else number(text, "the number of vCPUs")
+    return 1 if text is None else _count(text, "the number of vCPUs")
 
 
 def vcpu(root: Element) -> int | None:
@@ -204,7 +212,7 @@ def plugged_vcpus(root: Element) -> CpuNumbers:
         return frozenset(number(one, "the id of a vCPU") for one in plugged)
     one = root.find("vcpu")
     current = None if one is None else one.get("current")
-    count = max_vcpu(root) if current is None else number(current, "the current number of vCPUs")
+    count = max_vcpu(root) if current is None else _count(current, "the current number of vCPUs")
     return frozenset(range(count))
 
 
@@ -221,8 +229,9 @@ def iothread_ids(root: Element) -> tuple[int, ...]:
     written = root.findall("iothreadids/iothread")
     ids = [number(one.get("id"), "the id of an I/O thread") for one in written]
     text = root.findtext("iothreads")
-    count = 0 if text is None else number(text, "the number of I/O threads")
-    free = (candidate for candidate in range(1, count + 1) if candidate not in ids)
+    count = 0 if text is None else _count(text, "the number of I/O threads")
+    taken = frozenset(ids)
+    free = (candidate for candidate in range(1, count + 1) if candidate not in taken)
     return (*ids, *islice(free, max(0, count - len(ids))))
 
 

@@ -246,15 +246,16 @@ def _ports(connection: libvirt.virConnect, network: libvirt.virNetwork) -> list[
     return [port.XMLDesc(0) for port in ports or ()]
 
 
-_PORT = re.compile(r"<owner>\s*<name>(?P<owner>[^<]*)</name>.*?<mac address='(?P<mac>[^']*)'", re.DOTALL)
+_OWNER = re.compile(r"<owner>\s*<name>([^<]*)</name>")
+_MAC = re.compile(r"<mac address='([^']*)'")
 
 
 def _port(xml: str) -> str:
     """Of the text that libvirt makes (virNetworkPortDefFormatBuf), the two words that are asked for."""
-    found = _PORT.search(xml)
-    if not found:
+    owner, mac = _OWNER.search(xml), _MAC.search(xml)
+    if not (owner and mac):
         raise _Unanswered("libvirt names a port of the network without its guest")
-    return f"{found['mac']} {html.unescape(found['owner'])}\n"
+    return f"{mac[1]} {html.unescape(owner[1])}\n"
 
 
 def if_supported(ask: Callable[[], T], else_: T) -> T:
