@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench lab lab-setup lab-crash lab-all docs format clean
+.PHONY: help setup demo check test bench corpus lab lab-setup lab-crash lab-all docs format clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ test: lab-setup  ## the tests, emulated host included, without those of many min
 
 bench: setup     ## ratios against the tools people would use instead
 	$(BIN)/pytest tests/bench -q --benchmark-only
+
+corpus: lab-setup ## libvirt's own test files, all of them, against merge, the simulator and libvirt itself
+	$(BIN)/pytest -v -s -n 2 --whole-corpus tests/formats/test_domain_xml_corpus.py tests/libvirt/test_corpus.py
 
 lab: lab-setup   ## boot the emulated CXL host and give a shell on it
 	$(BIN)/python -m tests.lab shell

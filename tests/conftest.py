@@ -15,3 +15,8 @@ def pytest_addoption(parser):
         action="store_true",
         help="stop the emulated host after every single action, not only after a sample (make lab-crash)",
     )
+    parser.addoption(
+        "--whole-corpus",
+        action="store_true",
+        help="all of libvirt's own test files and all pairs of words, not only a sample (make corpus)",
+    )

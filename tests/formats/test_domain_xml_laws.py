@@ -13,6 +13,7 @@ from lxml import etree
 
 from cxlstate.core.domain import Domain
 from cxlstate.formats.domain_xml import differences, identity, merge, new, read
+from cxlstate.formats.domain_xml.disks import _OF_VIRTIO
 from cxlstate.formats.domain_xml.read import disk, document, interface, nvdimm
 from cxlstate.formats.xml import Element
 from tests.formats.domains import guests
@@ -21,7 +22,25 @@ from tests.formats.wishes import wishes
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 SUMS = ("maxMemory", "memory", "currentMemory")
 LIBOSINFO = "metadata/{http://libosinfo.org/xmlns/libvirt/domain/1.0}libosinfo"
-OF_A_DISK = ("source", "readonly", "address", "wwn", "vendor", "product", "auth", "geometry")
+OF_A_DISK = (
+    "backingStore",
+    "mirror",
+    "source",
+    "readonly",
+    "address",
+    "wwn",
+    "vendor",
+    "product",
+    "auth",
+    "geometry",
+)
+OF_CELLS = (
+    "numatune/memnode",
+    "memoryBacking/hugepages/page",
+    "cpu/numa/cell/distances",
+    "cpu/numa/interconnects",
+)
+OF_A_DRIVER = ("name", "type", "cache", "io", *_OF_VIRTIO)
 OF_AN_INTERFACE = ("source", "virtualport", "model", "address", "link")
 
 # What a field owns, and what may follow from it: elements by their path, and attributes.
@@ -35,6 +54,7 @@ OWNED: dict[str, tuple[str, ...]] = {
         "cputune/cachetune",
         "cpu/numa/cell@cpus",
     ),
+    "max_vcpu": ("vcpu", "vcpus", "cputune/vcpupin", "cputune/vcpusched", "cputune/cachetune"),
     "vcpupin": ("cputune/vcpupin",),
     "emulatorpin": ("cputune/emulatorpin",),
     "iothreads": ("iothreads", "iothreadids", "cputune/iothreadpin", "cputune/iothreadsched"),
@@ -44,25 +64,26 @@ OWNED: dict[str, tuple[str, ...]] = {
     "memnodes": ("numatune/memnode",),
     "cpu_mode": ("cpu/model", "cpu/cache", "cpu@mode", "cpu@match", "cpu@check", "cpu@migratable"),
     "topology": ("cpu/topology",),
-    "cells": (*SUMS, "cpu/numa/cell@cpus", "cpu/numa/cell@memory", "cpu/numa/cell@unit"),
+    "cells": (*OF_CELLS, *SUMS, "cpu/numa/cell@cpus", "cpu/numa/cell@memory", "cpu/numa/cell@unit"),
     "hugepages": ("memoryBacking/hugepages",),
     "nvdimm": SUMS,
     "disks": (
-        *("devices/disk@type", "devices/disk@device", "devices/disk/driver@name", "devices/disk/driver@type"),
-        *("devices/disk/driver@cache", "devices/disk/driver@io", "devices/disk/driver@queues"),
-        *("devices/disk/driver@event_idx", "devices/disk/driver@iothread", "devices/disk/target@bus"),
+        *("devices/disk@type", "devices/disk@device", "devices/disk@model", "devices/disk/target@bus"),
+        *(f"devices/disk/driver@{one}" for one in OF_A_DRIVER),
+        "devices/disk/target@removable",
         *("devices/disk/target@rotation_rate", *(f"devices/disk/{one}" for one in OF_A_DISK)),
     ),
     "interfaces": ("devices/interface@type", *(f"devices/interface/{one}" for one in OF_AN_INTERFACE)),
     "machine": ("os/type@machine",),
-    "firmware": ("os@firmware", "os/loader", "os/nvram", "features/acpi"),
+    "firmware": ("os@firmware", "os/firmware", "os/loader", "os/nvram", "features/acpi"),
     "kernel": ("os/kernel",),
     "initrd": ("os/initrd",),
     "cmdline": ("os/cmdline",),
     "os_variant": (LIBOSINFO,),
     "console": ("devices/serial", "devices/console"),
 }
-MAY_GO = ("metadata", "memoryBacking", "cputune", "numatune", "cpu/numa", "cpu")
+MAY_GO = ("metadata", "memoryBacking", "cputune", "numatune", "cpu/numa", "cpu", "features")
+MAY_GO += ("devices/disk/driver",)
 
 
 def rest(xml: str, wish: Domain, before: Domain) -> str:
@@ -93,6 +114,8 @@ def _without_entries(root: Element, wish: Domain, before: Domain) -> None:
     disks = {one.target for one in before.disks or ()}
     macs = {one.mac for one in before.interfaces or ()}
     cells = {one.id for one in before.cells or ()}
+    if wish.cells is not None:
+        cells &= {one.id for one in wish.cells}
     touched = {one.target for one in wish.disks or () if one.absent or one.target not in disks}
     plugged = {one.mac for one in wish.interfaces or () if one.absent or one.mac not in macs}
     named = {(one.path, one.slot) for one in wish.nvdimm or ()}

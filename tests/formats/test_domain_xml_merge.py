@@ -154,6 +154,19 @@ def test_a_text_without_line_breaks_gets_none() -> None:
 
 
 SHARED = {
+    "pages of cells go with them": (
+        (
+            "<domain><memoryBacking><hugepages><page size='2' nodeset='0-1'/><page size='1' nodeset='2'/>"
+            "</hugepages></memoryBacking><memory>3</memory><vcpu>1</vcpu><cpu><numa>"
+            "<cell id='0' cpus='0' memory='1'/><cell id='1' memory='1'/><cell id='2' memory='1'/></numa></cpu></domain>"
+        ),
+        Domain(cells=(Cell(0, cpus(0), 3 << 10),)),
+        (
+            "<domain><memoryBacking><hugepages><page size='2' nodeset='0'/></hugepages>"
+            "</memoryBacking><memory>3</memory><vcpu>1</vcpu><cpu><numa>"
+            "<cell id='0' cpus='0' memory='3' unit='KiB'/></numa></cpu></domain>"
+        ),
+    ),
     "what plugs vCPUs one by one goes with another number": (
         "<domain><vcpu current='2'>4</vcpu><vcpus><vcpu id='0'/></vcpus></domain>",
         Domain(vcpu=4),
@@ -331,7 +344,16 @@ TWO_CELLS = merge(DOMAIN, Domain(cells=(Cell(0, cpus(0, 1), 2 * GIB), Cell(1, cp
 IN_CELL_1 = merge(TWO_CELLS, Domain(nvdimm=(Nvdimm("/dev/dax1.0", size=GIB, node=1),)))
 PATH = "/dev/cxlstate/cxl0"
 
+EXPANDER = "<controller type='pci'><target><node>1</node></target></controller>"
+
 REFUSED = {
+    "a bus of a cell goes": (
+        TWO_CELLS.replace(
+            "<devices>", "<devices><controller type='pci'><target><node>1</node></target></controller>"
+        ),
+        Domain(cells=(Cell(0, cpus(0, 1, 2, 3), GIB),)),
+        "a controller device is in NUMA cell 1",
+    ),
     "which of two cells gets it": (TWO_CELLS, Domain(memory=GIB), "2 NUMA cells with 4GiB in all"),
     "a cell with a device goes": (IN_CELL_1, Domain(cells=read(DOMAIN).cells), "in NUMA cell 1, which would"),
     "another topology": (DOMAIN, Domain(vcpu=8), "is one of 4 vCPUs, and the maximum is 8"),

@@ -41,6 +41,7 @@ DISK = (
     "<disk type='file' device='disk'><driver name='qemu' iothread='{}'/><source file='/a'/>"
     "<target dev='{}' bus='{}'/></disk>"
 )
+PAGES = "<memoryBacking><hugepages><page size='2' unit='MiB' nodeset='1'/></hugepages></memoryBacking>"
 # vCPUs and tuning, the processor, devices.
 TAKEN = {
     "all plugged in": ("<vcpu>4</vcpu>", "", ""),
@@ -136,6 +137,11 @@ REFUSED = {
     ),
     "a disk of no thread": ("<vcpu>1</vcpu>", "", DISK.format(1, "vda", "virtio")),
     "a thread for another bus": ("<vcpu>1</vcpu><iothreads>1</iothreads>", "", DISK.format(1, "sda", "sata")),
+    "pages of no cell": (
+        f"{PAGES}<vcpu>1</vcpu>",
+        "<cpu><numa><cell id='0' cpus='0' memory='64' unit='MiB'/></numa></cpu>",
+        "",
+    ),
     "off and fixed": (states("0 yes no", "1 no no"), "", ""),
     "the first is off": (states("0 no yes", "1 yes yes"), "", ""),
     "the first can be unplugged": (states("0 yes yes"), "", ""),

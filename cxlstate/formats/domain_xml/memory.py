@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -133,7 +133,7 @@ def _cell(root: Element, wished: Cell, one: Element | None) -> None:
     set_size(one, wished.memory, "memory")
 
 
-def _forget_cells(root: Element, elements: Iterable[Element], gone: Iterable[int]) -> None:
+def _forget_cells(root: Element, elements: Iterable[Element], gone: Collection[int]) -> None:
     """Cells that are no more, and what other elements say of them."""
     names = {str(one) for one in gone}
     for one in elements:
@@ -150,9 +150,20 @@ def _forget_cells(root: Element, elements: Iterable[Element], gone: Iterable[int
         take_out_if_empty(one)
     take_out_if_empty(root.find("cpu/numa"))
     take_out_if_empty(root.find("numatune"))
-    for one in root.findall("devices/memory/target/node"):
-        if (one.text or "").strip() in names:
-            raise ValueError(f"a memory device is in NUMA cell {one.text}, which would be gone")
+    _forget_pages(root, frozenset(gone))
+    for one in root.findall("devices/*"):  # memory devices, and the expander buses of PCI
+        if (node := (one.findtext("target/node") or "").strip()) in names:
+            raise ValueError(f"a {one.tag!s} device is in NUMA cell {node}, which would be gone")
+
+
+def _forget_pages(root: Element, gone: CpuNumbers) -> None:
+    """Huge pages of single cells."""
+    for page in root.findall("memoryBacking/hugepages/page[@nodeset]"):
+        nodes = cpus(page.get("nodeset"))
+        if nodes <= gone:
+            take_out(page)
+        elif nodes & gone:
+            page.set("nodeset", format_cpus(nodes - gone))
 
 
 # Sums -------------------------------------------------------------------------------------------------

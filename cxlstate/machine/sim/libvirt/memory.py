@@ -1,8 +1,8 @@
 """A domain's memory when it is defined: sums, NUMA cells, memory devices and their slots.
 
 Sources: libvirt 11.3 `virDomainDefPostParseMemory`, `virDomainMemoryDefValidate`,
-`virDomainMemoryDefCheckConflict`, `virDomainNumaDefParseXML`, `qemuDomainAssignMemoryDeviceSlots`,
-`qemuDomainDefValidateMemoryHotplug`.
+`virDomainMemoryDefCheckConflict`, `virDomainDefMemtuneValidate`, `virDomainNumaDefParseXML`,
+`qemuDomainAssignMemoryDeviceSlots`, `qemuDomainDefValidateMemoryHotplug`.
 """
 
 from __future__ import annotations
@@ -96,6 +96,10 @@ def _settle_cells(root: Element) -> None:
         reordered(one, "id", "cpus", "memory", "unit")
     if highest >= max_vcpu(root):
         raise Refused("Number of CPUs in <numa> exceeds the <vcpu> count", INTERNAL)
+    for page in root.findall("memoryBacking/hugepages/page"):
+        nowhere = [node for node in meaning.cpus(page.get("nodeset")) if node >= len(cells(root))]
+        if nowhere:
+            raise Refused(f"hugepages: node {min(nowhere)} not found")
 
 
 def _settle_sums(root: Element, modules: list[Element]) -> None:
