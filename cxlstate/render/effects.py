@@ -56,13 +56,16 @@ def command(effect: Effect, *, whole: bool = False) -> str:
 
 
 def _domain(effect: DomainEffect) -> str:
-    """In virsh's words. The XML of a definition is too long for a line; the changes tell what is in it."""
+    """In virsh's words. The XML of a definition is too long for a line; the changes tell what is in it.
+
+    An edit has no command: `virsh edit` opens an editor, and what is done is to read, change and define.
+    """
     name = shlex.quote(effect.name)
     match effect:
         case DefineDomain():
             return f"virsh define {shlex.quote(f'{effect.name}.xml')}"
         case EditDomain():
-            return f"virsh edit {name}"
+            return f"edit the definition of {name}"
         case UndefineDomain():
             return f"virsh undefine {name} --keep-nvram"
         case StartDomain():

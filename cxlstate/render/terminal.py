@@ -145,7 +145,10 @@ def change_text(change: Change) -> str:
 
 
 def _name(change: Change) -> str:
-    """The field; the place in a list is left out where the value says which one it is."""
+    """The field; of a list, what the entry is called, or its place, or nothing where the value says it."""
+    if change.entry:
+        word, _, *rest = change.path
+        return show((f"{word}[{plain(change.entry)}]", *rest))
     if all(value is None or BARE.fullmatch(str(value)) for value in (change.old, change.new)):
         return show(change.path)
     return show(tuple(step for step in change.path if isinstance(step, str)))

@@ -158,7 +158,8 @@ SHARED = {
         (
             "<domain><memoryBacking><hugepages><page size='2' nodeset='0-1'/><page size='1' nodeset='2'/>"
             "</hugepages></memoryBacking><memory>3</memory><vcpu>1</vcpu><cpu><numa>"
-            "<cell id='0' cpus='0' memory='1'/><cell id='1' memory='1'/><cell id='2' memory='1'/></numa></cpu></domain>"
+            "<cell id='0' cpus='0' memory='1'/><cell id='1' memory='1'/><cell id='2' memory='1'/>"
+            "</numa></cpu></domain>"
         ),
         Domain(cells=(Cell(0, cpus(0), 3 << 10),)),
         (

@@ -22,11 +22,15 @@ Pins = tuple[tuple[int, CpuNumbers], ...]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`path` is in the words of a spec, with the index in the wish; values as people write them."""
+    """`path` is in the words of a spec, with the index in the wish; values as people write them.
+
+    `entry` names the device that the index stands for: its slot, path, target or MAC address.
+    """
 
     path: Path
     old: Leaf
     new: Leaf
+    entry: str = ""
 
 
 def differences(wish: Domain, live: Domain, *, running: bool = False) -> tuple[Difference, ...]:
@@ -176,17 +180,26 @@ def _nvdimms(wish: Domain, live: Domain, *, running: bool) -> Iterator[Differenc
         other = None if found is None else there[found]
         if other is None or one.absent:
             yield from _presence(path, one, other, absent=one.absent, show=_nvdimm)
-            continue
-        yield from _leaf((*path, "path"), one.path, other.path, _itself)
-        same = _same_size(MODULE_STEP if running else 0)
-        yield from _leaf((*path, "size"), one.size, other.size, format_size, same)
-        yield from _leaf((*path, "label"), one.label, other.label, format_size, _same_kib)
-        alignsize = meant_alignsize(one, other)
-        yield from _leaf((*path, "alignsize"), alignsize, other.alignsize, format_size, _same_kib)
-        yield from _leaf((*path, "pmem"), one.pmem, other.pmem, _itself)
-        yield from _leaf((*path, "access"), one.access, other.access, _itself)
-        yield from _leaf((*path, "node"), one.node, other.node, _itself)
-        yield from _leaf((*path, "slot"), one.slot, other.slot, _itself)
+        else:
+            name = other.path or "" if other.slot is None else f"slot {other.slot}"
+            yield from _named(name, _of_nvdimm(path, one, other, running=running))
+
+
+def _named(entry: str, found: Iterator[Difference]) -> Iterator[Difference]:
+    return (replace(one, entry=entry) for one in found)
+
+
+def _of_nvdimm(path: Path, one: Nvdimm, other: Nvdimm, *, running: bool) -> Iterator[Difference]:
+    yield from _leaf((*path, "path"), one.path, other.path, _itself)
+    same = _same_size(MODULE_STEP if running else 0)
+    yield from _leaf((*path, "size"), one.size, other.size, format_size, same)
+    yield from _leaf((*path, "label"), one.label, other.label, format_size, _same_kib)
+    alignsize = meant_alignsize(one, other)
+    yield from _leaf((*path, "alignsize"), alignsize, other.alignsize, format_size, _same_kib)
+    yield from _leaf((*path, "pmem"), one.pmem, other.pmem, _itself)
+    yield from _leaf((*path, "access"), one.access, other.access, _itself)
+    yield from _leaf((*path, "node"), one.node, other.node, _itself)
+    yield from _leaf((*path, "slot"), one.slot, other.slot, _itself)
 
 
 def _presence(
@@ -218,14 +231,18 @@ def _disks(wish: Domain, live: Domain) -> Iterator[Difference]:
         other = there.get(one.target)
         if other is None or one.absent:
             yield from _presence(path, one, other, absent=one.absent, show=_disk)
-            continue
-        yield from _leaf((*path, "path"), one.path, other.path, _itself)
-        yield from _leaf((*path, "format"), one.format, other.format, _itself)
-        yield from _leaf((*path, "bus"), one.bus, other.bus, _itself)
-        yield from _leaf((*path, "cache"), one.cache, other.cache or "default", _itself)
-        if (one.device or other.device) != "cdrom":  # which is readonly by nature
-            yield from _leaf((*path, "readonly"), one.readonly, other.readonly, _itself)
-        yield from _leaf((*path, "device"), one.device, other.device, _itself)
+        else:
+            yield from _named(one.target, _of_disk(path, one, other))
+
+
+def _of_disk(path: Path, one: Disk, other: Disk) -> Iterator[Difference]:
+    yield from _leaf((*path, "path"), one.path, other.path, _itself)
+    yield from _leaf((*path, "format"), one.format, other.format, _itself)
+    yield from _leaf((*path, "bus"), one.bus, other.bus, _itself)
+    yield from _leaf((*path, "cache"), one.cache, other.cache or "default", _itself)
+    if (one.device or other.device) != "cdrom":  # which is readonly by nature
+        yield from _leaf((*path, "readonly"), one.readonly, other.readonly, _itself)
+    yield from _leaf((*path, "device"), one.device, other.device, _itself)
 
 
 def _disk(one: Disk) -> str:
@@ -241,12 +258,16 @@ def _interfaces(wish: Domain, live: Domain) -> Iterator[Difference]:
         other = there.get(one.mac)
         if other is None or one.absent:
             yield from _presence(path, one, other, absent=one.absent, show=_interface)
-            continue
-        yield from _leaf((*path, "network"), one.network, other.network, _itself)
-        yield from _leaf((*path, "bridge"), one.bridge, other.bridge, _itself)
-        yield from _leaf((*path, "model"), one.model, other.model, _itself)
-        up = other.link is not False
-        yield from _leaf((*path, "link"), one.link, up, lambda up: "up" if up else "down")
+        else:
+            yield from _named(one.mac, _of_interface(path, one, other))
+
+
+def _of_interface(path: Path, one: Interface, other: Interface) -> Iterator[Difference]:
+    yield from _leaf((*path, "network"), one.network, other.network, _itself)
+    yield from _leaf((*path, "bridge"), one.bridge, other.bridge, _itself)
+    yield from _leaf((*path, "model"), one.model, other.model, _itself)
+    up = other.link is not False
+    yield from _leaf((*path, "link"), one.link, up, lambda up: "up" if up else "down")
 
 
 def _interface(one: Interface) -> str:

@@ -42,8 +42,8 @@ class Compared:
         later = [one for one in (*self.live, *self.restart) if one.path not in defined]
         live = {one.path for one in self.live}
         return (
-            *(Change(one.path, one.old, one.new) for one in self.defined),
-            *(Change(one.path, one.old, one.new, pending=one.path not in live) for one in later),
+            *(Change(one.path, one.old, one.new, entry=one.entry) for one in self.defined),
+            *(Change(one.path, one.old, one.new, one.path not in live, one.entry) for one in later),
         )
 
     @property

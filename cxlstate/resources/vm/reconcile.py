@@ -157,5 +157,5 @@ def _where(pins: Sequence[tuple[int, frozenset[int]]] | None, host: Host) -> str
 
 
 def _said(one: domain_xml.Difference) -> str:
-    name = ".".join(str(step) for step in one.path)
+    name = ".".join(one.entry or str(step) if isinstance(step, int) else step for step in one.path)
     return f"{name} {one.old} → {one.new}"
