@@ -150,6 +150,15 @@ class Implied(Protocol):
 
 
 @runtime_checkable
+class ForeseesBoot(Protocol):
+    """A kind that knows what the next boot leads to. It is asked wherever a plan would reboot."""
+
+    def bars_reboot(self, me: Resource[Any], live: Any, given: Given) -> Diagnostic | None:
+        """An error that a reboot would run into; None where a reboot is safe, as far as it is known."""
+        ...
+
+
+@runtime_checkable
 class Suspendable(Protocol):
     """A kind whose resources hold memory, and can be taken out of use while something else acts on it.
 

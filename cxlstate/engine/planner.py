@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from cxlstate.core.action import Risk
+from cxlstate.core.action import Reboot, Risk
 from cxlstate.core.address import Address
 from cxlstate.core.defect import defect
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic, Severity
 from cxlstate.core.exports import DaxDevice, Export, Given, RestoreStep
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
-from cxlstate.core.reconciler import How, Implied, Leftover, Need, Resource, Suspendable
+from cxlstate.core.reconciler import ForeseesBoot, How, Implied, Leftover, Need, Resource, Suspendable
 from cxlstate.engine.graph import Graph
 from cxlstate.engine.observe import Kinds, Observed
 from cxlstate.engine.plan import PENDING, Exit, MachinePlan, ResourcePlan, Status, worst
@@ -102,6 +102,17 @@ class _Planner:
                 found.append(Holder(kind, resource, seen, self.given(address), devices))
         return found
 
+    @cached_property
+    def bars_reboot(self) -> Diagnostic | None:
+        """What makes the next boot lose this machine, by the first kind that foresees it."""
+        for address, resource in self.seen.resources.items():
+            kind, seen = self.kinds[address.kind], self.seen.observations[address]
+            if isinstance(kind, ForeseesBoot) and isinstance(seen, Present):
+                found = kind.bars_reboot(resource, seen.live, self.given(address))
+                if found is not None:
+                    return self._placed(replace(found, path=()), resource)
+        return None
+
     def judge(self, address: Address) -> ResourcePlan:
         """Where a resource stands. Everything it needs was judged before."""
         resource = self.seen.resources[address]
@@ -143,6 +154,14 @@ class _Planner:
         record = (self.seen.records or {}).get(address)
         cause = cause_of(record, digest, records_readable=self.seen.records is not None)
         base = replace(base, changes=changes, actions=suspension.actions, cause=cause)
+        if self.bars_reboot and any(isinstance(action.effect, Reboot) for action in base.actions):
+            return replace(
+                base,
+                status=Status.BLOCKED,
+                exit=Exit.ERROR,
+                reason=f"no reboot: {self.bars_reboot.message}",
+                diagnostics=(*problems, replace(self.bars_reboot, address=address)),
+            )
         if untold := self._untold(address):
             reason = f"it gathers what {_names(untold)} asks for, and that cannot be told now"
             return self._blocked(base, untold, reason)

@@ -18,6 +18,7 @@ from typing import Final
 from cxlstate.formats.sh_expansion import State, Unknowable, assigns, expand
 from cxlstate.formats.sh_lexer import (
     Literal,
+    Opaque,
     Operator,
     Part,
     ShellSyntaxError,
@@ -60,12 +61,18 @@ class NotUnderstood(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A watched variable got a value here."""
+    """A watched variable got a value here.
+
+    `source` is the assignment as it was written. `eaten` are positional parameters of the shell in it:
+    grub-mkconfig has shifted its own away before it sources the files, so that they come to nothing.
+    """
 
     file: str
     line: int
     name: str
     value: str
+    source: str = ""
+    eaten: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:
@@ -104,7 +111,13 @@ def evaluate(files: Sequence[tuple[str, str]]) -> Defaults:
                     text_of = _value(word, values, path, line, name)
                     values[name] = _NO_VALUE if name in forgetting.for_good else text_of
                     if name.startswith(WATCHED):
-                        assignments.append(Assignment(path, line, name, values[name] or ""))
+                        eaten = tuple(
+                            part.text
+                            for part in word.parts
+                            if isinstance(part, Opaque) and _eaten(part) is not None
+                        )
+                        value = values[name] or ""
+                        assignments.append(Assignment(path, line, name, value, word.text, eaten))
             elif not (inside == 0 and depth == 0 and _does_nothing(statement, values, path)):
                 _pass_over(statement, path)
                 forgetting.of(statement, values)
@@ -264,6 +277,28 @@ def _variable(
     return text, ""
 
 
+_EATEN: Final = {**{f"${digit}": "" for digit in range(1, 10)}, "$@": "", "$*": "", "$#": "0"}
+_SHELLS_NAME: Final = "/usr/sbin/grub-mkconfig"  # $0: update-grub finds it by PATH
+
+
+def _eaten(part: object) -> str | None:
+    """What a parameter of the shell itself comes to when grub-mkconfig sources the file."""
+    if not isinstance(part, Opaque):
+        return None
+    return _SHELLS_NAME if part.text == "$0" else _EATEN.get(part.text)
+
+
+def as_sourced(text: str) -> str:
+    """A part of a double-quoted text as the shell reads it, its own parameters put in."""
+
+    def read(found: re.Match[str]) -> str:
+        if found[1]:
+            return found[1]
+        return _SHELLS_NAME if found[0] == "$0" else _EATEN[found[0]]
+
+    return re.sub(r"\\([$\"\\`])|\$[0-9@*#]", read, text)
+
+
 def _value(word: Word, values: dict[str, str | None], path: str, line: int, name: str) -> str | None:
     """What a word comes to. None, for a variable that is not watched, where it cannot be told."""
     text = ""
@@ -275,6 +310,8 @@ def _value(word: Word, values: dict[str, str | None], path: str, line: int, name
                 known, why = part.text, ""
             case Variable():
                 known, why = _variable(part, values, path, line, name)
+            case Opaque() if (eaten := _eaten(part)) is not None:
+                known, why = eaten, ""
             case _:
                 known, why = _NO_VALUE, f"{part.what} ({part.excerpt})"
         if known is not _NO_VALUE:

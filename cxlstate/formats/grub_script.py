@@ -1,14 +1,18 @@
 """GRUB's script language, as far as the arguments of a `linux` command go.
 
-Source: GRUB 2.12 `grub-core/script/yylex.l` (words), `script/execute.c` (expansion) and
-`grub-core/lib/cmdline.c`, which writes the words out again for the kernel: a word with a blank gets
-double quotes around all of it, and `"`, `'` and backslash get a backslash in front, which the kernel
-would keep. So those three cannot be handed to the kernel at all.
+Source: GRUB 2.12 `grub-core/script/yylex.l` (words), `script/execute.c` (`grub_script_env_get`,
+`grub_script_arglist_to_argv`: expansion), `script/argv.c` (`grub_script_argv_split_append`: the value
+of a variable outside quotes is cut at blanks) and `grub-core/lib/cmdline.c`, which writes the words out
+again for the kernel: a word with a blank gets double quotes around all of it, and `"`, `'` and backslash
+get a backslash in front, which the kernel would keep. So those three cannot be handed to the kernel at
+all.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Final
 
 from cxlstate.formats import kernel_cmdline
@@ -32,6 +36,12 @@ _WRONG: Final = {
     "\n": "a line break",
 }
 _BLANKS_IN_VALUE = re.compile(r'(")?([^ ="]+)=(?(1)|")([^"]*)"')
+
+
+Values = Callable[[str], tuple[str, ...] | None]
+"""Every value that a variable may have at boot, by name; None where any is possible."""
+
+_MOST_READINGS: Final = 64
 
 
 class GrubSyntaxError(ValueError):
@@ -90,33 +100,99 @@ def _piece(source: str, at: int) -> re.Match[str]:
 
 
 def expand(word: str) -> str:
-    """What a word becomes on the kernel's command line.
+    """The text that a word becomes on the kernel's command line.
 
     Positional and special variables are empty there; a named one stays, marked `UNEXPANDED`.
     """
-    value, at = "", 0
+    return " ".join(readings(word, lambda name: None if _is_named(name) else ("",))[0])
+
+
+def readings(word: str, values: Values) -> tuple[tuple[str, ...], ...]:
+    """Every list of words that one word may become on the kernel's command line.
+
+    No word at all, one, or several: an unquoted variable vanishes where it is empty, and is cut at blanks.
+    """
+    pieces = list(_pieces(word))
+    names = list(dict.fromkeys(text for kind, text in pieces if kind != _TEXT))
+    choices = [values(name) or (f"{UNEXPANDED}{name}",) for name in names]
+    found = (
+        _fields(pieces, dict(zip(names, chosen, strict=True)))
+        for chosen, _ in zip(product(*choices), range(_MOST_READINGS), strict=False)
+    )
+    return tuple(dict.fromkeys(found))
+
+
+def variables(word: str) -> tuple[str, ...]:
+    """The names of the variables that GRUB puts the values of into a word."""
+    return tuple(dict.fromkeys(text for kind, text in _pieces(word) if kind != _TEXT))
+
+
+def escaped(word: str, backslashes: str = "\\") -> str:
+    """A word as it is written, with `backslashes` before each `$` that GRUB takes for a variable's."""
+    parts, at = "", 0
+    while at < len(word):
+        piece = _piece(word, at)
+        at = piece.end()
+        if piece.lastgroup == "variable":
+            parts += backslashes
+        parts += piece[0]
+    return parts
+
+
+_TEXT, _SPLIT, _QUOTED = "text", "split", "quoted"
+
+
+def _pieces(word: str) -> Iterator[tuple[str, str]]:
+    """Kind and content: a text, or the name of a variable outside or inside double quotes."""
+    at = 0
     while at < len(word):
         piece = _piece(word, at)
         at = piece.end()
         match piece.lastgroup:
             case "variable":
-                value += _variable(piece[0])
+                yield _SPLIT, _name(piece[0])
             case "double":
-                value += _IN_DOUBLE_QUOTES.sub(_unescaped, piece["double"])
+                yield from _in_double_quotes(piece["double"])
             case str(group):
-                value += piece[group]
+                yield _TEXT, piece[group]
             case None:
-                value += piece[0]
-    return _for_loader(value)
+                yield _TEXT, piece[0]
 
 
-def _unescaped(piece: re.Match[str]) -> str:
-    return piece[1] or _variable(piece[0])
+def _in_double_quotes(text: str) -> Iterator[tuple[str, str]]:
+    at = 0
+    yield _TEXT, ""  # quotes make a word, also an empty one
+    for special in _IN_DOUBLE_QUOTES.finditer(text):
+        yield _TEXT, text[at : special.start()]
+        yield (_TEXT, special[1]) if special[1] else (_QUOTED, _name(special[0]))
+        at = special.end()
+    yield _TEXT, text[at:]
 
 
-def _variable(part: str) -> str:
-    name = part.strip("${}")
-    return f"{UNEXPANDED}{name}" if name[:1].isalpha() or name[:1] == "_" else ""
+def _fields(pieces: list[tuple[str, str]], values: dict[str, str]) -> tuple[str, ...]:
+    fields: list[str] = []
+    current: str | None = None
+    for kind, content in pieces:
+        text = content if kind == _TEXT else values[content]
+        if kind != _SPLIT:
+            current = (current or "") + text
+            continue
+        first, *rest = re.split("[ \t\n]+", text)
+        if first:
+            current = (current or "") + first
+        for field in rest:
+            fields += [] if current is None else [current]
+            current = field or None
+    fields += [] if current is None else [current]
+    return tuple(map(_for_loader, fields))
+
+
+def _name(part: str) -> str:
+    return part.strip("${}")
+
+
+def _is_named(name: str) -> bool:
+    return name[:1].isalpha() or name[:1] == "_"
 
 
 def _for_loader(value: str) -> str:

@@ -89,7 +89,6 @@ def test_the_subset_gives_what_a_shell_gives(text: str, value: str) -> None:
     [
         (f'\n{NAME}="a $(uname -r)"', 2, "a command's output"),
         (f"{NAME}=`date`", 1, "a command's output"),
-        (f'{NAME}="memmap=2G$320G"', 1, "the shell's own $3"),
         (f"if true; then\n  {NAME}=a\nfi", 2, "more than a plain assignment"),
         (f"true && {NAME}=a", 1, "more than a plain assignment"),
         (f"true &&\n{NAME}=a", 2, "more than a plain assignment"),

@@ -2,27 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
+from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.formats import grub_script, kernel_cmdline
 from cxlstate.formats.grub_defaults import Assignment
 from cxlstate.formats.kernel_cmdline import Argument
+from cxlstate.resources.grub import danger
 from cxlstate.resources.grub.goal import Goal, arguments, visible
 from cxlstate.resources.grub.others import beside_others
 from cxlstate.resources.grub.probe import Live
+from cxlstate.resources.grub.stages import GRUB_CFG, stages
 
 
 def diagnose(goal: Goal, live: Live) -> Iterator[Diagnostic]:
     """Every problem there is; `path` is relative to `host.grub`."""
     yield from live.refusals
-    if any(one.severity is Severity.ERROR for one in live.refusals):
+    if _refused(live):
         return
+    changes = stages(goal, live)
+    if changes and live.doubt is not None:
+        yield live.doubt
+    yield from _dangers(goal, live, generates=_generates(changes))
     yield from _contradictions(goal)
     yield from _beyond_our_filter(goal, live)
     yield from _too_long(goal)
     yield from beside_others(goal, partial(standing, live=live))
+
+
+def lost_by_reboot(goal: Goal, live: Live) -> Diagnostic | None:
+    """The first error in the entries that a reboot would meet; None where they are written anew before."""
+    coming = [one for one in danger.then(goal, live) if one.severity is Severity.ERROR]
+    if _generates(stages(goal, live)) and not coming and not _refused(live):
+        return None
+    return next((one for one in danger.now(goal, live) if one.severity is Severity.ERROR), None)
+
+
+def _dangers(goal: Goal, live: Live, *, generates: bool) -> Iterator[Diagnostic]:
+    """Those of the entries to come, and of those that are there where they stay."""
+    found = [*danger.then(goal, live), *(() if generates else danger.now(goal, live))]
+    first: dict[tuple[str, str], Diagnostic] = {}
+    for one in found:
+        first.setdefault((one.code, one.message), one)
+    yield from first.values()
+
+
+def _generates(changes: Iterable[Change]) -> bool:
+    return any(change.path[0] == GRUB_CFG for change in changes)
+
+
+def _refused(live: Live) -> bool:
+    return any(one.severity is Severity.ERROR for one in live.refusals)
 
 
 def standing(pattern: Argument, live: Live) -> str | None:
@@ -56,7 +88,7 @@ def _beyond_our_filter(goal: Goal, live: Live) -> Iterator[Diagnostic]:
     for index, pattern in enumerate(goal.absent):
         if any(names(pattern, unit.arguments) for unit in goal.wanted):
             continue
-        if any(visible(pattern, arguments(one), recovery=one.entry.recovery) for one in goal.forecasts):
+        if any(visible(pattern, arguments(one), one.own) for one in goal.forecasts):
             place = standing(pattern, live)
             yield Diagnostic(
                 "CXG308",

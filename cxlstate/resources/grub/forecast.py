@@ -1,107 +1,119 @@
 """What grub-mkconfig will write for a boot entry, told from what stands there now.
 
-Source: GRUB 2.12 `util/grub.d/10_linux.in` with Debian's and Ubuntu's patches. A normal entry has
-`GRUB_CMDLINE_LINUX` and `GRUB_CMDLINE_LINUX_DEFAULT`; a recovery entry `GRUB_CMDLINE_LINUX_RECOVERY`,
-words of the script's own, and `GRUB_CMDLINE_LINUX`. On btrfs `rootflags=subvol=…` goes in front of
-`GRUB_CMDLINE_LINUX`; Ubuntu puts `$vt_handoff` at the end where `splash` is among the defaults.
+`formats.grub_linux_script` has every line that the machine's own 10_linux may write. The one that an entry
+was made from is the one that fits it, with the configured values as they were then.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from cxlstate.formats import grub_script
 from cxlstate.formats.grub_cfg import Entry
 from cxlstate.formats.grub_drop_in import CommandLines
+from cxlstate.formats.grub_linux_script import Begins, Else, Part, Script, Slot, Template
 
-SCRIPTS_OWN: Final = frozenset({"single", "recovery", "nomodeset", "dis_ucode_ldr"})
-"""What 10_linux itself puts into recovery entries; no configuration takes it away."""
-
-_ROOTFLAGS: Final = "rootflags=subvol="
-_VT_HANDOFF: Final = "$vt_handoff"
+_VT_HANDOFF = ("$vt_handoff", "${vt_handoff}")
 
 Words = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """`words` will be the entry's arguments."""
+    """`words` will be the entry's arguments; `own` are those of them that 10_linux itself puts there."""
 
     entry: Entry
     words: Words
+    own: Words = ()
 
-    def foreign(self, is_ours: Callable[[str], bool]) -> Words:
+    def foreign(self, is_ours: Callable[[str], bool], read: Callable[[str], str]) -> Words:
         """What comes (`+ word`) or goes (`- word`) besides our own words; empty for nothing.
 
-        Somebody edited the defaults and did not regenerate grub.cfg, or edited grub.cfg.
+        Somebody edited the defaults and did not regenerate grub.cfg, or edited grub.cfg. `read` gives a word
+        as the kernel will read it.
         """
 
         def others(words: Words) -> Words:
-            return tuple(word for word in words if word != _VT_HANDOFF and not is_ours(word))
+            return tuple(word for word in words if word not in _VT_HANDOFF and not is_ours(word))
 
         now, then = others(self.entry.words), others(self.words)
         come, gone = Counter(then) - Counter(now), Counter(now) - Counter(then)
-        words = (*(f"+ {word}" for word in come.elements()), *(f"- {word}" for word in gone.elements()))
+        words = (
+            *(f"+ {read(word)}" for word in come.elements()),
+            *(f"- {read(word)}" for word in gone.elements()),
+        )
         return words or (() if now == then else ("another order",))
 
 
-def forecast(entry: Entry, so_far: Sequence[CommandLines], then: CommandLines) -> Forecast:
+def forecast(entry: Entry, script: Script, so_far: Sequence[CommandLines], then: CommandLines) -> Forecast:
     """`so_far`: the values that grub.cfg may have been made with; the first is the hand-written one."""
-    around = (one for lines in so_far if (one := _around(entry, lines)) is not None)
-    return Forecast(entry, _compose(entry, next(around, None) or _guess(entry, so_far[0]), then))
-
-
-@dataclass(frozen=True, slots=True)
-class _Around:
-    """What the script itself put before and after the configured words."""
-
-    head: Words = ()
-    tail: Words = ()
-
-
-def _around(entry: Entry, lines: CommandLines) -> _Around | None:
-    """None where the entry was not made from these values."""
-    linux, have = grub_script.split(lines.linux), entry.words
-    if entry.recovery:
-        count = len(have) - len(linux)
-        recovery = grub_script.split(lines.recovery)
-        own = have[len(recovery) : count]
-        fits = count >= 0 and have[count:] == linux and have[: len(recovery)] == recovery
-        return _Around(own) if fits and all(map(_is_own, own)) else None
-    core = linux + grub_script.split(lines.default)
-    for head in {have[:1] if have and have[0].startswith(_ROOTFLAGS) else (), ()}:
-        for tail in {have[-1:] if have[-1:] == (_VT_HANDOFF,) else (), ()}:
-            if have == head + core + tail:
-                return _Around(head, tail)
-    return None
-
-
-def _guess(entry: Entry, lines: CommandLines) -> _Around:
-    have = entry.words
-    if entry.recovery:
-        recovery, linux = grub_script.split(lines.recovery), grub_script.split(lines.linux)
-        start = len(recovery) if have[: len(recovery)] == recovery else 0
-        end = start
-        # A word of the script's own may be the first of the configured ones as well (nomodeset).
-        while end < len(have) and _is_own(have[end]) and not (linux and have[end:][: len(linux)] == linux):
-            end += 1
-        return _Around(have[start:end])
-    return _Around(
-        have[:1] if have and have[0].startswith(_ROOTFLAGS) else (),
-        have[-1:] if have[-1:] == (_VT_HANDOFF,) else (),
+    templates = script.recovery if entry.recovery else script.normal
+    exact = (
+        found
+        for template in templates
+        for lines in so_far
+        if (found := _fit(template, entry.words, lines)) is not None
     )
+    made_from = next(exact, None) or _nearest(templates, entry.words)
+    words = tuple(word for part in made_from for word in _configured(part, then))
+    if "splash" not in grub_script.split(then.default):
+        words = tuple(word for word in words if word not in _VT_HANDOFF)
+    return Forecast(entry, words, tuple(part for part in made_from if isinstance(part, str)))
 
 
-def _is_own(word: str) -> bool:
-    return word in SCRIPTS_OWN or word.startswith(_ROOTFLAGS)
+def _configured(part: Part, lines: CommandLines) -> Words:
+    match part:
+        case Slot.LINUX:
+            return grub_script.split(lines.linux)
+        case Slot.DEFAULT:
+            return grub_script.split(lines.default)
+        case Slot.RECOVERY:
+            return grub_script.split(lines.recovery)
+        case Else(words=words):
+            return grub_script.split(lines.recovery) or words
+        case Begins():
+            return ()
+        case str(word):
+            return (word,)
+    raise TypeError(part)  # pragma: no cover - the cases above are all
 
 
-def _compose(entry: Entry, around: _Around, then: CommandLines) -> Words:
-    linux, default = grub_script.split(then.linux), grub_script.split(then.default)
-    if entry.recovery:
-        return grub_script.split(then.recovery) + around.head + linux
-    tail = around.tail if "splash" in default else ()
-    return around.head + linux + default + tail
+def _fit(template: Template, words: Words, lines: CommandLines) -> Template | None:
+    """The template with its open words filled in, where an entry was made from it and from these values."""
+    found: list[Part] = []
+    at = 0
+    for part in template:
+        expected = words[at : at + 1] if isinstance(part, Begins) else _configured(part, lines)
+        if isinstance(part, Begins) and not (expected and expected[0].startswith(part.text)):
+            return None
+        if words[at : at + len(expected)] != expected:
+            return None
+        at += len(expected)
+        found.append(expected[0] if isinstance(part, Begins) else part)
+    return tuple(found) if at == len(words) else None
+
+
+def _nearest(templates: Sequence[Template], words: Words) -> Template:
+    """The template of which the most words of its own are there, whatever the configured values were."""
+    found = (
+        filled for template in templates if (filled := next(_loosely(template, words), None)) is not None
+    )
+    fixed = [slot for slot in Slot if slot is not Slot.RECOVERY]
+    return max(found, key=lambda one: sum(isinstance(part, str) for part in one), default=tuple(fixed))
+
+
+def _loosely(template: Template, words: Words) -> Iterator[Template]:
+    if not template:
+        if not words:
+            yield ()
+        return
+    part, *rest = template
+    if isinstance(part, str | Begins):
+        first = words[:1]
+        if first and (first[0] == part or (isinstance(part, Begins) and first[0].startswith(part.text))):
+            yield from ((first[0], *more) for more in _loosely(tuple(rest), words[1:]))
+        return
+    for taken in range(len(words) + 1):
+        yield from ((part, *more) for more in _loosely(tuple(rest), words[taken:]))

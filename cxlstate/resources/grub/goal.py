@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from cxlstate.core.exports import Given, KernelArguments
-from cxlstate.formats import grub_cfg, grub_script, kernel_cmdline
+from cxlstate.formats import grub_cfg, grub_menu, grub_script, kernel_cmdline
 from cxlstate.formats.grub_drop_in import DropIn
 from cxlstate.formats.kernel_cmdline import Argument
-from cxlstate.resources.grub.forecast import SCRIPTS_OWN, Forecast, forecast
+from cxlstate.resources.grub.forecast import Forecast, forecast
 from cxlstate.resources.grub.probe import Live
 from cxlstate.resources.grub.spec import GrubSpec
 
@@ -49,11 +50,16 @@ class Goal:
     drop_in: DropIn
     before: DropIn
     forecasts: tuple[Forecast, ...]
+    variables: grub_menu.Variables
 
     @property
     def foreign(self) -> tuple[str, ...]:
         """What regenerating grub.cfg would bring or take besides our own words, in the first such entry."""
-        return next(filter(None, (one.foreign(self._is_ours) for one in self.forecasts)), ())
+        found = (
+            one.foreign(self._is_ours, partial(grub_menu.text, known=self.variables, title=one.entry.title))
+            for one in self.forecasts
+        )
+        return next(filter(None, found), ())
 
     def _is_ours(self, word: str) -> bool:
         """Whether a GRUB word is one that we put there or took away, now or before."""
@@ -87,7 +93,7 @@ def goal(spec: GrubSpec, live: Live, given: Given) -> Goal:
     )
     ours = replace(ours, retired=retired, released=released)
     absent = tuple(map(kernel_cmdline.read, spec.absent))
-    return Goal(wanted, absent, ours, before, forecasts)
+    return Goal(wanted, absent, ours, before, forecasts, live.variables)
 
 
 def in_all(forecasts: Sequence[Forecast], unit: Unit) -> bool:
@@ -100,18 +106,21 @@ def arguments(one: Forecast) -> tuple[Argument, ...]:
     return grub_cfg.arguments(one.words)
 
 
-def visible(pattern: Argument, found: Iterable[Argument], *, recovery: bool = False) -> bool:
-    """Whether an argument is there; what 10_linux itself puts into recovery entries does not count."""
-    return any(
-        kernel_cmdline.names(pattern, argument) and not (recovery and argument.text in SCRIPTS_OWN)
-        for argument in found
-    )
+def visible(pattern: Argument, found: Iterable[Argument], own: Container[str] = ()) -> bool:
+    """Whether an argument is there; what 10_linux itself puts there (`own`) does not count."""
+    return any(kernel_cmdline.names(pattern, argument) and argument.text not in own for argument in found)
+
+
+def own_running(live: Live, forecasts: Iterable[Forecast]) -> frozenset[str]:
+    """What 10_linux itself may have put on the running command line."""
+    recovery = any(argument.text in ("single", "recovery") for argument in live.running)
+    return frozenset(word for one in forecasts if recovery or not one.entry.recovery for word in one.own)
 
 
 def _forecasts(live: Live, before: DropIn, ours: DropIn) -> tuple[Forecast, ...]:
     then = ours.apply(live.by_hand)
     so_far = (live.by_hand, before.apply(live.by_hand), then)
-    return tuple(forecast(entry, so_far, then) for entry in live.entries)
+    return tuple(forecast(entry, live.script, so_far, then) for entry in live.entries)
 
 
 def surplus(text: str, one: Forecast) -> bool:

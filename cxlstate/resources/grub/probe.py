@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.observation import Present, Unknown
-from cxlstate.core.read import Answers, Attributes, File, Glob, Read
+from cxlstate.core.read import Answers, File, Glob, Read
 from cxlstate.formats import grub_drop_in as drop_in
-from cxlstate.formats import grub_script, kernel_cmdline
+from cxlstate.formats import grub_linux_script, grub_menu, grub_script, kernel_cmdline
 from cxlstate.formats.grub_cfg import Entry, UnexpectedLine, entries
 from cxlstate.formats.grub_defaults import WATCHED, Assignment, Defaults, NotUnderstood, evaluate
 from cxlstate.formats.grub_drop_in import CommandLines
+from cxlstate.formats.grub_linux_script import Script
 from cxlstate.formats.kernel_cmdline import Argument
+from cxlstate.resources.grub import loader
 
 DEFAULTS: Final = File("/etc/default/grub")
 DROP_INS: Final = Glob("/etc/default/grub.d/*.cfg")
 GRUB_CFG: Final = File("/boot/grub/grub.cfg")
 RUNNING: Final = File("/proc/cmdline")
-GRUB2_CFG: Final = Attributes("/boot/grub2/grub.cfg")
-BLS_ENTRIES: Final = Attributes("/boot/loader/entries/*.conf")
+LINUX_SCRIPT: Final = File("/etc/grub.d/10_linux")
+CUSTOM_SCRIPT: Final = File("/etc/grub.d/40_custom")
+CUSTOM_CFG: Final = File("/boot/grub/custom.cfg")
 
-READS: Final[tuple[Read, ...]] = (DEFAULTS, DROP_INS, GRUB_CFG, RUNNING, GRUB2_CFG, BLS_ENTRIES)
+READS: Final[tuple[Read, ...]] = (
+    *(DEFAULTS, DROP_INS, GRUB_CFG, RUNNING, LINUX_SCRIPT, CUSTOM_SCRIPT, CUSTOM_CFG),
+    *loader.READS,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The boot loader's configuration. `by_hand` is what it comes to without our drop-in."""
+    """The boot loader's configuration. `by_hand` is what it comes to without our drop-in.
+
+    `boots` are the entries that boot next and what says so, `doubt` why GRUB may not be what boots.
+    """
 
     by_hand: CommandLines
     assignments: tuple[Assignment, ...]
@@ -35,7 +45,13 @@ class Live:
     grub_cfg: str
     entries: tuple[Entry, ...]
     running: tuple[Argument, ...]
+    script: Script
+    variables: grub_menu.Variables
+    custom_script: str = ""
+    custom_cfg: str = ""
+    boots: tuple[tuple[grub_menu.Item, str], ...] = ()
     refusals: tuple[Diagnostic, ...] = ()
+    doubt: Diagnostic | None = None
 
     @property
     def drop_in(self) -> drop_in.DropIn | None:
@@ -49,8 +65,6 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
     ours = files.pop(drop_in.PATH, None)
     main = answers.text_or_none(DEFAULTS)
     before = [(DEFAULTS.path, main or ""), *((path, text) for path, text in files.items() if not _late(path))]
-    running = kernel_cmdline.parse(answers.text(RUNNING))
-    grub_cfg = answers.text_or_none(GRUB_CFG)
     try:
         defaults = evaluate(before)
         refusals = [_too_late(path) for path, text in files.items() if _late(path) and _touches(path, text)]
@@ -59,16 +73,43 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
             str(error),
             hint=f"write it as plain {WATCHED}…= assignments; cxlstate reads these files and never runs them",
         )
+    refusals += _line_endings([(DEFAULTS.path, main or ""), *files.items()])
+    return Present(_live(answers, defaults, ours, refusals))
+
+
+def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list[Diagnostic]) -> Live:
     by_hand = CommandLines(defaults[WATCHED], defaults[f"{WATCHED}_DEFAULT"], defaults[f"{WATCHED}_RECOVERY"])
+    running = kernel_cmdline.parse(answers.text(RUNNING))
+    grub_cfg = answers.text_or_none(GRUB_CFG)
+    custom_cfg = answers.text_or_none(CUSTOM_CFG) or ""
+    environment = grub_menu.environment(answers.text_or_none(loader.GRUBENV) or "")
     found: tuple[Entry, ...] = ()
-    if foreign := _other_loader(answers, defaults, grub_cfg):
+    boots: tuple[tuple[grub_menu.Item, str], ...] = ()
+    if foreign := loader.other(answers, defaults, grub_cfg, running):
         refusals = [foreign]
     elif unusable := _unusable(by_hand):
         refusals += unusable
     else:
         found, refused = _entries(grub_cfg or "")
-        refusals += refused
-    return Present(Live(by_hand, defaults.assignments, ours, grub_cfg or "", found, running, tuple(refusals)))
+        menu = [*grub_menu.menu(grub_cfg or ""), *grub_menu.menu(custom_cfg)]
+        boots = loader.next_entries(menu, grub_cfg or "", environment, defaults)
+        refusals += refused or loader.without_arguments(boots, defaults)
+    script, not_understood = _script(answers.text_or_none(LINUX_SCRIPT))
+    return Live(
+        by_hand=by_hand,
+        assignments=defaults.assignments,
+        ours=ours,
+        grub_cfg=grub_cfg or "",
+        entries=found,
+        running=running,
+        script=script,
+        variables=grub_menu.variables(f"{grub_cfg}\n{custom_cfg}", environment),
+        custom_script=answers.text_or_none(CUSTOM_SCRIPT) or "",
+        custom_cfg=custom_cfg,
+        boots=boots,
+        refusals=(*refusals, *not_understood),
+        doubt=None if foreign else loader.doubt(answers, running),
+    )
 
 
 def _late(path: str) -> bool:
@@ -94,27 +135,41 @@ def _too_late(path: str) -> Diagnostic:
     )
 
 
-def _other_loader(answers: Answers, defaults: Defaults, grub_cfg: str | None) -> Diagnostic | None:
-    """Boot Loader Specification entries (RHEL, Fedora) are not made from /etc/default/grub."""
-    entries_there = bool(answers.files(BLS_ENTRIES))
-    bls = defaults["GRUB_ENABLE_BLSCFG"] == "true" or "\nblscfg" in (grub_cfg or "")
-    if bls or (grub_cfg is None and (entries_there or answers.files(GRUB2_CFG))):
-        return Diagnostic(
-            "CXG302",
-            "this host boots from Boot Loader Specification entries",
-            found="GRUB_ENABLE_BLSCFG=true" if bls else "/boot/loader/entries or /boot/grub2/grub.cfg",
-            expected="a Debian or Ubuntu host, whose /boot/grub/grub.cfg grub-mkconfig writes",
-            hint="set the arguments there with `grubby --update-kernel=ALL --args=…`",
+def _script(text: str | None) -> tuple[Script, list[Diagnostic]]:
+    """What the machine's own 10_linux writes; of one that cannot be read, what the known versions write."""
+    if text is None:
+        return grub_linux_script.KNOWN, []
+    try:
+        found = grub_linux_script.read(text)
+    except grub_linux_script.NotUnderstood as error:
+        where, why = f"{LINUX_SCRIPT.path}:{error.line}", error.why
+    else:
+        if found.normal:
+            return found, []
+        where, why = LINUX_SCRIPT.path, "no call of linux_entry"
+    return grub_linux_script.KNOWN, [
+        Diagnostic(
+            "CXG324",
+            f"cannot tell which arguments {LINUX_SCRIPT.path} adds",
+            severity=Severity.WARNING,
+            found=f"{where}: {why}",
+            expected="10_linux as Debian or Ubuntu ship it",
+            hint="read the words that the plan names under foreign-boot with care: the script may add them",
         )
-    if grub_cfg is None:
-        return Diagnostic(
-            "CXG303",
-            "there is no /boot/grub/grub.cfg",
-            found="nothing at /boot/grub/grub.cfg",
-            expected="the configuration that grub-mkconfig writes",
-            hint="cxlstate sets kernel arguments through GRUB; install grub-pc or grub-efi-amd64",
-        )
-    return None
+    ]
+
+
+def _line_endings(files: Iterable[tuple[str, str]]) -> Iterator[Diagnostic]:
+    """The shell takes the carriage return of a blank line for a command, and `set -e` ends grub-mkconfig."""
+    for path, text in files:
+        if "\r\n" in text:
+            yield Diagnostic(
+                "CXG325",
+                f"{path} has CRLF line endings",
+                found=f"a carriage return in line {text[: text.index(chr(13))].count(chr(10)) + 1}",
+                expected="lines that end with a line feed alone: grub-mkconfig sources the file with sh",
+                hint=f"sed -i 's/\\r$//' {path}",
+            )
 
 
 def _entries(grub_cfg: str) -> tuple[tuple[Entry, ...], list[Diagnostic]]:
@@ -138,7 +193,8 @@ def _entries(grub_cfg: str) -> tuple[tuple[Entry, ...], list[Diagnostic]]:
             f"{GRUB_CFG.path} has no boot entry of /etc/grub.d/10_linux",
             found="no `linux` line in that section",
             expected="at least one",
-            hint="is 10_linux executable? 10_linux_zfs, which stands in for it on ZFS, is not supported",
+            hint="is 10_linux executable? 10_linux_zfs, which stands in for it on ZFS, and the *_proxy "
+            "scripts of grub-customizer are not supported",
         )
     ]
 

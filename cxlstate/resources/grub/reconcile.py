@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import ClassVar, Final
+from collections.abc import Sequence
+from typing import ClassVar
 
 from cxlstate.core.action import Action, Effect, Generate, Reboot, RemoveFile, Risk, WriteFile
 from cxlstate.core.address import Address, AllOf
@@ -17,16 +16,12 @@ from cxlstate.core.read import Answers, Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
 from cxlstate.formats import grub_cfg, grub_script, kernel_cmdline
 from cxlstate.formats import grub_drop_in as drop_in
-from cxlstate.formats.grub_drop_in import DropIn
 from cxlstate.resources.grub import probe
-from cxlstate.resources.grub.check import diagnose, standing
-from cxlstate.resources.grub.goal import Goal, arguments, goal, surplus, surplus_running, visible
+from cxlstate.resources.grub.check import diagnose, lost_by_reboot, standing
+from cxlstate.resources.grub.goal import Goal, goal
 from cxlstate.resources.grub.probe import Live
 from cxlstate.resources.grub.spec import GrubSpec
-
-DROP_IN: Final = "drop-in"
-GRUB_CFG: Final = "grub.cfg"
-RUNNING: Final = "running"
+from cxlstate.resources.grub.stages import DROP_IN, GRUB_CFG, RUNNING, first_stages, stages
 
 
 class Grub(Reconciler[GrubSpec, Live]):
@@ -82,11 +77,15 @@ class Grub(Reconciler[GrubSpec, Live]):
         concerned = aim.wanted or aim.absent or live.ours is not None
         return tuple(diagnose(aim, live)) if concerned else ()
 
+    def bars_reboot(self, me: Resource[GrubSpec], live: Live | None, given: Given) -> Diagnostic | None:
+        """An entry of grub.cfg as it will be at a reboot of this plan that would lose the host."""
+        return lost_by_reboot(goal(me.spec, live, given), live) if live else None
+
     def diff(self, me: Resource[GrubSpec], live: Live | None, given: Given) -> Sequence[Change]:
         """Three stages: drop-in, grub.cfg, running. An argument is told once, at the first it lacks."""
         if live is None:
             return ()
-        return tuple(_first_stages(_stages(goal(me.spec, live, given), live)))
+        return tuple(first_stages(stages(goal(me.spec, live, given), live)))
 
     def actions(
         self, me: Resource[GrubSpec], live: Live | None, changes: Sequence[Change], given: Given
@@ -95,93 +94,16 @@ class Grub(Reconciler[GrubSpec, Live]):
         if live is None:
             return ()
         aim = goal(me.spec, live, given)
-        stages = _stages(aim, live)
-        touched = {change.path[0] for change in stages}
+        differences = stages(aim, live)
+        touched = {change.path[0] for change in differences}
         planned: list[Action] = []
         if DROP_IN in touched:
             planned.append(_write_drop_in(aim, live))
         if GRUB_CFG in touched:
             planned.append(_generate(aim, live))
         if RUNNING in touched:
-            planned.append(_reboot(stages))
+            planned.append(_reboot(differences))
         return planned
-
-
-def _stages(aim: Goal, live: Live) -> tuple[Change, ...]:
-    return (*_drop_in_changes(aim, live), *_grub_cfg_changes(aim), *_running_changes(aim, live))
-
-
-def _first_stages(changes: Sequence[Change]) -> Iterator[Change]:
-    """What the drop-in lacks, grub.cfg and the running kernel lack because of it: not told again."""
-    told: dict[str | int, set[str]] = {}
-    for change in changes:
-        stage, *subject = change.path
-        words = set(str(subject[0] if subject else change.new or change.old).split())
-        before = set().union(*(known for at, known in told.items() if at != stage))
-        if not words <= before:
-            told.setdefault(stage, set()).update(words)
-            yield change
-
-
-def _drop_in_changes(aim: Goal, live: Live) -> Iterator[Change]:
-    now, then = live.drop_in, aim.drop_in
-    if live.ours is not None and now is None:
-        yield Change((DROP_IN,), "edited by hand", "as cxlstate writes it" if aim.text else None)
-        return
-    now = now or DropIn()
-    yield from _list_changes(now.add, then.add, "")
-    yield from _list_changes(now.drop, then.drop, "without ")
-    if live.ours is not None and aim.text is None and (now.add, now.drop) == ((), ()):
-        yield Change((DROP_IN,), "there, with nothing in it", None)
-
-
-def _list_changes(now: tuple[str, ...], then: tuple[str, ...], word: str) -> Iterator[Change]:
-    gone, come = Counter(now) - Counter(then), Counter(then) - Counter(now)
-    for text in gone.elements():
-        yield Change((DROP_IN,), word + text, None)
-    for text in come.elements():
-        yield Change((DROP_IN,), None, word + text)
-    if now != then and not gone and not come:
-        yield Change((DROP_IN,), word + " ".join(now), word + " ".join(then))
-
-
-def _grub_cfg_changes(aim: Goal) -> Iterator[Change]:
-    entries = [one.entry for one in aim.forecasts]
-    total = len(entries)
-    for unit in aim.wanted:
-        have = sum(kernel_cmdline.holds(entry.arguments, unit.arguments) for entry in entries)
-        if have < total:
-            yield Change((GRUB_CFG, str(unit)), _of(have, total), _of(total, total))
-    for pattern in aim.absent:
-        have = sum(visible(pattern, entry.arguments, recovery=entry.recovery) for entry in entries)
-        allowed = sum(visible(pattern, arguments(one), recovery=one.entry.recovery) for one in aim.forecasts)
-        if have > allowed:
-            yield Change((GRUB_CFG, str(pattern)), _of(have, total), _of(allowed, total))
-    for text in aim.drop_in.retired:
-        if left := sum(surplus(text, one) for one in aim.forecasts):
-            yield Change((GRUB_CFG, text), f"left over {_of(left, total)}", None)
-    for text in aim.drop_in.released:
-        pattern = kernel_cmdline.read(text)
-        have = sum(visible(pattern, entry.arguments) for entry in entries)
-        back = sum(visible(pattern, arguments(one)) for one in aim.forecasts)
-        yield Change((GRUB_CFG, text), _of(have, total), _of(back, total))
-
-
-def _of(count: int, total: int) -> str:
-    return f"in {count} of {total} boot entries"
-
-
-def _running_changes(aim: Goal, live: Live) -> Iterator[Change]:
-    for unit in aim.wanted:
-        if not kernel_cmdline.holds(live.running, unit.arguments):
-            yield Change((RUNNING,), None, str(unit), pending=True)
-    recovery = any(argument.text in ("single", "recovery") for argument in live.running)
-    for pattern in aim.absent:
-        if visible(pattern, live.running, recovery=recovery):
-            yield Change((RUNNING,), str(pattern), None, pending=True)
-    for text in aim.drop_in.retired:
-        if surplus_running(text, live, aim.forecasts):
-            yield Change((RUNNING,), text, None, pending=True)
 
 
 def _write_drop_in(aim: Goal, live: Live) -> Action:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from typing import Final
 
@@ -30,7 +30,6 @@ def diagnose(entries: tuple[MemmapEntry, ...], live: Live) -> Iterator[Diagnosti
         if entry.type == "pmem":
             yield _makes_pmem(index, entry)
     yield from _too_many(entries, live)
-    yield from _limits(live)
 
 
 def _no_ram(index: int, entry: MemmapEntry, live: Live) -> Iterator[Diagnostic]:
@@ -194,24 +193,6 @@ def _fewer(entries: tuple[MemmapEntry, ...]) -> str:
             if one.range.end == other.range.start and one.type == other.type:
                 return f"write {one.argument} and {other.argument} as one range, or {_NOKASLR}"
     return _NOKASLR
-
-
-def _limits(live: Live) -> Iterator[Diagnostic]:
-    """What a `$` without escaping leaves behind."""
-    for argument in _memmaps((*live.running, *(one for entry in live.entries for one in entry))):
-        if any(isinstance(item, memmap.Limit) for item in memmap.items((argument,))):
-            yield Diagnostic(
-                "CXM307",
-                f"{argument} takes away all memory above its size",
-                severity=Severity.WARNING,
-                found=f"{argument}, written by hand",
-                expected="a $, !, # or @ and an address behind the size",
-                hint="an unescaped $ in /etc/default/grub or grub.cfg eats what follows it",
-            )
-
-
-def _memmaps(arguments: Iterable[Argument]) -> tuple[Argument, ...]:
-    return tuple(dict.fromkeys(one for one in arguments if one.name == "memmap"))
 
 
 def _kaslr_off(live: Live) -> bool:

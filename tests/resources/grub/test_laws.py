@@ -13,7 +13,7 @@ from cxlstate.core.action import Action, Generate, Reboot, RemoveFile, Risk, Wri
 from cxlstate.core.address import Address
 from cxlstate.core.exports import Given, KernelArguments
 from cxlstate.core.observation import Present
-from cxlstate.core.read import Answer, Answers, Attributes, File, Glob
+from cxlstate.core.read import Answer, Answers, Attributes, File, Glob, Names
 from cxlstate.core.reconciler import Resource
 from cxlstate.formats.grub_cfg import entries
 from cxlstate.formats.sh import quote
@@ -49,7 +49,7 @@ class Host:
         )
 
     def boot(self) -> None:
-        self.running = " ".join(map(str, entries(self.grub_cfg)[0].arguments))
+        self.running = " ".join(["BOOT_IMAGE=/vmlinuz", *map(str, entries(self.grub_cfg)[0].arguments)])
 
     def plan(self, wish: Wish) -> tuple[list[Action], bool]:
         """The actions, and whether the host can be told to be right."""
@@ -75,7 +75,7 @@ class Host:
                         path: Answer(0, text.encode()) for path, text in self.files.items() if path != MAIN
                     }
                     answers[read] = Answer(0, files=there)
-                case Glob() | Attributes():
+                case Glob() | Attributes() | Names():
                     answers[read] = Answer(0)
                 case _:
                     answers[read] = Answer(1, stderr="No such file or directory")

@@ -1,0 +1,226 @@
+"""What the kernel will read at the next boot, and what of it would lose the host.
+
+Sources: Linux `arch/x86/kernel/e820.c` (`parse_memopt`, `parse_memmap_one`: a size without `@#$!%` behind it
+removes all RAM above it, also where -EINVAL is the result; `exactmap` forgets the firmware's map),
+`arch/x86/realmode/init.c` (processors are started from the first MiB), `arch/x86/Kconfig`
+(PHYSICAL_START: where a kernel without KASLR lies).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Final
+
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.formats import grub_menu, grub_script, kernel_cmdline, memmap
+from cxlstate.formats.grub_defaults import Assignment, as_sourced
+from cxlstate.formats.kernel_cmdline import Argument
+from cxlstate.resources.grub.goal import Goal
+from cxlstate.resources.grub.probe import GRUB_CFG, Live
+
+_MIB: Final = 1 << 20
+_LOW: Final = (64 << 10, 640 << 10)  # RAM of the first MiB, without what the firmware keeps there
+_KERNEL: Final = (16 * _MIB, 48 * _MIB)
+_SCRIPTS_OWN: Final = ("$vt_handoff", "${vt_handoff}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One kernel command line of grub.cfg. `tested`: a person wrote it for a boot that he chooses himself."""
+
+    title: str
+    place: str
+    words: tuple[str, ...]
+    tested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """A word, the argument that the kernel reads in its place, and what that does."""
+
+    line: _Line
+    word: str
+    argument: Argument | None
+    effect: str
+    code: str
+
+    @property
+    def reads(self) -> str:
+        """The argument as the kernel reads it."""
+        return self.argument.text if self.argument else ""
+
+
+def now(goal: Goal, live: Live) -> tuple[Diagnostic, ...]:
+    """What is wrong with the entries as grub.cfg has them."""
+    ours = [_ours(one.entry.title, one.entry.line, one.entry.words) for one in goal.forecasts]
+    return _diagnosed((*ours, *_others(live)), live)
+
+
+def then(goal: Goal, live: Live) -> tuple[Diagnostic, ...]:
+    """What would be wrong with the entries as grub-mkconfig will write them."""
+    ours = [_ours(one.entry.title, one.entry.line, one.words) for one in goal.forecasts]
+    pending = _written_by_hand(live.custom_script, "/etc/grub.d/40_custom", frozenset())
+    return _diagnosed((*ours, *_others(live), *pending), live)
+
+
+def _ours(title: str, number: int, words: tuple[str, ...]) -> _Line:
+    return _Line(title, f"{GRUB_CFG.path}:{number}", words)
+
+
+def _others(live: Live) -> Iterator[_Line]:
+    """Entries of other scripts than 10_linux, and those of custom.cfg."""
+    boots = {item.title for item, _ in live.boots}
+    for item in grub_menu.entries(grub_menu.menu(live.grub_cfg)):
+        if item.section != "10_linux":
+            yield from _lines(item, GRUB_CFG.path, boots)
+    yield from _written_by_hand(live.custom_cfg, "/boot/grub/custom.cfg", boots)
+
+
+def _written_by_hand(text: str, path: str, boots: AbstractSet[str]) -> Iterator[_Line]:
+    for item in grub_menu.entries(grub_menu.menu(text)):
+        yield from _lines(item, path, boots)
+
+
+def _lines(item: grub_menu.Item, path: str, boots: AbstractSet[str]) -> Iterator[_Line]:
+    for number, words in item.kernels:
+        generated = item.section in ("20_linux_xen", "10_linux_zfs")
+        yield _Line(
+            item.title, f"{path}:{number}", words[1:], tested=not generated and item.title not in boots
+        )
+
+
+def _diagnosed(lines: Iterable[_Line], live: Live) -> tuple[Diagnostic, ...]:
+    """One diagnostic for each word, however many entries have it; the worst severity of them."""
+    running = live.running
+    in_force = {text for one in running for text, _ in _effects(one, running)} | {one.text for one in running}
+    found: dict[tuple[str, str], Diagnostic] = {}
+    for line in lines:
+        for finding in _findings(line, live):
+            known = finding.effect in in_force or finding.reads in in_force
+            eaten = grub_menu.eaten(finding.word, live.variables)
+            mild = known or not finding.reads or (line.tested and not (eaten and finding.code != "CXG323"))
+            severity = Severity.WARNING if mild else Severity.ERROR
+            key = (finding.code, finding.reads or finding.word)
+            if key not in found or (severity is Severity.ERROR and found[key].severity is not severity):
+                found[key] = _diagnostic(finding, severity, eaten, live, known=known)
+    return tuple(found.values())
+
+
+def _findings(line: _Line, live: Live) -> Iterator[_Finding]:
+    values = grub_menu.values(live.variables, line.title)
+    readings = [(word, text) for word in line.words for text in _texts(word, values)]
+    arguments = kernel_cmdline.for_kernel(kernel_cmdline.read(text) for _, text in readings)
+    read: dict[str, list[tuple[Argument, tuple[tuple[str, str], ...]]]] = {}
+    for (word, _), argument in zip(readings, arguments, strict=False):
+        read.setdefault(word, []).append((argument, _effects(argument, arguments)))
+    for word in dict.fromkeys(line.words):
+        results = read.get(word, [])
+        found = [(argument, *effect) for argument, effects in results for effect in effects]
+        for argument, effect, code in found:
+            yield _Finding(line, word, argument, effect, code)
+        if not found and word not in _SCRIPTS_OWN and grub_menu.eaten(word, live.variables):
+            yield _Finding(line, word, results[0][0] if results else None, "", "CXG323")
+
+
+def _texts(word: str, values: grub_script.Values) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for reading in grub_script.readings(word, values) for text in reading))
+
+
+def _effects(argument: Argument, line: Sequence[Argument]) -> tuple[tuple[str, str], ...]:
+    """What an argument takes away that the host needs, each with its code."""
+    if argument.value is None or argument.name not in ("mem", "memmap"):
+        return ()
+    items = memmap.parse_value(argument.value)
+    if argument.name == "mem":
+        size = items[0].size if isinstance(items[0], memmap.Limit | memmap.Region) else 0
+        return ((f"limits RAM to {_size(size)}", "CXM307"),) if size else ()
+    found = []
+    for item in items:
+        match item:
+            case memmap.Limit(size=size):
+                found.append((f"limits RAM to {_size(size)}", "CXM307"))
+            case memmap.Other(text=what) if what.startswith("exactmap"):
+                found.append(("forgets all RAM that no memmap=…@… gives back", "CXM307"))
+            case memmap.Region(sign=sign, start=start, size=size) if sign != "@":
+                if start <= _LOW[0] and start + size >= _LOW[1]:
+                    found.append(("covers the first MiB, which starting the processors needs", "CXM320"))
+                elif _fixed(line) and start < _KERNEL[1] and start + size > _KERNEL[0]:
+                    found.append(("covers the kernel, which nokaslr puts at 16MiB", "CXM320"))
+    return tuple(found)
+
+
+def _fixed(line: Sequence[Argument]) -> bool:
+    return any(one.name == "nokaslr" for one in line)
+
+
+def _size(size: int) -> str:
+    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if size and size % (1 << 10 * power) == 0:
+            return f"{size >> 10 * power}{unit}"
+    return f"{size} bytes"
+
+
+def _diagnostic(
+    finding: _Finding, severity: Severity, eaten: tuple[str, ...], live: Live, *, known: bool
+) -> Diagnostic:
+    assignment = _assignment(finding.word, live)
+    place = assignment.place if assignment else finding.line.place
+    by_shell = dict.fromkeys(assignment.eaten) if assignment and not eaten else ()
+    swallowed = ", ".join(f"${name}" for name in eaten) or ", ".join(by_shell)
+    running = " (the running kernel was started with it, too)" if known else ""
+    if finding.code == "CXG323":
+        message = f"GRUB replaces {swallowed} in `{finding.word}`"
+        found = f"the kernel reads {f'`{finding.reads}`' if finding.reads else 'nothing'}; from {place}"
+    else:
+        message = f"`{finding.reads}` {finding.effect}"
+        by = f"; {'GRUB' if eaten else 'the shell'} replaces {swallowed}" if swallowed else ""
+        found = f"{finding.word} in {place}{by}"
+    return Diagnostic(
+        finding.code,
+        message,
+        severity=severity,
+        found=found + running,
+        expected=_expected(finding),
+        hint=_cure(finding, assignment, place, swallowed=bool(swallowed)),
+    )
+
+
+def _expected(finding: _Finding) -> str:
+    match finding.code:
+        case "CXM307":
+            return "all RAM, or a range to take away: memmap=SIZE$START"
+        case "CXM320":
+            return "a range without what the kernel needs to start"
+        case _:
+            return "`\\$` in grub.cfg for each $ that the kernel is to read"
+
+
+def _cure(finding: _Finding, assignment: Assignment | None, place: str, *, swallowed: bool) -> str:
+    if not swallowed:
+        return f"take {finding.word} out of {place}"
+    if assignment is None:
+        return f"write {grub_script.escaped(finding.word)} in {place}"
+    return f"write {_corrected(finding.word, assignment)} in {place}"
+
+
+def _corrected(word: str, assignment: Assignment) -> str:
+    """The word as the assignment's own quotes want it: the shell and GRUB each take backslashes away."""
+    value = assignment.source.partition("=")[2]
+    single = value.startswith("'")
+    chunks = [chunk for chunk in value.strip("\"'").split() if "$" in chunk]
+    same = (chunk for chunk in chunks if word == (chunk if single else as_sourced(chunk)))
+    backslashes = "\\" if single else "\\\\\\"
+    fixed = re.sub(r"\\*\$", lambda _: f"{backslashes}$", next(same, word))
+    return f"{fixed} in {'single' if single else 'double'} quotes"
+
+
+def _assignment(word: str, live: Live) -> Assignment | None:
+    """The last assignment that brings a word in, and the first of those that only pass it on."""
+    found: Assignment | None = None
+    for assignment in live.assignments:
+        if word in assignment.value.split() and (found is None or assignment.name != found.name):
+            found = assignment
+    return found

@@ -1,0 +1,163 @@
+r"""Which boot loader started this machine, and which entry it boots next, by evidence.
+
+Sources: GRUB 2.12 `grub-core/loader/i386/linux.c` (`BOOT_IMAGE=` comes first; syslinux writes it, too),
+`util/grub.d/25_bli.in` (GRUB itself sets `LoaderInfo`), `util/grub.d/20_linux_xen.in` (`placeholder`,
+`GRUB_CMDLINE_LINUX_XEN_REPLACE*`); systemd `src/boot` (`initrd=\…` for the EFI stub, `LoaderInfo`,
+`StubInfo`); Proxmox `proxmox-kernel-helper` (`/etc/kernel/proxmox-boot-uuids`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.read import Answers, Attributes, File, Names, Read
+from cxlstate.formats import grub_menu
+from cxlstate.formats.grub_defaults import Defaults
+from cxlstate.formats.grub_menu import Item
+from cxlstate.formats.kernel_cmdline import Argument
+
+GRUB2_CFG: Final = Attributes("/boot/grub2/grub.cfg")
+BLS_ENTRIES: Final = Attributes("/boot/loader/entries/*.conf")
+PROXMOX: Final = Attributes("/etc/kernel/proxmox-boot-uuids")
+EXTLINUX: Final = Names("/boot/extlinux/extlinux.conf")
+EFI_LOADER: Final = Names("/sys/firmware/efi/efivars/LoaderInfo-*")
+EFI_STUB: Final = Names("/sys/firmware/efi/efivars/StubInfo-*")
+HYPERVISOR: Final = Attributes("/sys/hypervisor/type")
+GRUBENV: Final = File("/boot/grub/grubenv")
+
+READS: Final[tuple[Read, ...]] = (
+    *(GRUB2_CFG, BLS_ENTRIES, PROXMOX, EXTLINUX, EFI_LOADER, EFI_STUB, HYPERVISOR, GRUBENV),
+)
+
+_ARGUMENTS_ELSEWHERE: Final = "set the arguments where that loader keeps them: "
+_XEN: Final = "20_linux_xen"
+
+
+def other(
+    answers: Answers, defaults: Defaults, grub_cfg: str | None, running: Sequence[Argument]
+) -> Diagnostic | None:
+    """Another loader than GRUB, or GRUB with another configuration: what is written here would do nothing."""
+    entries_there = bool(answers.files(BLS_ENTRIES))
+    bls = defaults["GRUB_ENABLE_BLSCFG"] == "true" or "\nblscfg" in (grub_cfg or "")
+    if bls or (grub_cfg is None and (entries_there or answers.files(GRUB2_CFG))):
+        return Diagnostic(
+            "CXG302",
+            "this host boots from Boot Loader Specification entries",
+            found="GRUB_ENABLE_BLSCFG=true" if bls else "/boot/loader/entries or /boot/grub2/grub.cfg",
+            expected="a Debian or Ubuntu host, whose /boot/grub/grub.cfg grub-mkconfig writes",
+            hint="set the arguments there with `grubby --update-kernel=ALL --args=…`",
+        )
+    if seen := _elsewhere(answers, running):
+        found, hint = seen
+        return Diagnostic(
+            "CXG320",
+            "another boot loader than GRUB started this kernel",
+            found=found,
+            expected="BOOT_IMAGE=… in /proc/cmdline, as GRUB writes it",
+            hint=_ARGUMENTS_ELSEWHERE + hint,
+        )
+    if grub_cfg is None:
+        return Diagnostic(
+            "CXG303",
+            "/boot/grub/grub.cfg does not exist",
+            found="nothing at /boot/grub/grub.cfg",
+            expected="the configuration that grub-mkconfig writes",
+            hint="cxlstate sets kernel arguments through GRUB; install grub-pc or grub-efi-amd64",
+        )
+    return None
+
+
+def _elsewhere(answers: Answers, running: Sequence[Argument]) -> tuple[str, str] | None:
+    """What was seen of another loader, and how the arguments are set there."""
+    if any(line.strip() for line in answers.files(PROXMOX).values()):
+        return (
+            "/etc/kernel/proxmox-boot-uuids: proxmox-boot-tool keeps the boot files on other partitions",
+            "/etc/kernel/cmdline or /etc/default/grub, then `proxmox-boot-tool refresh`",
+        )
+    if _image(running) is not None:
+        return None
+    initrd = next((one.text for one in running if one.name == "initrd" and "\\" in (one.value or "")), None)
+    if initrd is not None:
+        return (
+            f"{initrd} in /proc/cmdline, as systemd-boot hands it to the kernel's EFI stub",
+            "/etc/kernel/cmdline, then `kernel-install add-all` or `bootctl update`",
+        )
+    if stub := list(answers.files(EFI_STUB)):
+        return f"{stub[0]}: a unified kernel image", "/etc/kernel/cmdline, then build the image again"
+    return None
+
+
+def _image(running: Sequence[Argument]) -> str | None:
+    return next((one.value for one in running if one.name == "BOOT_IMAGE"), None)
+
+
+def doubt(answers: Answers, running: Sequence[Argument]) -> Diagnostic | None:
+    """GRUB is not ruled out, and nothing shows that it started this kernel."""
+    image = _image(running)
+    extlinux = list(answers.files(EXTLINUX))
+    if (image is not None and not extlinux) or _is_dom0(answers, running):
+        return None
+    seen = "BOOT_IMAGE=" + image if image is not None else "no BOOT_IMAGE= in /proc/cmdline"
+    for path in (*extlinux, *answers.files(EFI_LOADER)):
+        seen += f"; {path} exists"
+    return Diagnostic(
+        "CXG321",
+        "cannot tell which boot loader started this kernel",
+        found=seen,
+        expected="BOOT_IMAGE=… in /proc/cmdline, as GRUB writes it, and no other loader's files",
+        hint="after kexec or a direct kernel boot, boot this host once through GRUB, then plan again",
+    )
+
+
+def _is_dom0(answers: Answers, running: Sequence[Argument]) -> bool:
+    """GRUB's entry for Xen hands `placeholder` over in place of the image."""
+    xen = any(kind.strip() == "xen" for kind in answers.files(HYPERVISOR).values())
+    return xen and any(one.text == "placeholder" for one in running)
+
+
+def next_entries(
+    menu: list[Item], grub_cfg: str, environment: dict[str, str], defaults: Defaults
+) -> tuple[tuple[Item, str], ...]:
+    """The entries that boot next, by grub.cfg and by the defaults, each with what says so."""
+    wanted = [grub_menu.default(grub_cfg, environment)]
+    if configured := defaults["GRUB_DEFAULT"]:
+        line = 'default="${saved_entry}"' if configured == "saved" else f"default='{configured}'"
+        wanted.append(grub_menu.default(line, environment))
+    found = [(grub_menu.chosen(menu, value), source) for value, source in dict.fromkeys(wanted)]
+    return tuple((item, source) for item, source in found if item is not None)
+
+
+def without_arguments(chosen: Sequence[tuple[Item, str]], defaults: Defaults) -> list[Diagnostic]:
+    """The entry that boots next gets no argument from `GRUB_CMDLINE_LINUX`."""
+    replaced = next((name for name in _XEN_REPLACES if defaults[name]), None)
+    for item, source in chosen:
+        if item.section == "10_linux" or (item.section == _XEN and replaced is None):
+            continue
+        found = f"{item.name}, by {source}"
+        if item.section == _XEN:
+            found += f"; {replaced} takes the place of GRUB_CMDLINE_LINUX there"
+        return [
+            Diagnostic(
+                "CXG322",
+                "the entry that boots next takes no configured arguments",
+                found=found,
+                expected="an entry that /etc/grub.d/10_linux wrote",
+                hint=_choose(item, source, replaced),
+            )
+        ]
+    return []
+
+
+_XEN_REPLACES: Final = ("GRUB_CMDLINE_LINUX_XEN_REPLACE", "GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT")
+
+
+def _choose(item: Item, source: str, replaced: str | None) -> str:
+    if item.section == _XEN:
+        return f"write the arguments into {replaced}, and take them out of the specification"
+    if source.startswith("next_entry"):
+        return "boot that entry first, or run `grub-editenv /boot/grub/grubenv unset next_entry`"
+    if source.startswith("saved_entry"):
+        return "run `grub-set-default 0`, if the newest kernel is to boot"
+    return "set GRUB_DEFAULT=0 in /etc/default/grub, if the newest kernel is to boot"
