@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxlstate.formats import grub_script
+from cxlstate.formats import grub_menu, grub_script
 from cxlstate.machine.sim import loader
+from cxlstate.machine.sim.files import Files
 from cxlstate.machine.sim.memory import RAM, SOFT_RESERVED, Range, boot_map, parse_number
 from cxlstate.machine.sim.sh_parse import ShellError
 from cxlstate.machine.sim.sh_run import Shell
@@ -73,6 +74,61 @@ def test_the_boot_loader_stops_where_grub_does():
 def test_what_the_product_quotes_for_grub_comes_out_of_the_loader_unchanged(argument):
     (word,) = loader.words(grub_script.quote(argument))
     assert loader._for_kernel(word) == argument
+
+
+VARIABLES = {"tuned": "isolcpus=1  nohz=on", "one": "1", "1": "Debian GNU/Linux"}
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["a", "=", "$0", "$1", "${1}", "$320G", "$tuned", "${one}", "$no", '"', "'", "\\", "$@", "$#"]
+        )
+    )
+)
+def test_the_product_reads_a_word_as_the_loader_does(parts):
+    """Written apart from each other, from GRUB's source."""
+    word = "".join(parts)
+    try:
+        handed_over = loader.words(word, VARIABLES)
+        product = grub_script.split(word)
+    except (loader.GrubSyntaxError, grub_script.GrubSyntaxError):
+        return
+    known = {name: [value] for name, value in VARIABLES.items() if name != "1"}
+    values = grub_menu.values(known, VARIABLES["1"])
+    read = [text for one in product for text in grub_script.readings(one, values)[0]]
+    assert read == list(map(loader._for_kernel, handed_over))
+
+
+ENTRIES = """\
+set default="${saved_entry}"
+menuentry 'A' $menuentry_id_option 'a' {
+	linux	/boot/vmlinuz-1 root=/dev/vda1 ro x=$1
+}
+menuentry 'B C' $menuentry_id_option 'b' {
+	linux	/boot/vmlinuz-1 root=/dev/vda1 ro x=$1 $value
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "line", "left"),
+    [
+        (None, "x=A", None),
+        ("saved_entry=b\nvalue=y z\n", "x=B C y z", "saved_entry=b\nvalue=y z\n"),
+        ("saved_entry=b\nnext_entry=a\n", "x=A", "saved_entry=b\nnext_entry=\n"),
+        ("saved_entry=gone\n", "x=A", "saved_entry=gone\n"),
+    ],
+)
+def test_the_environment_block_says_which_entry_boots(tmp_path, environment, line, left):
+    files = Files(tmp_path, {}, privileged=True)
+    files.write(loader.CONFIGURATION, ENTRIES.encode())
+    files.write("/boot/vmlinuz-1", b"")
+    if environment is not None:
+        files.write(loader.ENVIRONMENT, f"# GRUB Environment Block\n{environment}".encode())
+    assert loader.boot(files) == ("1", f"BOOT_IMAGE=/boot/vmlinuz-1 root=/dev/vda1 ro {line}")
+    if left is not None:
+        assert files.text(loader.ENVIRONMENT) == f"# GRUB Environment Block\n{left}"
 
 
 SCRIPTS = [

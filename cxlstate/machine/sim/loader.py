@@ -1,6 +1,7 @@
 """The boot loader: which entry of grub.cfg it boots, and what the kernel gets as its command line.
 
-Sources: GRUB 2.12 `grub-core/normal/menu.c`, `grub-core/script/yylex.l` and `grub-core/lib/cmdline.c`.
+Sources: GRUB 2.12 `grub-core/normal/menu.c`, `grub-core/script/yylex.l`, `grub-core/script/execute.c`,
+`grub-core/lib/envblk.c` and `grub-core/lib/cmdline.c`.
 Written apart from `formats/grub_script.py`, so that the one does not share the errors of the other.
 """
 
@@ -12,9 +13,11 @@ from dataclasses import dataclass, field
 from cxlstate.machine.sim.files import Files
 
 CONFIGURATION = "/boot/grub/grub.cfg"
+ENVIRONMENT = "/boot/grub/grubenv"
 KERNEL = "/boot/vmlinuz-"
 
-_DEFAULT = re.compile(r'\s*set default="([^"$]*)"')
+_DEFAULT = re.compile(r'\s*set default="([^"$]*|\$\{saved_entry\})"')
+_SETTING = re.compile(r"\s*set (\w+)=(.+)")
 _ENTRY = re.compile(r"(menuentry|submenu)\s+(.*)\{")
 _VARIABLE = re.compile(r"\$(?:\{\w+\}|[A-Za-z_]\w*|\d+|[?#*@])", re.ASCII)
 _WRONG = "{}|&<>$"
@@ -39,13 +42,22 @@ class _Item:
 
 
 def boot(files: Files) -> tuple[str, str]:
-    """Kernel release and command line of the default entry. Raises NoBoot."""
+    """Kernel release and command line of the entry that is its turn. Raises NoBoot.
+
+    `next_entry` of the environment block is for one boot: 00_header takes it away (`save_env`).
+    """
     text = files.text(CONFIGURATION)
-    chosen = _chosen(_menu(text), _default(text))
+    environment = _environment(files)
+    chosen = _chosen(_menu(text), _default(text, environment))
+    if environment.get("next_entry"):
+        _forget_next(files)
     if chosen is None or chosen.linux is None:
         raise NoBoot(f"GRUB finds no entry to boot in {CONFIGURATION}")
     try:
-        _, image, *arguments = [*words(chosen.linux), ""]
+        _, image, *arguments = [
+            *words(chosen.linux, {**environment, **_settings(text), "1": chosen.title}),
+            "",
+        ]
     except GrubSyntaxError as error:
         raise NoBoot(str(error)) from None
     if not image.startswith(KERNEL) or not files.is_file(image):
@@ -54,9 +66,38 @@ def boot(files: Files) -> tuple[str, str]:
     return image.removeprefix(KERNEL), " ".join([f"BOOT_IMAGE={image}", *handed_over])
 
 
-def _default(text: str) -> str:
+def _environment(files: Files) -> dict[str, str]:
+    if not files.is_file(ENVIRONMENT):
+        return {}
+    lines = (line.partition("=") for line in files.text(ENVIRONMENT).splitlines() if not line.startswith("#"))
+    return {name: value for name, equals, value in lines if equals}
+
+
+def _forget_next(files: Files) -> None:
+    text = re.sub(r"(?m)^next_entry=.*$", "next_entry=", files.text(ENVIRONMENT))
+    files.write(ENVIRONMENT, text.encode("utf-8", "surrogateescape"))
+
+
+def _settings(text: str) -> dict[str, str]:
+    """Variables that the lines outside of entries set; a value of other variables is left out."""
+    depth, found = 0, {}
+    for line in text.splitlines():
+        setting = _SETTING.fullmatch(line)
+        if setting and depth == 0 and "$" not in setting[2]:
+            found[setting[1]] = (
+                "".join(words(setting[2])) if " " not in setting[2] else setting[2].strip("\"'")
+            )
+        depth += line.rstrip().endswith("{")
+        depth -= line.strip() == "}"
+    return found
+
+
+def _default(text: str, environment: dict[str, str]) -> str:
+    if environment.get("next_entry"):
+        return environment["next_entry"]
     found = [match[1] for line in text.splitlines() if (match := _DEFAULT.match(line))]
-    return found[-1] if found and found[-1] else "0"
+    default = found[-1] if found else ""
+    return (environment.get("saved_entry", "") if default == "${saved_entry}" else default) or "0"
 
 
 def _menu(text: str) -> list[_Item]:
@@ -91,10 +132,10 @@ def _chosen(items: list[_Item], default: str) -> _Item | None:
     return _chosen(item.items, rest or "0")
 
 
-def words(line: str) -> list[str]:
-    """The words of a line's first command. Every variable is empty: none that an entry may use is set.
+def words(line: str, variables: dict[str, str] | None = None) -> list[str]:
+    """The words of a line's first command. A variable that is not given is empty.
 
-    Raises GrubSyntaxError, where grub-script-check fails too.
+    A value outside quotes is cut at its blanks. Raises GrubSyntaxError, where grub-script-check fails too.
     """
     found: list[str] = []
     word: str | None = None
@@ -107,16 +148,27 @@ def words(line: str) -> list[str]:
             continue
         if char == ";" or (char == "#" and word is None):
             break
-        text, at = _piece(line, at)
+        if variable := _VARIABLE.match(line, at):
+            first, *rest = re.split("[ \t]+", _value(variable[0], variables or {}))
+            word = (word or "") + first if first or word is not None else None
+            for part in rest:
+                found += [] if word is None else [word]
+                word = part or None
+            at = variable.end()
+            continue
+        text, at = _piece(line, at, variables or {})
         word = (word or "") + text
     return found if word is None else [*found, word]
 
 
-def _piece(line: str, at: int) -> tuple[str, int]:
-    """What the character, escape, variable or quoted text at a place means, and where it ends."""
-    variable = _VARIABLE.match(line, at)
-    if variable:
-        return "", variable.end()
+def _value(variable: str, variables: dict[str, str]) -> str:
+    """What stands for a variable; `$@` and `$*` are the one argument of an entry, its title."""
+    name = variable.strip("${}")
+    return variables.get({"@": "1", "*": "1"}.get(name, name), {"#": "1", "?": "0"}.get(name, ""))
+
+
+def _piece(line: str, at: int, variables: dict[str, str]) -> tuple[str, int]:
+    """What the character, escape or quoted text at a place means, and where it ends."""
     match line[at]:
         case "\\":
             return line[at + 1 : at + 2], at + 2
@@ -126,7 +178,7 @@ def _piece(line: str, at: int) -> tuple[str, int]:
         case '"':
             found = re.compile(r'((?:\\.|[^"\\])*)"').match(line, at + 1)
             end = found.end() - 1 if found else -1
-            inner = _in_double_quotes(found[1]) if found else ""
+            inner = _in_double_quotes(found[1], variables) if found else ""
         case char if char in _WRONG:
             raise GrubSyntaxError(f"GRUB stops at the {char} of: {line}")
         case char:
@@ -136,10 +188,10 @@ def _piece(line: str, at: int) -> tuple[str, int]:
     return inner, end + 1
 
 
-def _in_double_quotes(text: str) -> str:
+def _in_double_quotes(text: str, variables: dict[str, str]) -> str:
     """Only `$`, `"` and the backslash can be escaped there."""
     pattern = re.compile(rf'\\([$"\\])|{_VARIABLE.pattern}', re.ASCII)
-    return pattern.sub(lambda found: found[1] or "", text)
+    return pattern.sub(lambda found: found[1] or _value(found[0], variables), text)
 
 
 def _for_kernel(word: str) -> str:
