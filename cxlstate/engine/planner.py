@@ -154,20 +154,26 @@ class _Planner:
         record = (self.seen.records or {}).get(address)
         cause = cause_of(record, digest, records_readable=self.seen.records is not None)
         base = replace(base, changes=changes, actions=suspension.actions, cause=cause)
-        if self.bars_reboot and any(isinstance(action.effect, Reboot) for action in base.actions):
-            return replace(
-                base,
-                status=Status.BLOCKED,
-                exit=Exit.ERROR,
-                reason=f"no reboot: {self.bars_reboot.message}",
-                diagnostics=(*problems, replace(self.bars_reboot, address=address)),
-            )
+        if barred := self._barred(base):
+            return barred
         if untold := self._untold(address):
             reason = f"it gathers what {_names(untold)} asks for, and that cannot be told now"
             return self._blocked(base, untold, reason)
         if unseen := self._unseen(address):
             return replace(base, status=Status.BLOCKED, exit=Exit.UNKNOWN, reason=unseen)
         return self._differs(base, suspension)
+
+    def _barred(self, base: ResourcePlan) -> ResourcePlan | None:
+        """Blocked, where it would reboot into what loses the machine."""
+        if not (self.bars_reboot and any(isinstance(action.effect, Reboot) for action in base.actions)):
+            return None
+        return replace(
+            base,
+            status=Status.BLOCKED,
+            exit=Exit.ERROR,
+            reason=f"no reboot: {self.bars_reboot.message}",
+            diagnostics=(*base.diagnostics, replace(self.bars_reboot, address=base.address)),
+        )
 
     def _differs(self, base: ResourcePlan, suspension: Suspension) -> ResourcePlan:
         if all(change.pending for change in base.changes):
@@ -334,7 +340,7 @@ class _Planner:
         )
         gatherers = [one for one in self.order if address.kind in self._gathered(one)]
         if leftover.actions or not gatherers:
-            return self._suspended(base, suspension)
+            return self._barred(base) or self._suspended(base, suspension)
         exit_ = worst(self.done[one].exit for one in gatherers) or Exit.CHANGES
         return replace(base, status=Status.BLOCKED, exit=exit_, waits_for=tuple(gatherers))
 
