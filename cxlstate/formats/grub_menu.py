@@ -28,6 +28,9 @@ _FILLED: Final = re.compile(
     re.ASCII,
 )
 _WITH_VALUE: Final = frozenset({"--class", "--users", "--hotkey", "--source", "--id"})
+_ELSEWHERE: Final = re.compile(
+    r"^\s*(?:load_env\s+(?:-f|--file)|(?:source|\.)\s+(?!\S*/custom\.cfg))", re.MULTILINE
+)
 
 GRUBS_OWN: Final = frozenset(
     {
@@ -168,8 +171,13 @@ def environment(text: str) -> dict[str, str]:
 
 
 def variables(text: str, environment: Mapping[str, str]) -> Variables:
-    """Every value that grub.cfg and grubenv give each variable; None where only GRUB can tell."""
+    """Every value that grub.cfg and grubenv give each variable; None where only GRUB can tell.
+
+    Where grub.cfg reads another file than custom.cfg, any other variable may be set there: the key is empty.
+    """
     known: dict[str, list[str] | None] = {name: [value] for name, value in environment.items()}
+    if _ELSEWHERE.search(text):
+        known[""] = None
     for line in text.split("\n"):
         if not line.lstrip().startswith("#"):
             _collect(line, known)
@@ -189,7 +197,8 @@ def values(known: Variables, title: str = "") -> Values:
         if name in known:
             found = known[name]
             return None if found is None else tuple(dict.fromkeys((*found, "")))
-        return None if name in GRUBS_OWN or name.startswith(("net_", "feature_")) else ("",)
+        told_elsewhere = "" in known or name in GRUBS_OWN or name.startswith(("net_", "feature_"))
+        return None if told_elsewhere else ("",)
 
     return possible
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 
 from cxlstate.core.change import Change
@@ -25,6 +26,8 @@ def diagnose(goal: Goal, live: Live) -> Iterator[Diagnostic]:
     changes = stages(goal, live)
     if changes and live.doubt is not None:
         yield live.doubt
+    if live.astray is not None:
+        yield live.astray if changes else replace(live.astray, severity=Severity.WARNING)
     yield from _dangers(goal, live, generates=_generates(changes))
     yield from _contradictions(goal)
     yield from _beyond_our_filter(goal, live)

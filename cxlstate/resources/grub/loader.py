@@ -129,7 +129,7 @@ def next_entries(
     return tuple((item, source) for item, source in found if item is not None)
 
 
-def without_arguments(chosen: Sequence[tuple[Item, str]], defaults: Defaults) -> list[Diagnostic]:
+def without_arguments(chosen: Sequence[tuple[Item, str]], defaults: Defaults) -> Diagnostic | None:
     """The entry that boots next gets no argument from `GRUB_CMDLINE_LINUX`."""
     replaced = next((name for name in _XEN_REPLACES if defaults[name]), None)
     for item, source in chosen:
@@ -138,16 +138,14 @@ def without_arguments(chosen: Sequence[tuple[Item, str]], defaults: Defaults) ->
         found = f"{item.name}, by {source}"
         if item.section == _XEN:
             found += f"; {replaced} takes the place of GRUB_CMDLINE_LINUX there"
-        return [
-            Diagnostic(
-                "CXG322",
-                "the entry that boots next takes no configured arguments",
-                found=found,
-                expected="an entry that /etc/grub.d/10_linux wrote",
-                hint=_choose(item, source, replaced),
-            )
-        ]
-    return []
+        return Diagnostic(
+            "CXG322",
+            "the entry that boots next takes no configured arguments",
+            found=found,
+            expected="an entry that /etc/grub.d/10_linux wrote",
+            hint=_choose(item, source, replaced),
+        )
+    return None
 
 
 _XEN_REPLACES: Final = ("GRUB_CMDLINE_LINUX_XEN_REPLACE", "GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT")

@@ -36,7 +36,8 @@ READS: Final[tuple[Read, ...]] = (
 class Live:
     """The boot loader's configuration. `by_hand` is what it comes to without our drop-in.
 
-    `boots` are the entries that boot next and what says so, `doubt` why GRUB may not be what boots.
+    `boots` are the entries that boot next and what says so, `doubt` is why GRUB may not be what boots, and
+    `astray` why the next entry may have none of the arguments.
     """
 
     by_hand: CommandLines
@@ -52,6 +53,7 @@ class Live:
     boots: tuple[tuple[grub_menu.Item, str], ...] = ()
     refusals: tuple[Diagnostic, ...] = ()
     doubt: Diagnostic | None = None
+    astray: Diagnostic | None = None
 
     @property
     def drop_in(self) -> drop_in.DropIn | None:
@@ -69,12 +71,15 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
         defaults = evaluate(before)
         refusals = [_too_late(path) for path, text in files.items() if _late(path) and _touches(path, text)]
     except NotUnderstood as error:
-        return Unknown(
-            str(error),
-            hint=f"write it as plain {WATCHED}…= assignments; cxlstate reads these files and never runs them",
-        )
+        return Unknown(str(error), hint=_plainly(error))
     refusals += _line_endings([(DEFAULTS.path, main or ""), *files.items()])
     return Present(_live(answers, defaults, ours, refusals))
+
+
+def _plainly(error: NotUnderstood) -> str:
+    if "$" in error.why:
+        return r"where the kernel is to read a $, write \\\$ in double quotes or \$ in single quotes"
+    return f"write it as plain {WATCHED}…= assignments; cxlstate reads these files and never runs them"
 
 
 def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list[Diagnostic]) -> Live:
@@ -93,7 +98,7 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
         found, refused = _entries(grub_cfg or "")
         menu = [*grub_menu.menu(grub_cfg or ""), *grub_menu.menu(custom_cfg)]
         boots = loader.next_entries(menu, grub_cfg or "", environment, defaults)
-        refusals += refused or loader.without_arguments(boots, defaults)
+        refusals += refused
     script, not_understood = _script(answers.text_or_none(LINUX_SCRIPT))
     return Live(
         by_hand=by_hand,
@@ -109,6 +114,7 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
         boots=boots,
         refusals=(*refusals, *not_understood),
         doubt=None if foreign else loader.doubt(answers, running),
+        astray=loader.without_arguments(boots, defaults),
     )
 
 
