@@ -79,11 +79,11 @@ def _contradictions(goal: Goal) -> Iterator[Diagnostic]:
             if any(kernel_cmdline.names(pattern, argument) for argument in unit.arguments):
                 yield Diagnostic(
                     "CXG307",
-                    f"{pattern} is to be absent, and {unit.owner} needs {unit}",
+                    f"`{pattern}` is in `absent`, and {unit.owner} needs {unit}",
                     path=("absent", index),
                     found=str(pattern),
                     expected="an argument that no other entry of the specification brings in",
-                    hint=f"take it out of host.grub.absent, or change {unit.owner}",
+                    hint=f"remove {pattern} from host.grub.absent, or change {unit.owner}",
                 )
 
 
@@ -95,7 +95,7 @@ def _beyond_our_filter(goal: Goal, live: Live) -> Iterator[Diagnostic]:
             place = standing(pattern, live)
             yield Diagnostic(
                 "CXG308",
-                f"{pattern} cannot be filtered out of the boot entries",
+                f"cannot remove {pattern} from the boot entries",
                 path=("absent", index),
                 found=f"{place or 'a script of /etc/grub.d'} brings it in"
                 + (" in a quoted form" if place else ""),
@@ -114,8 +114,8 @@ def _too_long(goal: Goal) -> Iterator[Diagnostic]:
     if longest > kernel_cmdline.MAX_LENGTH:
         yield Diagnostic(
             "CXG309",
-            "the kernel command line gets too long, and the kernel would cut its end off",
+            "kernel command line is too long",
             found=f"{longest} bytes",
             expected=f"at most {kernel_cmdline.MAX_LENGTH}",
-            hint="take out what is not needed, or write several values as one comma list",
+            hint="remove arguments, or join values of one name to a comma list: the kernel cuts off the rest",
         )

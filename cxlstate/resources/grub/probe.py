@@ -66,10 +66,13 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
     files = answers.files(DROP_INS)
     ours = files.pop(drop_in.PATH, None)
     main = answers.text_or_none(DEFAULTS)
-    before = [(DEFAULTS.path, main or ""), *((path, text) for path, text in files.items() if not _late(path))]
+    # With CRLF grub-mkconfig would abort (CXG325): what the lines mean is still worth reading.
+    plain = {path: text.replace("\r\n", "\n") for path, text in files.items()}
+    first = (DEFAULTS.path, (main or "").replace("\r\n", "\n"))
+    before = [first, *((path, text) for path, text in plain.items() if not _late(path))]
     try:
         defaults = evaluate(before)
-        refusals = [_too_late(path) for path, text in files.items() if _late(path) and _touches(path, text)]
+        refusals = [_too_late(path) for path, text in plain.items() if _late(path) and _touches(path, text)]
     except NotUnderstood as error:
         return Unknown(str(error), hint=_plainly(error))
     refusals += _line_endings([(DEFAULTS.path, main or ""), *files.items()])
@@ -79,7 +82,7 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
 def _plainly(error: NotUnderstood) -> str:
     if "$" in error.why:
         return r"where the kernel is to read a $, write \\\$ in double quotes or \$ in single quotes"
-    return f"write it as plain {WATCHED}…= assignments; cxlstate reads these files and never runs them"
+    return f"write plain {WATCHED}…= assignments: cxlstate reads these files and never runs them"
 
 
 def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list[Diagnostic]) -> Live:
@@ -134,10 +137,10 @@ def _touches(path: str, text: str) -> bool:
 def _too_late(path: str) -> Diagnostic:
     return Diagnostic(
         "CXG301",
-        f"{path} is sourced after our {drop_in.PATH} and sets {WATCHED}…",
+        f"{path} overrides the drop-in of cxlstate",
         found=path,
-        expected="a name that sorts before zz-cxlstate.cfg",
-        hint="rename it, for example to 50-site.cfg",
+        expected=f"a name that sorts before zz-cxlstate.cfg, since it sets {WATCHED}…",
+        hint=f"mv {path} /etc/default/grub.d/50-site.cfg",
     )
 
 
@@ -218,10 +221,10 @@ def _unusable(lines: CommandLines) -> list[Diagnostic]:
             refusals.append(
                 Diagnostic(
                     "CXG306",
-                    f"{WATCHED}{name} cannot be extended: {why}",
+                    f"cannot extend {WATCHED}{name}: {why}",
                     found=value,
                     expected="kernel arguments, with what is special to GRUB escaped",
-                    hint="correct it in /etc/default/grub or its drop-ins",
+                    hint=f"correct {WATCHED}{name} in /etc/default/grub or its drop-ins",
                 )
             )
     return refusals

@@ -144,7 +144,7 @@ def _generate(aim: Goal, live: Live) -> Action:
             _digest(live.grub_cfg),
         ),
         risk=Risk.FOREIGN_BOOT if edits else Risk.LIVE,
-        why=f"edits of others that are not in force yet would be, too: {edits}" if edits else "",
+        why=f"also activates edits by others: {edits}" if edits else "",
     )
 
 

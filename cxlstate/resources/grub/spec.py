@@ -15,16 +15,19 @@ _MAX_ARGUMENT: Final = 1024
 
 
 def _argument(text: str) -> str:
-    """One argument that GRUB and the kernel carry unchanged."""
+    """Check an entry of `args`: one argument that GRUB hands to the kernel unchanged."""
     if not text or len(text) > _MAX_ARGUMENT:
         found = "nothing" if not text else f"{len(text)} characters"
         raise problem(
-            "CXG201", "not a kernel argument", found=found, expected=f"1 to {_MAX_ARGUMENT} characters"
+            "CXG201",
+            "argument is empty or too long",
+            found=found,
+            expected=f"1 to {_MAX_ARGUMENT} characters",
         )
     if bad := next((char for char in text if not " " <= char <= "~"), None):
         raise problem(
             "CXG202",
-            "a character that the kernel command line cannot hold",
+            "argument holds a character that is not printable ASCII",
             found=f"{bad!r} in {text[:60]!r}",
             expected="printable ASCII",
         )
@@ -52,7 +55,7 @@ def _not_special(text: str) -> None:
         entries = memmap.as_entries(argument.value or "") or ("{size: 2GiB, start: 320GiB, type: reserved}",)
         raise problem(
             "CXG204",
-            "memmap is not given among the arguments",
+            "`memmap` belongs in host.memmap",
             found=text,
             expected="an entry of host.memmap",
             hint=f"write it as host.memmap: [{', '.join(entries)}]; "
@@ -61,14 +64,14 @@ def _not_special(text: str) -> None:
 
 
 def _absent(text: str) -> str:
-    """An argument to be away: a plain text, since it is looked for in shell and GRUB source."""
+    """Check an entry of `absent`: plain text, since it is searched in shell and GRUB source."""
     if not _PLAIN.fullmatch(text):
         raise problem(
             "CXG205",
-            "an argument to be absent is a plain name or name=value",
+            "`absent` takes a plain name or name=value",
             found=text[:80] or "nothing",
             expected="letters, digits and any of _ . , : = / + @ % ^ ~ -",
-            hint="the name alone takes away every value of it",
+            hint="write the name alone to remove the argument with any value",
         )
     _not_special(text)
     return text
@@ -95,8 +98,8 @@ class GrubSpec(Model):
                 if kernel_cmdline.names(pattern, kernel_cmdline.read(wanted)):
                     raise problem(
                         "CXG206",
-                        f"{wanted} is wanted and to be absent",
+                        f"`{wanted}` is in both `args` and `absent`",
                         found=f"{wanted} in args, {text} in absent",
-                        expected="each argument in one of them",
+                        expected="each argument in one of the two lists",
                     )
         return self
