@@ -6,6 +6,7 @@ import pytest
 
 from cxlstate.formats import grub_menu, grub_script
 from cxlstate.formats.grub_menu import chosen, default, environment, menu
+from tests.conformance.test_zz_boot import WORDS
 
 MENU = """\
 set default="${saved_entry}"
@@ -121,3 +122,8 @@ if [ a = b ]; then set many=one; else set many=two; fi
     known = grub_menu.variables(text, {"memmap_val": "8G$8G"})
     values = grub_menu.values(known, "Debian GNU/Linux")
     assert set(grub_script.readings(word, values)) == readings
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_words_are_read_as_the_emulated_host_was_seen_to_hand_them_over(word):
+    assert grub_script.readings(word, grub_menu.values({}, "Debian GNU/Linux")) == ((WORDS[word],),)

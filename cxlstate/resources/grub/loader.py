@@ -97,9 +97,13 @@ def doubt(answers: Answers, running: Sequence[Argument]) -> Diagnostic | None:
     """GRUB is not ruled out, and nothing shows that it started this kernel."""
     image = _image(running)
     extlinux = list(answers.files(EXTLINUX))
-    if (image is not None and not extlinux) or _is_dom0(answers, running):
+    initrd = next(
+        (one.text for one in running if one.name == "initrd"), None
+    )  # syslinux names it, GRUB does not
+    if (image is not None and not extlinux and initrd is None) or _is_dom0(answers, running):
         return None
     seen = "BOOT_IMAGE=" + image if image is not None else "no BOOT_IMAGE= in /proc/cmdline"
+    seen += f" {initrd}" if initrd else ""
     for path in (*extlinux, *answers.files(EFI_LOADER)):
         seen += f"; {path} exists"
     return Diagnostic(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -196,16 +197,25 @@ def _entries(grub_cfg: str) -> tuple[tuple[Entry, ...], list[Diagnostic]]:
         ]
     if found:
         return found, []
+    others = {item.section for item in grub_menu.entries(grub_menu.menu(grub_cfg)) if item.kernels}
     return (), [
         Diagnostic(
             "CXG305",
             f"{GRUB_CFG.path} has no boot entry of /etc/grub.d/10_linux",
-            found="no `linux` line in that section",
-            expected="at least one",
-            hint="is 10_linux executable? 10_linux_zfs, which stands in for it on ZFS, and the *_proxy "
-            "scripts of grub-customizer are not supported",
+            found=f"entries of {', '.join(sorted(filter(None, others))) or 'no script'}",
+            expected="at least one `linux` line in the section of 10_linux",
+            hint=_stand_in(others),
         )
     ]
+
+
+def _stand_in(sections: AbstractSet[str]) -> str:
+    """What to do about the script that made the entries in place of 10_linux."""
+    if any(section.endswith("_proxy") for section in sections):
+        return "reset the changes of grub-customizer: its *_proxy scripts rewrite the entries of 10_linux"
+    if "10_linux_zfs" in sections:
+        return "set the arguments by hand: entries of 10_linux_zfs are not supported"
+    return "run `chmod +x /etc/grub.d/10_linux && update-grub`"
 
 
 def _unusable(lines: CommandLines) -> list[Diagnostic]:
