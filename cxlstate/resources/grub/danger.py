@@ -121,7 +121,8 @@ def _findings(line: _Line, live: Live) -> Iterator[_Finding]:
         found = [(argument, *effect) for argument, effects in results for effect in effects]
         for argument, effect, code in found:
             yield _Finding(line, word, argument, effect, code)
-        if not found and word not in _SCRIPTS_OWN and grub_menu.eaten(word, live.variables):
+        eaten = word not in _SCRIPTS_OWN and grub_menu.eaten(word, live.variables)
+        if not found and (eaten or _eaten_by_shell(word, live)):
             yield _Finding(line, word, results[0][0] if results else None, "", "CXG323")
 
 
@@ -168,15 +169,17 @@ def _diagnostic(
 ) -> Diagnostic:
     assignment = _assignment(finding.word, live)
     place = assignment.place if assignment else finding.line.place
-    by_shell = dict.fromkeys(assignment.eaten) if assignment and not eaten else ()
-    swallowed = ", ".join(f"${name}" for name in eaten) or ", ".join(by_shell)
+    by_shell = () if eaten else _eaten_by_shell(finding.word, live)
+    who = "GRUB" if eaten else "the shell"
+    swallowed = ", ".join(dict.fromkeys((*(f"${name}" for name in eaten), *by_shell)))
     running = " (the running kernel was started with it, too)" if known else ""
     if finding.code == "CXG323":
-        message = f"GRUB replaces {swallowed} in `{finding.word}`"
+        written = _written(finding.word, assignment) if by_shell and assignment else finding.word
+        message = f"{who} replaces {swallowed} in `{written}`"
         found = f"the kernel reads {f'`{finding.reads}`' if finding.reads else 'nothing'}; from {place}"
     else:
         message = f"`{finding.reads}` {finding.effect}"
-        by = f"; {'GRUB' if eaten else 'the shell'} replaces {swallowed}" if swallowed else ""
+        by = f"; {who} replaces {swallowed}" if swallowed else ""
         found = f"{finding.word} in {place}{by}"
     return Diagnostic(
         finding.code,
@@ -208,13 +211,30 @@ def _cure(finding: _Finding, assignment: Assignment | None, place: str, *, swall
 
 def _corrected(word: str, assignment: Assignment) -> str:
     """The word as the assignment's own quotes want it: the shell and GRUB each take backslashes away."""
-    value = assignment.source.partition("=")[2]
-    single = value.startswith("'")
-    chunks = [chunk for chunk in value.strip("\"'").split() if "$" in chunk]
-    same = (chunk for chunk in chunks if word == (chunk if single else as_sourced(chunk)))
+    single = _value(assignment).startswith("'")
     backslashes = "\\" if single else "\\\\\\"
-    fixed = re.sub(r"\\*\$", lambda _: f"{backslashes}$", next(same, word))
+    fixed = re.sub(r"\\*\$", lambda _: f"{backslashes}$", _written(word, assignment))
     return f"{fixed} in {'single' if single else 'double'} quotes"
+
+
+def _written(word: str, assignment: Assignment) -> str:
+    """A word as it stands in the shell's source; the word itself where it cannot be found there."""
+    value = _value(assignment)
+    chunks = (chunk for chunk in value.strip("\"'").split() if "$" in chunk)
+    read = str if value.startswith("'") else as_sourced
+    return next((chunk for chunk in chunks if word == read(chunk)), word)
+
+
+def _eaten_by_shell(word: str, live: Live) -> tuple[str, ...]:
+    """The shell's own parameters in a word of `/etc/default/grub`."""
+    assignment = _assignment(word, live)
+    if assignment is None or not assignment.eaten:
+        return ()
+    return tuple(one for one in dict.fromkeys(assignment.eaten) if one in _written(word, assignment))
+
+
+def _value(assignment: Assignment) -> str:
+    return assignment.source.partition("=")[2]
 
 
 def _assignment(word: str, live: Live) -> Assignment | None:
