@@ -18,6 +18,9 @@ from cxlstate.machine.sim.machine import power_cut
 from cxlstate.machine.sim.mkconfig import mkconfig
 from cxlstate.machine.sim.world import load
 
+# The same as data is in tests/resources/grub, for the fast loop.
+pytestmark = pytest.mark.slow
+
 DEFAULTS = 'GRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX_DEFAULT="console=tty1 console=ttyS0 nomodeset"\n'
 CONSENT = ("--yes", "--allow", "foreign-boot,reboot-host")
 

@@ -29,12 +29,16 @@ _SCRIPTS_OWN: Final = ("$vt_handoff", "${vt_handoff}")
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One kernel command line of grub.cfg. `tested`: a person wrote it for a boot that he chooses himself."""
+    """One kernel command line of grub.cfg.
+
+    `tested`: a person wrote it for a boot that he chooses himself. `generated`: 10_linux wrote it.
+    """
 
     title: str
     place: str
     words: tuple[str, ...]
     tested: bool = False
+    generated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ def then(goal: Goal, live: Live) -> tuple[Diagnostic, ...]:
 
 
 def _ours(title: str, number: int, words: tuple[str, ...]) -> _Line:
-    return _Line(title, f"{GRUB_CFG.path}:{number}", words)
+    return _Line(title, f"{GRUB_CFG.path}:{number}", words, generated=True)
 
 
 def _others(live: Live) -> Iterator[_Line]:
@@ -202,6 +206,8 @@ def _expected(finding: _Finding) -> str:
 
 
 def _cure(finding: _Finding, assignment: Assignment | None, place: str, *, swallowed: bool) -> str:
+    if assignment is None and finding.line.generated:
+        return "run `update-grub`; if it is there again, take it out of /etc/grub.d/10_linux"
     if not swallowed:
         return f"take {finding.word} out of {place}"
     if assignment is None:
