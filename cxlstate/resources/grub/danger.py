@@ -2,8 +2,7 @@
 
 Sources: Linux `arch/x86/kernel/e820.c` (`parse_memopt`, `parse_memmap_one`: a size without `@#$!%` behind it
 removes all RAM above it, also where -EINVAL is the result; `exactmap` forgets the firmware's map),
-`arch/x86/realmode/init.c` (processors are started from the first MiB), `arch/x86/Kconfig`
-(PHYSICAL_START: where a kernel without KASLR lies).
+`arch/x86/realmode/init.c` (processors are started from the first MiB).
 """
 
 from __future__ import annotations
@@ -17,13 +16,12 @@ from typing import Final
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.formats import grub_menu, grub_script, kernel_cmdline, memmap
 from cxlstate.formats.grub_defaults import Assignment, as_sourced
+from cxlstate.formats.iomem import Range
 from cxlstate.formats.kernel_cmdline import Argument
 from cxlstate.resources.grub.goal import Goal
 from cxlstate.resources.grub.probe import GRUB_CFG, Live
 
-_MIB: Final = 1 << 20
 _LOW: Final = (64 << 10, 640 << 10)  # RAM of the first MiB, without what the firmware keeps there
-_KERNEL: Final = (16 * _MIB, 48 * _MIB)
 _SCRIPTS_OWN: Final = ("$vt_handoff", "${vt_handoff}")
 
 
@@ -99,7 +97,9 @@ def _lines(item: grub_menu.Item, path: str, boots: AbstractSet[str]) -> Iterator
 def _diagnosed(lines: Iterable[_Line], live: Live) -> tuple[Diagnostic, ...]:
     """One diagnostic for each word, however many entries have it; the worst severity of them."""
     running = live.running
-    in_force = {text for one in running for text, _ in _effects(one, running)} | {one.text for one in running}
+    in_force = {text for one in running for text, _ in _effects(one, running, live.kernel_at)} | {
+        one.text for one in running
+    }
     found: dict[tuple[str, str], Diagnostic] = {}
     for line in lines:
         for finding in _findings(line, live):
@@ -119,7 +119,7 @@ def _findings(line: _Line, live: Live) -> Iterator[_Finding]:
     arguments = kernel_cmdline.for_kernel(kernel_cmdline.read(text) for _, text in readings)
     read: dict[str, list[tuple[Argument, tuple[tuple[str, str], ...]]]] = {}
     for (word, _), argument in zip(readings, arguments, strict=False):
-        read.setdefault(word, []).append((argument, _effects(argument, arguments)))
+        read.setdefault(word, []).append((argument, _effects(argument, arguments, live.kernel_at)))
     for word in dict.fromkeys(line.words):
         results = read.get(word, [])
         found = [(argument, *effect) for argument, effects in results for effect in effects]
@@ -134,7 +134,9 @@ def _texts(word: str, values: grub_script.Values) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for reading in grub_script.readings(word, values) for text in reading))
 
 
-def _effects(argument: Argument, line: Sequence[Argument]) -> tuple[tuple[str, str], ...]:
+def _effects(
+    argument: Argument, line: Sequence[Argument], kernel_at: Sequence[Range]
+) -> tuple[tuple[str, str], ...]:
     """What an argument takes away that the host needs, each with its code."""
     if argument.value is None or argument.name not in ("mem", "memmap"):
         return ()
@@ -152,8 +154,9 @@ def _effects(argument: Argument, line: Sequence[Argument]) -> tuple[tuple[str, s
             case memmap.Region(sign=sign, start=start, size=size) if sign != "@":
                 if start <= _LOW[0] and start + size >= _LOW[1]:
                     found.append(("covers the first MiB, which starting the processors needs", "CXM320"))
-                elif _fixed(line) and start < _KERNEL[1] and start + size > _KERNEL[0]:
-                    found.append(("covers the kernel, which nokaslr puts at 16MiB", "CXM320"))
+                elif _fixed(line) and any(one.overlaps(Range(start, start + size)) for one in kernel_at):
+                    place = _size(min(one.start for one in kernel_at))
+                    found.append((f"covers the kernel, which nokaslr puts at {place}", "CXM320"))
     return tuple(found)
 
 

@@ -16,6 +16,7 @@ from cxlstate.formats.grub_cfg import Entry, UnexpectedLine, entries
 from cxlstate.formats.grub_defaults import WATCHED, Assignment, Defaults, NotUnderstood, evaluate
 from cxlstate.formats.grub_drop_in import CommandLines
 from cxlstate.formats.grub_linux_script import Script
+from cxlstate.formats.iomem import Range, parse_iomem
 from cxlstate.formats.kernel_cmdline import Argument
 from cxlstate.resources.grub import loader
 
@@ -26,9 +27,10 @@ RUNNING: Final = File("/proc/cmdline")
 LINUX_SCRIPT: Final = File("/etc/grub.d/10_linux")
 CUSTOM_SCRIPT: Final = File("/etc/grub.d/40_custom")
 CUSTOM_CFG: Final = File("/boot/grub/custom.cfg")
+IOMEM: Final = File("/proc/iomem")
 
 READS: Final[tuple[Read, ...]] = (
-    *(DEFAULTS, DROP_INS, GRUB_CFG, RUNNING, LINUX_SCRIPT, CUSTOM_SCRIPT, CUSTOM_CFG),
+    *(DEFAULTS, DROP_INS, GRUB_CFG, RUNNING, LINUX_SCRIPT, CUSTOM_SCRIPT, CUSTOM_CFG, IOMEM),
     *loader.READS,
 )
 
@@ -53,6 +55,7 @@ class Live:
     custom_cfg: str = ""
     boots: tuple[tuple[grub_menu.Item, str], ...] = ()
     refusals: tuple[Diagnostic, ...] = ()
+    kernel_at: tuple[Range, ...] = ()
     doubt: Diagnostic | None = None
     astray: Diagnostic | None = None
 
@@ -117,6 +120,7 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
         custom_cfg=custom_cfg,
         boots=boots,
         refusals=(*refusals, *not_understood),
+        kernel_at=_kernel(answers, running),
         doubt=None if foreign else loader.doubt(answers, running),
         astray=loader.without_arguments(boots, defaults),
     )
@@ -143,6 +147,22 @@ def _too_late(path: str) -> Diagnostic:
         expected=f"a name that sorts before zz-cxlstate.cfg, since it sets {WATCHED}…",
         hint=f"mv {path} /etc/default/grub.d/50-site.cfg",
     )
+
+
+def _kernel(answers: Answers, running: Iterable[Argument]) -> tuple[Range, ...]:
+    """Where a kernel without KASLR lies: where it lies now, if it runs without, else where x86 puts it.
+
+    Source: Linux `arch/x86/Kconfig`, PHYSICAL_START (16 MiB); the size is that of a large one.
+    """
+    answer = answers.raw(IOMEM)
+    if answer.status == 0 and any(one.name == "nokaslr" for one in running):
+        try:
+            found = tuple(one for one in parse_iomem(answer.text) if one.name.startswith("Kernel "))
+        except ValueError:
+            found = ()
+        if found:
+            return found
+    return (Range(16 << 20, 48 << 20, "Kernel"),)
 
 
 def _script(text: str | None) -> tuple[Script, list[Diagnostic]]:
