@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from cxlstate.core.action import Span
 from cxlstate.core.address import Address
 
 
@@ -22,21 +23,33 @@ class KernelArguments:
 
 @dataclass(frozen=True, slots=True)
 class DaxDevice:
-    """A dax device for those that build on it. Bytes; `end` is exclusive; None: known once it is there.
+    """A dax device for those that build on it. Bytes; None, and no ranges: known once it is there.
 
-    `link` is its stable path, which nobody else's memory can ever be behind.
+    `link` is its stable path, which nobody else's memory can ever be behind. A device can have several
+    ranges, with memory of another device between them.
     """
 
     link: str
-    start: int | None = None
-    end: int | None = None
+    ranges: tuple[Span, ...] = ()
     align: int | None = None
     region_align: int | None = None
     target_node: int | None = None
 
     def overlaps(self, start: int, end: int) -> bool:
         """Whether any byte of it is in a range; not while it is not known where it is."""
-        return self.start is not None and self.end is not None and self.start < end and start < self.end
+        return any(one.start < end and start < one.end for one in self.ranges)
+
+    @property
+    def size(self) -> int | None:
+        """Bytes in all of its ranges."""
+        return sum(one.end - one.start for one in self.ranges) if self.ranges else None
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleKeptOut:
+    """A kernel module that the machine itself keeps out at boot, without an argument of ours."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +76,7 @@ class DiskImage:
     size: int | None = None
 
 
-Export = KernelArguments | DaxDevice | RestoreStep | MtrrRanges | DiskImage
+Export = KernelArguments | ModuleKeptOut | DaxDevice | RestoreStep | MtrrRanges | DiskImage
 
 T = TypeVar("T", bound=Export)
 

@@ -125,6 +125,7 @@ READ_ONLY = (
     ("stat",),
     ("uname",),
     ("pgrep", "--list-full", "--full"),
+    ("modinfo",),
     ("dmesg",),
 )
 

@@ -19,7 +19,7 @@ from cxlstate.core.units import format_size
 from cxlstate.formats import dax, iomem, kernel_cmdline, memmap, mtrr, restore
 from cxlstate.formats.iomem import HiddenAddresses, Range
 
-IOMEM: Final = File("/proc/iomem")
+IOMEM: Final = dax.IOMEM
 MTRR: Final = File("/proc/mtrr")
 COMMAND_LINE: Final = File("/proc/cmdline")
 LINKS: Final = Links(f"{restore.LINKS}/*")
@@ -27,7 +27,7 @@ BLOCKS: Final = Names("/sys/devices/system/node/node*/memory*")
 BLOCK_SIZE: Final = File("/sys/devices/system/memory/block_size_bytes")
 
 READS: Final[frozenset[Read]] = frozenset(
-    {IOMEM, MTRR, COMMAND_LINE, LINKS, BLOCKS, BLOCK_SIZE, dax.PAT, *dax.READS}
+    {MTRR, COMMAND_LINE, LINKS, BLOCKS, BLOCK_SIZE, dax.PAT, *dax.MEMORY}
 )
 
 
@@ -51,7 +51,7 @@ DEFAULT: Final = "default"
 
 _KINDS: Final = (
     (Kind.RAM, re.compile(r"System RAM")),
-    (Kind.SOFT_RESERVED, re.compile(r"Soft Reserved|hmem\.\d+$")),
+    (Kind.SOFT_RESERVED, re.compile(rf"{iomem.SOFT_RESERVED}|hmem\.\d+$")),
     (Kind.PERSISTENT, re.compile(r"Persistent Memory|namespace\d")),
     (Kind.CXL, re.compile(r"CXL Window|region\d+$")),
     (Kind.DAX, re.compile(r"dax\d+\.\d+$")),
@@ -127,7 +127,10 @@ def memory_map(answers: Answers) -> MemoryMap:
     if ranges is None:
         return MemoryMap(notes=tuple(notes))
     items = told("memmap", _items) or ()
-    devices = told("dax devices", _devices) or ()
+    devices = told("dax devices", dax.read_devices) or ()
+    firmware = told("firmware's map", lambda said: iomem.parse_firmware(said.files(dax.FIRMWARE))) or ()
+    soft = [part for one in devices if one.region == dax.HMEM for part in one.ranges]
+    ranges = iomem.with_soft_reserved(ranges, firmware, soft)
     bound = any(one.driver == dax.DEVDAX for one in devices)
     seen = _Seen(
         registers=told("memory types", lambda said: mtrr.parse(said.text(MTRR))),
@@ -160,12 +163,6 @@ def _region(text: str, item: memmap.Region) -> Range:
 
 def _limit(text: str, item: memmap.Limit) -> str:
     return f"memmap={text} has taken away all RAM above {format_size(item.size)}: it says no address"
-
-
-def _devices(answers: Answers) -> tuple[dax.Device, ...]:
-    reads = (*dax.ATTRIBUTES, dax.REGION_ALIGN, dax.REGION_MODALIAS)
-    files = {path: text for read in reads for path, text in answers.files(read).items()}
-    return dax.parse(files, answers.files(dax.DRIVER))
 
 
 def _links(answers: Answers) -> dict[str, str]:
@@ -210,10 +207,11 @@ def _with_devices(ranges: Iterable[Range], devices: Iterable[dax.Device]) -> lis
     names = {one.name for one in devices}
     kept = [one for one in ranges if one.name not in names]
     for device in devices:
-        around = [one.depth for one in kept if one.start <= device.start and device.end <= one.end]
         inside = [one.depth for one in ranges if one.name == device.name]
-        depth = min(inside, default=max(around, default=-1) + 1)
-        kept.append(Range(device.start, device.end, device.name, depth))
+        for part in device.ranges:
+            around = [one.depth for one in kept if one.start <= part.start and part.end <= one.end]
+            depth = min(inside, default=max(around, default=-1) + 1)
+            kept.append(replace(part, name=device.name, depth=depth))
     return kept
 
 

@@ -49,7 +49,7 @@ class Holder:
 
     @property
     def _somewhere(self) -> bool:
-        unplaced = any(device.start is None or device.end is None for device in self.devices)
+        unplaced = any(not device.ranges for device in self.devices)
         return unplaced and not isinstance(self.seen, Absent)
 
     @property

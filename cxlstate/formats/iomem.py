@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 RAM: Final = "System RAM"
+SOFT_RESERVED: Final = "Soft Reserved"
 
-_LINE = re.compile(r"( *)([0-9a-f]+)-([0-9a-f]+) : (.*)")
+_LINE = re.compile(r"( *)([0-9a-f]{1,16})-([0-9a-f]{1,16}) : (.*)")
+_HEX = re.compile(r"(?:0x)?[0-9a-f]{1,16}")
+_OF_A_DEVICE = re.compile(r"dax\d+\.\d+", re.ASCII)
 
 
 class HiddenAddresses(ValueError):
@@ -51,27 +54,53 @@ def parse_iomem(text: str) -> tuple[Range, ...]:
         if match is None:
             raise ValueError(f"not a line of /proc/iomem: {line[:80]}")
         indent, start, end, name = match.groups()
-        ranges.append(Range(int(start, 16), int(end, 16) + 1, name, len(indent) // 2))
+        ranges.append(_range(start, end, name, len(indent) // 2))
     if not any(one.start or one.end > 1 for one in ranges):
         raise HiddenAddresses("every address in /proc/iomem is zero")
     return tuple(ranges)
 
 
 def parse_firmware(attributes: Mapping[str, str]) -> tuple[Range, ...]:
-    """`/sys/firmware/memmap/N/{start,end,type}` by path, in order of address. ValueError if one lacks."""
+    """`/sys/firmware/memmap/N/{start,end,type}` by path, in order of address.
+
+    ValueError if one lacks, or is no address.
+    """
     entries: dict[str, dict[str, str]] = {}
     for path, value in attributes.items():
         entry, _, attribute = path.rpartition("/")
         entries.setdefault(entry, {})[attribute] = value.strip()
     try:
-        return tuple(
-            sorted(
-                Range(int(entry["start"], 16), int(entry["end"], 16) + 1, entry["type"])
-                for entry in entries.values()
-            )
-        )
+        found = [_range(entry["start"], entry["end"], entry["type"]) for entry in entries.values()]
     except KeyError as missing:
         raise ValueError(f"an entry of /sys/firmware/memmap has no {missing.args[0]}") from None
+    return tuple(sorted(found))
+
+
+def _range(start: str, end: str, name: str, depth: int = 0) -> Range:
+    """Of the kernel's inclusive bounds in hex."""
+    if not (_HEX.fullmatch(start) and _HEX.fullmatch(end)) or int(end, 16) < int(start, 16):
+        raise ValueError(f"not a range of addresses: {start[:20]}-{end[:20]} : {name[:40]}")
+    return Range(int(start, 16), int(end, 16) + 1, name, depth)
+
+
+def with_soft_reserved(
+    ranges: Iterable[Range], firmware: Iterable[Range], devices: Iterable[Range]
+) -> tuple[Range, ...]:
+    """`/proc/iomem` with what kernels from 7.0 on do not name any more, as those before do.
+
+    There `Soft Reserved` is shown only by its results, which is nothing at all while no driver has a device
+    (commit bc62f5b308cb). So it is what the firmware's map or dax_hmem's `devices` say, and the kernel has
+    no other name for.
+    """
+    ranges = tuple(ranges)
+    named = [one for one in ranges if one.depth == 0 and not _OF_A_DEVICE.fullmatch(one.name)]
+    soft = joined([*(one for one in firmware if one.name == SOFT_RESERVED), *devices])
+    added = [Range(part.start, part.end, SOFT_RESERVED) for one in soft for part in gaps(one, named)]
+    below = [
+        replace(one, depth=one.depth + 1) if any(one.overlaps(whole) for whole in added) else one
+        for one in ranges
+    ]
+    return tuple(sorted([*below, *added], key=lambda one: (one.start, one.depth))) if added else ranges
 
 
 def covered(wanted: Range, by: Iterable[Range]) -> bool:
@@ -93,3 +122,14 @@ def gaps(wanted: Range, by: Iterable[Range]) -> tuple[Range, ...]:
     if left < wanted.end:
         missing.append(Range(left, wanted.end))
     return tuple(missing)
+
+
+def joined(ranges: Iterable[Range]) -> tuple[Range, ...]:
+    """The bytes of ranges by address, without names: neighbours, and what overlaps, as one."""
+    runs: list[Range] = []
+    for one in sorted(ranges):
+        if runs and one.start <= runs[-1].end:
+            runs[-1] = Range(runs[-1].start, max(runs[-1].end, one.end))
+        else:
+            runs.append(Range(one.start, one.end))
+    return tuple(runs)

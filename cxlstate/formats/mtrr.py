@@ -147,3 +147,14 @@ def cover(start: int, end: int, low: int, high: int) -> tuple[Block, ...]:
         blocks.append(block)
         at = block.end
     return tuple(blocks)
+
+
+def cover_all(ranges: Sequence[tuple[int, int]], low: int, high: int) -> tuple[Block, ...]:
+    """The same for ranges of one device, by address: blocks reach beyond its ends, never into its gaps.
+
+    Memory of another device can be there.
+    """
+    last = len(ranges) - 1
+    reaches = [(start if at else low, end if at < last else high) for at, (start, end) in enumerate(ranges)]
+    pairs = zip(ranges, reaches, strict=True)
+    return tuple(block for part, reach in pairs for block in cover(*part, *reach))

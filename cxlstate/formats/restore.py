@@ -10,9 +10,11 @@ Verbs, words in hex with `0x` (bytes), SELECTOR as made by `selector`:
     dax-bind SELECTOR ALIGN|-       to device_dax, at an alignment
     dax-unbind SELECTOR             refuses while a process holds the device
     dax-reclaim SELECTOR            from kmem: takes every block of it offline, and unbinds it
-    dax-link NAME SELECTOR          LINKS/NAME -> ../daxX.Y, replaced in one step
+    dax-link NAME SELECTOR          LINKS/NAME -> ../daxX.Y, replaced in one step; refuses memory that is
+                                    uncachable by its MTRRs and known to be mapped write-back
     dax-unlink NAME
-    dax-check SELECTOR              maps the device shared and reads, with python3 where there is one
+    dax-check SELECTOR              maps the device shared and reads, with python3 where there is one; refuses
+                                    what dax-link refuses
     vm-stop NAME SECONDS            asks a guest to shut down and waits until it is off
     vm-start NAME
     restore                         the table, with everything it needs
@@ -29,6 +31,7 @@ from typing import Final
 from cxlstate.core.action import Step
 from cxlstate.core.exports import RestoreStep
 from cxlstate.core.units import format_address
+from cxlstate.formats.iomem import Range, joined
 from cxlstate.formats.mtrr import Block
 
 SCRIPT: Final = "/etc/cxlstate/restore"
@@ -37,6 +40,8 @@ UNIT_FILE: Final = f"/etc/systemd/system/{UNIT}"
 BEFORE: Final = "/run/cxlstate/mtrr"
 """A copy of /proc/mtrr from before our first write since the machine started: what is not ours."""
 LINKS: Final = "/dev/cxlstate"
+NOTED: Final = "/run/cxlstate/write-back"
+"""Memory, as `selector` writes it, that was mapped write-back when it was bound under uncachable MTRRs."""
 
 Words = tuple[str, ...]
 
@@ -88,11 +93,16 @@ def unit() -> bytes:
     return files("cxlstate.formats").joinpath("restore.service").read_bytes()
 
 
-def selector(*, start: int | None = None, size: int = 0, node: int | None = None, name: str = "") -> str:
-    """What finds a device again: `range=0xSTART+0xSIZE`, `node=N` or `name=daxX.Y`."""
-    if start is not None:
-        return f"range={start:#x}+{size:#x}"
+def selector(ranges: Iterable[Range] = (), *, node: int | None = None, name: str = "") -> str:
+    """What finds a device again: `range=0xSTART+0xSIZE:…` by address, `node=N` or `name=daxX.Y`."""
+    if written := ":".join(f"{one.start:#x}+{one.size:#x}" for one in joined(ranges)):
+        return f"range={written}"
     return f"node={node}" if node is not None else f"name={name}"
+
+
+def mapped_write_back(noted: str, ranges: Iterable[Range]) -> bool:
+    """Whether `NOTED` says that the kernel maps a device so whatever its MTRRs are."""
+    return selector(ranges).removeprefix("range=") in noted.splitlines()
 
 
 def mtrr_at_boot(name: str, block: Block, kind: str) -> RestoreStep:

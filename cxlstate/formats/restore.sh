@@ -13,6 +13,7 @@ devices=/sys/bus/dax/devices
 drivers=/sys/bus/dax/drivers
 memory=/sys/devices/system/memory
 pat=/sys/kernel/debug/x86/pat_memtype_list
+noted=/run/cxlstate/write-back # ranges that were mapped so when they were bound, under uncachable MTRRs
 patience=60 # seconds for devices to come
 about=
 
@@ -103,6 +104,7 @@ END
 without_ram() {
     last=$(($1 + $2 - 1)) seen=
     while IFS=' -' read -r low high _ name; do
+        case $low$high in '' | *[!0-9a-f]*) refuse 'a line of /proc/iomem is of an unknown form' || return 1 ;; esac
         [ "$high" = 00000000 ] || seen=yes
         case $name in "System RAM"*) ;; *) continue ;; esac
         if [ $((0x$low)) -le "$last" ] && [ $(($1)) -le $((0x$high)) ]; then
@@ -160,10 +162,62 @@ mtrr_remove() {
 
 # Devices.
 
-# DEVICE ATTRIBUTE
-get() {
+# FILE: sets `value` to the number that the kernel has written there. Nothing else gets into arithmetic,
+# where some shells run commands.
+number() {
     value=
-    { read -r value <"$devices/$1/$2"; } 2>/dev/null
+    { read -r value <"$1"; } 2>/dev/null || return 1
+    case $value in
+        0x*[!0-9a-f]* | 0x | 0x?????????????????* | 0[!x]* | '' | [!0-9]* | [!0]*[!0-9]*) return 1 ;;
+    esac
+    value=$((value))
+}
+
+# DEVICE ATTRIBUTE
+get() { number "$devices/$1/$2"; }
+
+# DEVICE: sets `ranges`, lines of `START END` by address, with END behind it and neighbours as one, and
+# `written`, the same as a selector has it. A device can have several (drivers/dax/bus.c); before Linux
+# 5.10 it has one, and no mapping*.
+memory_of() {
+    found=
+    for mapping in "$devices/$1"/mapping[0-9]*; do
+        [ -e "$mapping/start" ] || continue
+        number "$mapping/start" && at=$value && number "$mapping/end" || return 1
+        found="$found$at $((value + 1))
+"
+    done
+    if [ -z "$found" ]; then
+        get "$1" resource && at=$value && get "$1" size || return 1
+        found="$at $((at + value))"
+    fi
+    ranges='' written='' at='' to=
+    while read -r low high; do
+        if [ -n "$low" ] && [ "$low" = "$to" ]; then
+            to=$high
+            continue
+        fi
+        [ -z "$at" ] || add_range
+        at=$low to=$high
+    done <<END
+$(printf '%s\n' "$found" | sed '/^$/d' | sort -n)
+
+END
+}
+
+add_range() {
+    ranges="$ranges$at $to
+" written=${written:+$written:}$(block "$at" $((to - at)))
+}
+
+# START END: whether any of the `ranges` has a byte in it.
+in_ranges() {
+    while read -r low high; do
+        [ -n "$low" ] && [ "$low" -lt "$2" ] && [ "$1" -lt "$high" ] && return 0
+    done <<END
+$ranges
+END
+    return 1
 }
 
 # DEVICE SELECTOR
@@ -172,10 +226,7 @@ matches() {
     case $2 in
         name=*) [ "$1" = "${2#name=}" ] ;;
         node=*) get "$1" target_node && [ "$value" = "${2#node=}" ] ;;
-        range=*)
-            range=${2#range=}
-            [ "$value" -eq $((${range#*+})) ] && get "$1" resource && [ $((value)) -eq $((${range%+*})) ]
-            ;;
+        range=*) memory_of "$1" && [ "$written" = "${2#range=}" ] ;;
         *) return 1 ;;
     esac
 }
@@ -248,11 +299,17 @@ dax_bind() {
 
 # Memory that kmem could not give back stays System RAM although kmem is unbound (drivers/dax/kmem.c).
 not_ram() (
-    get "$device" resource
-    start=$value
-    get "$device" size
-    without_ram "$start" "$value" || refuse "$device cannot be bound before the next reboot"
+    memory_of "$device" || refuse "sysfs does not say where $device is" || return 1
+    ranges_without_ram || refuse "$device cannot be bound before the next reboot"
 )
+
+ranges_without_ram() {
+    while read -r start end <&4; do
+        [ -z "$start" ] || without_ram "$start" $((end - start)) || return 1
+    done 4<<END
+$ranges
+END
+}
 
 # A write to new_id binds too, but says nothing of a failure; one to bind does.
 attach() {
@@ -263,6 +320,16 @@ attach() {
     bound_to
     [ "$driver" = device_dax ] || refuse "the kernel does not bind $device: ${complaint##*: }" || return 1
     say "$device is bound"
+    note
+}
+
+# Keep what the kernel made of `device` when it was bound: a second time would not come out otherwise.
+# A plan knows by it that the device was not just bound before its MTRRs were written.
+note() {
+    memory_of "$device" && cached || return 0
+    grep -qxF -- "$written" "$noted" 2>/dev/null ||
+        { mkdir -p "${noted%/*}" && printf '%s\n' "$written" >>"$noted"; } ||
+        say "could not note in $noted how $device is mapped"
 }
 
 # udev may take a moment.
@@ -294,24 +361,24 @@ detach() {
 dax_reclaim() {
     locate "$1" || return 1
     [ "$driver" = kmem ] || refuse "$device belongs to ${driver:-no driver}, and not to kmem" || return 1
+    memory_of "$device" || refuse "sysfs does not say where $device is" || return 1
     taken=
-    for mapping in "$devices/$device"/mapping*/start; do
-        { read -r start <"$mapping" && read -r last <"${mapping%start}end"; } 2>/dev/null || continue
-        offline $((start)) $((last + 1)) || {
+    while read -r start end <&4; do
+        [ -z "$start" ] || offline "$start" "$end" || {
             online
             return 1
         }
-    done
+    done 4<<END
+$ranges
+END
     detach || return 1
-    for mapping in "$devices/$device"/mapping*/start; do
-        { read -r start <"$mapping" && read -r last <"${mapping%start}end"; } 2>/dev/null || continue
-        without_ram "$start" $((last + 1 - start)) || refuse 'the kernel lets go of it at the next reboot' || return 1
-    done
+    ranges_without_ram || refuse 'the kernel lets go of it at the next reboot'
 }
 
 # START END: the whole blocks in it, the last first. Those it took are in `taken`, with their zone.
 offline() {
-    read -r length <"$memory/block_size_bytes"
+    { read -r length <"$memory/block_size_bytes"; } 2>/dev/null
+    case $length in '' | *[!0-9a-f]*) refuse 'the kernel does not say how large its blocks of memory are' || return 1 ;; esac
     length=$((0x$length))
     first=$((($1 + length - 1) / length)) number=$(($2 / length))
     while [ "$number" -gt "$first" ]; do
@@ -343,6 +410,7 @@ END
 dax_link() {
     locate "$2" && node || return 1
     [ "$driver" = device_dax ] || refuse "$device is not bound, and gets no link" || return 1
+    not_cached || return 1
     [ "$(readlink "$links/$1")" != "../$device" ] || return 0
     mkdir -p "$links" && rm -f "$links/.$1" && ln -s "../$device" "$links/.$1" && mv -T "$links/.$1" "$links/$1" ||
         refuse "could not make $links/$1" || return 1
@@ -354,10 +422,9 @@ dax_unlink() { rm -f "$links/$1" "$links/.$1"; }
 
 # SELECTOR
 dax_check() {
-    locate "$1" && get "$device" align || return 1
-    align=$value
-    get "$device" size
+    locate "$1" || return 1
     [ "$driver" = device_dax ] || refuse "$device is not bound, and cannot be mapped" || return 1
+    not_cached && get "$device" align && align=$value && get "$device" size || return 1
     command -v python3 >/dev/null || {
         say 'not checked: python3 is not installed'
         return 0
@@ -385,6 +452,9 @@ PYTHON
 
 restore() {
     [ "${table+set}" ] || refuse 'there is no table' || return 1
+    case $(printf %s "$table" | tr '\n' ' ') in
+        *[!A-Za-z0-9_.:=+\ -]*) refuse 'a word of the table is not plain' || return 1 ;;
+    esac
     await_devices
     if ! restore_registers; then
         about=
@@ -436,10 +506,8 @@ END
 vacate() {
     while read -r what _ selector _ <&4; do
         [ "$what" = dax ] && resolve "$selector" && bound_to && [ "$driver" = device_dax ] || continue
-        get "$device" resource
-        at=$((value))
-        get "$device" size
-        [ "$at" -ge $(($1 + $2)) ] || [ $((at + value)) -le $(($1)) ] || dax_unbind "$selector" || return 1
+        memory_of "$device" || refuse "sysfs does not say where $device is" || return 1
+        ! in_ranges $(($1)) $(($1 + $2)) || dax_unbind "$selector" || return 1
     done 4<<END
 $table
 END
@@ -479,31 +547,44 @@ END
 
 # NAME SELECTOR ALIGN|-
 restore_device() {
-    locate "$2" || return 1
-    get "$device" align
+    locate "$2" && get "$device" align || return 1
     if [ "$driver" = device_dax ] && [ "$3" != - ] && [ $(($3)) -ne "$value" ]; then
         dax_unbind "$2" || return 1
+    elif [ "$driver" = kmem ]; then # one that is built in takes the device at every boot
+        dax_reclaim "$2" || return 1
     fi
-    dax_bind "$2" "$3" && not_cached && dax_link "$1" "$2"
+    dax_bind "$2" "$3" && dax_link "$1" "$2"
 }
 
-# Refuse `device` if it is uncachable by the MTRRs, and the kernel is known to map it write-back.
 not_cached() {
-    get "$device" resource
-    start=$((value))
-    get "$device" size
-    length=$value
-    [ -r "$pat" ] && [ -r /proc/mtrr ] && look && in_effect "$start" "$length" uncachable || return 0
+    ! memory_of "$device" || ! cached || refuse "$device is mapped write-back, although its MTRRs are uncachable"
+}
+
+# Whether any of the `ranges` is uncachable by the MTRRs, and the kernel is known to map it write-back.
+cached() {
+    [ -r "$pat" ] && [ -r /proc/mtrr ] && look || return 1
+    while read -r start end; do
+        [ -n "$start" ] && in_effect "$start" $((end - start)) uncachable && write_back "$start" "$end" && return 0
+    done <<END
+$ranges
+END
+    return 1
+}
+
+# START END: whether the kernel's list has a record of it as write-back.
+write_back() {
     sed -n 's/^PAT: \[mem \(0x[0-9a-f]*\)-\(0x[0-9a-f]*\)\] write-back.*/\1 \2/p' "$pat" |
         while read -r low high; do
-            [ $((low)) -ge $((start + length)) ] || [ $((high)) -le "$start" ] || echo
-        done | grep -q '' || return 0
-    refuse "$device is mapped write-back, although its MTRRs are uncachable"
+            [ $((low)) -ge "$2" ] || [ $((high)) -le "$1" ] || echo
+        done | grep -q ''
 }
 
 main() {
     verb=${1-}
     [ $# -eq 0 ] || shift
+    for word; do
+        case $word in '' | *[!A-Za-z0-9_.:=+-]*) refuse "not a plain word: $word" || return 64 ;; esac
+    done
     case $verb in
         mtrr-add) mtrr_add "$@" ;;
         mtrr-remove) mtrr_remove "$@" ;;

@@ -144,8 +144,11 @@ def _human(size: int) -> str:
     power = max((min(size.bit_length() - 1, 59) // 10), 0)
     if power == 0:
         return str(size)
-    whole, unit = size / (1 << 10 * power), _UNITS[power - 1]
-    return f"{size >> 10 * power}{unit}" if size % (1 << 10 * power) == 0 else f"{whole:.1f}{unit}"
+    unit = 1 << 10 * power
+    if size % unit == 0:
+        return f"{size // unit}{_UNITS[power - 1]}"
+    tenths = (size * 10 + unit // 2) // unit  # of whole numbers: no address is too large for it
+    return f"{tenths // 10}.{tenths % 10}{_UNITS[power - 1]}"
 
 
 # How they look ----------------------------------------------------------------------------------------

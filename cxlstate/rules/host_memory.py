@@ -40,14 +40,14 @@ def window_holds_the_device(resources: Resources) -> Iterator[Diagnostic]:
     """CXR102: a window is at least as wide as the device that it is for."""
     for me in of(resources, MtrrSpec):
         device, window = _covered(me, resources), me.spec.within
-        if device and window and not (window.start <= device.start and device.end <= window.end):
+        if device and window and not (window.start <= device[0].start and device[-1].end <= window.end):
             yield Diagnostic(
                 "CXR102",
                 f"the window of {me.address} does not hold the device that is to be covered",
                 path=(*me.path, "within"),
                 address=me.address,
                 found=f"{format_address(window.start)} to {format_address(window.end)}",
-                expected=f"at least {format_address(device.start)} to {format_address(device.end)}",
+                expected=f"at least {format_address(device[0].start)} to {format_address(device[-1].end)}",
                 hint="a window says how far the ranges may reach beyond the device on both sides",
             )
 
@@ -72,8 +72,9 @@ def covers_are_apart(resources: Resources) -> Iterator[Diagnostic]:
 def devices_are_apart(resources: Resources) -> Iterator[Diagnostic]:
     """CXR104: two dax resources are two devices."""
     for one, other in combinations(of(resources, DaxSpec), 2):
-        here, there = _range(one), _range(other)
-        same = here and there and here.overlaps(there)
+        pairs = product(_ranges(one), _ranges(other))
+        both = next(((here, there) for here, there in pairs if here.overlaps(there)), None)
+        same = both is not None
         same = same or (one.spec.device is not None and one.spec.device == other.spec.device)
         same = same or (one.spec.target_node is not None and one.spec.target_node == other.spec.target_node)
         if same:
@@ -82,7 +83,7 @@ def devices_are_apart(resources: Resources) -> Iterator[Diagnostic]:
                 f"{one.address} and {other.address} are the same device",
                 path=other.path,
                 address=other.address,
-                found=f"{here} and {there}" if here and there else "the same name or node",
+                found=f"{both[0]} and {both[1]}" if both else "the same name or node",
                 expected="a name of its own for every device",
             )
 
@@ -92,8 +93,8 @@ def memmap_leaves_devices_alone(resources: Resources) -> Iterator[Diagnostic]:
     for me in of(resources, MemmapSpec):
         for index, entry in enumerate(me.spec.root):
             for device in of(resources, DaxSpec):
-                where = _range(device)
-                if where and where.overlaps(entry.range):
+                where = next((one for one in _ranges(device) if one.overlaps(entry.range)), None)
+                if where:
                     yield Diagnostic(
                         "CXR105",
                         f"{entry.argument} reaches into the memory of {device.address}",
@@ -125,8 +126,9 @@ def a_device_has_one_type(resources: Resources) -> Iterator[Diagnostic]:
     """CXR107, a warning: MTRR ranges that cover only a part of a device."""
     blocks = [one for me in of(resources, MtrrSpec) for one in _blocks(me, resources)]
     for me in of(resources, DaxSpec):
-        where = _range(me)
-        if where and any(one.overlaps(where) for one in blocks) and (missing := gaps(where, blocks)):
+        device = _ranges(me)
+        missing = [gap for one in device for gap in gaps(one, blocks)]
+        if missing and any(one.overlaps(other) for one in blocks for other in device):
             yield Diagnostic(
                 "CXR107",
                 f"only a part of {me.address} is covered by MTRR ranges",
@@ -150,15 +152,14 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 
 
-def _range(me: Resource[DaxSpec]) -> Range | None:
-    """Where a device is, if the spec says so."""
-    where = me.spec.range
-    return Range(where.start, where.start + where.size, str(me.address)) if where else None
+def _ranges(me: Resource[DaxSpec]) -> tuple[Range, ...]:
+    """Where a device is, by address; nothing where the spec does not say so."""
+    return tuple(Range(one.start, one.end, str(me.address)) for one in me.spec.memory)
 
 
-def _covered(me: Resource[MtrrSpec], resources: Resources) -> Range | None:
+def _covered(me: Resource[MtrrSpec], resources: Resources) -> tuple[Range, ...]:
     devices = {str(device.address): device for device in of(resources, DaxSpec)}
-    return _range(devices[me.spec.cover]) if me.spec.cover in devices else None
+    return _ranges(devices[me.spec.cover]) if me.spec.cover in devices else ()
 
 
 def _blocks(me: Resource[MtrrSpec], resources: Resources) -> list[Range]:
@@ -168,11 +169,12 @@ def _blocks(me: Resource[MtrrSpec], resources: Resources) -> list[Range]:
     if me.spec.ranges:
         return [Range(one.start, one.start + one.size, format_size(one.size)) for one in me.spec.ranges]
     device = _covered(me, resources)
-    if device is None:
+    if not device:
         return []
     window = me.spec.within
-    low, high = (window.start, window.end) if window else (device.start, device.end)
+    low, high = (window.start, window.end) if window else (device[0].start, device[-1].end)
     try:
-        return [Range(one.base, one.end) for one in mtrr.cover(device.start, device.end, low, high)]
+        blocks = mtrr.cover_all([(one.start, one.end) for one in device], low, high)
+        return [Range(one.base, one.end) for one in blocks]
     except ValueError:
         return []

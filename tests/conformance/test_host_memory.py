@@ -7,6 +7,7 @@ import pytest
 from cxlstate.core.action import Step
 from cxlstate.core.read import Command, File, Holders, Links, MapAndRead, Names
 from cxlstate.formats import dax, mtrr, restore
+from cxlstate.formats.iomem import Range
 from cxlstate.formats.mtrr import Block
 from cxlstate.machine.ports import Result
 
@@ -61,7 +62,7 @@ def device(machine):
 
 @pytest.fixture
 def selector(device):
-    return restore.selector(start=device.start, size=device.size)
+    return restore.selector(device.ranges)
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_the_soft_reserved_memory_is_a_device_of_kmem(machine, device):
     soft = next(
         line for line in machine.text("/proc/iomem").splitlines() if line.endswith(" : Soft Reserved")
     )
-    assert soft.startswith(f"{device.start:08x}-{device.end - 1:08x} ")
+    assert soft.startswith(f"{device.start:08x}-{device.ranges[-1].end - 1:08x} ")
 
 
 def test_where_a_driver_link_points_to(machine):
@@ -125,14 +126,14 @@ def test_kmem_made_it_ram_that_the_kernel_may_use_for_itself(machine, device):
             zone[line.split()[0]] = int(line.split()[1])
     normal = zones[device.target_node, "Normal"]
     first = normal["start_pfn:"] * 4096
-    assert first <= device.start < device.end <= first + normal["spanned"] * 4096
+    assert first <= device.start < device.ranges[-1].end <= first + normal["spanned"] * 4096
     assert zones[device.target_node, "Movable"] == {"spanned": 0, "present": 0}
 
 
 def test_the_record_of_its_mapping_is_not_made_by_kmem(machine, device):
     text = machine.text(dax.PAT.path)
     assert text.startswith("PAT memtype list:\nPAT: [mem 0x")
-    assert dax.memory_types(text, device.start, device.end) == ()
+    assert dax.memory_types(text, device.start, device.ranges[-1].end) == ()
 
 
 def test_who_is_not_root_is_told_so(machine):
@@ -161,7 +162,7 @@ def test_a_device_of_kmem_is_left_to_it(machine, device, selector):
 
 
 def test_a_device_that_is_not_there_and_a_verb_that_is_none(machine, device):
-    selector = restore.selector(start=device.start, size=device.size // 2)
+    selector = restore.selector([Range(device.start, device.start + device.size // 2)])
     assert refused(machine, "dax-bind", selector, "-") == f"cxlstate: no dax device is {selector}"
     assert step(machine, "dax-unlink", "fact").result is Result.DONE
     outcome = step(machine, "dax-fly")

@@ -172,7 +172,8 @@ class Dax(OfHost):
 
     def exports(self, me, live, given):
         place = me.spec or (None, None)
-        return (DaxDevice(f"/dev/cxlstate/{me.name}", *place), RestoreStep(2, ("dax", me.name)))
+        ranges = () if None in place else (Span(*place),)
+        return (DaxDevice(f"/dev/cxlstate/{me.name}", ranges), RestoreStep(2, ("dax", me.name)))
 
     def diff(self, me, live, given):
         if live is None or not live.dax[me.name]:

@@ -143,6 +143,9 @@ READ_BY_NAME = {
     "links": LINKS,
     "pat": dax.PAT,
     "driver": dax.DRIVER,
+    "firmware": dax.FIRMWARE,
+    "starts": dax.MAPPINGS[0],
+    "ends": dax.MAPPINGS[1],
     **{read.pattern.rpartition("/")[2]: read for read in dax.ATTRIBUTES},
     "devices": "devices",
 }
@@ -151,6 +154,8 @@ READ_BY_NAME = {
 def _attributes(read, devices):
     """Attributes of the devices: sysfs gives addresses in hex and all else as plain numbers."""
     name = read.pattern.partition("/*/")[2]
+    if read in (*dax.MAPPINGS, dax.FIRMWARE):
+        return {}
     return {
         f"{dax.DEVICES}/{device}/{name}": {
             "resource": f"{start:#x}",

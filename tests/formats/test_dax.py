@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cxlstate.formats.dax import DEVICES, Device, Holder, holders, memory_types, of, parse
+from cxlstate.formats.dax import DEVICES, Device, Holder, forced_write_back, holders, memory_types, parse
+from cxlstate.formats.iomem import Range
 
 GIB = 1 << 30
 QEMU = "/usr/bin/qemu-system-x86_64"
@@ -29,9 +32,9 @@ def attributes(name: str, **changed: str | None) -> dict[str, str]:
 
 def test_a_device_is_read_as_sysfs_shows_it() -> None:
     links = {f"{DEVICES}/dax0.0/driver": "../../../../bus/dax/drivers/kmem"}
-    found = Device(4 * GIB, GIB, "dax0.0", 2 << 20, 0, "hmem", 2 << 20, "kmem")
+    found = Device((Range(4 * GIB, 5 * GIB),), "dax0.0", 2 << 20, 0, "hmem", 2 << 20, "kmem")
     assert parse(attributes("dax0.0"), links) == (found,)
-    assert found.end == 5 * GIB
+    assert (found.start, found.size) == (4 * GIB, GIB)
 
 
 def test_devices_stand_by_address_and_without_a_driver_where_none_is_bound() -> None:
@@ -150,7 +153,93 @@ def test_a_process_without_a_command_line_is_told() -> None:
     assert holders("2\tdax0.0\t\n") == (Holder(2, "dax0.0", ""),)
 
 
-def test_devices_of_a_range_are_those_with_any_byte_in_it() -> None:
-    (one,) = parse(attributes("dax0.0"), {})
-    assert of([one], 5 * GIB - 1, 6 * GIB) == (one,)
-    assert of([one], 5 * GIB, 6 * GIB) == of([one], 0, 4 * GIB) == ()
+def mapped(name: str, *ranges: tuple[int, int], **changed: str | None) -> dict[str, str]:
+    """A device with ranges in GiB, each of a mapping; `resource` is where the first begins."""
+    files = attributes(
+        name,
+        size=f"{sum(end - start for start, end in ranges) * GIB}\n",
+        resource=f"{ranges[0][0] * GIB:#x}\n",
+    )
+    for number, (start, end) in enumerate(ranges):
+        files[f"{DEVICES}/{name}/mapping{number}/start"] = f"{start * GIB:#x}\n"
+        files[f"{DEVICES}/{name}/mapping{number}/end"] = f"{end * GIB - 1:#x}\n"
+    added = {f"{DEVICES}/{name}/{key}": text for key, text in changed.items() if text is not None}
+    return files | added
+
+
+@pytest.mark.parametrize(
+    ("ranges", "wanted"),
+    [
+        ([(8, 24), (40, 56)], [(8, 24), (40, 56)]),
+        ([(40, 56), (8, 24)], [(8, 24), (40, 56)]),  # the kernel takes room where it is
+        ([(8, 24), (24, 40)], [(8, 40)]),
+    ],
+)
+def test_a_device_of_several_mappings_has_their_ranges(
+    ranges: list[tuple[int, int]], wanted: list[tuple[int, int]]
+) -> None:
+    """As `daxctl list -M` shows it, and drivers/dax/bus.c makes it."""
+    (found,) = parse(mapped("dax0.1", *ranges), {})
+    assert found.ranges == tuple(Range(start * GIB, end * GIB) for start, end in wanted)
+    assert (found.start, found.size) == (8 * GIB, 32 * GIB)
+
+
+def test_memory_between_two_ranges_is_not_of_the_device() -> None:
+    found = parse(mapped("dax0.1", (8, 24), (40, 56)) | mapped("dax0.2", (24, 40)), {})
+    between = Range(24 * GIB, 40 * GIB)
+    assert [one.name for one in found if one.overlaps(between)] == ["dax0.2"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"size": "1\n"},
+        {"mapping1/end": f"{60 * GIB - 1:#x}\n"},
+        {"mapping1/start": f"{16 * GIB:#x}\n"},
+        {"mapping1/end": f"{30 * GIB:#x}\n"},
+        {"mapping1/end": "0xffffffffffffffffffff\n"},
+        {"mapping1/start": "much\n"},
+        {"mapping2/start": "0x0\n"},
+    ],
+)
+def test_ranges_that_cannot_be_are_refused(changed: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"^/sys/bus/dax/devices/dax0\.1"):
+        parse(mapped("dax0.1", (8, 24), (40, 56), **changed), {})
+
+
+@given(st.dictionaries(st.sampled_from([*mapped("dax0.1", (8, 24)), "", "/", DEVICES]), st.text()))
+def test_whatever_sysfs_says_is_parsed_or_refused(files: dict[str, str]) -> None:
+    with contextlib.suppress(ValueError):
+        parse(files, {})
+
+
+@given(st.text())
+@example("x\tdax0.0\tqemu\n")
+@example("1\tdax0.0\n")
+@example("9" * 5000 + "\tdax0.0\tqemu\n")
+def test_whatever_is_said_of_holders_is_parsed_or_refused(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        holders(text)
+
+
+LISTED = """\
+[    0.012000] MTRR variable ranges enabled:
+[    0.012001]   0 base 000080000000 mask FFFF80000000 uncachable
+[    0.012003]   1 disabled
+[    0.012004] TOM2: 0000001f80000000 aka 129024M
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "top"),
+    [
+        (LISTED, 126 * GIB),
+        (LISTED.replace("  1 disabled", "  1 base 000100000000 mask FFFFC0000000 uncachable"), 126 * GIB),
+        (LISTED.replace("TOM2", "node 0 link 0: io port [0, ffff]\n[    0.5] TOM2"), None),
+        (LISTED.rpartition("[")[0], None),
+        ("TOM2: 0000001f80000000 aka 129024M\n", None),
+        ("", None),
+    ],
+)
+def test_a_processor_that_forces_write_back_is_known_by_the_kernels_list(log: str, top: int | None) -> None:
+    assert forced_write_back(log) == top

@@ -9,11 +9,12 @@ import pytest
 
 from cxlstate.core.exports import RestoreStep
 from cxlstate.formats import restore
+from cxlstate.formats.iomem import Range
 from cxlstate.formats.mtrr import Block, Register, effective, parse
 
 GIB = 1 << 30
 STEPS = (
-    restore.dax_at_boot("cxl0", restore.selector(start=4 * GIB, size=GIB), 2 << 20),
+    restore.dax_at_boot("cxl0", restore.selector([Range(4 * GIB, 5 * GIB)]), 2 << 20),
     restore.dax_at_boot("other", restore.selector(node=3), None),
     restore.mtrr_at_boot("cxl0", Block(4 * GIB, GIB), "uncachable"),
 )
@@ -66,9 +67,9 @@ def test_words_are_never_part_of_the_code(tmp_path):
     done = subprocess.run(
         ["sh", "-c", restore.library(), "cxlstate", *words], capture_output=True, check=False
     )
-    assert done.returncode == 1
+    assert done.returncode == 64
     assert not list(tmp_path.iterdir())
-    assert done.stderr.startswith(b"cxlstate: no dax device is name=$(touch ")
+    assert done.stderr.startswith(b"cxlstate: not a plain word: name=$(touch ")
 
 
 @pytest.mark.parametrize("words", [[], ["no-such-verb"], ["main"]])
@@ -165,3 +166,183 @@ def _proc_line(register):
 
 def test_the_program_that_maps_is_python():
     compile(restore.map_and_read(), "map_and_read", "exec")
+
+
+def sysfs(tmp_path, **devices):
+    """Devices by name with `_` for the dot: attributes by name, written as the kernel writes them."""
+    for name, attributes in devices.items():
+        for attribute, value in attributes.items():
+            file = tmp_path / "devices" / name.replace("_", ".") / attribute
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"{value}\n")
+    return f"devices={tmp_path}/devices; drivers={tmp_path}/drivers\n"
+
+
+def attributes(*ranges, mappings=True):
+    found = {
+        "size": sum(end - start for start, end in ranges),
+        "resource": f"{ranges[0][0]:#x}",
+        "align": 4096,
+    }
+    for number, (start, end) in enumerate(ranges if mappings else ()):
+        found |= {f"mapping{number}/start": f"{start:#x}", f"mapping{number}/end": f"{end - 1:#x}"}
+    return found
+
+
+LOW, BETWEEN, HIGH = (8 * GIB, 24 * GIB), (24 * GIB, 40 * GIB), (40 * GIB, 56 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "wanted"),
+    [
+        ([LOW], [LOW]),
+        ([LOW, HIGH], [LOW, HIGH]),
+        ([HIGH, LOW], [LOW, HIGH]),
+        ([LOW, BETWEEN], [(8 * GIB, 40 * GIB)]),
+        ([HIGH, LOW, BETWEEN], [(8 * GIB, 56 * GIB)]),
+    ],
+)
+def test_the_memory_of_a_device_is_that_of_all_its_mappings(tmp_path, ranges, wanted):
+    said = shell(f'{sysfs(tmp_path, dax0_1=attributes(*ranges))} memory_of dax0.1; echo "$ranges$written"')
+    *lines, written = said.splitlines()
+    assert lines == [f"{start} {end}" for start, end in wanted]
+    assert f"range={written}" == restore.selector(Range(*one) for one in ranges)
+
+
+def test_a_kernel_without_mappings_has_one_range(tmp_path):
+    devices = sysfs(tmp_path, dax0_0=attributes(LOW, mappings=False))
+    assert shell(f'{devices} memory_of dax0.0; printf %s "$written"') == "0x200000000+0x400000000"
+
+
+@pytest.mark.parametrize(
+    ("ranges", "device"),
+    [([LOW, HIGH], "dax0.1"), ([BETWEEN], "dax0.2"), ([LOW], ""), ([(8 * GIB, 40 * GIB)], "")],
+)
+def test_a_selector_means_all_ranges_of_a_device_and_no_other(tmp_path, ranges, device):
+    devices = sysfs(tmp_path, dax0_1=attributes(LOW, HIGH), dax0_2=attributes(BETWEEN))
+    selector = restore.selector(Range(*one) for one in ranges)
+    assert shell(f'{devices} resolve {selector} || :; echo "$device"').strip() == device
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "unbound"),
+    [(8, 16, True), (48, 56, True), (24, 40, False), (0, 8, False), (56, 64, False)],
+)
+def test_mtrrs_between_the_ranges_of_a_device_leave_it_bound(tmp_path, start, end, unbound):
+    devices = sysfs(tmp_path, dax0_1=attributes(LOW, HIGH))
+    selector = restore.selector([Range(*LOW), Range(*HIGH)])
+    said = shell(
+        f"{devices} table='dax cxl0 {selector} -'\nbound_to() {{ driver=device_dax; }}\n"
+        f"dax_unbind() {{ echo unbound; }}\nvacate {start * GIB} {(end - start) * GIB}\n"
+    )
+    assert bool(said) == unbound
+
+
+@pytest.mark.parametrize(
+    ("mtrr", "recorded", "cached"),
+    [(HIGH, HIGH, True), (LOW, HIGH, False), (HIGH, LOW, False), (BETWEEN, LOW, False)],
+)
+def test_a_device_of_which_a_range_is_known_to_be_cached_gets_no_link(tmp_path, mtrr, recorded, cached):
+    """`mtrr` is uncachable, and `recorded` is mapped write-back."""
+    devices = sysfs(tmp_path, dax0_1=attributes(LOW, HIGH))
+    (tmp_path / "pat").write_text(f"PAT: [mem {recorded[0]:#018x}-{recorded[1]:#018x}] write-back\n")
+    said = shell(
+        f"{devices} pat={tmp_path}/pat links={tmp_path}/links noted={tmp_path}/noted device=dax0.1\n"
+        f"look() {{ now='0 {mtrr[0]} {mtrr[1] - mtrr[0]} 1 uncachable'; }}\n"
+        "bound_to() { driver=device_dax; }; node() { :; }\n"
+        f"dax_link cxl0 name=dax0.1 2>&1 || echo refused; note 2>&1; cat {tmp_path}/noted 2>/dev/null || :\n"
+    )
+    assert ("refused" in said) == cached
+    assert (tmp_path / "links" / "cxl0").is_symlink() != cached
+    noted = restore.mapped_write_back(said, [Range(*LOW), Range(*HIGH)])
+    assert noted == cached
+
+
+HOSTILE = (
+    "$(touch owned)",
+    "`touch owned`",
+    "a[$(touch owned)]",
+    "0xa[$(touch owned)]",
+    "1; touch owned",
+    "x+$(touch owned)",
+    "'$(touch owned)'",
+    "08",
+    "-1",
+    "0x",
+    "",
+    "9" * 40,
+    "\\n",
+    "../../owned",
+    "* *",
+    "PATH",
+)
+
+
+@pytest.mark.parametrize("interpreter", ["dash", "bash"])
+@pytest.mark.parametrize("attribute", ["size", "resource", "align", "mapping0/start", "mapping0/end"])
+@pytest.mark.parametrize("said", HOSTILE)
+def test_what_sysfs_says_is_never_run(tmp_path, interpreter, attribute, said):
+    """bash runs commands in arithmetic."""
+    devices = sysfs(tmp_path, dax0_1=attributes(LOW) | {attribute: said})
+    selector = restore.selector([Range(*LOW)])
+    table = f"mtrr cxl0 {LOW[0]:#x} {LOW[1] - LOW[0]:#x} uncachable\ndax cxl0 {selector} 0x1000"
+    script = restore.library().rpartition('main "$@"\n')[0] + (
+        f"{devices} links={tmp_path}/links; patience=0; noted={tmp_path}/noted; table='{table}'\n"
+        "look() { now=; }; tell() { complaint=no; }; udevadm() { :; }\n"
+        f"(main dax-bind {selector} 0x1000); (main dax-link cxl0 name=dax0.1); (main dax-check name=dax0.1)\n"
+        f"(main dax-reclaim name=dax0.1); (main restore); true\n"
+    )
+    done = subprocess.run(
+        [interpreter], input=script, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=60
+    )
+    assert not (tmp_path / "owned").exists(), done.stderr
+    assert not (tmp_path / "links").exists()
+
+
+@pytest.mark.parametrize("interpreter", ["dash", "bash"])
+@pytest.mark.parametrize(
+    "word", [one for one in HOSTILE if set(one) - set("0123456789abcdefghijklmnopqrstuvwxyz-.PATH")]
+)
+@pytest.mark.parametrize(
+    "verb", ["mtrr-add", "mtrr-remove", "dax-bind", "dax-link", "dax-unlink", "dax-check"]
+)
+def test_no_word_is_ever_run(tmp_path, interpreter, verb, word):
+    done = subprocess.run(
+        [interpreter, "-c", restore.library(), "cxlstate", verb, word, word, "uncachable"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        timeout=60,
+    )
+    assert done.returncode == 64
+    assert done.stderr.startswith("cxlstate: not a plain word: ")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("interpreter", ["dash", "bash"])
+@pytest.mark.parametrize("word", ["$(touch owned)", "a[$(touch owned)]", "x;", '"', "é"])
+def test_a_table_with_another_word_is_refused_whole(tmp_path, interpreter, word):
+    head = f"table='\nmtrr cxl0 {word} {word} uncachable\ndax cxl0 name=dax0.0 {word}\n'\n"
+    done = subprocess.run(
+        [interpreter, "-c", head + restore.library(), "cxlstate", "restore"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (1, "cxlstate: a word of the table is not plain\n")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("interpreter", ["dash", "bash"])
+def test_a_table_as_it_is_written_is_read(tmp_path, interpreter):
+    head = restore.script(STEPS).decode().removesuffix('main "$@"\n')
+    script = (
+        f"{head}{sysfs(tmp_path)} restore_registers() {{ echo read; return 0; }}; patience=0; main restore\n"
+    )
+    done = subprocess.run(
+        [interpreter], input=script, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.stdout, "no dax device is range=0x100000000+0x40000000" in done.stderr) == ("read\n", True)

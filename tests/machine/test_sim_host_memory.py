@@ -10,7 +10,7 @@ import pytest
 from cxlstate.core.action import Run, Step, WriteFile
 from cxlstate.core.libvirt import AutostartDomain, DefineDomain, StartDomain, StopDomain
 from cxlstate.core.read import Attributes, File, Holders, Links, MapAndRead
-from cxlstate.formats import dax, mtrr, restore
+from cxlstate.formats import dax, iomem, mtrr, restore
 from cxlstate.formats.mtrr import Block
 from cxlstate.machine.ports import Entry, Result
 from cxlstate.machine.sim.faults import Faults, PowerCut
@@ -22,7 +22,7 @@ from cxlstate.machine.sim.zones import zoneinfo
 ENTRY = Entry("run", ("test",), "a test", "live")
 GIB = 1 << 30
 START, SIZE = 322 * GIB, 96 * GIB
-SELECTOR = restore.selector(start=START, size=SIZE)
+SELECTOR = restore.selector([iomem.Range(START, START + SIZE)])
 BLOCKS = mtrr.cover(START, START + SIZE, START, 512 * GIB)
 LINKS = Links("/dev/cxlstate/*")
 GUEST = """\
@@ -196,7 +196,7 @@ def test_registers_are_all_restored_or_none_and_then_no_device_is(directory):
 
 
 def test_one_device_that_is_gone_does_not_keep_another_back(directory):
-    gone = restore.dax_at_boot("gone", restore.selector(start=GIB, size=GIB), None)
+    gone = restore.dax_at_boot("gone", restore.selector([iomem.Range(GIB, 2 * GIB)]), None)
     with_unit(directory, steps=(*STEPS, gone))
     power_cut(directory)
     assert unit(directory) == "failed"

@@ -23,6 +23,7 @@ A case is `tests/resources/<kind>/<case>.yaml`:
     given:                    # what other resources export
       memmap: [KernelArguments: [memmap=1G!6G]]
       dax.cxl0: [DaxDevice: {link: /dev/cxlstate/cxl0, start: 0x5080000000, end: 0x6880000000}]
+      dax.cxl1: [DaxDevice: {link: /dev/cxlstate/cxl1, ranges: [{start: 0x1000, end: 0x2000}, …]}]
       mtrr.cxl0: [RestoreStep: 1 mtrr cxl0 0x5000000000 0x1000000000 uncachable]    # rank, words
       mtrr.cxl1: [MtrrRanges: [0x8000000000 0x1000000000 uncachable]]    # or null
     inspected: true           # what the kind asks for `show` alone is answered, too
@@ -68,11 +69,11 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from cxlstate.core import exports as export_types
-from cxlstate.core.action import Action, Generate, Reboot, RemoveFile, Run, Step, WriteFile
+from cxlstate.core.action import Action, Generate, Reboot, RemoveFile, Run, Span, Step, WriteFile
 from cxlstate.core.address import Address
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.exports import Export, Given, MtrrRanges, RestoreStep
+from cxlstate.core.exports import DaxDevice, Export, Given, MtrrRanges, RestoreStep
 from cxlstate.core.image import ImageEffect
 from cxlstate.core.libvirt import EditDomain, LibvirtEffect
 from cxlstate.core.observation import Absent, Present, Unknown
@@ -366,6 +367,8 @@ def _export(written: dict[str, Any]) -> Export:
         rows = [one.split() for one in value]
         return MtrrRanges(tuple((int(base, 16), int(size, 16), kind) for base, size, kind in rows))
     build = getattr(export_types, name)
+    if build is DaxDevice:
+        return _device(**value)
     return build(**value) if isinstance(value, dict) else build(tuple(value))
 
 
@@ -375,11 +378,25 @@ def _exported(export: Export) -> dict[str, Any]:
     if isinstance(export, MtrrRanges):
         texts = [f"{base:#x} {size:#x} {kind}" for base, size, kind in export.wanted or ()]
         return {"MtrrRanges": texts if export.wanted is not None else None}
-    fields = asdict(export)
+    fields = _of_device(export) if isinstance(export, DaxDevice) else asdict(export)
     only = next(iter(fields.values()))
     if len(fields) == 1:
         return {type(export).__name__: list(only) if isinstance(only, tuple) else only}
     return {type(export).__name__: {key: value for key, value in fields.items() if value is not None}}
+
+
+def _device(
+    link: str, start: int | None = None, end: int | None = None, ranges: Any = (), **rest: Any
+) -> DaxDevice:
+    """One range is written as its start and end, several as a list of such."""
+    pairs = ranges or ([] if start is None else [{"start": start, "end": end}])
+    return DaxDevice(link, tuple(Span(**pair) for pair in pairs), **rest)
+
+
+def _of_device(export: DaxDevice) -> dict[str, Any]:
+    fields = asdict(export)
+    ranges = list(fields.pop("ranges"))
+    return {**fields, **(ranges[0] if len(ranges) == 1 else {"ranges": ranges or None})}
 
 
 def _change(change: Change) -> dict[str, Any]:

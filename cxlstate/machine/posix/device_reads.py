@@ -35,11 +35,19 @@ held() {
             printf '%s\t%s\t%s\n' "$pid" "$name" "$command"
         done
 }
+begins() {
+    for first in "$1/resource" "$1"/mapping*/start; do
+        { read -r start <"$first"; } 2>/dev/null || continue
+        case $start in 0x*[!0-9a-f]* | [!0]* | 0[!x]*) continue ;; esac
+        [ $((start)) -ne "$2" ] || return 0
+    done
+    return 1
+}
 map_and_read() {
     as_root || return 1
     for device in /sys/bus/dax/devices/*; do
-        { read -r start <"$device/resource" && read -r size <"$device/size"; } 2>/dev/null || continue
-        [ $((start)) -eq "$1" ] && [ "$size" -gt 0 ] || continue
+        begins "$device" "$1" && { read -r size <"$device/size"; } 2>/dev/null || continue
+        [ "$size" -gt 0 ] || continue
         case $(readlink "$device/driver") in
             */device_dax) ;;
             *) echo "${device##*/} is not bound to device_dax" >&2; return 1 ;;

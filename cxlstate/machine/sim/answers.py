@@ -19,7 +19,7 @@ from cxlstate.core.read import (
     Names,
     Read,
 )
-from cxlstate.machine.sim.dax import DEVDAX, bounds
+from cxlstate.machine.sim.dax import DEVDAX, extents
 from cxlstate.machine.sim.host import Host
 
 _ONLY_ROOT = Answer(1, b"", "Permission denied: only root can see it")
@@ -101,12 +101,12 @@ def _mapped(host: Host, start: int) -> Answer:
     if not host.world.login.root:
         return _ONLY_ROOT
     for name, one in host.world.running.dax.items():
-        low, high = bounds(one)
-        if low != start:
+        parts = extents(one)
+        if start not in [low for low, _ in parts]:
             continue
         if one.driver != DEVDAX:
             return Answer(1, b"", f"{name} is not bound to device_dax")
         if not host.world.python:
             return Answer(NOT_FOUND, b"", "python3 is not installed")
-        return Answer(0, f"0x0 0x00\n{high - low - 1:#x} 0x00\n".encode())
+        return Answer(0, f"0x0 0x00\n{sum(high - low for low, high in parts) - 1:#x} 0x00\n".encode())
     return Answer(1, b"", "no dax device starts there")

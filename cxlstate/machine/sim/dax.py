@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from cxlstate.formats import kernel_cmdline
 from cxlstate.machine.sim import mtrr
 from cxlstate.machine.sim.memory import SOFT_RESERVED, Range
-from cxlstate.machine.sim.world import Dax, Online, Process, World
+from cxlstate.machine.sim.world import Dax, Extent, Online, Process, World
 
 DEVDAX, KMEM = "device_dax", "kmem"
 BLOCK = 1 << 31
@@ -46,12 +46,13 @@ class Bus:
     def match(self) -> None:
         """The driver kmem takes all that have none, and makes their whole blocks RAM (`dax_kmem_range`)."""
         for name, one in self.devices.items():
-            start, end = _whole_blocks(*bounds(one))
-            if one.driver or self.online(name) or start >= end:
+            blocks = [(start, end) for start, end in map(_whole_blocks, extents(one)) if start < end]
+            if one.driver or self.online(name) or not blocks:
                 continue
             one.driver = KMEM
-            movable = self._policy() == "online_movable"
-            self._running.online.append(Online(f"{start:#x}", f"{end - 1:#x}", name, one.node, movable))
+            state = {"movable": self._policy() == "online_movable", "offline": self._policy() == "offline"}
+            for start, end in blocks:
+                self._running.online.append(Online(f"{start:#x}", f"{end - 1:#x}", name, one.node, **state))
 
     def unload(self, module: str) -> None:
         """A driver goes, or, with dax_hmem, the devices do. RAM stays RAM."""
@@ -68,9 +69,9 @@ class Bus:
             return errno.ENODEV
         if one.driver or self.online(name):  # "could not reserve range"
             return errno.EBUSY
-        start, end = bounds(one)
-        cached = mtrr.of(self._world).lookup(start, end) == mtrr.WRITE_BACK
-        one.driver, one.memory_type = DEVDAX, "write-back" if cached else "uncached-minus"
+        kinds = {mtrr.of(self._world).lookup(*part) for part in extents(one)}
+        one.driver = DEVDAX
+        one.memory_type = "write-back" if mtrr.WRITE_BACK in kinds else "uncached-minus"
         return 0
 
     def unbind(self, name: str) -> None:
@@ -82,27 +83,30 @@ class Bus:
     def set_align(self, name: str, align: int) -> int:
         """`align_store()`."""
         one = self.devices[name]
-        start, end = bounds(one)
         if one.driver:
             return errno.EBUSY
-        if align not in _ALIGNMENTS or (end - start) % max(align, _PMD):
+        if align not in _ALIGNMENTS or any((end - start) % max(align, _PMD) for start, end in extents(one)):
             return errno.EINVAL
         one.align = align
         return 0
 
     def take_offline(self, name: str) -> int:
         """All blocks of it: those that the kernel's own pages may be in cannot be moved."""
-        ram = self.online(name)
-        if ram and not ram.movable:
+        made = self.online(name)
+        if any(not ram.movable and not ram.offline for ram in made):
             return errno.EBUSY
-        if ram:
+        for ram in made:
             ram.offline = True
         return 0
 
-    def online(self, name: str) -> Online | None:
+    def online(self, name: str) -> list[Online]:
         """The RAM that was made of a device: of one where it is, whatever its name was then."""
-        start, end = bounds(self.devices[name])
-        return next((one for one in self._running.online if start <= int(one.start, 16) < end), None)
+        parts = extents(self.devices[name])
+        return [
+            one
+            for one in self._running.online
+            if any(start <= int(one.start, 16) < end for start, end in parts)
+        ]
 
     def holders(self, name: str) -> list[Process]:
         """Who has it open or mapped."""
@@ -112,19 +116,21 @@ class Bus:
         """`memtype_seq_show()`: ends are exclusive."""
         lines = ["PAT memtype list:\n", _OTHERS]
         for one in self.devices.values():
-            if one.memory_type:
-                start, end = bounds(one)
+            for start, end in extents(one) if one.memory_type else ():
                 lines.append(f"PAT: [mem 0x{start:016x}-0x{end:016x}] {one.memory_type}\n")
         return "".join(lines)
 
     def files(self) -> Iterator[tuple[str, str]]:
         """What sysfs has of them. Their region's attributes are found beside the device, by `..`."""
         for name, one in self.devices.items():
-            start, end = bounds(one)
+            parts = extents(one)
             folder = f"/sys/bus/dax/devices/{name}"
-            yield f"{folder}/size", f"{end - start}\n"
+            yield f"{folder}/size", f"{sum(end - start for start, end in parts)}\n"
             yield f"{folder}/align", f"{one.align}\n"
-            yield f"{folder}/resource", f"{start:#x}\n"
+            yield f"{folder}/resource", f"{parts[0][0]:#x}\n"
+            for number, (start, end) in enumerate(parts):
+                yield f"{folder}/mapping{number}/start", f"{start:#x}\n"
+                yield f"{folder}/mapping{number}/end", f"{end - 1:#x}\n"
             yield f"{folder}/target_node", f"{one.node}\n"
             yield f"{folder}/numa_node", "0\n"
             yield f"{folder}/modalias", "dax:t0\n"
@@ -141,8 +147,11 @@ class Bus:
 
     def private(self) -> Iterator[str]:
         """Attributes that only root may read."""
-        for name in self.devices:
+        for name, one in self.devices.items():
             yield f"/sys/bus/dax/devices/{name}/resource"
+            for number in range(len(extents(one))):
+                yield f"/sys/bus/dax/devices/{name}/mapping{number}/start"
+                yield f"/sys/bus/dax/devices/{name}/mapping{number}/end"
             yield f"/sys/bus/dax/devices/{name}/../dax_region/align"
 
     def _policy(self) -> str:
@@ -152,10 +161,16 @@ class Bus:
         return states[-1] if states else "online"
 
 
-def bounds(one: Dax | Online) -> tuple[int, int]:
+def bounds(one: Dax | Online | Extent) -> tuple[int, int]:
     """First byte, and first byte behind."""
     return int(one.start, 16), int(one.end, 16) + 1
 
 
-def _whole_blocks(start: int, end: int) -> tuple[int, int]:
+def extents(one: Dax) -> list[tuple[int, int]]:
+    """All its ranges; the first is that of its `resource`."""
+    return [bounds(one), *map(bounds, one.more)]
+
+
+def _whole_blocks(part: tuple[int, int]) -> tuple[int, int]:
+    start, end = part
     return -(-start // BLOCK) * BLOCK, end // BLOCK * BLOCK

@@ -100,6 +100,7 @@ class Host:
             "getent": accounts.getent,
             "gpasswd": accounts.gpasswd,
             "ip": devices.ip,
+            "modinfo": lambda words: Modules(self.world, files).modinfo(words),
             "modprobe": lambda words: Modules(self.world, files).modprobe(words),
             "pgrep": lambda words: processes.pgrep(self.world, words),
             "pkill": lambda words: processes.pkill(self.world, words),

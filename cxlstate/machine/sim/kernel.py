@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 
 from cxlstate.formats import kernel_cmdline
 from cxlstate.machine.sim.dax import DEVDAX, KMEM, Bus
@@ -16,6 +17,10 @@ from cxlstate.machine.sim.procfs import memory_map
 from cxlstate.machine.sim.world import Loaded, World
 
 _DRIVERS = ("dax_hmem", DEVDAX, KMEM)
+_FOLDERS = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
+_OFF = ("/bin/false", "/bin/true", "/usr/bin/false", "/usr/bin/true")
+_ASKED_AS = {KMEM: "dax:t0"}
+_SET_UP_BY = {KMEM: "dax_kmem_init"}
 
 
 class Modules:
@@ -27,17 +32,35 @@ class Modules:
         directory = f"/lib/modules/{world.running.kernel}"
         self._directory = directory
         self._depends: dict[str, list[str]] = {}
+        self._paths: dict[str, str] = {}
         for line in files.text(f"{directory}/modules.dep").splitlines():
             path, _, needs = line.partition(":")
             self._depends[_module_name(path)] = [_module_name(need) for need in needs.split()]
+            self._paths[_module_name(path)] = path
         self._builtin = {_module_name(path) for path in files.text(f"{directory}/modules.builtin").split()}
 
     def boot(self) -> None:
-        """What the hardware asks for (unless it is blacklisted), then modules-load.d, then kmem's work."""
+        """What the hardware asks for, then modules-load.d. Neither loads what is blacklisted."""
         blacklist = self._blacklist()
+        elsewhere = [name for name in self._world.autoload if self._led_elsewhere(name)]
         for name in (*self._world.autoload, *self._configured()):
-            if name not in blacklist and name not in self._argument_names("module_blacklist"):
+            if name not in (*blacklist, *elsewhere) and not (self._refuses(name) or self._replaced(name)):
                 self._insert(name)
+        if KMEM in self._builtin and not self._refuses(KMEM):
+            Bus(self._world).match()
+
+    def modinfo(self, words: Sequence[str]) -> Ended:
+        """`modinfo NAME…`, as far as it says which file is meant."""
+        said, complaints = "", ""
+        for word in words:
+            name = word.replace("-", "_")
+            if name in self._builtin:
+                said += f"name:           {name}\nfilename:       (builtin)\n"
+            elif name in self._depends:
+                said += f"filename:       {self._directory}/{self._paths[name]}\nname:           {name}\n"
+            else:
+                complaints += f"modinfo: ERROR: Module {word} not found.\n"
+        return Ended(int(bool(complaints)), said, complaints)
 
     def modprobe(self, words: Sequence[str]) -> Ended:
         """`modprobe [-r] NAME…`: an explicit name is not held back by a blacklist."""
@@ -74,7 +97,9 @@ class Modules:
         if name not in self._depends:
             reason = f"Module {word} not found in directory {self._directory}"
             return Ended(1, stderr=f"modprobe: FATAL: {reason}\n")
-        if name in self._argument_names("module_blacklist"):
+        if self._replaced(name):
+            return Ended(1, stderr=f"modprobe: ERROR: Error running install command for {name}\n")
+        if self._refuses(name):
             reason = "Operation not permitted"
             return Ended(1, stderr=f"modprobe: ERROR: could not insert '{name}': {reason}\n")
         self._insert(name)
@@ -118,7 +143,8 @@ class Modules:
         modules[name] = Loaded()
         if name == "dax_hmem":
             Bus(self._world).discover(memory_map(self._world))
-        if KMEM in modules and name in ("dax_hmem", KMEM):
+        takes = KMEM in modules or (KMEM in self._builtin and not self._refuses(KMEM))
+        if takes and name in ("dax_hmem", KMEM):
             Bus(self._world).match()
 
     def _references(self, name: str) -> int:
@@ -131,14 +157,42 @@ class Modules:
         found = kernel_cmdline.parse(self._world.running.command_line)
         return {name for one in found if one.name == argument for name in (one.value or "").split(",")}
 
+    def _refuses(self, name: str) -> bool:
+        """The kernel itself: the last module_blacklist= counts, every initcall_blacklist= does."""
+        given = kernel_cmdline.parse(self._world.running.command_line)
+        last = [one.value or "" for one in given if one.name == "module_blacklist"][-1:]
+        return name in ",".join(last).split(",") or _SET_UP_BY.get(name) in self._argument_names(
+            "initcall_blacklist"
+        )
+
     def _blacklist(self) -> set[str]:
         """Names that are not loaded by alias, nor from modules-load.d."""
         names = self._argument_names("modprobe.blacklist")
-        for line in self._lines("/etc/modprobe.d/*.conf"):
-            words = line.split()
-            if words[0] == "blacklist":
-                names.update(word.replace("-", "_") for word in words[1:])
-        return names
+        listed = (words[1] for words in self._modprobe_d() if words[0] == "blacklist")
+        return names | {name.replace("-", "_") for name in listed}
+
+    def _replaced(self, name: str) -> bool:
+        """`install NAME /bin/false` is run in the place of loading it. Other commands are not run here."""
+        commands = (words for words in self._modprobe_d() if words[0] == "install")
+        first = next((words for words in commands if words[1].replace("-", "_") == name), ("",))
+        return first[-1] in _OFF
+
+    def _led_elsewhere(self, name: str) -> bool:
+        """An alias of the configuration goes before those of the modules."""
+        asked = _ASKED_AS.get(name)
+        lines = [words for words in self._modprobe_d() if words[0] == "alias" and asked]
+        leads = [words[-1] for words in lines if fnmatchcase(asked or "", words[1])]
+        return bool(leads) and name not in leads
+
+    def _modprobe_d(self) -> list[tuple[str, ...]]:
+        """Lines of two words or more. A file or a link to /dev/null hides its namesakes in later folders."""
+        texts: dict[str, str] = {}
+        for folder in _FOLDERS:
+            for path in self._files.glob(f"{folder}/modprobe.d/*.conf"):
+                gone = (self._files.link(path) or "").endswith("/dev/null")
+                texts.setdefault(posixpath.basename(path), "" if gone else self._files.text(path))
+        lines = (line.split() for _, text in sorted(texts.items()) for line in text.splitlines())
+        return [tuple(words) for words in lines if len(words) > 1 and not words[0].startswith("#")]
 
     def _configured(self) -> list[str]:
         return [line.replace("-", "_") for line in self._lines("/etc/modules-load.d/*.conf")]

@@ -24,6 +24,7 @@ _WORD = (1 << 64) - 1
 _LONGEST = 79  # LINE_SIZE - 1
 _FIXED = 3  # what the fixed ranges below 1 MiB usually come to
 _MEBIBYTE = 0x100000 >> _PAGE_SHIFT
+_FROM = 4 << 30
 _NONE, _SEVERAL = -1, -2  # `replace` of the kernel: how many registers of the same type are enclosed
 
 
@@ -46,8 +47,13 @@ class Mtrrs:
     """The registers of one machine; None is a free one. `say` gets each line for the kernel's log."""
 
     def __init__(
-        self, registers: list[Register | None], width: int = 46, say: Callable[[str], None] = lambda _: None
+        self,
+        registers: list[Register | None],
+        width: int = 46,
+        say: Callable[[str], None] = lambda _: None,
+        forced: int = 0,
     ) -> None:
+        self._forced = forced
         self.registers = registers
         self._width = width
         self._say = say
@@ -150,6 +156,8 @@ class Mtrrs:
 
     def lookup(self, start: int, end: int) -> int:
         """`mtrr_type_lookup()`: what a range of bytes comes to, all its parts taken together."""
+        if start >= _FROM and end <= self._forced:  # amd_special_default_mtrr() in cleanup.c
+            return WRITE_BACK
         edges = {start, end}
         spans = [(one.base << _PAGE_SHIFT, (one.last + 1) << _PAGE_SHIFT, one.type) for one in self._used()]
         edges |= {edge for low, high, _ in spans for edge in (low, high) if start < edge < end}
@@ -217,7 +225,8 @@ def of(world: World) -> Mtrrs:
     for one in world.running.mtrr:
         base, size = (int(text, 16) >> _PAGE_SHIFT for text in (one.base, one.size))
         registers[one.index] = Register(base, size, TYPES.index(one.type), one.count)
-    return Mtrrs(registers, world.mtrr.width, lambda line: say(world, line))
+    forced = int(world.mtrr.forced or "0", 16)
+    return Mtrrs(registers, world.mtrr.width, lambda line: say(world, line), forced)
 
 
 def write(world: World, line: str) -> int:

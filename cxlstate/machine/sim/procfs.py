@@ -13,7 +13,7 @@ from cxlstate.core.units import format_cpus
 from cxlstate.formats import kernel_cmdline
 from cxlstate.formats.domain_xml import meaning
 from cxlstate.machine.sim import mtrr
-from cxlstate.machine.sim.dax import BLOCK, Bus, bounds, regions
+from cxlstate.machine.sim.dax import BLOCK, DEVDAX, KMEM, Bus, bounds, regions
 from cxlstate.machine.sim.memory import NAMES, RAM, SOFT_RESERVED, TYPES, Range, boot_map
 from cxlstate.machine.sim.mounts import mountinfo
 from cxlstate.machine.sim.net import Devices
@@ -24,12 +24,19 @@ PAT = "/sys/kernel/debug/x86/pat_memtype_list"
 _ADDRESS = "0xffffffffc0000000"
 _HIDDEN = "0x0000000000000000"
 _SIZE = 16384
+_NO_SOFT_RESERVED = 7
 
 
 def memory_map(world: World) -> list[Range]:
     """The memory map that the running kernel works with."""
     given = kernel_cmdline.parse(world.running.command_line)
     return boot_map([_range(one) for one in world.firmware], [(one.name, one.value) for one in given])
+
+
+def names_no_soft_reserved(release: str) -> bool:
+    """Since Linux 7.0 /proc/iomem shows only what comes of such memory (commit bc62f5b308cb)."""
+    major = release.split(".", 1)[0]
+    return major.isdigit() and int(major) >= _NO_SOFT_RESERVED
 
 
 def computed(world: World) -> dict[str, bytes]:
@@ -61,6 +68,8 @@ def computed(world: World) -> dict[str, bytes]:
     if "dax_hmem" in running.modules:
         for number, _ in regions(world, memory):
             files[f"/sys/module/dax_hmem/drivers/platform:hmem/hmem.{number}/modalias"] = "platform:hmem\n"
+    for name in _dax_drivers(world):
+        files[f"/sys/bus/dax/drivers/{name}/uevent"] = ""
     files.update(bus.files())
     files.update(Devices(world).files())
     if world.mtrr.registers:
@@ -87,6 +96,13 @@ def refused(world: World) -> dict[str, int]:
     return {**private, "/proc/mtrr": errno.EPERM}
 
 
+def _dax_drivers(world: World) -> Iterator[str]:
+    """Those that are loaded; one without a module is registered where it set up devices."""
+    yield from (name for name in (DEVDAX, KMEM) if name in world.running.modules)
+    if KMEM not in world.running.modules and any(one.driver == KMEM for one in world.running.dax.values()):
+        yield KMEM
+
+
 def _added(world: World) -> Iterator[tuple[int, int, int]]:
     for one in world.running.online:
         yield (*bounds(one), one.node)
@@ -105,13 +121,15 @@ def _iomem(world: World, memory: list[Range]) -> str:
         lines.append(f"{'  ' * depth}{low:08x}-{high:08x} : {name}")
 
     image = _range(Region(world.kernel_image.start, world.kernel_image.end, NAMES[RAM]))
+    newer = names_no_soft_reserved(world.running.kernel)
     for one in memory:
-        line(0, one.start, one.end, NAMES.get(one.type, "Unknown E820 type"))
+        if not (newer and one.type == SOFT_RESERVED):
+            line(0, one.start, one.end, NAMES.get(one.type, "Unknown E820 type"))
         if one.type == RAM and one.start <= image.start and image.end <= one.end:
             line(1, image.start, image.end, world.kernel_image.type)
         if one.type == SOFT_RESERVED:
             for depth, start, end, name in _taken(world, one):
-                line(depth, start, end, name)
+                line(depth - newer, start, end, name)
     return "\n".join(lines) + "\n"
 
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from functools import partial
 
 from cxlstate.formats.mtrr import UNCACHABLE, WRITE_BACK, Block, effective
-from cxlstate.formats.restore import LINKS, Words
-from cxlstate.machine.sim.dax import DEVDAX, KMEM, Bus, bounds
+from cxlstate.formats.restore import LINKS, NOTED, Words
+from cxlstate.machine.sim.dax import DEVDAX, KMEM, Bus, extents
 from cxlstate.machine.sim.ended import Ended
 from cxlstate.machine.sim.kernel import Modules
 from cxlstate.machine.sim.registers import RefusedError, Registers, block_of, shown
@@ -84,10 +84,8 @@ class Restore:
     def _matching(self, selector: str) -> Iterator[tuple[str, Dax]]:
         by, _, value = selector.partition("=")
         for name, one in self._bus.devices.items():
-            start, end = bounds(one)
             if by == "range":
-                base, _, size = value.partition("+")
-                same = (int(base, 16), int(size, 16)) == (start, end - start)
+                same = value == _written(one)
             else:
                 same = value == (name if by == "name" else str(one.node))
             if same:
@@ -114,6 +112,24 @@ class Restore:
             raise RefusedError(f"the kernel does not bind {name}: {os.strerror(number)}")
         self._say(f"{name} is bound")
         self._step(f"bound: {name}")
+        self._note(one)
+
+    def _note(self, one: Dax) -> None:
+        files, line = self._world.running.files, f"{_written(one)}\n"
+        if self._cached(one) and line not in files.get(NOTED, "").splitlines(keepends=True):
+            files[NOTED] = files.get(NOTED, "") + line
+            self._step(f"noted: {NOTED}")
+
+    def _cached(self, one: Dax) -> bool:
+        """Whether it is known to be mapped write-back although its MTRRs are uncachable."""
+        if self._world.debugfs != "mounted" or not self._world.mtrr.registers:
+            return False
+        kinds = {effective(start, end, self._registers.used()) for start, end in extents(one)}
+        return one.memory_type == WRITE_BACK and UNCACHABLE in kinds
+
+    def _not_cached(self, name: str, one: Dax) -> None:
+        if self._cached(one):
+            raise RefusedError(f"{name} is mapped write-back, although its MTRRs are uncachable")
 
     def _unbind(self, selector: str) -> None:
         name, one = self._locate(selector)
@@ -144,6 +160,7 @@ class Restore:
         device, one = self._locate(selector)
         if one.driver != DEVDAX:
             raise RefusedError(f"{device} is not bound, and gets no link")
+        self._not_cached(device, one)
         if self._world.running.links.get(f"{LINKS}/{name}") != f"../{device}":
             self._world.running.links[f"{LINKS}/{name}"] = f"../{device}"
             self._say(f"{LINKS}/{name} leads to {device}")
@@ -157,6 +174,7 @@ class Restore:
         name, one = self._locate(selector)
         if one.driver != DEVDAX:
             raise RefusedError(f"{name} is not bound, and cannot be mapped")
+        self._not_cached(name, one)
         if not self._world.python:
             self._say("not checked: python3 is not installed")
 
@@ -194,7 +212,9 @@ class Restore:
         """The kernel looks at the MTRRs when a device is bound."""
         for _, _, selector, *_ in devices:
             found = list(self._matching(selector))
-            if len(found) == 1 and found[0][1].driver == DEVDAX and block.overlaps(*bounds(found[0][1])):
+            if len(found) != 1 or found[0][1].driver != DEVDAX:
+                continue
+            if any(block.overlaps(*part) for part in extents(found[0][1])):
                 self._unbind(selector)
 
     def _restored(self, line: Words) -> bool:
@@ -206,18 +226,12 @@ class Restore:
             return done
 
     def _restore_device(self, name: str, selector: str, align: str) -> None:
-        device, one = self._locate(selector)
+        _, one = self._locate(selector)
         if one.driver == DEVDAX and align != "-" and int(align, 16) != one.align:
             self._unbind(selector)
+        elif one.driver == KMEM:  # one that is built in takes the device at every boot
+            self._reclaim(selector)
         self._bind(selector, align)
-        start, end = bounds(one)
-        visible = self._world.debugfs == "mounted" and self._world.mtrr.registers
-        if (
-            visible
-            and one.memory_type == WRITE_BACK
-            and effective(start, end, self._registers.used()) == UNCACHABLE
-        ):
-            raise RefusedError(f"{device} is mapped write-back, although its MTRRs are uncachable")
         self._link(name, selector)
 
     def _attempt(self, do: Callable[[], object]) -> bool:
@@ -235,3 +249,14 @@ class Restore:
         self._about = about
         yield
         self._about = ""
+
+
+def _written(one: Dax) -> str:
+    """Its ranges as a selector has them: by address, neighbours as one."""
+    runs: list[list[int]] = []
+    for start, end in sorted(extents(one)):
+        if runs and runs[-1][1] == start:
+            runs[-1][1] = end
+        else:
+            runs.append([start, end])
+    return ":".join(f"{start:#x}+{end - start:#x}" for start, end in runs)

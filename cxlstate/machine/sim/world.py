@@ -125,11 +125,13 @@ class VariableRange:
 class Mtrr:
     """What the processor has of MTRRs (none: there is no /proc/mtrr), and what the firmware sets at boot.
 
-    `width` is that of a physical address in bits.
+    `width` is that of a physical address in bits. With `forced`, an address in hex, an AMD firmware has set
+    SYSCFG[Tom2ForceMemTypeWB]: from 4 GiB up to it the kernel takes all memory for write-back.
     """
 
     registers: int = 8
     width: int = 46
+    forced: str = ""
     firmware: list[VariableRange] = field(default_factory=list)
 
 
@@ -188,10 +190,19 @@ class Process:
 
 
 @dataclass
+class Extent:
+    """A range of memory, bounds as those of a region."""
+
+    start: str
+    end: str
+
+
+@dataclass
 class Dax:
     """A dax device as the kernel has it now, bounds as those of a region.
 
-    `memory_type` is the record of how it is mapped, made when device_dax took it.
+    `memory_type` is the record of how it is mapped, made when device_dax took it. `more` are the further
+    ranges of one that was made of several.
     """
 
     start: str
@@ -200,6 +211,7 @@ class Dax:
     align: int = 1 << 21
     driver: str = ""
     memory_type: str = ""
+    more: list[Extent] = field(default_factory=list)
 
 
 @dataclass

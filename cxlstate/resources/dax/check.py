@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.core.exports import Given, KernelArguments
+from cxlstate.core.exports import Given, KernelArguments, ModuleKeptOut
 from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import format_address, format_size
-from cxlstate.formats import dax, mtrr
+from cxlstate.formats import dax, modprobe
 from cxlstate.formats.dax import Device, Holder
-from cxlstate.resources.dax.probe import Live, Missing, kept_out
+from cxlstate.resources.dax.probe import Live, Missing, stays_offline
 from cxlstate.resources.dax.spec import DaxSpec
 
 _SOURCES = {"hmem": "drivers/dax/hmem/hmem.c", "cxl": "drivers/dax/cxl.c"}
@@ -22,19 +22,21 @@ def diagnose(me: Resource[DaxSpec], live: Live, given: Given) -> Iterator[Diagno
     if live.others:
         yield _several(spec, live)
         return
-    if spec.range and (spec.range.start, spec.range.size) != (device.start, device.size):
+    if spec.memory and spec.memory != device.ranges:
         yield _other_size(spec, device)
     if spec.device:
         yield _name_is_no_identity(device)
     if not spec.wanted:
         return
-    if not live.kmem_kept_out and not _will_be_kept_out(given) and device.region != "pmem":
-        yield _kmem()
+    if device.region != "pmem":
+        yield from _kmem(live, given)
     if spec.align:
         yield from _align(spec.align, device)
     if device.driver not in (None, dax.DEVDAX, dax.KMEM):
         yield _other_driver(device)
-    if live.bound and not live.types and live.effective == mtrr.UNCACHABLE:
+    if live.doomed:
+        yield write_back(live)
+    if live.bound and any(one.unproven for one in live.mapped):
         yield _unproven(live)
 
 
@@ -64,32 +66,39 @@ def in_the_way(holders: tuple[Holder, ...], name: str) -> Diagnostic | None:
     )
 
 
-def _will_be_kept_out(given: Given) -> bool:
-    return any(kept_out(arguments.texts) for _, arguments in given.all(KernelArguments))
+def write_back(live: Live) -> Diagnostic:
+    """A warning while there is a link to take away; then nothing is left that could be done."""
+    return Diagnostic(
+        "CXD321",
+        f"the kernel maps {live.device.name} write-back, whatever its MTRRs are",
+        Severity.WARNING if live.link else Severity.ERROR,
+        found=live.forced,
+        expected="memory that becomes uncached by its MTRRs",
+        hint="run `cxlstate explain CXD321` to look for the cause, or take host.mtrr out to use it cached",
+    )
 
 
 def _several(spec: DaxSpec, live: Live) -> Diagnostic:
-    found = [f"{one.name} at {_memory(one)}" for one in (live.device, *live.others)]
+    found = [f"{one.name}: {one.memory}" for one in (live.device, *live.others)]
     return Diagnostic(
         "CXD307",
         "more than one dax device is meant",
-        path=("target_node",) if spec.target_node is not None else ("range",),
+        path=("target_node",) if spec.target_node is not None else _written(spec),
         found=", ".join(found),
         expected="one device",
-        hint=f"name it by its memory: range: {{start: {live.device.start:#x}, "
-        f"size: {format_size(live.device.size)}}}",
+        hint=f"name it by its memory: {_identity(live.device)}",
     )
 
 
 def _other_size(spec: DaxSpec, device: Device) -> Diagnostic:
-    wanted = spec.range
+    said = (f"{format_size(one.size)} at {format_address(one.start)}" for one in spec.memory)
     return Diagnostic(
         "CXD308",
         "the device there has other memory than the spec says",
-        path=("range",),
-        found=f"{device.name} at {_memory(device)}",
-        expected=f"{format_size(wanted.size)} at {format_address(wanted.start)}" if wanted else None,
-        hint="write what is there, if that is the device; its contents may be needed as they are",
+        path=_written(spec),
+        found=f"{device.name}: {device.memory}",
+        expected=" and ".join(said),
+        hint=f"if that is the device, write {_identity(device)}",
     )
 
 
@@ -101,29 +110,61 @@ def _name_is_no_identity(device: Device) -> Diagnostic:
         path=("device",),
         found=device.name,
         expected="where its memory is",
-        hint=f"write range: {{start: {device.start:#x}, size: {format_size(device.size)}}}",
+        hint=f"write {_identity(device)}",
     )
 
 
-def _kmem() -> Diagnostic:
-    return Diagnostic(
+def _kmem(live: Live, given: Given) -> Iterator[Diagnostic]:
+    """By all the evidence there is, and by what is to be on the command line."""
+    to_come = " ".join(text for _, arguments in given.all(KernelArguments) for text in arguments.texts)
+    name, fate = live.device.name, live.kmem
+    if fate.built_in and not fate.kept_out_by:
+        if not (live.added_offline or stays_offline(to_come)):
+            yield _built_in(name)
+        return
+    kept_out = fate.kept_out_by or modprobe.by_command_line(modprobe.KMEM, to_come)
+    if kept_out or any(one.name == modprobe.KMEM for _, one in given.all(ModuleKeptOut)):
+        return
+    if fate.doubt:
+        yield Diagnostic(
+            "CXD323",
+            f"cannot tell whether kmem will claim {name}",
+            Severity.WARNING,
+            found=fate.doubt,
+            expected="kmem kept out at every boot",
+            hint="add to host.modules: kmem: absent",
+        )
+        return
+    yield Diagnostic(
         "CXD302",
-        "nothing keeps kmem from making system RAM of the device",
-        found="no modprobe.blacklist=kmem on the kernel command line",
+        f"kmem will claim {name} as system RAM",
+        found="no modprobe.blacklist=kmem on the kernel command line, and nothing in modprobe.d",
         expected="kmem kept out at every boot",
         hint="add to host.modules: kmem: absent",
     )
 
 
+def _built_in(name: str) -> Diagnostic:
+    """No list keeps it out. It gives the device back where its memory stays offline (`dax_kmem_range`)."""
+    return Diagnostic(
+        "CXD322",
+        f"kmem is built into the kernel and claims {name} at every boot",
+        found="no memhp_default_state=offline on the kernel command line",
+        expected="memory that stays offline, so that the device can be taken back from kmem",
+        hint="add to host.grub.args: memhp_default_state=offline",
+    )
+
+
 def _align(align: int, device: Device) -> Iterator[Diagnostic]:
     """`align_store` in `drivers/dax/bus.c`; a region of pmem is static."""
-    fits = device.region != "pmem" and not device.size % align and not device.start % align
+    whole = all(not one.size % align and not one.start % align for one in device.ranges)
+    fits = device.region != "pmem" and whole
     if align != device.align and not fits:
         yield Diagnostic(
             "CXD304",
             "the device cannot have this alignment",
             path=("align",),
-            found=f"{device.name}, {_memory(device)}, aligned on {format_size(device.align)}",
+            found=f"{device.name}, {device.memory}, aligned on {format_size(device.align)}",
             expected=f"a device of the kernel's own, at a multiple of {format_size(align)}",
             hint="the alignment of a pmem device is that of its namespace (ndctl)",
         )
@@ -161,5 +202,11 @@ def _unproven(live: Live) -> Diagnostic:
     )
 
 
-def _memory(device: Device) -> str:
-    return f"{format_size(device.size)} at {format_address(device.start)}"
+def _identity(device: Device) -> str:
+    """What names it in a spec for good."""
+    said = [f"{{start: {one.start:#x}, size: {format_size(one.size)}}}" for one in device.ranges]
+    return f"range: {said[0]}" if len(said) == 1 else f"ranges: [{', '.join(said)}]"
+
+
+def _written(spec: DaxSpec) -> tuple[str, ...]:
+    return ("range",) if spec.range else ("ranges",)

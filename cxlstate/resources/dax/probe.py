@@ -10,24 +10,27 @@ from functools import lru_cache
 from typing import Final
 
 from cxlstate.core.observation import Present, Unknown
-from cxlstate.core.read import Answers, File, Holders, Links, MapAndRead, Read, ReadFailed
-from cxlstate.formats import dax, kernel_cmdline, mtrr, restore
+from cxlstate.core.read import Answers, Command, File, Holders, Links, MapAndRead, Read, ReadFailed
+from cxlstate.core.units import format_address
+from cxlstate.formats import dax, kernel_cmdline, modprobe, mtrr, restore
 from cxlstate.formats.dax import Device, Holder
-from cxlstate.formats.iomem import HiddenAddresses, Range, parse_iomem
+from cxlstate.formats.iomem import HiddenAddresses, Range
 from cxlstate.resources.dax.spec import DaxSpec
 
-IOMEM: Final = File("/proc/iomem")
 MTRR: Final = File("/proc/mtrr")
-COMMAND_LINE: Final = File("/proc/cmdline")
+LOG: Final = Command(("dmesg",))
+NOTED: Final = File(restore.NOTED)
 ZONES: Final = File("/proc/zoneinfo", limit=16 << 20)
 LINKS: Final = Links(f"{restore.LINKS}/*")
 HOLDERS: Final = Holders("dax[0-9]*")
 READS: Final[tuple[Read, ...]] = (
-    *dax.READS,
-    *(dax.PAT, IOMEM, MTRR, COMMAND_LINE, ZONES, LINKS, HOLDERS),
+    *dax.MEMORY,
+    *modprobe.KMEM_READS,
+    *(dax.PAT, MTRR, LOG, NOTED, ZONES, LINKS, HOLDERS),
 )
 
 _PAGE: Final = 4096
+_FROM: Final = 4 << 30
 _SWITCHED_OFF: Final = ("Input/output error", "No such device or address")
 _NOT_ALLOWED: Final = ("Permission denied", "Operation not permitted")
 _ROOT: Final = "connect as root, or as a user with passwordless sudo"
@@ -43,23 +46,46 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
+class Mapped:
+    """A range of a device: what the MTRRs come to, and the kernel's records of how it is mapped.
+
+    `effective` is None where that is mixed or cannot be read, `types` where they cannot be read.
+    """
+
+    effective: str | None
+    types: tuple[str, ...] | None
+
+    @property
+    def cached(self) -> bool:
+        """Known to be mapped otherwise than the MTRRs say, in the dangerous direction."""
+        return self.effective == mtrr.UNCACHABLE and mtrr.WRITE_BACK in (self.types or ())
+
+    @property
+    def unproven(self) -> bool:
+        """Uncachable by the MTRRs, and there is no record of it."""
+        return self.effective == mtrr.UNCACHABLE and not self.types
+
+
+@dataclass(frozen=True, slots=True)
 class Live:
     """A device as it is. `others` are further ones that the spec's words fit.
 
-    `types` are the kernel's records of how it is mapped; None with `unproven` saying why they cannot be
-    read. `effective` is what the MTRRs come to over it, None where that is mixed or cannot be read.
-    `stays_ram`: kmem has made RAM of it that cannot be taken back without a reboot.
+    `mapped` is by range; `unproven` says why the kernel's records cannot be read. `forced` says what is
+    known to keep it write-back, whatever its MTRRs are: to bind it again would not help.
+    `stays_ram`: kmem has made RAM of it that cannot be taken back without a reboot. With `added_offline`
+    memory that kmem adds is in use only if somebody onlined it, which is seen when it is taken back.
     """
 
     device: Device
     others: tuple[Device, ...]
     link: str | None
     holders: tuple[Holder, ...]
-    types: tuple[str, ...] | None
+    mapped: tuple[Mapped, ...]
     unproven: str
-    effective: str | None
+    forced: str
     stays_ram: bool
-    kmem_kept_out: bool
+    kmem: modprobe.Fate
+    added_offline: bool
     inspected: str | None
 
     @property
@@ -69,13 +95,25 @@ class Live:
 
     @property
     def cached(self) -> bool:
-        """Mapped otherwise than the MTRRs say, in the dangerous direction: bound before they were written."""
-        return (
-            self.bound
-            and self.effective == mtrr.UNCACHABLE
-            and bool(self.types)
-            and "write-back" in (self.types or ())
-        )
+        """Known to be mapped write-back, although its MTRRs are uncachable."""
+        return self.bound and any(one.cached for one in self.mapped)
+
+    @property
+    def uncachable(self) -> bool:
+        """Whether the MTRRs say so of any of it."""
+        return any(one.effective == mtrr.UNCACHABLE for one in self.mapped)
+
+    @property
+    def doomed(self) -> bool:
+        """Nothing that can be done makes it what its MTRRs say."""
+        return bool(self.forced) and (self.cached if self.bound else self.uncachable)
+
+    @property
+    def types(self) -> tuple[str, ...] | None:
+        """The kernel's records of all of it, each named once."""
+        if any(one.types is None for one in self.mapped):
+            return None
+        return tuple(dict.fromkeys(kind for one in self.mapped for kind in one.types or ()))
 
 
 def observe(spec: DaxSpec, name: str, answers: Answers) -> Present[Live | Missing] | Unknown:
@@ -92,83 +130,99 @@ def observe(spec: DaxSpec, name: str, answers: Answers) -> Present[Live | Missin
 
 
 def _seen(spec: DaxSpec, name: str, answers: Answers) -> Live | Missing:
-    iomem = parse_iomem(answers.text(IOMEM))
-    devices = _devices(answers)
+    memory = dax.read_memory(answers)
+    devices = dax.read_devices(answers)
     link = answers.files(LINKS).get(f"{restore.LINKS}/{name}")
     found = [one for one in devices if _is_meant(one, spec)]
     if not found:
-        return Missing(_instead(spec, devices, iomem), link)
+        return Missing(_instead(spec, devices, memory), link)
     device, *others = found
-    types, unproven = _types(device, answers)
+    mapped, unproven = _mapped(device, answers)
+    offline = stays_offline(answers.text(modprobe.COMMAND_LINE))
     return Live(
         device=device,
         others=tuple(others),
         link=link,
         holders=holders_of(device, answers),
-        types=types,
+        mapped=mapped,
         unproven=unproven,
-        effective=_effective(device, answers),
-        stays_ram=device.driver == dax.KMEM and not _movable(device, answers.text(ZONES)),
-        kmem_kept_out=kept_out(answers.text(COMMAND_LINE).split()),
+        forced=_forced(device, answers),
+        stays_ram=device.driver == dax.KMEM and not offline and not _movable(device, answers.text(ZONES)),
+        kmem=modprobe.of_kmem(answers),
+        added_offline=offline,
         inspected=_inspected(spec, answers),
     )
 
 
-def kept_out(arguments: Iterable[str]) -> bool:
-    """Whether arguments of the kernel keep kmem from being loaded for a device."""
-    given = kernel_cmdline.parse(" ".join(arguments))
-    lists = [one.value or "" for one in given if one.name in ("modprobe.blacklist", "module_blacklist")]
-    return any("kmem" in text.split(",") for text in lists)
-
-
-def _devices(answers: Answers) -> tuple[Device, ...]:
-    files: dict[str, str] = {}
-    for read in (*dax.ATTRIBUTES, dax.REGION_ALIGN, dax.REGION_MODALIAS):
-        files |= answers.files(read)
-    return dax.parse(files, answers.files(dax.DRIVER))
-
-
 def _is_meant(device: Device, spec: DaxSpec) -> bool:
-    if spec.range:
-        return device.start < spec.range.end and spec.range.start < device.end
+    if spec.memory:
+        return any(map(device.overlaps, spec.memory))
     if spec.device:
         return device.name == spec.device
     return device.target_node == spec.target_node
 
 
-def _instead(spec: DaxSpec, devices: tuple[Device, ...], iomem: tuple[Range, ...]) -> str:
-    if not spec.range:
+def stays_offline(command_line: str) -> bool:
+    """Whether memory that is added stays offline; the last one counts (mm/memory_hotplug.c)."""
+    states = [one.value for one in kernel_cmdline.parse(command_line) if one.name == "memhp_default_state"]
+    return states[-1:] == ["offline"]
+
+
+def _instead(spec: DaxSpec, devices: tuple[Device, ...], memory: tuple[Range, ...]) -> str:
+    if not spec.memory:
         nodes = {one: "no node" if one.target_node is None else f"node {one.target_node}" for one in devices}
         names = ", ".join(f"{one.name} ({node})" for one, node in nodes.items())
         return f"there is {names or 'no dax device'}"
-    under = [one for one in iomem if one.start < spec.range.end and spec.range.start < one.end]
+    under = [one for one in memory if any(map(one.overlaps, spec.memory))]
     said = ", ".join(dict.fromkeys(one.name for one in under))
     return f"that memory is {said}" if said else "there is no memory at all"
 
 
-def _types(device: Device, answers: Answers) -> tuple[tuple[str, ...] | None, str]:
+def _mapped(device: Device, answers: Answers) -> tuple[tuple[Mapped, ...], str]:
+    """By range; and why the records cannot be read, if so."""
+    registers, pat, unproven = _registers(answers), None, ""
     try:
-        return dax.memory_types(answers.text(dax.PAT), device.start, device.end), ""
+        pat = answers.text(dax.PAT)
     except ReadFailed as failed:
-        return None, failed.reason
+        unproven = failed.reason
+    return tuple(
+        Mapped(
+            None if registers is None else mtrr.effective(one.start, one.end, registers),
+            None if pat is None else dax.memory_types(pat, one.start, one.end),
+        )
+        for one in device.ranges
+    ), unproven
 
 
-def _effective(device: Device, answers: Answers) -> str | None:
-    """None where there are no registers: EIO and ENXIO say that they are off (`mtrr_open` in `if.c`)."""
+def _registers(answers: Answers) -> tuple[mtrr.Register, ...] | None:
+    """None where there are none: EIO and ENXIO say that they are off (`mtrr_open` in `if.c`)."""
     try:
         text = answers.text_or_none(MTRR)
     except ReadFailed as failed:
         if any(word in failed.reason for word in _SWITCHED_OFF):
             return None
         raise
-    return None if text is None else mtrr.effective(device.start, device.end, mtrr.parse(text))
+    return None if text is None else mtrr.parse(text)
+
+
+def _forced(device: Device, answers: Answers) -> str:
+    """The log may be closed to us: then it says nothing."""
+    log = answers.raw(LOG)
+    top = dax.forced_write_back(log.text) if log.status == 0 else None
+    if top is not None and any(one.start < top and one.end > _FROM for one in device.ranges):
+        return (
+            f"the processor forces write-back from 4GiB to {format_address(top)} (SYSCFG Tom2ForceMemTypeWB)"
+        )
+    if restore.mapped_write_back(answers.text_or_none(NOTED) or "", device.ranges):
+        return "it was bound after its MTRRs were written, and mapped write-back all the same"
+    return ""
 
 
 def _inspected(spec: DaxSpec, answers: Answers) -> str | None:
     """How the mapping went; None where nobody asked for it."""
-    if not spec.range:
+    if not spec.memory:
         return None
-    read = MapAndRead(spec.range.start)
+    read = MapAndRead(spec.memory[0].start)
     try:
         answers.raw(read)
     except ReadFailed:
@@ -190,11 +244,11 @@ class _Zone:
     end: int
     whole: bool
 
-    def overlaps(self, device: Device) -> bool:
-        return self.start < device.end and device.start < self.end
+    def overlaps(self, part: Range) -> bool:
+        return self.start < part.end and part.start < self.end
 
-    def holds(self, device: Device) -> bool:
-        return self.whole and self.start <= device.start and device.end <= self.end
+    def holds(self, part: Range) -> bool:
+        return self.whole and self.start <= part.start and part.end <= self.end
 
 
 @lru_cache(maxsize=4)
@@ -219,8 +273,13 @@ def _movable(device: Device, zoneinfo: str) -> bool:
 
     Zones of a node may overlap where one has holes (Normal spans Soft Reserved memory between RAM).
     """
-    over = [one for one in _zones(zoneinfo) if one.node == device.target_node and one.overlaps(device)]
-    if any(one.name == "Movable" and one.holds(device) for one in over):
+    zones = [one for one in _zones(zoneinfo) if one.node == device.target_node]
+    return all(_is_movable(part, zones) for part in device.ranges)
+
+
+def _is_movable(part: Range, zones: Iterable[_Zone]) -> bool:
+    over = [one for one in zones if one.overlaps(part)]
+    if any(one.name == "Movable" and one.holds(part) for one in over):
         return True
     return all(one.name in ("Movable", "Device") for one in over)
 
@@ -238,7 +297,7 @@ def holders_of(device: Device, answers: Answers) -> tuple[Holder, ...]:
 def selected(selector: str, answers: Answers) -> Device | None:
     """The device that a line of the restore script's table is about, if it is there."""
     try:
-        devices = _devices(answers)
+        devices = dax.read_devices(answers)
     except ValueError:
         return None
     fitting = [
@@ -246,7 +305,7 @@ def selected(selector: str, answers: Answers) -> Device | None:
         for one in devices
         if selector
         in (
-            restore.selector(start=one.start, size=one.size),
+            restore.selector(one.ranges),
             restore.selector(node=one.target_node),
             restore.selector(name=one.name),
         )

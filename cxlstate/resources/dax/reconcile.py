@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from cxlstate.core.action import Action
+from cxlstate.core.action import Action, Span
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
@@ -15,8 +15,9 @@ from cxlstate.core.read import Answers, File, MapAndRead, Read
 from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Section, Shape
 from cxlstate.core.units import format_address, format_size
 from cxlstate.formats import dax, restore
+from cxlstate.formats.iomem import Range
 from cxlstate.resources.dax import probe, steps
-from cxlstate.resources.dax.check import diagnose, in_the_way, missing
+from cxlstate.resources.dax.check import diagnose, in_the_way, missing, write_back
 from cxlstate.resources.dax.probe import Live, Missing, linked
 from cxlstate.resources.dax.spec import DaxName, DaxSpec
 
@@ -54,7 +55,7 @@ class Dax(Reconciler[DaxSpec, Seen]):
 
     def inspections(self, me: Resource[DaxSpec]) -> Sequence[Read]:
         """Whether it can be mapped."""
-        return (MapAndRead(me.spec.range.start),) if me.spec.range else ()
+        return (MapAndRead(me.spec.memory[0].start),) if me.spec.memory else ()
 
     def observe(self, me: Resource[DaxSpec], answers: Answers) -> Observation[Seen]:
         """The device, by what the spec says of it."""
@@ -63,7 +64,8 @@ class Dax(Reconciler[DaxSpec, Seen]):
     def exports(self, me: Resource[DaxSpec], live: Seen | None, given: Given) -> Sequence[Export]:
         """Where it is, also while it is not there; and what makes it ready again after a boot."""
         devices = _exported(me, live)
-        if not me.spec.wanted or self._refused(me, live, given):
+        doomed = isinstance(live, Live) and live.doomed
+        if not me.spec.wanted or doomed or self._refused(me, live, given):
             return devices
         return (*devices, restore.dax_at_boot(me.name, steps.selector(me.spec), me.spec.align))
 
@@ -75,7 +77,7 @@ class Dax(Reconciler[DaxSpec, Seen]):
         region = f", region {format_size(device.region_align)}" if device.region_align else ""
         facts = [
             ("device", f"{device.name} ({device.region})"),
-            ("memory", f"{format_size(device.size)} at {format_address(device.start)}"),
+            ("memory", device.memory),
             ("node", "none" if device.target_node is None else str(device.target_node)),
             ("driver", device.driver or "none"),
             ("align", f"{format_size(device.align)}{region}"),
@@ -111,21 +113,9 @@ class Dax(Reconciler[DaxSpec, Seen]):
         if not spec.wanted:
             bound = (Change(DRIVER, live.device.driver, None),) if live.bound else ()
             return (*bound, *((Change(LINK, live.link, None),) if live.link else ()))
-        changes = []
-        if not live.bound:
-            old = live.device.driver or "none"
-            if live.stays_ram:
-                old += ", as RAM that the kernel uses itself"
-            changes.append(Change(DRIVER, old, dax.DEVDAX))
-        if spec.align and spec.align != live.device.align:
-            changes.append(Change(ALIGN, format_size(live.device.align), format_size(spec.align)))
-        if live.cached:
-            changes.append(Change(TYPE, ", ".join(live.types or ()), _UNCACHED))
-        if not linked(live):
-            changes.append(Change(LINK, live.link, f"../{live.device.name}"))
-        if live.stays_ram and live.kmem_kept_out:  # one reboot does all of it
-            return tuple(Change(one.path, one.old, one.new, pending=True) for one in changes)
-        return changes
+        if live.doomed:
+            return (Change(LINK, live.link, None),) if live.link else ()
+        return _to_enable(spec, live)
 
     def actions(
         self, me: Resource[DaxSpec], live: Seen | None, changes: Sequence[Change], given: Given
@@ -137,16 +127,17 @@ class Dax(Reconciler[DaxSpec, Seen]):
             return (steps.unlink(me, live),)
         if not me.spec.wanted:
             return steps.given_up(me, live)
+        if live.doomed:
+            return (steps.unlink(me, live),)
         if live.stays_ram:
-            return (steps.reboot(live),) if live.kmem_kept_out else ()
+            return (steps.reboot(live),) if live.kmem.kept_out_by else ()
         if live.bound and not _must_unbind(me.spec, live):
             return (steps.link(me, live),)
         took = (steps.reclaim(me, live),) if live.device.driver == dax.KMEM else ()
         stops, unbinds = steps.out_of_use(me, live)
-        unlinks = (steps.unlink(me, live),) if live.link and (live.bound or not linked(live)) else ()
+        unlinks = (steps.unlink(me, live),) if live.link else ()
         binds, starts = steps.back(me, live, me.spec.align or live.device.align)
-        links = (steps.link(me, live),) if unlinks or not live.link else ()
-        return (*stops, *unlinks, *unbinds, *took, *binds, *links, *starts)
+        return (*stops, *unlinks, *unbinds, *took, *binds, steps.link(me, live), *starts)
 
     def suspend(
         self, me: Resource[DaxSpec], live: Seen | None, given: Given
@@ -154,6 +145,8 @@ class Dax(Reconciler[DaxSpec, Seen]):
         """Guests that hold it are shut down, and its driver lets go of it."""
         if not isinstance(live, Live) or not live.bound:
             return ()
+        if live.forced and not live.uncachable:
+            return write_back(live)
         stops, unbinds = steps.out_of_use(me, live)
         return in_the_way(live.holders, me.name) or (*stops, *unbinds)
 
@@ -190,18 +183,40 @@ def _exported(me: Resource[DaxSpec], live: Seen | None) -> tuple[DaxDevice, ...]
     """One that is not there, not wanted and of no known place holds no memory that anybody could touch."""
     link = f"{restore.LINKS}/{me.name}"
     if not isinstance(live, Live) or live.others:
-        where = me.spec.range
-        if where:
-            return (DaxDevice(link, where.start, where.end, me.spec.align),)
+        if me.spec.memory:
+            return (DaxDevice(link, _spans(me.spec.memory), me.spec.align),)
         return () if isinstance(live, Missing) and not me.spec.wanted else (DaxDevice(link),)
     one = live.device
     align = me.spec.align or one.align
-    return (DaxDevice(link, one.start, one.end, align, one.region_align, one.target_node),)
+    return (DaxDevice(link, _spans(one.ranges), align, one.region_align, one.target_node),)
+
+
+def _spans(ranges: Sequence[Range]) -> tuple[Span, ...]:
+    return tuple(Span(one.start, one.end) for one in ranges)
+
+
+def _to_enable(spec: DaxSpec, live: Live) -> Sequence[Change]:
+    changes = []
+    if not live.bound:
+        old = live.device.driver or "none"
+        if live.stays_ram:
+            old += ", as RAM that the kernel uses itself"
+        changes.append(Change(DRIVER, old, dax.DEVDAX))
+    if spec.align and spec.align != live.device.align:
+        changes.append(Change(ALIGN, format_size(live.device.align), format_size(spec.align)))
+    if live.cached:
+        changes.append(Change(TYPE, ", ".join(live.types or ()), _UNCACHED))
+    if not linked(live):
+        changes.append(Change(LINK, live.link, f"../{live.device.name}"))
+    if live.stays_ram and live.kmem.kept_out_by:  # one reboot does all of it
+        return tuple(Change(one.path, one.old, one.new, pending=True) for one in changes)
+    return changes
 
 
 def _said(spec: DaxSpec) -> str:
-    if spec.range:
-        return f"a dax device of {format_size(spec.range.size)} at {format_address(spec.range.start)}"
+    if spec.memory:
+        said = (f"{format_size(one.size)} at {format_address(one.start)}" for one in spec.memory)
+        return f"a dax device of {' and '.join(said)}"
     return f"the dax device {spec.device}" if spec.device else f"a dax device of node {spec.target_node}"
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from itertools import combinations
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from cxlstate.core.model import Model, problem
 from cxlstate.core.units import MemoryAddress, Size, format_address, format_size
+from cxlstate.formats.iomem import Range, joined
 
 _NAME: Final = "[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _DEVICE: Final = r"dax[0-9]{1,6}\.[0-9]{1,6}"
@@ -110,6 +112,9 @@ class DaxSpec(Model):
     range: DaxRange | None = None
     """Which device: the one with this memory. The best way to say it."""
 
+    ranges: Annotated[tuple[DaxRange, ...], Field(strict=False)] = ()
+    """Which device: the one with these ranges, where it has several (`daxctl list -M` shows them)."""
+
     target_node: Annotated[int | None, Field(ge=0, le=1023)] = None
     """Which device: the only one whose memory would become this NUMA node."""
 
@@ -127,22 +132,43 @@ class DaxSpec(Model):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        ways = [self.range, self.target_node, self.device]
+        ways = [self.range, self.ranges or None, self.target_node, self.device]
         if sum(way is not None for way in ways) != 1:
             raise problem(
                 "CXD206",
                 "a dax device is named in exactly one way",
                 found="several" if any(way is not None for way in ways) else "none",
-                expected="range: {start: 0x5080000000, size: 96GiB}, or target_node, or device",
+                expected="range: {start: 0x5080000000, size: 96GiB}, or ranges, target_node or device",
             )
-        if self.range and self.align and (self.range.start % self.align or self.range.size % self.align):
-            raise problem(
-                "CXD207",
-                "the memory is no multiple of its alignment",
-                found=f"{format_size(self.range.size)} at {format_address(self.range.start)}",
-                expected=f"multiples of {format_size(self.align)}",
-            )
+        for one in self.written:
+            if self.align and (one.start % self.align or one.size % self.align):
+                raise problem(
+                    "CXD207",
+                    "the memory is no multiple of its alignment",
+                    found=f"{format_size(one.size)} at {format_address(one.start)}",
+                    expected=f"multiples of {format_size(self.align)}",
+                )
+        for one, other in combinations(self.ranges, 2):
+            if one.start < other.end and other.start < one.end:
+                raise problem(
+                    "CXD320",
+                    "two ranges of a device overlap",
+                    found=f"{format_size(one.size)} at {format_address(one.start)} "
+                    f"and {format_size(other.size)} at {format_address(other.start)}",
+                    expected="each byte in one of them",
+                    hint="`daxctl list -M` shows the ranges of a device, with an inclusive end",
+                )
         return self
+
+    @property
+    def written(self) -> tuple[DaxRange, ...]:
+        """Its ranges, if they say which device is meant."""
+        return (self.range,) if self.range else self.ranges
+
+    @property
+    def memory(self) -> tuple[Range, ...]:
+        """The same by address, neighbours as one; none where it is not written."""
+        return joined(Range(one.start, one.end) for one in self.written)
 
     @property
     def wanted(self) -> bool:

@@ -21,9 +21,7 @@ _TO_SHUT_DOWN = 300
 
 def selector(spec: DaxSpec) -> str:
     """What finds it again on the machine, now and at boot."""
-    if spec.range:
-        return restore.selector(start=spec.range.start, size=spec.range.size)
-    return restore.selector(node=spec.target_node, name=spec.device or "")
+    return restore.selector(spec.memory, node=spec.target_node, name=spec.device or "")
 
 
 def out_of_use(me: Resource[DaxSpec], live: Live) -> tuple[Actions, Actions]:
@@ -80,9 +78,9 @@ def link(me: Resource[DaxSpec], live: Live) -> Action:
 
 
 def unlink(me: Resource[DaxSpec], live: Live | Missing) -> Action:
-    """Until it is proven again. A link that led elsewhere is not made again."""
+    """Until it is proven again. A link that led elsewhere, or to cached memory, is not made again."""
     undo: tuple[Effect, ...] = ()
-    if isinstance(live, Live) and live.bound and linked(live):
+    if isinstance(live, Live) and live.bound and linked(live) and not live.cached:
         undo = (restore.dax_link(me.name, live.device.name, selector(me.spec)),)
     return Action(f"remove {restore.LINKS}/{me.name}", restore.dax_unlink(me.name), undo=undo)
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.formats import kernel_cmdline, memmap
-from cxlstate.formats.iomem import RAM, Range, covered, gaps
+from cxlstate.formats.iomem import RAM, SOFT_RESERVED, Range, covered, gaps
 from cxlstate.formats.kaslr import LOAD_ADDRESS, stub_may_ignore_memmap
 from cxlstate.formats.kernel_cmdline import Argument
 from cxlstate.resources.memmap.probe import Live
@@ -55,7 +55,7 @@ def _nearest_ram(wanted: Range, live: Live) -> str:
 
 
 def _soft_reserved(index: int, entry: MemmapEntry, live: Live) -> Iterator[Diagnostic]:
-    under = [one for one in live.iomem if one.name == "Soft Reserved" and one.overlaps(entry.range)]
+    under = [one for one in live.iomem if one.name == SOFT_RESERVED and one.overlaps(entry.range)]
     if under:
         yield Diagnostic(
             "CXM302",

@@ -6,23 +6,21 @@ from dataclasses import dataclass
 from typing import Final
 
 from cxlstate.core.observation import Present, Unknown
-from cxlstate.core.read import Answers, Attributes, File, Read
-from cxlstate.formats import grub_drop_in, kernel_cmdline
+from cxlstate.core.read import Answers, File, Read
+from cxlstate.formats import dax, grub_drop_in, kernel_cmdline
 from cxlstate.formats.grub_cfg import UnexpectedLine, entries
-from cxlstate.formats.iomem import HiddenAddresses, Range, parse_firmware, parse_iomem
+from cxlstate.formats.iomem import HiddenAddresses, Range, parse_firmware
 from cxlstate.formats.kernel_cmdline import Argument
 from cxlstate.formats.memmap import Item, Region, items
 
 GRUB_CFG: Final = File("/boot/grub/grub.cfg")
 RUNNING: Final = File("/proc/cmdline")
 DROP_IN: Final = File(grub_drop_in.PATH)
-IOMEM: Final = File("/proc/iomem")
-FIRMWARE: Final = Attributes("/sys/firmware/memmap/*/*")
 
 EFI: Final = File("/sys/firmware/efi/fw_platform_size")
 """There where the machine was booted by EFI (Documentation/ABI/testing/sysfs-firmware-efi)."""
 
-READS: Final[tuple[Read, ...]] = (GRUB_CFG, RUNNING, DROP_IN, IOMEM, FIRMWARE, EFI)
+READS: Final[tuple[Read, ...]] = (GRUB_CFG, RUNNING, DROP_IN, *dax.MEMORY, EFI)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +55,8 @@ class Live:
 def observe(answers: Answers) -> Present[Live] | Unknown:
     """Read it all; zeros in place of addresses make it unknown."""
     try:
-        iomem = parse_iomem(answers.text(IOMEM))
-        firmware = parse_firmware(answers.files(FIRMWARE))
+        memory = dax.read_memory(answers)
+        firmware = parse_firmware(answers.files(dax.FIRMWARE))
         boot = entries(answers.text_or_none(GRUB_CFG) or "")
         ours = grub_drop_in.recognise(answers.text_or_none(DROP_IN) or "") or grub_drop_in.DropIn()
     except HiddenAddresses as error:
@@ -78,7 +76,7 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
     return Present(
         Live(
             firmware,
-            iomem,
+            memory,
             running,
             tuple(entry.arguments for entry in boot),
             frozenset(asked),

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from cxlstate.core.read import Answers, Attributes, File, Glob
+from cxlstate.formats import modprobe
 from cxlstate.resources.module.spec import canonical
 
-# `NAME SIZE REFERENCES USERS STATE ADDRESS` a line (m_show in kernel/module/procfs.c).
-LOADED = File("/proc/modules")
-COMMAND_LINE = File("/proc/cmdline")
 RELEASE = File("/proc/sys/kernel/osrelease")
 BUILT_IN = Glob("/lib/modules/*/modules.builtin")
 
@@ -20,9 +18,6 @@ BUILT_IN = Glob("/lib/modules/*/modules.builtin")
 # its package, and may be masked by a link that a read of its content does not show.
 AT_BOOT = Glob("/etc/modules-load.d/*.conf")
 _OWN = "/etc/modules-load.d/cxlstate-"
-
-# modprobe.d(5): a file of /etc takes the place of one of the same name in /usr/lib.
-MODPROBE_D = (Glob("/usr/lib/modprobe.d/*.conf"), Glob("/etc/modprobe.d/*.conf"))
 
 
 def devices_of(name: str) -> Attributes:
@@ -63,44 +58,39 @@ class Use:
 class ModuleLive:
     """`own` is the content of our file in modules-load.d, where it is there.
 
-    `kept_out_by` is the file of modprobe.d that blacklists the module, if one does.
+    `fate` is what becomes of it at boot by the machine's own configuration. `listed`: an argument of the
+    running kernel keeps it out, as ours does.
     """
 
     loaded: bool
     use: Use
     built_in: bool
     at_boot: bool
-    blacklisted: bool
     own: str | None
-    kept_out_by: str | None = None
+    fate: modprobe.Fate
+    listed: bool
 
 
 def parse(name: str, answers: Answers) -> ModuleLive:
     """The live state of a module. Raises ReadFailed."""
     wanted = canonical(name)
-    line = _modules(answers.text(LOADED)).get(wanted)
+    line = _modules(answers.text(modprobe.LOADED)).get(wanted)
     lists = answers.files(AT_BOOT)
     builtin = f"/lib/modules/{answers.text(RELEASE).strip()}/modules.builtin"
+    said, command_line = answers.raw(modprobe.info(name)), answers.text(modprobe.COMMAND_LINE)
+    built_in = wanted in _built_in(answers.files(BUILT_IN).get(builtin, ""))
+    built_in = built_in or modprobe.is_built_in(name, said)
+    missing = line is None and not built_in and modprobe.is_missing(name, said)
+    lines = modprobe.configuration(answers)
     return ModuleLive(
         loaded=line is not None,
         use=_use(line, tuple(_devices(answers.files(devices_of(name))))) if line else Use(),
-        built_in=wanted in _built_in(answers.files(BUILT_IN).get(builtin, "")),
+        built_in=built_in,
         at_boot=any(wanted in _listed(text) for text in lists.values()),
-        blacklisted=wanted in _blacklist(answers.text(COMMAND_LINE)),
         own=lists.get(own_file(name)),
-        kept_out_by=_kept_out(wanted, [answers.files(folder) for folder in MODPROBE_D]),
+        fate=modprobe.fate(name, command_line, lines, built_in=built_in, missing=missing),
+        listed=not built_in and modprobe.by_command_line(wanted, command_line) is not None,
     )
-
-
-def _kept_out(name: str, folders: Iterable[Mapping[str, str]]) -> str | None:
-    """The file with `blacklist NAME`; with a `-` or a `_`, which modprobe.d does not tell apart."""
-    in_force = {posixpath.basename(path): (path, text) for files in folders for path, text in files.items()}
-    for path, text in in_force.values():
-        for line in text.splitlines():
-            match line.split():
-                case ["blacklist", listed, *_] if canonical(listed) == name:
-                    return path
-    return None
 
 
 @lru_cache(maxsize=4)
@@ -136,14 +126,3 @@ def _listed(text: str) -> set[str]:
     """A name a line; `#` and `;` begin a comment (modules-load.d(5)). /etc/modules allows options."""
     words = (line.split()[0] for line in text.splitlines() if line.strip())
     return {canonical(word) for word in words if word[0] not in "#;"}
-
-
-def _blacklist(command_line: str) -> set[str]:
-    """`modprobe.blacklist=a,b`, as often as wanted.
-
-    libkmod takes these names as they stand (kcmdline_parse_result in libkmod-config.c): one that is
-    written with a `-` keeps nothing out.
-    """
-    prefix = "modprobe.blacklist="
-    values = (word.removeprefix(prefix) for word in command_line.split() if word.startswith(prefix))
-    return {name for value in values for name in value.split(",")}

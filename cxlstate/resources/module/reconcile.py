@@ -9,10 +9,11 @@ from cxlstate.core.action import Action, Reboot, RemoveFile, Risk, Run, WriteFil
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.core.exports import Export, Given, KernelArguments
+from cxlstate.core.exports import Export, Given, KernelArguments, ModuleKeptOut
 from cxlstate.core.observation import Observation, Present
 from cxlstate.core.read import Answers, Read
 from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.formats import modprobe
 from cxlstate.resources.module import probe
 from cxlstate.resources.module.probe import ModuleLive
 from cxlstate.resources.module.spec import ModuleName, Wanted, canonical
@@ -41,20 +42,22 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
         return (Need(AllOf("package"), How.AFTER),)
 
     def exports(self, me: Resource[str], live: ModuleLive | None, given: Given) -> Sequence[Export]:
-        """The argument that keeps it out. With `_`: libkmod does not translate a `-` here."""
-        if me.spec == "absent":
-            return (KernelArguments((f"modprobe.blacklist={canonical(me.name)}",)),)
-        return ()
+        """The argument that keeps it out, unless the machine does. With `_`: libkmod takes a `-` as it is."""
+        if me.spec == "present":
+            return ()
+        if live and live.fate.kept_out_by and not live.listed:
+            return (ModuleKeptOut(canonical(me.name)),)
+        return (KernelArguments((f"modprobe.blacklist={canonical(me.name)}",)),)
 
     def reads(self, me: Resource[str]) -> Sequence[Read]:
         """Files of the kernel, and what is loaded at boot."""
         return (
-            probe.LOADED,
-            probe.COMMAND_LINE,
+            modprobe.LOADED,
             probe.RELEASE,
             probe.BUILT_IN,
             probe.AT_BOOT,
-            *probe.MODPROBE_D,
+            *modprobe.CONFIGURATION,
+            modprobe.info(me.name),
             probe.devices_of(me.name),
         )
 
@@ -69,18 +72,18 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
         if live.built_in:
             return (("now", "built in"),)
         now = f"loaded; {live.use}" if str(live.use) else "loaded"
-        boot = "blacklisted" if live.blacklisted else "loaded" if live.at_boot else "loaded where asked for"
+        boot = f"kept out by {live.fate.kept_out_by}" if live.fate.kept_out_by else "loaded where asked for"
+        boot = "loaded" if live.at_boot and not live.fate.kept_out_by else boot
         return (("now", now if live.loaded else "not loaded"), ("at boot", boot))
 
     def check(self, me: Resource[str], live: ModuleLive | None, given: Given) -> Sequence[Diagnostic]:
         """What is built in cannot go; what is blacklisted does not come."""
         if live is None:
             return ()
-        if me.spec == "absent" and live.built_in:
+        by = live.fate.kept_out_by
+        if me.spec == "absent" and live.built_in and not by:
             return (_built_in(me.name),)
-        if me.spec == "present" and not live.built_in and (live.blacklisted or live.kept_out_by):
-            return (_blacklisted(me.name, None if live.blacklisted else live.kept_out_by),)
-        return ()
+        return (_kept_out(me.name, by),) if me.spec == "present" and by else ()
 
     def diff(self, me: Resource[str], live: ModuleLive | None, given: Given) -> Sequence[Change]:
         """What differs now, and what will differ at the next boot."""
@@ -99,8 +102,8 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
             at_boot = [_at_boot(me.name, live)] if _BOOT in paths else []
             return (*at_boot, *([_load(me.name)] if _LOADED in paths else []))
         actions = [_forget(me.name, live.own)] if _FILE in paths and live.own is not None else []
-        if _LOADED in paths and live.blacklisted:
-            actions.append(_reboot(me.name, live) if str(live.use) else _unload(me.name))
+        if _LOADED in paths and live.fate.kept_out_by:
+            actions.append(_reboot(me.name, live) if str(live.use) else _unload(me.name, live))
         return actions
 
     def leftover_reads(self) -> Sequence[Read]:
@@ -127,12 +130,12 @@ def _diff_present(live: ModuleLive) -> tuple[Change, ...]:
 
 
 def _diff_absent(live: ModuleLive) -> tuple[Change, ...]:
-    """Until it runs with the blacklist, a boot is to come that also unloads it: it waits for `grub`."""
+    """Until something keeps it out, a boot is to come that also unloads it: it waits for `grub`."""
     changes = []
     if live.loaded:
-        pending = live.blacklisted and bool(str(live.use))
+        pending = live.fate.kept_out_by is not None and bool(str(live.use))
         changes.append(Change(_LOADED, old=str(live.use) or True, new=False, pending=pending))
-    if not live.blacklisted:
+    if live.fate.kept_out_by is None:
         changes.append(Change(_BOOT, old="not on the running kernel's blacklist", new="blacklisted"))
     if live.own is not None:
         changes.append(Change(_FILE, old="our file has it loaded at boot", new=None))
@@ -164,12 +167,12 @@ def _forget(name: str, text: str) -> Action:
     )
 
 
-def _unload(name: str) -> Action:
+def _unload(name: str, live: ModuleLive) -> Action:
     """With rmmod: `modprobe -r` would also take modules out that this one needs, and that nobody named."""
     return Action(
         f"unload the module {name}",
         Run(("rmmod", canonical(name))),
-        why="nothing uses it, and the blacklist keeps it from being loaded again",
+        why=f"nothing uses it, and {live.fate.kept_out_by} keeps it from being loaded again",
         undo=(Run(("modprobe", name)),),
     )
 
@@ -179,30 +182,34 @@ def _reboot(name: str, live: ModuleLive) -> Action:
         f"reboot, so that {name} is not loaded",
         Reboot(),
         Risk.REBOOT_HOST,
-        why=f"{live.use}; the blacklist keeps it out at the next boot",
+        why=f"{live.use}; {live.fate.kept_out_by} keeps it out at the next boot",
         activation=True,
     )
 
 
 def _built_in(name: str) -> Diagnostic:
+    """Of kmem, memory that stays offline is what its absence is wanted for."""
+    instead = "take it out of host.modules"
+    if canonical(name) == modprobe.KMEM:
+        instead += ", and add to host.grub.args: memhp_default_state=offline"
     return Diagnostic(
         "CXO201",
         f"{name} is built into the running kernel",
         found="built in",
         expected="a loadable module",
-        hint="what is built in cannot be unloaded or blacklisted: boot a kernel that has it as a module",
+        hint=instead,
     )
 
 
-def _blacklisted(name: str, file: str | None) -> Diagnostic:
-    where = "the kernel command line" if file is None else file
-    remedy = "take the argument away, in host.grub.absent" if file is None else f"take it out of {file}"
+def _kept_out(name: str, by: str) -> Diagnostic:
+    argument = by.partition("=")[0] if "=" in by and "`" not in by else None
     return Diagnostic(
         "CXO301",
-        f"{name} is to be present, and {where} blacklists it",
+        f"{by} keeps {name} from being loaded",
         Severity.WARNING,
-        found=f"modprobe.blacklist={canonical(name)}" if file is None else f"blacklist {name}",
-        hint=f"systemd-modules-load honours the blacklist: {remedy}",
+        found=by,
+        expected=f"nothing that keeps {name} out",
+        hint=f"add to host.grub.absent: {by}" if argument else f"remove {by}",
     )
 
 

@@ -81,14 +81,14 @@ def _no_registers(why: str) -> Diagnostic:
     )
 
 
-def _window_misses(spec: MtrrSpec, device: Range) -> Diagnostic:
+def _window_misses(spec: MtrrSpec, device: Sequence[Range]) -> Diagnostic:
     reach = goal.window(spec, device)
     return Diagnostic(
         "CXT309",
-        f"the window does not hold {device.name}",
+        f"the window does not hold {device[0].name}",
         path=("within",),
         found=f"{format_address(reach.start)} to {format_address(reach.end)}",
-        expected=f"at least {format_address(device.start)} to {format_address(device.end)}",
+        expected=f"at least {format_address(device[0].start)} to {format_address(device[-1].end)}",
         hint="a window says how far the ranges may reach beyond the device on both sides",
     )
 
@@ -115,7 +115,7 @@ def _over_ram(judged: _Judged) -> Iterator[Diagnostic]:
 
 def _over_others(judged: _Judged) -> Iterator[Diagnostic]:
     """Only where something is to be written: what is in force does no more harm than before."""
-    devices = (judged.aim.device,) if judged.aim.device else judged.known.devices
+    devices = judged.aim.device or judged.known.devices
     for one in judged.lacking:
         parts = under.overshoot([one.block], devices, judged.known)
         place = judged.place(one)
@@ -170,7 +170,7 @@ def _shares(asked: Room) -> str:
 
 
 def _fewer(judged: _Judged, free: int) -> str:
-    if judged.aim.device is None:
+    if not judged.aim.device:
         return "write fewer ranges: one that is twice as large takes the place of two"
     better = wider(judged.aim.device, judged.live.iomem, judged.known, free)
     if better is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cxlstate.core.exports import DaxDevice, Given
@@ -18,12 +18,12 @@ from cxlstate.resources.mtrr.spec import MtrrSpec
 class Goal:
     """`blocks` are meant by the spec, `wanted` are to be in force, `device` is what is covered.
 
-    `waits_for` is the device of which it is not known yet where it is.
+    The device can have several ranges. `waits_for` is the device of which it is not known yet where it is.
     """
 
     blocks: tuple[Content, ...] = ()
     wanted: tuple[Content, ...] = ()
-    device: Range | None = None
+    device: tuple[Range, ...] = ()
     waits_for: str | None = None
 
 
@@ -31,24 +31,26 @@ def goal(me: Resource[MtrrSpec], given: Given) -> Goal:
     """What the spec comes to."""
     spec = me.spec
     if spec.cover is None:
-        return _meant(spec, [one.block for one in spec.ranges], None)
+        return _meant(spec, [one.block for one in spec.ranges])
     found = [device for address, device in given.all(DaxDevice) if str(address) == spec.cover]
     where = next(iter(found), None)
-    if where is None or where.start is None or where.end is None:
+    if where is None or not where.ranges:
         return Goal(waits_for=spec.cover)
-    device = Range(where.start, where.end, spec.cover)
+    device = tuple(Range(one.start, one.end, spec.cover) for one in where.ranges)
     return _meant(spec, covering(device, window(spec, device)), device)
 
 
-def window(spec: MtrrSpec, device: Range) -> Range:
+def window(spec: MtrrSpec, device: Sequence[Range]) -> Range:
     """How far the ranges may reach: as written, or not beyond the device."""
-    return Range(spec.within.start, spec.within.end) if spec.within else device
+    if spec.within:
+        return Range(spec.within.start, spec.within.end)
+    return Range(device[0].start, device[-1].end, device[0].name)
 
 
-def covering(device: Range, reach: Range) -> tuple[Block, ...]:
+def covering(device: Sequence[Range], reach: Range) -> tuple[Block, ...]:
     """None at all where the window misses the device, which is told by `check`."""
     try:
-        return mtrr.cover(device.start, device.end, reach.start, reach.end)
+        return mtrr.cover_all([(one.start, one.end) for one in device], reach.start, reach.end)
     except ValueError:
         return ()
 
@@ -97,6 +99,6 @@ def as_range(block: Block) -> Range:
     return Range(block.base, block.end)
 
 
-def _meant(spec: MtrrSpec, blocks: Iterable[Block], device: Range | None) -> Goal:
+def _meant(spec: MtrrSpec, blocks: Iterable[Block], device: tuple[Range, ...] = ()) -> Goal:
     meant = tuple(Content(block, spec.type) for block in blocks)
     return Goal(meant, meant if spec.state == "present" else (), device)

@@ -9,17 +9,16 @@ from typing import Final
 from cxlstate.core.observation import Present, Unknown
 from cxlstate.core.read import Answers, Command, File, Read, ReadFailed
 from cxlstate.core.units import format_size
-from cxlstate.formats import mtrr, restore
-from cxlstate.formats.iomem import HiddenAddresses, Range, parse_iomem
+from cxlstate.formats import dax, mtrr, restore
+from cxlstate.formats.iomem import HiddenAddresses, Range
 from cxlstate.formats.mtrr import Block, Register
 
 MTRR: Final = File("/proc/mtrr")
-IOMEM: Final = File("/proc/iomem")
 LOG: Final = Command(("dmesg",))
 SCRIPT: Final = File(restore.SCRIPT)
 BEFORE: Final = File(restore.BEFORE)
 
-READS: Final[tuple[Read, ...]] = (MTRR, IOMEM, LOG, SCRIPT, BEFORE)
+READS: Final[tuple[Read, ...]] = (MTRR, *dax.MEMORY, LOG, SCRIPT, BEFORE)
 
 NOT_THERE: Final = "there is no /proc/mtrr"
 
@@ -104,7 +103,7 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
     try:
         missing = _missing(answers)
         registers = Registers() if missing else read_registers(answers)
-        iomem = parse_iomem(answers.text(IOMEM))
+        memory = dax.read_memory(answers)
     except HiddenAddresses as error:
         return Unknown(str(error), hint=_ROOT)
     except ReadFailed as failed:
@@ -112,7 +111,7 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
         return Unknown(failed.reason, hint=_ROOT if refused else None)
     except ValueError as error:
         return Unknown(str(error))
-    return Present(Live(registers, iomem, _count(answers), missing))
+    return Present(Live(registers, memory, _count(answers), missing))
 
 
 def read_registers(answers: Answers) -> Registers:

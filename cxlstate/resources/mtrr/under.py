@@ -7,16 +7,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from cxlstate.core.exports import DaxDevice, Given, KernelArguments
-from cxlstate.formats import kernel_cmdline, memmap
+from cxlstate.core.exports import DaxDevice, Given, KernelArguments, ModuleKeptOut
+from cxlstate.formats import kernel_cmdline, memmap, modprobe
 from cxlstate.formats.iomem import RAM, Range, gaps
-from cxlstate.formats.kernel_cmdline import Argument
+from cxlstate.formats.iomem import joined as in_one
 from cxlstate.formats.mtrr import PAGE, Block
 
 KMEM: Final = f"{RAM} (kmem)"
 
 _TAKES_AWAY: Final = frozenset("$#!")
-_KEEPS_OUT: Final = ("modprobe.blacklist", "module_blacklist")
 _SPACE: Final = re.compile(r"CXL Window \d+|RAM buffer")
 _DEVICE: Final = re.compile(r"Soft Reserved|hmem\.\d+|region\d+|dax\d+\.\d+")
 
@@ -40,11 +39,13 @@ def others(given: Given) -> Others:
         if isinstance(item, memmap.Region) and item.sign in _TAKES_AWAY
     ]
     devices = [
-        Range(device.start, device.end, str(address))
+        Range(one.start, one.end, str(address))
         for address, device in given.all(DaxDevice)
-        if device.start is not None and device.end is not None
+        for one in device.ranges
     ]
-    return Others(tuple(devices), tuple(taken), any(map(_keeps_kmem_out, arguments)))
+    kept_out = any(modprobe.by_command_line(modprobe.KMEM, text) for text in texts)
+    kept_out = kept_out or any(one.name == modprobe.KMEM for _, one in given.all(ModuleKeptOut))
+    return Others(tuple(devices), tuple(taken), kept_out)
 
 
 def ram(blocks: Iterable[Block], iomem: Iterable[Range], known: Others) -> tuple[Range, ...]:
@@ -79,13 +80,7 @@ def memory_of_devices(parts: Iterable[Range], iomem: Iterable[Range]) -> tuple[R
 
 def joined(blocks: Iterable[Block]) -> tuple[Range, ...]:
     """The bytes of blocks, neighbours and those within others as one."""
-    runs: list[Range] = []
-    for block in sorted(blocks):
-        if runs and block.base <= runs[-1].end:
-            runs[-1] = Range(runs[-1].start, max(runs[-1].end, block.end))
-        else:
-            runs.append(Range(block.base, block.end))
-    return tuple(runs)
+    return in_one(Range(one.base, one.end) for one in blocks)
 
 
 def _in(parts: Iterable[Range], iomem: Iterable[Range]) -> Iterator[Range]:
@@ -101,7 +96,3 @@ def _in(parts: Iterable[Range], iomem: Iterable[Range]) -> Iterator[Range]:
         elif not _SPACE.fullmatch(one.name) and any(one.overlaps(part) for part in parts):
             judged = one.depth
             yield one
-
-
-def _keeps_kmem_out(argument: Argument) -> bool:
-    return argument.name in _KEEPS_OUT and "kmem" in (argument.value or "").split(",")

@@ -122,16 +122,15 @@ def _nvdimms(me: Resource[VmSpec], live: Seen, given: Given) -> Iterator[Diagnos
 
 def _fits(entry: NvdimmSpec, device: DaxDevice, path: Path) -> Iterator[Diagnostic]:
     """QEMU maps a prefix of what is larger, and refuses what is smaller (`backing store size …`)."""
-    if entry.size and device.start is not None and device.end is not None:
-        has = device.end - device.start
-        if entry.size > has:
-            yield Diagnostic(
-                "CXQ304",
-                "the NVDIMM is larger than the device that it is",
-                path=(*path, "size"),
-                found=format_size(entry.size),
-                expected=f"at most {format_size(has)}, the size of {entry.dax}",
-            )
+    has = device.size
+    if entry.size and has is not None and entry.size > has:
+        yield Diagnostic(
+            "CXQ304",
+            "the NVDIMM is larger than the device that it is",
+            path=(*path, "size"),
+            found=format_size(entry.size),
+            expected=f"at most {format_size(has)}, the size of {entry.dax}",
+        )
     least = least_align(device)
     if entry.alignsize and least and entry.alignsize < least:
         whose = f"the region of {entry.dax}" if least == device.region_align else f"{entry.dax}"

@@ -16,7 +16,7 @@ from cxlstate.core.units import format_cpus
 from cxlstate.formats.domain_xml import meaning
 from cxlstate.formats.xml import Element
 from cxlstate.machine.sim import net
-from cxlstate.machine.sim.dax import DEVDAX, bounds
+from cxlstate.machine.sim.dax import DEVDAX, extents
 from cxlstate.machine.sim.files import Files
 from cxlstate.machine.sim.libvirt import devices, live, memory
 from cxlstate.machine.sim.libvirt.complete import EMULATOR, NVRAM
@@ -104,10 +104,10 @@ class Processes:
                 continue
             if self._world.running.dax[device].driver != DEVDAX:
                 raise Refused(f"unable to open {path}: No such device or address")
-            start, end = bounds(self._world.running.dax[device])
+            has = sum(end - start for start, end in extents(self._world.running.dax[device]))
             wanted = memory.kib(one, "target/size") * meaning.KIB
-            if wanted > end - start:
-                said = f"memnvdimm{number} backing store size {end - start:#x} is too small for 'size' option"
+            if wanted > has:
+                said = f"memnvdimm{number} backing store size {has:#x} is too small for 'size' option"
                 raise _ended(f"{said} {wanted:#x} plus 'offset' option 0x0")
             aligned = memory.kib(one, "source/alignsize") * meaning.KIB
             least = max(self._world.running.dax[device].align, _REGION)
