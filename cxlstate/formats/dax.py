@@ -30,10 +30,11 @@ MAPPINGS: Final = tuple(Attributes(f"{DEVICES}/*/mapping[0-9]*/{name}") for name
 REGION_ALIGN: Final = Attributes(f"{DEVICES}/*/../dax_region/align")
 REGION_MODALIAS: Final = Attributes(f"{DEVICES}/*/../modalias")
 DRIVER: Final = Links(f"{DEVICES}/*/driver")
+PLACE: Final = Links(f"{DEVICES}/*")
 PAT: Final = File("/sys/kernel/debug/x86/pat_memtype_list", limit=16 << 20)
 
 FILES: Final = (*ATTRIBUTES, *MAPPINGS, REGION_ALIGN, REGION_MODALIAS)
-READS: Final[tuple[Read, ...]] = (*FILES, DRIVER)
+READS: Final[tuple[Read, ...]] = (*FILES, DRIVER, PLACE)
 
 IOMEM: Final = File("/proc/iomem")
 FIRMWARE: Final = Attributes("/sys/firmware/memmap/*/*")
@@ -58,7 +59,8 @@ class Device:
 
     `ranges` are by address, at least one, and apart: neighbours count as one. `target_node` is None where the
     firmware told none: the kernel then has no such file (`dev_dax_visible` in `drivers/dax/bus.c`).
-    `region_align` is None where it may not be read (only root may).
+    `region_align` is None where it may not be read (only root may). `owner` is the device that it was made
+    of, `hmem.0` or `region0`, which with Linux 7.1 and later may be the one or the other; empty: not known.
     """
 
     ranges: tuple[Range, ...]
@@ -68,6 +70,7 @@ class Device:
     region: str
     region_align: int | None = None
     driver: str | None = None
+    owner: str = ""
 
     @property
     def start(self) -> int:
@@ -124,6 +127,7 @@ def _device(name: str, files: Mapping[str, str], links: Mapping[str, str]) -> De
         region=_region(files.get(f"{folder}/../modalias", "").strip()),
         region_align=number("../dax_region/align") if has_region else None,
         driver=posixpath.basename(driver) if driver else None,
+        owner=_owner(links.get(folder, "")),
     )
 
 
@@ -145,6 +149,14 @@ def _ranges(
     return whole
 
 
+def _owner(place: str) -> str:
+    """`…/platform/hmem.0/dax0.0`, `…/hmem_platform.0/hmem.0/dax0.0`, `…/region0/dax_region0/dax0.0`."""
+    above = posixpath.dirname(place)
+    if posixpath.basename(above).startswith("dax_region"):
+        above = posixpath.dirname(above)
+    return posixpath.basename(above)
+
+
 def _region(modalias: str) -> str:
     """Which driver made the region: `platform:hmem`, `cxl:t6` (CXL_DEVICE_DAX_REGION), `nd:t…` (pmem)."""
     if modalias == "platform:hmem":
@@ -155,7 +167,7 @@ def _region(modalias: str) -> str:
 def read_devices(answers: Answers) -> tuple[Device, ...]:
     """The devices, of the answers to `READS`. Raises ReadFailed and ValueError."""
     files = {path: text for read in FILES for path, text in answers.files(read).items()}
-    return parse(files, answers.files(DRIVER))
+    return parse(files, answers.files(DRIVER) | answers.files(PLACE))
 
 
 def read_memory(answers: Answers) -> tuple[Range, ...]:

@@ -215,3 +215,14 @@ def test_with_a_target_there_is_no_map_and_nothing_is_asked_for_it(run):
 def test_the_document_of_a_plan_has_no_map(run, tmp_path):
     spec = load([tmp_path / "host.yaml"]).specs[0]
     assert "memory_map" not in machine(MachinePlan(spec))
+
+
+HUGE = f"reg00: base=0x{'f' * 400} (    0MB), size= 1024MB, count=1: uncachable\n"
+
+
+@pytest.mark.parametrize(
+    "changed", [{"mtrr": HUGE}, {"block_size": "f" * 400}, {"iomem": "f" * 400 + "-0 : x\n"}]
+)
+def test_no_number_is_too_large_for_it(changed):
+    """A size that no float can hold; a range that ends before it begins."""
+    memory_map_text(memory_map(answers(LAB, **changed)))

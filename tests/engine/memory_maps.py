@@ -154,7 +154,7 @@ READ_BY_NAME = {
 def _attributes(read, devices):
     """Attributes of the devices: sysfs gives addresses in hex and all else as plain numbers."""
     name = read.pattern.partition("/*/")[2]
-    if read in (*dax.MAPPINGS, dax.FIRMWARE):
+    if read in (*dax.MAPPINGS, dax.FIRMWARE, dax.PLACE):
         return {}
     return {
         f"{dax.DEVICES}/{device}/{name}": {

@@ -226,3 +226,22 @@ def test_no_answer_makes_it_fail(changed, garbage):
 def test_what_was_not_answered_at_all_is_told():
     assert memory_map(Answers({})).notes == ("memory: /proc/iomem was not asked for",)
     assert memory_map(Answers(dict.fromkeys(READS, PERMISSION_DENIED))).rows == ()
+
+
+def test_a_kernel_that_does_not_name_soft_reserved_memory():
+    """Linux 7.3 on the emulated host: the device alone, and the firmware's map calls it System RAM."""
+    lines = LAB[IOMEM].replace("100000000-13fffffff : Soft Reserved\n  1000", "1000")
+    assert "Soft Reserved" not in lines
+    assert [row[:2] for row in above(told(LAB, iomem=lines))[:3]] == [row[:2] for row in above(told(LAB))[:3]]
+
+
+def test_a_device_of_several_ranges_is_shown_with_each_and_nothing_between():
+    devices = {"dax0.1": (8 * GIB, 32 * GIB, 0), "dax0.2": (24 * GIB, 16 * GIB, 0)}
+    parts = {"dax0.1/mapping0": (8, 24), "dax0.1/mapping1": (40, 56)}
+    starts = {f"{dax.DEVICES}/{at}/start": f"{start * GIB:#x}" for at, (start, _) in parts.items()}
+    ends = {f"{dax.DEVICES}/{at}/end": f"{end * GIB - 1:#x}" for at, (_, end) in parts.items()}
+    found = told(
+        LAB, iomem=iomem("00001000-0009fbff : System RAM"), devices=devices, starts=starts, ends=ends
+    )
+    rows = [(row.name, row.start // GIB, row.end // GIB) for row in found.rows if row.kind is Kind.DAX]
+    assert rows == [("dax0.1", 8, 24), ("dax0.2", 24, 40), ("dax0.1", 40, 56)]

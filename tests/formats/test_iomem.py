@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-import pytest
+import contextlib
 
-from cxlstate.formats.iomem import HiddenAddresses, Range, covered, gaps, parse_firmware, parse_iomem
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cxlstate.formats.iomem import (
+    SOFT_RESERVED,
+    HiddenAddresses,
+    Range,
+    covered,
+    gaps,
+    joined,
+    parse_firmware,
+    parse_iomem,
+    with_soft_reserved,
+)
 
 IOMEM = """\
 00001000-0009fbff : System RAM
@@ -41,3 +55,65 @@ def test_neighbouring_ranges_cover_together() -> None:
     assert covered(Range(0, 12), parts)
     assert gaps(Range(0, 16), parts) == (Range(12, 16),)
     assert gaps(Range(0, 3), [Range(1, 2)]) == (Range(0, 1), Range(2, 3))
+
+
+def test_neighbours_and_what_overlaps_are_one() -> None:
+    parts = [Range(8, 12, "a"), Range(0, 4, "b", 2), Range(4, 6), Range(5, 7), Range(9, 10)]
+    assert joined(parts) == (Range(0, 7), Range(8, 12))
+
+
+OLD = parse_iomem(
+    """\
+100000000-13fffffff : Soft Reserved
+  100000000-13fffffff : dax0.0
+    100000000-13fffffff : System RAM (kmem)
+140000000-17fffffff : System RAM
+"""
+)
+NEW = parse_iomem(
+    """\
+100000000-13fffffff : dax0.0
+  100000000-13fffffff : System RAM (kmem)
+140000000-17fffffff : System RAM
+"""
+)
+NOBODY = parse_iomem("140000000-17fffffff : System RAM\n")
+DEVICE = Range(0x100000000, 0x140000000)
+FIRMWARE = Range(0x100000000, 0x140000000, SOFT_RESERVED)
+
+
+def test_a_newer_kernel_is_read_as_an_older_one() -> None:
+    """Linux 7.3, as seen: no line for it while no driver has it, and the device at the top otherwise."""
+    assert with_soft_reserved(NEW, [FIRMWARE], []) == OLD
+    assert with_soft_reserved(NEW, [], [DEVICE]) == OLD
+    assert with_soft_reserved(NOBODY, [FIRMWARE], [DEVICE]) == (OLD[0], OLD[3])
+
+
+def test_an_older_kernel_is_read_as_it_is() -> None:
+    assert with_soft_reserved(OLD, [FIRMWARE], [DEVICE]) == OLD
+    assert with_soft_reserved(NOBODY, [Range(0, 4096, "Reserved")], []) == NOBODY
+
+
+def test_what_the_kernel_names_otherwise_is_that() -> None:
+    """A CXL region, or RAM that `efi=nosoftreserve` made of it."""
+    region = parse_iomem("100000000-1ffffffff : CXL Window 0\n  100000000-13fffffff : region0\n")
+    assert with_soft_reserved(region, [FIRMWARE], [DEVICE]) == region
+    ram = parse_iomem("100000000-17fffffff : System RAM\n")
+    assert with_soft_reserved(ram, [FIRMWARE], []) == ram
+
+
+@given(st.text())
+@example("f" * 5000 + "-" + "f" * 5000 + " : x\n")
+@example("5-4 : backwards\n")
+@example("0-ffffffffffffffffff : x\n")
+def test_whatever_the_kernel_says_is_parsed_or_refused(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        assert all(0 <= one.start < one.end <= 1 << 64 for one in parse_iomem(text))
+
+
+@given(
+    st.fixed_dictionaries({f"/sys/firmware/memmap/0/{name}": st.text() for name in ("start", "end", "type")})
+)
+def test_whatever_the_firmware_says_is_parsed_or_refused(attributes: dict[str, str]) -> None:
+    with contextlib.suppress(ValueError):
+        assert all(0 <= one.start < one.end <= 1 << 64 for one in parse_firmware(attributes))

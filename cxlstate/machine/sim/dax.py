@@ -18,6 +18,7 @@ DEVDAX, KMEM = "device_dax", "kmem"
 BLOCK = 1 << 31
 """Of the size of a memory block, as on machines with much memory."""
 _PMD = 1 << 21
+_NEWER = 7
 _ALIGNMENTS = (4096, _PMD, 1 << 30)
 _OTHERS = "PAT: [mem 0x00000000fed00000-0x00000000fed01000] uncached-minus\n"
 
@@ -140,8 +141,11 @@ class Bus:
                 yield f"/sys/module/{one.driver}/drivers/dax:{one.driver}/{name}/modalias", "dax:t0\n"
 
     def links(self) -> Iterator[tuple[str, str]]:
-        """Which driver has them."""
+        """Where they are, and which driver has them."""
+        folder = "hmem_platform.0/hmem" if names_no_soft_reserved(self._running.kernel) else "hmem"
         for name, one in self.devices.items():
+            number = name.removeprefix("dax").partition(".")[0]
+            yield f"/sys/bus/dax/devices/{name}", f"../../../devices/platform/{folder}.{number}/{name}"
             if one.driver:
                 yield f"/sys/bus/dax/devices/{name}/driver", f"../../../../bus/dax/drivers/{one.driver}"
 
@@ -159,6 +163,12 @@ class Bus:
         given = kernel_cmdline.parse(self._running.command_line)
         states = [one.value or "" for one in given if one.name == "memhp_default_state"]
         return states[-1] if states else "online"
+
+
+def names_no_soft_reserved(release: str) -> bool:
+    """Since Linux 7.0 /proc/iomem shows only what comes of such memory (commit bc62f5b308cb)."""
+    major = release.split(".", 1)[0]
+    return major.isdigit() and int(major) >= _NEWER
 
 
 def bounds(one: Dax | Online | Extent) -> tuple[int, int]:

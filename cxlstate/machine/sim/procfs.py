@@ -13,7 +13,7 @@ from cxlstate.core.units import format_cpus
 from cxlstate.formats import kernel_cmdline
 from cxlstate.formats.domain_xml import meaning
 from cxlstate.machine.sim import mtrr
-from cxlstate.machine.sim.dax import BLOCK, DEVDAX, KMEM, Bus, bounds, regions
+from cxlstate.machine.sim.dax import BLOCK, DEVDAX, KMEM, Bus, bounds, names_no_soft_reserved, regions
 from cxlstate.machine.sim.memory import NAMES, RAM, SOFT_RESERVED, TYPES, Range, boot_map
 from cxlstate.machine.sim.mounts import mountinfo
 from cxlstate.machine.sim.net import Devices
@@ -24,19 +24,12 @@ PAT = "/sys/kernel/debug/x86/pat_memtype_list"
 _ADDRESS = "0xffffffffc0000000"
 _HIDDEN = "0x0000000000000000"
 _SIZE = 16384
-_NO_SOFT_RESERVED = 7
 
 
 def memory_map(world: World) -> list[Range]:
     """The memory map that the running kernel works with."""
     given = kernel_cmdline.parse(world.running.command_line)
     return boot_map([_range(one) for one in world.firmware], [(one.name, one.value) for one in given])
-
-
-def names_no_soft_reserved(release: str) -> bool:
-    """Since Linux 7.0 /proc/iomem shows only what comes of such memory (commit bc62f5b308cb)."""
-    major = release.split(".", 1)[0]
-    return major.isdigit() and int(major) >= _NO_SOFT_RESERVED
 
 
 def computed(world: World) -> dict[str, bytes]:
@@ -99,6 +92,8 @@ def refused(world: World) -> dict[str, int]:
 def _dax_drivers(world: World) -> Iterator[str]:
     """Those that are loaded; one without a module is registered where it set up devices."""
     yield from (name for name in (DEVDAX, KMEM) if name in world.running.modules)
+    if names_no_soft_reserved(world.running.kernel):
+        yield "fsdev_dax"
     if KMEM not in world.running.modules and any(one.driver == KMEM for one in world.running.dax.values()):
         yield KMEM
 

@@ -108,7 +108,7 @@ def _name_is_no_identity(device: Device) -> Diagnostic:
         "the kernel's name of a device may be another one's after the next boot",
         Severity.WARNING,
         path=("device",),
-        found=device.name,
+        found=f"{device.name} of {device.owner}" if device.owner else device.name,
         expected="where its memory is",
         hint=f"write {_identity(device)}",
     )
@@ -175,7 +175,7 @@ def _align(align: int, device: Device) -> Iterator[Diagnostic]:
             "the region of the device has a larger alignment, which QEMU asks of its guests",
             Severity.WARNING,
             path=("align",),
-            found=f"region {format_size(device.region_align)} ({device.region})",
+            found=f"region {format_size(device.region_align)} ({device.owner or device.region})",
             expected=format_size(align),
             hint=f"only another kernel changes it: PMD_SIZE in alloc_dax_region(), {source}",
         )

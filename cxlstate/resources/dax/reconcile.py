@@ -76,7 +76,7 @@ class Dax(Reconciler[DaxSpec, Seen]):
         device = live.device
         region = f", region {format_size(device.region_align)}" if device.region_align else ""
         facts = [
-            ("device", f"{device.name} ({device.region})"),
+            ("device", f"{device.name} ({device.owner or device.region})"),
             ("memory", device.memory),
             ("node", "none" if device.target_node is None else str(device.target_node)),
             ("driver", device.driver or "none"),
