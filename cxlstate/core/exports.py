@@ -47,7 +47,10 @@ class DaxDevice:
 
 @dataclass(frozen=True, slots=True)
 class ModuleKeptOut:
-    """A kernel module that the machine itself keeps out at boot, without an argument of ours."""
+    """A kernel module that does nothing of note at boot, without an argument of ours.
+
+    It is kept out by the machine's own configuration, or what it takes is given back.
+    """
 
     name: str
 

@@ -502,12 +502,17 @@ END
 }
 
 # BASE SIZE: unbind what the table has of devices in it. The kernel looks at the MTRRs when it binds
-# (pat_x_mtrr_type in mm/pat/memtype.c), and would go on mapping the memory as it was.
+# (pat_x_mtrr_type in mm/pat/memtype.c), and would go on mapping the memory as it was. What kmem has is RAM.
 vacate() {
     while read -r what _ selector _ <&4; do
-        [ "$what" = dax ] && resolve "$selector" && bound_to && [ "$driver" = device_dax ] || continue
+        [ "$what" = dax ] && resolve "$selector" && bound_to || continue
+        case $driver in
+            device_dax) from=dax_unbind ;;
+            kmem) from=dax_reclaim ;;
+            *) continue ;;
+        esac
         memory_of "$device" || refuse "sysfs does not say where $device is" || return 1
-        ! in_ranges $(($1)) $(($1 + $2)) || dax_unbind "$selector" || return 1
+        ! in_ranges $(($1)) $(($1 + $2)) || "$from" "$selector" || return 1
     done 4<<END
 $table
 END

@@ -56,14 +56,15 @@ def an_nvdimm_fits_its_device(resources: Resources) -> Iterator[Diagnostic]:
     devices = _by_address(resources, DaxSpec)
     for me, path, entry in _nvdimms(resources):
         device = devices.get(entry.dax or "")
-        if device and device.spec.range and entry.size and entry.size > device.spec.range.size:
+        has = sum(one.size for one in device.spec.memory) if device else 0
+        if device and has and entry.size and entry.size > has:
             yield Diagnostic(
                 "CXR202",
                 f"an NVDIMM of {me.address} is larger than the device that it is",
                 path=(*path, "size"),
                 address=me.address,
                 found=format_size(entry.size),
-                expected=f"at most {format_size(device.spec.range.size)}, the size of {entry.dax}",
+                expected=f"at most {format_size(has)}, the size of {entry.dax}",
                 hint="the label is part of the size",
             )
 

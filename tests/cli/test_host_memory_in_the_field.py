@@ -145,6 +145,20 @@ def test_kmem_that_is_built_in_gives_the_device_back_where_its_memory_stays_offl
     field.reboot()  # the boot script takes it back from kmem
     assert (field.dax, bool(field.links)) == ({"dax0.0": ("device_dax", "write-back")}, True)
     assert field.run("plan", host=cured)[0] == 0
+    with_mtrr = ["grub: {args: [memhp_default_state=offline]}", MEMMAP, DEVICE, COVER]
+    status, said = field.run("apply", "--yes", "--allow", "reboot-host,foreign-boot", host=with_mtrr)
+    assert (status, field.dax) == (0, {"dax0.0": ("device_dax", "uncached-minus")}), said
+    field.reboot()
+    assert (field.dax, bool(field.links)) == ({"dax0.0": ("device_dax", "uncached-minus")}, True)
+
+
+def test_kmem_that_is_built_in_gives_it_back_before_its_mtrrs_are_written(field):
+    field.without_kmem()
+    with (field.root / f"lib/modules/{RELEASE}/modules.builtin").open("a") as file:
+        file.write("kernel/drivers/dax/kmem.ko\n")
+    host = ["grub: {args: [memhp_default_state=offline]}", MEMMAP, DEVICE, COVER]
+    status, said = field.run("apply", "--yes", "--allow", "reboot-host,foreign-boot", host=host)
+    assert (status, field.dax) == (0, {"dax0.0": ("device_dax", "uncached-minus")}), said
 
 
 # The processor forces write-back ----------------------------------------------------------------------

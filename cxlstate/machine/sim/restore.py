@@ -212,9 +212,11 @@ class Restore:
         """The kernel looks at the MTRRs when a device is bound."""
         for _, _, selector, *_ in devices:
             found = list(self._matching(selector))
-            if len(found) != 1 or found[0][1].driver != DEVDAX:
+            if len(found) != 1 or not any(block.overlaps(*part) for part in extents(found[0][1])):
                 continue
-            if any(block.overlaps(*part) for part in extents(found[0][1])):
+            if found[0][1].driver == KMEM:
+                self._reclaim(selector)
+            else:
                 self._unbind(selector)
 
     def _restored(self, line: Words) -> bool:

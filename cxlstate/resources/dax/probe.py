@@ -99,6 +99,11 @@ class Live:
         return self.bound and any(one.cached for one in self.mapped)
 
     @property
+    def given_back(self) -> bool:
+        """Whether kmem has it, and has put nothing in it: one that is built in takes it at every boot."""
+        return self.device.driver == dax.KMEM and self.added_offline
+
+    @property
     def uncachable(self) -> bool:
         """Whether the MTRRs say so of any of it."""
         return any(one.effective == mtrr.UNCACHABLE for one in self.mapped)

@@ -9,12 +9,12 @@ from cxlstate.core.action import Action, Span
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.core.exports import DaxDevice, Export, Given
+from cxlstate.core.exports import DaxDevice, Export, Given, ModuleKeptOut
 from cxlstate.core.observation import Observation
 from cxlstate.core.read import Answers, File, MapAndRead, Read
 from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Section, Shape
 from cxlstate.core.units import format_address, format_size
-from cxlstate.formats import dax, restore
+from cxlstate.formats import dax, modprobe, restore
 from cxlstate.formats.iomem import Range
 from cxlstate.resources.dax import probe, steps
 from cxlstate.resources.dax.check import diagnose, in_the_way, missing, write_back
@@ -67,7 +67,9 @@ class Dax(Reconciler[DaxSpec, Seen]):
         doomed = isinstance(live, Live) and live.doomed
         if not me.spec.wanted or doomed or self._refused(me, live, given):
             return devices
-        return (*devices, restore.dax_at_boot(me.name, steps.selector(me.spec), me.spec.align))
+        step = restore.dax_at_boot(me.name, steps.selector(me.spec), me.spec.align)
+        no_ram = (ModuleKeptOut(modprobe.KMEM),) if isinstance(live, Live) and live.given_back else ()
+        return (*devices, *no_ram, step)
 
     def describe(self, me: Resource[DaxSpec], live: Seen | None) -> Sequence[tuple[str, str]]:
         """The device of today, its driver, alignment, type, and who holds it."""
@@ -142,7 +144,9 @@ class Dax(Reconciler[DaxSpec, Seen]):
     def suspend(
         self, me: Resource[DaxSpec], live: Seen | None, given: Given
     ) -> Sequence[Action] | Diagnostic:
-        """Guests that hold it are shut down, and its driver lets go of it."""
+        """Guests that hold it are shut down, and its driver lets go of it. What kmem has is RAM no more."""
+        if isinstance(live, Live) and live.given_back and me.spec.wanted:
+            return (steps.reclaim(me, live),)
         if not isinstance(live, Live) or not live.bound:
             return ()
         if live.forced and not live.uncachable:

@@ -90,7 +90,7 @@ def reclaim(me: Resource[DaxSpec], live: Live) -> Action:
     return Action(
         f"take {live.device.name} back from kmem",
         restore.dax_reclaim(live.device.name, selector(me.spec)),
-        why="all of it is movable: what is in it now moves to other memory",
+        why="nothing is in it that could not move to other memory",
     )
 
 
