@@ -27,7 +27,7 @@ def cover_names_a_device(resources: Resources) -> Iterator[Diagnostic]:
             near = get_close_matches(me.spec.cover, devices, n=1)
             yield Diagnostic(
                 "CXR101",
-                f"{me.address} covers a device that is not declared",
+                f"{me.address} covers {me.spec.cover}, which is not declared",
                 path=(*me.path, "cover"),
                 address=me.address,
                 found=me.spec.cover,
@@ -43,7 +43,7 @@ def window_holds_the_device(resources: Resources) -> Iterator[Diagnostic]:
         if device and window and not (window.start <= device[0].start and device[-1].end <= window.end):
             yield Diagnostic(
                 "CXR102",
-                f"the window of {me.address} does not hold the device that is to be covered",
+                f"the window of {me.address} does not hold {me.spec.cover}",
                 path=(*me.path, "within"),
                 address=me.address,
                 found=f"{format_address(window.start)} to {format_address(window.end)}",
@@ -53,14 +53,14 @@ def window_holds_the_device(resources: Resources) -> Iterator[Diagnostic]:
 
 
 def covers_are_apart(resources: Resources) -> Iterator[Diagnostic]:
-    """CXR103: two mtrr resources never concern the same memory."""
+    """CXR103: two mtrr resources never overlap."""
     for one, other in combinations(of(resources, MtrrSpec), 2):
         pairs = product(_blocks(one, resources), _blocks(other, resources))
         both = next(((here, there) for here, there in pairs if here.overlaps(there)), None)
         if both:
             yield Diagnostic(
                 "CXR103",
-                f"{one.address} and {other.address} concern the same memory",
+                f"{one.address} and {other.address} overlap",
                 path=other.path,
                 address=other.address,
                 found=f"{both[0]} {one.spec.type} and {both[1]} {other.spec.type}",
@@ -113,7 +113,7 @@ def kmem_is_not_wanted(resources: Resources) -> Iterator[Diagnostic]:
     if kmem and kmem.spec == "present" and devices:
         yield Diagnostic(
             "CXR106",
-            f"the module kmem would make system RAM of {devices[0].address}",
+            f"kmem would claim {devices[0].address} as system RAM",
             path=kmem.path,
             address=kmem.address,
             found="kmem: present",
@@ -131,7 +131,7 @@ def a_device_has_one_type(resources: Resources) -> Iterator[Diagnostic]:
         if missing and any(one.overlaps(other) for one in blocks for other in device):
             yield Diagnostic(
                 "CXR107",
-                f"only a part of {me.address} is covered by MTRR ranges",
+                f"MTRR ranges cover only a part of {me.address}",
                 Severity.WARNING,
                 path=me.path,
                 address=me.address,

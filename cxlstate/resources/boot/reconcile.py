@@ -170,8 +170,8 @@ def _masked(live: Live) -> Diagnostic | None:
         return None
     return Diagnostic(
         "CXB301",
-        f"{restore.UNIT} is masked, so that nothing is restored at boot",
-        found="masked",
+        f"{restore.UNIT} is masked",
+        found="masked: nothing is restored at boot",
         expected="a unit that can be enabled",
         hint=f"systemctl unmask {restore.UNIT}",
     )
@@ -182,7 +182,7 @@ def _failed(live: Live) -> Diagnostic | None:
         return None
     return Diagnostic(
         "CXB302",
-        f"{restore.UNIT} failed when it ran last",
+        f"{restore.UNIT} failed at its last run",
         Severity.WARNING,
         found=live.failed,
         expected="success",

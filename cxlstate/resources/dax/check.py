@@ -44,11 +44,10 @@ def missing(live: Missing) -> Diagnostic:
     """Nothing can be made of what is not there."""
     return Diagnostic(
         "CXD303",
-        "there is no such dax device",
+        "dax device not found",
         found=live.instead,
         expected="a device with the memory, node or name that is written",
-        hint="`grep -i -e soft -e dax /proc/iomem` and `daxctl list` tell what there is; "
-        "Soft Reserved memory without a device needs the module dax_hmem",
+        hint="`daxctl list -M` shows the devices; memory without one needs the module dax_hmem or dax_cxl",
     )
 
 
@@ -59,7 +58,7 @@ def in_the_way(holders: tuple[Holder, ...], name: str) -> Diagnostic | None:
         return None
     return Diagnostic(
         "CXD306",
-        f"dax.{name} is in use, and cannot be taken out of use for what is to be done",
+        f"dax.{name} is in use",
         found=", ".join(map(str, others)),
         expected="nobody, or guests that may be stopped",
         hint="end it, and plan again",
@@ -82,7 +81,7 @@ def _several(spec: DaxSpec, live: Live) -> Diagnostic:
     found = [f"{one.name}: {one.memory}" for one in (live.device, *live.others)]
     return Diagnostic(
         "CXD307",
-        "more than one dax device is meant",
+        "several dax devices match",
         path=("target_node",) if spec.target_node is not None else _written(spec),
         found=", ".join(found),
         expected="one device",
@@ -94,7 +93,7 @@ def _other_size(spec: DaxSpec, device: Device) -> Diagnostic:
     said = (f"{format_size(one.size)} at {format_address(one.start)}" for one in spec.memory)
     return Diagnostic(
         "CXD308",
-        "the device there has other memory than the spec says",
+        "device memory differs from the spec",
         path=_written(spec),
         found=f"{device.name}: {device.memory}",
         expected=" and ".join(said),
@@ -105,7 +104,7 @@ def _other_size(spec: DaxSpec, device: Device) -> Diagnostic:
 def _name_is_no_identity(device: Device) -> Diagnostic:
     return Diagnostic(
         "CXD301",
-        "the kernel's name of a device may be another one's after the next boot",
+        f"{device.name} may be another device after the next boot",
         Severity.WARNING,
         path=("device",),
         found=f"{device.name} of {device.owner}" if device.owner else device.name,
@@ -162,7 +161,7 @@ def _align(align: int, device: Device) -> Iterator[Diagnostic]:
     if align != device.align and not fits:
         yield Diagnostic(
             "CXD304",
-            "the device cannot have this alignment",
+            f"{device.name} cannot have this alignment",
             path=("align",),
             found=f"{device.name}, {device.memory}, aligned on {format_size(device.align)}",
             expected=f"a device of the kernel's own, at a multiple of {format_size(align)}",
@@ -172,7 +171,7 @@ def _align(align: int, device: Device) -> Iterator[Diagnostic]:
         source = _SOURCES.get(device.region, "the driver of its region")
         yield Diagnostic(
             "CXD305",
-            "the region of the device has a larger alignment, which QEMU asks of its guests",
+            f"the region of {device.name} has a larger alignment",
             Severity.WARNING,
             path=("align",),
             found=f"region {format_size(device.region_align)} ({device.owner or device.region})",
@@ -184,17 +183,17 @@ def _align(align: int, device: Device) -> Iterator[Diagnostic]:
 def _other_driver(device: Device) -> Diagnostic:
     return Diagnostic(
         "CXD309",
-        "another driver has the device",
-        found=f"{device.name} is bound to {device.driver}",
+        f"{device.name} is bound to another driver",
+        found=str(device.driver),
         expected="device_dax, kmem or none",
-        hint="unbind it by hand, if nobody needs it so",
+        hint=f"if nobody uses it: echo {device.name} > /sys/bus/dax/drivers/{device.driver}/unbind",
     )
 
 
 def _unproven(live: Live) -> Diagnostic:
     return Diagnostic(
         "CXD310",
-        "it could not be proven that the device is mapped uncachable",
+        f"cannot prove that {live.device.name} is mapped uncachable",
         Severity.WARNING,
         found=live.unproven or "no record of its memory",
         expected="a record of the kernel in /sys/kernel/debug/x86/pat_memtype_list",

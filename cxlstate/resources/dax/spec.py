@@ -26,7 +26,7 @@ def _name(text: str) -> str:
     if not re.fullmatch(_NAME, text):
         raise problem(
             "CXD201",
-            "not a name for a dax device",
+            "invalid name for a dax device",
             found=text[:80],
             expected="letters, digits, _ . and -, at most 63 of them, a letter or digit first",
             hint="it becomes a path, /dev/cxlstate/NAME; the kernel's own name goes into `device`",
@@ -38,7 +38,7 @@ def _device(text: str) -> str:
     if not re.fullmatch(_DEVICE, text):
         raise problem(
             "CXD202",
-            "not the kernel's name of a dax device",
+            "invalid kernel name of a dax device",
             found=text[:80],
             expected="a name such as dax0.0",
         )
@@ -49,7 +49,7 @@ def _mode(value: Any) -> Any:
     if value == "system-ram":
         raise problem(
             "CXD203",
-            "memory of a dax device cannot be made system RAM yet",
+            "mode system-ram is not supported",
             found="system-ram",
             expected="devdax",
             hint="leave the device out of the spec, and use daxctl reconfigure-device",
@@ -61,7 +61,7 @@ def _align(size: int) -> int:
     if size not in ALIGNS:
         raise problem(
             "CXD204",
-            "the kernel knows no such alignment",
+            "the kernel does not support this alignment",
             found=format_size(size),
             expected=", ".join(map(format_size, ALIGNS)),
         )
@@ -94,7 +94,7 @@ class DaxRange(Model):
         if self.start % ALIGNS[0] or self.size % ALIGNS[0] or not self.start or self.end > _TOP:
             raise problem(
                 "CXD205",
-                "not the memory of a device",
+                "invalid memory range of a device",
                 found=f"{format_size(self.size)} at {format_address(self.start)}",
                 expected=f"multiples of 4KiB, not at 0, and an end of at most {format_address(_TOP)}",
             )
@@ -119,7 +119,7 @@ class DaxSpec(Model):
     """Which device: the only one whose memory would become this NUMA node."""
 
     device: KernelName | None = None
-    """Which device: by the kernel's name, which may be another one's after the next boot."""
+    """Which device: by the kernel's name, which may be another device's after the next boot."""
 
     mode: Annotated[Literal["devdax"], BeforeValidator(_mode)] = "devdax"
     """What it is used as: a device that programs map."""
@@ -136,7 +136,7 @@ class DaxSpec(Model):
         if sum(way is not None for way in ways) != 1:
             raise problem(
                 "CXD206",
-                "a dax device is named in exactly one way",
+                "a dax device needs exactly one identity",
                 found="several" if any(way is not None for way in ways) else "none",
                 expected="range: {start: 0x5080000000, size: 96GiB}, or ranges, target_node or device",
             )
@@ -144,7 +144,7 @@ class DaxSpec(Model):
             if self.align and (one.start % self.align or one.size % self.align):
                 raise problem(
                     "CXD207",
-                    "the memory is no multiple of its alignment",
+                    "range is not a multiple of its alignment",
                     found=f"{format_size(one.size)} at {format_address(one.start)}",
                     expected=f"multiples of {format_size(self.align)}",
                 )

@@ -16,7 +16,7 @@ def _name(text: str) -> str:
     if not re.fullmatch(_NAME, text):
         raise problem(
             "CXO101",
-            "not the name of a kernel module",
+            "invalid kernel module name",
             found=text[:80],
             expected="letters, digits, - and _, at most 55 of them",
             hint="write it as lsmod shows it: kmem, not kmem.ko and not a path",
