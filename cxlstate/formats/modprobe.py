@@ -56,12 +56,14 @@ KMEM_READS: Final[tuple[Read, ...]] = (*CONFIGURATION, LOADED, DAX_DRIVERS, info
 class Fate:
     """What becomes of a module at boot. `kept_out_by` is the evidence that it is not loaded.
 
-    Without one, `doubt` may say why it cannot be told. `built_in`: there is nothing to load.
+    Without one, `doubt` may say why it cannot be told; `pulled`: a blacklist would not change that.
+    `built_in`: there is nothing to load.
     """
 
     kept_out_by: str | None = None
     doubt: str | None = None
     built_in: bool = False
+    pulled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def fate(
         told = str(listed)
     pulled = None if built_in or (told and not _only_listed(told, listed)) else _pulled(name, lines)
     if pulled:
-        return Fate(None, f"{pulled} loads it along")
+        return Fate(None, f"{pulled} loads it along", pulled=True)
     doubt = _command(name, lines) if told is None and not built_in else None
     return Fate(told, f"{doubt} runs a command" if doubt else None, built_in)
 

@@ -89,7 +89,7 @@ def test_the_first_command_counts() -> None:
 
 @pytest.mark.parametrize("text", ["softdep device_dax post: kmem", "softdep dax_hmem pre: a kmem post: b"])
 def test_what_another_module_asks_for_is_loaded_in_spite_of_a_blacklist(text: str) -> None:
-    doubt = Fate(None, f"`{text}` in {FILE} loads it along")
+    doubt = Fate(None, f"`{text}` in {FILE} loads it along", pulled=True)
     assert fate(KMEM, DEBIAN, lines("blacklist kmem", text)) == doubt
     assert fate(KMEM, f"{DEBIAN} modprobe.blacklist=kmem", lines(text)) == doubt
     assert fate(KMEM, DEBIAN, lines("install kmem /bin/false", text)).kept_out_by

@@ -121,7 +121,8 @@ def _kmem(live: Live, given: Given) -> Iterator[Diagnostic]:
         if not (live.added_offline or stays_offline(to_come)):
             yield _built_in(name)
         return
-    kept_out = fate.kept_out_by or modprobe.by_command_line(modprobe.KMEM, to_come)
+    listed = modprobe.by_command_line(modprobe.KMEM, to_come) or ""
+    kept_out = fate.kept_out_by or (listed and not (fate.pulled and listed.startswith("modprobe.")))
     if kept_out or any(one.name == modprobe.KMEM for _, one in given.all(ModuleKeptOut)):
         return
     if fate.doubt:
@@ -131,7 +132,7 @@ def _kmem(live: Live, given: Given) -> Iterator[Diagnostic]:
             Severity.WARNING,
             found=fate.doubt,
             expected="kmem kept out at every boot",
-            hint="add to host.modules: kmem: absent",
+            hint="add to host.grub.args: module_blacklist=kmem",
         )
         return
     yield Diagnostic(

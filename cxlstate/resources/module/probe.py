@@ -58,8 +58,8 @@ class Use:
 class ModuleLive:
     """`own` is the content of our file in modules-load.d, where it is there.
 
-    `fate` is what becomes of it at boot by the machine's own configuration. `listed`: an argument of the
-    running kernel keeps it out, as ours does.
+    `fate` is what becomes of it at boot by all evidence. `listed` is the argument of the running kernel that
+    is to keep it out, as ours is.
     """
 
     loaded: bool
@@ -68,7 +68,12 @@ class ModuleLive:
     at_boot: bool
     own: str | None
     fate: modprobe.Fate
-    listed: bool
+    listed: str | None
+
+    @property
+    def kept_out_by(self) -> str | None:
+        """The evidence, or what was asked for: something else may still load it."""
+        return self.fate.kept_out_by or self.listed
 
 
 def parse(name: str, answers: Answers) -> ModuleLive:
@@ -89,7 +94,7 @@ def parse(name: str, answers: Answers) -> ModuleLive:
         at_boot=any(wanted in _listed(text) for text in lists.values()),
         own=lists.get(own_file(name)),
         fate=modprobe.fate(name, command_line, lines, built_in=built_in, missing=missing),
-        listed=not built_in and modprobe.by_command_line(wanted, command_line) is not None,
+        listed=None if built_in else modprobe.by_command_line(wanted, command_line),
     )
 
 

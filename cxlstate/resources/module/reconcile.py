@@ -45,7 +45,7 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
         """The argument that keeps it out, unless the machine does. With `_`: libkmod takes a `-` as it is."""
         if me.spec == "present":
             return ()
-        if live and live.fate.kept_out_by and not live.listed:
+        if live and live.kept_out_by and not live.listed:
             return (ModuleKeptOut(canonical(me.name)),)
         return (KernelArguments((f"modprobe.blacklist={canonical(me.name)}",)),)
 
@@ -72,15 +72,15 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
         if live.built_in:
             return (("now", "built in"),)
         now = f"loaded; {live.use}" if str(live.use) else "loaded"
-        boot = f"kept out by {live.fate.kept_out_by}" if live.fate.kept_out_by else "loaded where asked for"
-        boot = "loaded" if live.at_boot and not live.fate.kept_out_by else boot
+        boot = f"kept out by {live.kept_out_by}" if live.kept_out_by else "loaded where asked for"
+        boot = "loaded" if live.at_boot and not live.kept_out_by else boot
         return (("now", now if live.loaded else "not loaded"), ("at boot", boot))
 
     def check(self, me: Resource[str], live: ModuleLive | None, given: Given) -> Sequence[Diagnostic]:
         """What is built in cannot go; what is blacklisted does not come."""
         if live is None:
             return ()
-        by = live.fate.kept_out_by
+        by = live.kept_out_by
         if me.spec == "absent" and live.built_in and not by:
             return (_built_in(me.name),)
         return (_kept_out(me.name, by),) if me.spec == "present" and by else ()
@@ -102,7 +102,7 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
             at_boot = [_at_boot(me.name, live)] if _BOOT in paths else []
             return (*at_boot, *([_load(me.name)] if _LOADED in paths else []))
         actions = [_forget(me.name, live.own)] if _FILE in paths and live.own is not None else []
-        if _LOADED in paths and live.fate.kept_out_by:
+        if _LOADED in paths and live.kept_out_by:
             actions.append(_reboot(me.name, live) if str(live.use) else _unload(me.name, live))
         return actions
 
@@ -133,9 +133,9 @@ def _diff_absent(live: ModuleLive) -> tuple[Change, ...]:
     """Until something keeps it out, a boot is to come that also unloads it: it waits for `grub`."""
     changes = []
     if live.loaded:
-        pending = live.fate.kept_out_by is not None and bool(str(live.use))
+        pending = live.kept_out_by is not None and bool(str(live.use))
         changes.append(Change(_LOADED, old=str(live.use) or True, new=False, pending=pending))
-    if live.fate.kept_out_by is None:
+    if live.kept_out_by is None:
         changes.append(Change(_BOOT, old="not on the running kernel's blacklist", new="blacklisted"))
     if live.own is not None:
         changes.append(Change(_FILE, old="our file has it loaded at boot", new=None))
@@ -172,7 +172,7 @@ def _unload(name: str, live: ModuleLive) -> Action:
     return Action(
         f"unload the module {name}",
         Run(("rmmod", canonical(name))),
-        why=f"nothing uses it, and {live.fate.kept_out_by} keeps it from being loaded again",
+        why=f"nothing uses it, and {live.kept_out_by} keeps it from being loaded again",
         undo=(Run(("modprobe", name)),),
     )
 
@@ -182,7 +182,7 @@ def _reboot(name: str, live: ModuleLive) -> Action:
         f"reboot, so that {name} is not loaded",
         Reboot(),
         Risk.REBOOT_HOST,
-        why=f"{live.use}; {live.fate.kept_out_by} keeps it out at the next boot",
+        why=f"{live.use}; {live.kept_out_by} keeps it out at the next boot",
         activation=True,
     )
 
