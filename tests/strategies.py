@@ -89,7 +89,8 @@ NOT_WANTED = (
 RAM_AT = (16 * GIB, 64 * GIB, 128 * GIB, 320 * GIB)
 KINDS = ("reserved", "acpi", "pmem")
 
-DEVICES = ({"range": {"start": "322GiB", "size": "96GiB"}}, {"target_node": 2})
+HALVES = [{"start": "322GiB", "size": "48GiB"}, {"start": "370GiB", "size": "48GiB"}]
+DEVICES = ({"range": {"start": "322GiB", "size": "96GiB"}}, {"target_node": 2}, {"ranges": HALVES})
 COVERS = (
     {"cover": "dax.cxl0", "within": {"start": "320GiB", "end": "448GiB"}},
     {"cover": "dax.cxl0", "within": {"start": "322GiB", "end": "448GiB"}},

@@ -15,6 +15,7 @@ import posixpath
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Final
 
 from cxlstate.core.read import Answers, Attributes, File, Links, Read
@@ -78,6 +79,11 @@ class Device:
         return self.ranges[0].start
 
     @property
+    def end(self) -> int:
+        """The first byte behind its highest. What lies between two of its ranges is not its own."""
+        return self.ranges[-1].end
+
+    @property
     def size(self) -> int:
         """Bytes in all of its ranges."""
         return sum(one.size for one in self.ranges)
@@ -95,11 +101,15 @@ class Device:
 def parse(files: Mapping[str, str], links: Mapping[str, str]) -> tuple[Device, ...]:
     """The devices by address, of what `READS` answered (all attributes in one mapping).
 
-    ValueError where an attribute is missing or is no number, or the ranges are not what `size` says. A
-    device without memory (size 0, no `resource`) is left out.
+    ValueError where an attribute is missing or is no number, the ranges are not what `size` says, or two
+    devices overlap: then one has several ranges, of which only the sum is shown. A device without memory
+    (size 0, no `resource`) is left out.
     """
     names = sorted({parts[5] for path in files if len(parts := path.split("/")) > _PATH_OF_ONE})
     found = [one for name in names if (one := _device(name, files, links)) is not None]
+    for one, other in combinations(found, 2):
+        if any(map(one.overlaps, other.ranges)):
+            raise ValueError(f"{one.name} and {other.name} cannot both be where sysfs says: they overlap")
     return tuple(sorted(found, key=lambda one: (one.ranges, one.name)))
 
 

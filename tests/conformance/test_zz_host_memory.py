@@ -38,7 +38,7 @@ def device(machine, before):
 
 
 def blocks(device):
-    return mtrr.cover(device.start, device.ranges[-1].end, device.start, device.ranges[-1].end)
+    return mtrr.cover(device.start, device.end, device.start, device.end)
 
 
 def selector(device):
@@ -46,7 +46,7 @@ def selector(device):
 
 
 def record(machine, device):
-    return dax.memory_types(machine.text(dax.PAT.path), device.start, device.ranges[-1].end)
+    return dax.memory_types(machine.text(dax.PAT.path), device.start, device.end)
 
 
 def links(machine):
@@ -80,7 +80,7 @@ def test_the_unit_restored_everything_at_boot(machine, before, device):
     assert [(one.block, one.count) for one in new] == [(block, 1) for block in blocks(device)]
     assert record(machine, device) == ("uncached-minus",)
     iomem = machine.text("/proc/iomem")
-    span = f"{device.start:08x}-{device.ranges[-1].end - 1:08x}"
+    span = f"{device.start:08x}-{device.end - 1:08x}"
     assert f"{span} : Soft Reserved\n  {span} : {device.name}\n" in iomem
     assert "System RAM (kmem)" not in iomem
 

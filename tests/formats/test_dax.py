@@ -207,6 +207,14 @@ def test_ranges_that_cannot_be_are_refused(changed: dict[str, str]) -> None:
         parse(mapped("dax0.1", (8, 24), (40, 56), **changed), {})
 
 
+def test_devices_that_overlap_cannot_be_told() -> None:
+    """Without mapping*: one of them has several ranges, and only their sum is shown."""
+    first = attributes("dax0.1", size=f"{32 * GIB}\n", resource=f"{8 * GIB:#x}\n")
+    second = attributes("dax0.2", size=f"{16 * GIB}\n", resource=f"{24 * GIB:#x}\n")
+    with pytest.raises(ValueError, match=r"dax0\.1 and dax0\.2 cannot both be where sysfs says"):
+        parse(first | second, {})
+
+
 @given(st.dictionaries(st.sampled_from([*mapped("dax0.1", (8, 24)), "", "/", DEVICES]), st.text()))
 def test_whatever_sysfs_says_is_parsed_or_refused(files: dict[str, str]) -> None:
     with contextlib.suppress(ValueError):
