@@ -79,7 +79,7 @@ class ModuleLive:
 def parse(name: str, answers: Answers) -> ModuleLive:
     """The live state of a module. Raises ReadFailed."""
     wanted = canonical(name)
-    line = _modules(answers.text(modprobe.LOADED)).get(wanted)
+    line = _modules(answers.text_or_none(modprobe.LOADED) or "").get(wanted)  # a kernel may have none
     lists = answers.files(AT_BOOT)
     builtin = f"/lib/modules/{answers.text(RELEASE).strip()}/modules.builtin"
     said, command_line = answers.raw(modprobe.info(name)), answers.text(modprobe.COMMAND_LINE)
