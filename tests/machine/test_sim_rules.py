@@ -144,6 +144,7 @@ SCRIPTS = [
     'A="x  y"; set -- $A z; B=$2; C=$#; D="$@"\n',
     'A=$(echo hidden)kept; unset A; until [ "$B" = xx ]; do B=x$B; done # done\n',
     "export A=1 B='2 3'; { C=$A; D=$B; }\n",
+    'A=abc; B=${#A}${A:?no}${A?no}; C=${E:=new}$E; D="${F:-a}${F+b}"\n',
 ]
 
 
@@ -167,6 +168,7 @@ def test_the_pure_shell_comes_to_what_a_real_one_does(script):
         ("while true; do :; done\n", "does not end"),
         ("echo text > /etc/file\n", "> is not understood"),
         ("if true; then\n", "fi is missing"),
+        ("A=${B:?no}\n", "B: parameter not set or null"),
     ],
 )
 def test_what_the_pure_shell_cannot_do_it_tells(script, why):

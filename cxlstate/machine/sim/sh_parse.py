@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9@*#?$!-]")
-_OPERATIONS = (":-", ":+", ":=", "##", "%%", "-", "+", "=", "#", "%")
+_LENGTH = re.compile(r"#([A-Za-z_][A-Za-z0-9_]*)\}")
+_OPERATIONS = (":-", ":+", ":=", ":?", "##", "%%", "-", "+", "=", "?", "#", "%")
 _SEPARATORS = " \t\n;&|()<>"
 _ENDS = ("then", "do", "done", "fi", "else", "elif", "esac", "}")
 
@@ -33,7 +34,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """`$name`, `${name}`, or with an operation and its word: `${name%word}`."""
+    """`$name`, `${name}`, or with an operation and its word: `${name%word}`; `length` is `${#name}`."""
 
     name: str
     quoted: bool
@@ -316,6 +317,9 @@ class _Parser:
             return Output(quoted)
         self.at += 1
         braced = self._take("{")
+        if braced and (length := _LENGTH.match(self.text, self.at)):
+            self.at = length.end()
+            return Value(length[1], quoted, "length")
         name = _PARAMETER.match(self.text, self.at)
         if name is None:
             if braced:
@@ -325,7 +329,7 @@ class _Parser:
         if not braced:
             return Value(name[0], quoted)
         operation = next((one for one in _OPERATIONS if self._take(one)), "")
-        plain = operation.strip(":") in ("-", "+", "=")
+        plain = operation.strip(":") in ("-", "+", "=", "?")
         word = self._double_quoted("}") if quoted and plain else self._word("}")
         if not self._take("}"):
             raise self.error("a ${ is not closed")

@@ -231,6 +231,10 @@ class Shell:
                 if missing:
                     self.variables[part.name] = self._text(part.word)
                 return self.variables[part.name]
+            case "?" if missing:
+                raise ShellError(0, f"{part.name}: parameter not set or null")
+            case "length":
+                return str(len(value or ""))
             case "#" | "##" | "%" | "%%":
                 return self._cut(value or "", part)
         return value or ""
