@@ -59,11 +59,11 @@ def _soft_reserved(index: int, entry: MemmapEntry, live: Live) -> Iterator[Diagn
     if under:
         yield Diagnostic(
             "CXM302",
-            f"{entry.argument} reaches into Soft Reserved memory, where memmap has no effect",
+            f"{entry.argument} has no effect on Soft Reserved memory",
             path=(index,),
             found=f"{under[0]} Soft Reserved",
             expected="System RAM only",
-            hint="Soft Reserved memory is the CXL device's own and the kernel leaves it alone already",
+            hint="leave it out: the kernel does not use Soft Reserved memory by itself",
         )
 
 
@@ -149,12 +149,12 @@ def _touches(item: memmap.Region, wanted: Range) -> bool:
 def _makes_pmem(index: int, entry: MemmapEntry) -> Diagnostic:
     return Diagnostic(
         "CXM305",
-        f"{entry.argument} takes no memory away: it makes a /dev/pmem of it",
+        f"{entry.argument} makes a block device of the memory",
         severity=Severity.WARNING,
         path=(index, "type"),
-        found="pmem",
-        expected="reserved, for memory that nobody is to touch",
-        hint="udev, LVM or ndctl may use the block device; keep pmem only if you want that",
+        found="pmem: a /dev/pmem of the host",
+        expected="reserved, for memory that nobody uses",
+        hint="write type: reserved; with pmem, udev, LVM or ndctl may use the block device",
     )
 
 

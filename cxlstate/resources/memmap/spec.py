@@ -53,14 +53,14 @@ class MemmapEntry(Model):
             if value % PAGE or value == 0:
                 raise problem(
                     "CXM201",
-                    f"the {name} of a memmap range is a multiple of 4KiB, and not 0",
+                    f"{name} is no multiple of 4KiB, or 0",
                     found=format_size(value),
                     expected="a multiple of 4KiB above 0",
                 )
         if self.start + self.size > _TOP:
             raise problem(
                 "CXM202",
-                "the range ends above every address that a processor has",
+                "the range ends above the highest physical address",
                 found=f"{format_address(self.start)} + {format_size(self.size)}",
                 expected=f"an end of at most {format_address(_TOP)}",
             )
@@ -93,15 +93,16 @@ class MemmapSpec(RootModel[Annotated[tuple[MemmapEntry, ...], Field(strict=False
             if one.range.overlaps(other.range):
                 raise problem(
                     "CXM203",
-                    "two memmap ranges overlap, and the kernel lets the type with the larger number win",
+                    "two memmap ranges overlap",
                     found=f"{one.argument} and {other.argument}",
                     expected="ranges that do not overlap",
+                    hint="shorten one of them: of two types the kernel takes the one with the larger number",
                 )
         return self
 
 
 def _argument(text: str) -> PydanticCustomError:
-    """A range in the words of the kernel, in ours."""
+    """The error for a range that is written as the kernel's argument."""
     entries = memmap.as_entries(text)
     return problem(
         "CXM331",
