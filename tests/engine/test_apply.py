@@ -239,6 +239,21 @@ def test_the_boot_script_does_not_hold_what_could_not_be_done(bench):
     assert applied.plan.at(Address("boot")).status is Status.CHANGE
 
 
+def test_registers_are_counted_over_all_before_the_first_is_written(bench):
+    """Each alone would fit into the seven that are free."""
+    before = bench.machine()["running"]["mtrr"]
+    ranges = {
+        name: {"ranges": [{"start": f"{at + 2 * number}GiB", "size": "1GiB"} for number in range(4)]}
+        for name, at in (("a", 900), ("b", 950))
+    }
+    applied = bench.apply(bench.spec({"mtrr": ranges}))
+    assert codes(applied) == ["CXT303", "CXT303"]
+    assert applied.plan.at(Address("mtrr", "a")).status is Status.BLOCKED
+    assert bench.machine()["running"]["mtrr"] == before
+    del ranges["b"]
+    assert bench.apply(bench.spec({"mtrr": ranges})).exit is Exit.IN_SYNC
+
+
 def test_what_failed_is_not_tried_again_in_the_same_run(bench):
     bench.apply(bench.spec({"packages": ["no-such-package"]}))
     installs = [line for line in bench.journal() if line["event"] == "begin" and "install" in line["argv"]]
