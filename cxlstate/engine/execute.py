@@ -76,13 +76,18 @@ class Executor:
     def _perform(self, actions: Sequence[Action], addresses: tuple[Address, ...]) -> Done:
         """One action after the other; where one does not succeed, those before it are undone."""
         undo: list[tuple[str, Effect]] = []
+        stays = False
         for action in actions:
             effect = self._with_consent(action, addresses)
             outcome = self.writer.perform(effect, self._entry(addresses, action.does, action.risk))
             if outcome.result is not Result.DONE:
                 for does, backward in reversed(undo):
                     self.writer.perform(backward, self._entry(addresses, f"undo: {does}", Risk.LIVE))
-                return Done(addresses, outcome.result, _diagnostic(action, outcome, self.machine, addresses))
+                problem = _diagnostic(action, outcome, self.machine, addresses)
+                if outcome.result is Result.FAILED:
+                    problem = replace(problem, hint=f"{problem.hint}{_what_became(undo, stays=stays)}")
+                return Done(addresses, outcome.result, problem)
+            stays = stays or not action.undo
             undo += [(action.does, backward) for backward in action.undo]
         return Done(addresses, Result.DONE)
 
@@ -119,6 +124,13 @@ def _merged(plans: Sequence[ResourcePlan]) -> tuple[Action, ...]:
         more = f" and {len(together) - 1} more" if len(operands) > 1 else ""
         merged.append(replace(together[0], does=together[0].does + more, effect=effect, undo=()))
     return tuple(merged)
+
+
+def _what_became(undo: Sequence[tuple[str, Effect]], *, stays: bool) -> str:
+    """Of what was done before a failure."""
+    does = dict.fromkeys(does for does, _ in undo)
+    taken_back = f"; taken back: {', '.join(does)}" if does else ""
+    return f"{taken_back}; what else was done stays done" if stays else taken_back
 
 
 def _shape(plan: ResourcePlan) -> tuple[object, ...]:
@@ -164,5 +176,5 @@ def _diagnostic(action: Action, outcome: Outcome, machine: str, addresses: Seque
                 common,
                 code="CXE203",
                 message=f"{action.does} failed with status {outcome.status}",
-                hint="what it said is above; mend the cause and apply again: what is done stays done",
+                hint="what it said is above; mend the cause and apply again",
             )

@@ -215,6 +215,7 @@ def test_where_an_action_fails_what_came_before_it_in_that_resource_is_undone(be
     (failed,) = applied.diagnostics
     assert (failed.code, failed.address) == ("CXE203", SSH)
     assert "Job for ssh.service failed" in failed.found
+    assert failed.hint.endswith("apply again; taken back: enable ssh.service")
     assert bench.machine()["units"]["ssh.service"]["state"] == "disabled"
     told = [(line["event"], line["does"]) for line in bench.journal() if line["addresses"] == ["service.ssh"]]
     assert ("done", "undo: enable ssh.service") in told
@@ -265,6 +266,7 @@ def test_a_machine_without_its_archive_says_so_and_stays_as_it_is(bench):
         world.archive.online = False
     applied = bench.apply(bench.spec({"packages": ["hello"]}))
     assert codes(applied) == ["CXE203"]
+    assert applied.diagnostics[0].hint.endswith("mend the cause and apply again")
     assert "hello" not in bench.machine()["installed"]
 
 

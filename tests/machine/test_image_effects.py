@@ -17,11 +17,15 @@ from pathlib import Path
 import pytest
 
 from cxlstate.core.action import Run
+from cxlstate.core.address import Address
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
+from cxlstate.core.reconciler import Resource
 from cxlstate.machine.local import LocalTransport
 from cxlstate.machine.ports import Outcome, Result
 from cxlstate.machine.posix.agent import Settings
 from cxlstate.machine.posix.writer import PosixWriter
+from cxlstate.resources.image import reconciler
+from cxlstate.resources.image.spec import ImageSpec
 from tests.libvirt import daemon as daemons
 from tests.machine.conftest import ENTRY, AsNobody
 from tests.machine.web import serving, wait_for
@@ -818,6 +822,19 @@ def test_no_image_is_made_in_memory(places, tmp_path):
         assert "would be lost at the next boot" in outcome.output
     assert writer.perform(Run(("ls", "-A", f"{tmp_path}/ram")), ENTRY).output == ""
     writer.close()
+
+
+@pytest.mark.parametrize("format_", ["qcow2", "raw"])
+@pytest.mark.parametrize("mode", ["rw", "ro"])
+def test_who_writes_to_an_image_is_seen(writer, tmp_path, format_, mode):
+    path = base(tmp_path, format_=format_)
+    me = Resource(
+        Address("image", "guest"), ImageSpec(path="/x", format=format_).model_copy(update={"path": str(path)})
+    )
+    with held(path, mode):
+        live = reconciler.observe(me, writer.read(reconciler.reads(me))).live
+    assert live.in_use is (mode == "rw")
+    assert not reconciler.observe(me, writer.read(reconciler.reads(me))).live.in_use
 
 
 # Growing, removing ---------------------------------------------------------------------------------

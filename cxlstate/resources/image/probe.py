@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from cxlstate.core.address import AllOf
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
-from cxlstate.core.read import NOT_FOUND, Answers, Command, Names, Read, ReadFailed, failure
+from cxlstate.core.read import NOT_FOUND, Answers, Command, File, Names, Read, ReadFailed, failure
 from cxlstate.formats.storage import NOWHERE, Stat, Way, stat, stat_of, way, way_reads
 from cxlstate.resources.image.spec import ImageSpec
 
@@ -19,6 +20,12 @@ CACHE: Final = "/var/lib/cxlstate/images"
 file anywhere (usr.lib.libvirt.virt-aa-helper)."""
 
 _INFO: Final = ("qemu-img", "info", "--output=json")
+LOCKS: Final = File("/proc/locks")
+# `N: OFDLCK ADVISORY READ -1 MAJOR:MINOR:INODE START END`, the device in hex (lock_get_status in fs/locks.c).
+_LOCK: Final = re.compile(
+    r"^\d+: (?:-> )?OFDLCK +\S+ +\S+ -?\d+ ([0-9a-f]+):([0-9a-f]+):(\d+) (\d+) (\d+|EOF)$", re.MULTILINE
+)
+_WRITES: Final = 101  # RAW_LOCK_PERM_BASE and the bit of BLK_PERM_WRITE
 _LOCKED: Final = 'Failed to get shared "write" lock'  # block/file-posix.c
 
 
@@ -77,7 +84,8 @@ def base_path(spec: ImageSpec) -> str | None:
 def reads(spec: ImageSpec) -> Sequence[Read]:
     """The image twice, since only without -U it tells whether somebody writes to it."""
     path = spec.path
-    asked: list[Read] = [Names(path), stat(path), _info(path), _info(path, shared=True), *way_reads(path)]
+    asked: list[Read] = [Names(path), stat(path), _info(path), _info(path, shared=True), LOCKS]
+    asked += way_reads(path)
     base = base_path(spec) if spec.wanted else None
     if base:
         asked += [Names(base), _info(base, shared=True), *(way_reads(base) if spec.overlay else ())]
@@ -110,7 +118,7 @@ def observe(spec: ImageSpec, answers: Answers) -> Observation[Seen]:
     file = _file(spec.path, answers)
     if not file.regular:
         return Present(Live(file, None, in_use=False))
-    info, in_use = _parsed(spec.path, answers), _in_use(spec.path, answers)
+    info, in_use = _parsed(spec.path, answers), _in_use(spec.path, file, answers)
     base = _base(spec, answers) if spec.wanted and spec.overlay else None
     return Present(Live(file, info, in_use, base, way(spec.path, answers)))
 
@@ -144,13 +152,26 @@ def _base(spec: ImageSpec, answers: Answers) -> Base | None:
     return Base(path, there=False, part=part.size if part else 0)
 
 
-def _in_use(path: str, answers: Answers) -> bool:
-    """Whether somebody writes to it. Who only reads, as from a backing file, is not seen here."""
+def _in_use(path: str, file: Stat, answers: Answers) -> bool:
+    """Whether somebody writes to it. Who only reads, as from a backing file, is not seen here.
+
+    Who opens a raw image to read lets others write to it (bdrv_default_perms): that one is seen by its lock.
+    """
     read = _info(path)
     answer = answers.raw(read)
     if answer.status and _LOCKED not in answer.stderr:
         raise failure(read, answer)
-    return answer.status != 0
+    return answer.status != 0 or _is_locked(file, answers.text_or_none(LOCKS) or "")
+
+
+def _is_locked(file: Stat, locks: str) -> bool:
+    """Whether somebody has QEMU's lock of who writes: a byte for each permission (block/file-posix.c)."""
+    for major, minor, inode, start, end in _LOCK.findall(locks):
+        number = f"{int(major, 16)}:{int(minor, 16)}"
+        covers = int(start) <= _WRITES and (end == "EOF" or int(end) >= _WRITES)
+        if covers and (number, inode) == (file.number, file.identity.partition(":")[2]):
+            return True
+    return False
 
 
 def _parsed(path: str, answers: Answers) -> Info:
