@@ -93,7 +93,7 @@ def _of_source(spec: ImageSpec, base: Base | None) -> Iterator[Diagnostic]:
 def _no_file(spec: ImageSpec) -> Diagnostic:
     return Diagnostic(
         "CXI301",
-        "what is there is no file",
+        "the path is a directory or device, not a regular file",
         path=("path",),
         found=f"{spec.path} is a folder, a device or the like",
         expected="a regular file, or nothing",
@@ -104,7 +104,7 @@ def _no_file(spec: ImageSpec) -> Diagnostic:
 def _other_format(spec: ImageSpec, info: Info) -> Diagnostic:
     return Diagnostic(
         "CXI302",
-        "the image is of another format",
+        "the image has another format",
         path=("format",),
         found=info.format,
         expected=spec.format,
@@ -126,7 +126,7 @@ def _other_backing(spec: ImageSpec, info: Info) -> Iterator[Diagnostic]:
     elif spec.source and spec.source.format and info.backing_format not in (None, spec.source.format):
         yield Diagnostic(
             "CXI303",
-            "the image takes its backing file for another format",
+            "the image declares another format for its backing file",
             path=("source", "format"),
             found=info.backing_format,
             expected=spec.source.format,
@@ -136,7 +136,7 @@ def _other_backing(spec: ImageSpec, info: Info) -> Iterator[Diagnostic]:
 def _would_shrink(size: int, info: Info) -> Diagnostic:
     return Diagnostic(
         "CXI304",
-        "the image is larger than the spec says, and is not made smaller",
+        "the image is larger than size, and images never shrink",
         path=("size",),
         found=format_size(info.size),
         expected=format_size(size),
@@ -147,7 +147,7 @@ def _would_shrink(size: int, info: Info) -> Diagnostic:
 def _no_source(base: Base) -> Diagnostic:
     return Diagnostic(
         "CXI305",
-        "there is no source",
+        "the source does not exist",
         path=("source", "path"),
         found=f"no file {base.path} on the host",
         expected="a file",
@@ -158,7 +158,7 @@ def _no_source(base: Base) -> Diagnostic:
 def _nothing_to_make(spec: ImageSpec) -> Diagnostic:
     return Diagnostic(
         "CXI309",
-        "there is no image, and nothing to make it from",
+        "the image does not exist, and source and size are missing",
         path=("path",),
         found=f"no file {spec.path} on the host, no source and no size",
         expected="a file, a source, or a size for an empty image",
@@ -169,7 +169,7 @@ def _nothing_to_make(spec: ImageSpec) -> Diagnostic:
 def _source_is_larger(size: int, info: Info) -> Diagnostic:
     return Diagnostic(
         "CXI306",
-        "the source is larger than the image is to be",
+        "the source is larger than size",
         path=("size",),
         found=f"a source of {format_size(info.size)}",
         expected=format_size(size),
@@ -180,7 +180,7 @@ def _source_is_larger(size: int, info: Info) -> Diagnostic:
 def _in_use(spec: ImageSpec) -> Diagnostic:
     return Diagnostic(
         "CXI307",
-        "the image is in use, and is not removed",
+        "the image is in use",
         path=("state",),
         found=f"somebody has {spec.path} open for writing",
         expected="nobody",

@@ -37,7 +37,7 @@ def _name(text: str) -> str:
     if not re.fullmatch(_NAME, text):
         raise problem(
             "CXI201",
-            "not a name for an image",
+            "invalid image name",
             found=text[:80],
             expected="letters, digits, _ . and -, at most 63 of them, a letter or digit first",
             hint="the name is yours, for `image.NAME`; where the image is stands in `path`",
@@ -54,7 +54,7 @@ def _path(text: str) -> str:
     if not plain or not fits:
         raise problem(
             "CXI202",
-            "not a path of an image",
+            "invalid image path",
             found=text[:80],
             expected="an absolute path such as /var/lib/libvirt/images/guest.qcow2, "
             "without . and .. and without * ? [ ]",
@@ -67,7 +67,7 @@ def _size(size: int) -> int:
     if size % SECTOR or size >= _TOP:
         raise problem(
             "CXI203",
-            "not the size of a disk",
+            "invalid disk size",
             found=format_size(size),
             expected=f"a multiple of {SECTOR} bytes, below 8EiB",
         )
@@ -79,7 +79,7 @@ def _url(text: str) -> str:
     if "@" in rest.partition("/")[0]:
         raise problem(
             "CXI205",
-            "a password has no place in a spec",
+            "the URL contains a password",
             expected="https://HOST/PATH",
             hint="fetch it by hand and name it with `path`; and change that password if the file was shared",
         )
@@ -87,7 +87,7 @@ def _url(text: str) -> str:
         file = f"write path: {rest}" if scheme == "file" and separator and rest.startswith("/") else None
         raise problem(
             "CXI204",
-            "not a URL that an image can be fetched from",
+            "invalid URL of an image",
             found=text.partition("?")[0][:80],
             expected="https://HOST/PATH or http://HOST/PATH; other signs as %XX",
             hint=file,
@@ -99,7 +99,7 @@ def _sha256(text: str) -> str:
     if not re.fullmatch(_SHA256, text):
         raise problem(
             "CXI206",
-            "not a SHA-256",
+            "invalid SHA-256",
             found=text[:80],
             expected="64 hexadecimal digits, as sha256sum prints them",
         )
@@ -110,7 +110,7 @@ def _mode(text: str) -> str:
     if not re.fullmatch(_MODE, text):
         raise problem(
             "CXI207",
-            "not the mode of a file",
+            "invalid file mode",
             found=text[:80],
             expected="four octal digits such as 0640, the first of them 0",
         )
@@ -121,7 +121,7 @@ def _account(text: str) -> str:
     if not re.fullmatch(_ACCOUNT, text):
         raise problem(
             "CXI208",
-            "not the name of a user or group",
+            "invalid user or group name",
             found=text[:80],
             expected="letters, digits and _ . @ -, a letter or _ first",
             hint="write the name, not its number",
@@ -195,14 +195,14 @@ class ImageSource(Model):
         if (self.path is None) is (self.url is None):
             raise problem(
                 "CXI209",
-                "a source is named in exactly one way",
+                "source needs either path or url",
                 found="both" if self.path else "neither",
                 expected="path: /srv/images/base.qcow2, or url with sha256",
             )
         if self.url and not self.sha256:
             raise problem(
                 "CXI210",
-                "what is fetched needs its SHA-256",
+                "url needs sha256",
                 found="url alone",
                 expected="sha256: 64 hexadecimal digits",
                 hint="take it from who publishes the image; sha256sum FILE prints that of a file you trust",
@@ -247,7 +247,7 @@ class ImageSpec(Model):
         if self.overlay and (self.source is None or self.format != "qcow2"):
             raise problem(
                 "CXI211",
-                "an overlay is a qcow2 image over a source",
+                "an overlay needs format qcow2 and a source",
                 found="no source" if self.source is None else self.format,
                 expected="format: qcow2 and a source",
             )
@@ -256,7 +256,7 @@ class ImageSpec(Model):
         if self.source and self.source.path == self.path:
             raise problem(
                 "CXI212",
-                "an image cannot be made from itself",
+                "the image is its own source",
                 found=self.path,
                 expected="another file as its source",
                 hint="leave `source` out: an image that is there is kept as it is",

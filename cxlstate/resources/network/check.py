@@ -69,7 +69,7 @@ def _entries(goal: Goal) -> Iterator[Diagnostic]:
 def _missing(goal: Goal) -> Diagnostic:
     return Diagnostic(
         "CXN304",
-        f"there is no network {goal.name}, and the spec does not say how to make one",
+        f"the network {goal.name} does not exist, and its address is missing",
         found="no network of this name",
         expected="address: the host's address on it, with the prefix",
         hint=f"add address: {fitting(goal.spec)} (one that is free here), and, if wished, forward: nat",
@@ -79,7 +79,7 @@ def _missing(goal: Goal) -> Diagnostic:
 def _transient(name: str) -> Diagnostic:
     return Diagnostic(
         "CXN305",
-        f"the network {name} is transient: it is gone when it is stopped",
+        f"the network {name} is transient: a stop removes it",
         found="a running network without a definition",
         expected="a network that is defined",
         hint=f"virsh net-dumpxml {name} >{name}.xml; virsh net-define {name}.xml",
@@ -102,7 +102,7 @@ def _of_another_kind(definition: Definition, word: str) -> Diagnostic:
 def _no_address(spec: NetworkSpec) -> Diagnostic:
     return Diagnostic(
         "CXN303",
-        "the network has no IPv4 address, and so no DHCP",
+        "the network has no IPv4 address, which DHCP needs",
         path=("dhcp",) if spec.dhcp else (RESERVATIONS,),
         found="no <ip> with an IPv4 address",
         expected="the host's address on it",
@@ -114,7 +114,7 @@ def _range_stays_behind(one: Range, spec: NetworkSpec) -> Diagnostic:
     start, end = widest(spec.address) if spec.address else ("…", "…")
     return Diagnostic(
         "CXN306",
-        "what DHCP gives out now does not lie in the network that is wished",
+        "the current DHCP range is outside the new network",
         path=("address",),
         found=str(one),
         expected=f"a range in {spec.address.network if spec.address else ''}",
@@ -133,7 +133,7 @@ def _held(goal: Goal, way: InTheWay) -> Diagnostic:
         hint = f"{_taken_out(goal, way.host)} takes it away; or choose another {what}"
     return Diagnostic(
         "CXN301",
-        f"an entry that is not declared has the {what} that {way.mac} is to get",
+        f"an undeclared entry has the {what} of {way.mac}",
         path=_place(goal.spec, way.mac, way.word),
         found=_entry(way.host),
         expected=f"an {what} that is free" if what == "address" else "a name that is free",
@@ -144,7 +144,7 @@ def _held(goal: Goal, way: InTheWay) -> Diagnostic:
 def _not_told_apart(goal: Goal, host: Host, other: Host) -> Diagnostic:
     return Diagnostic(
         "CXN308",
-        "libvirt cannot tell the entry that is to go from another one",
+        "libvirt would delete another entry with the same address",
         path=_place(goal.spec, host.mac or "", "mac"),
         found=f"{_entry(host)}, and before it {_entry(other)}",
         expected="another address in the entry without a MAC address",

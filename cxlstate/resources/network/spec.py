@@ -36,7 +36,7 @@ def _name(text: str) -> str:
     if not re.fullmatch(_NAME, text):
         raise problem(
             "CXN201",
-            "not a name for a network",
+            "invalid network name",
             found=text[:80],
             expected="letters, digits, _ . + and -, at most 63 of them, a letter, digit or _ first",
             hint="virsh net-list --all shows the names there are",
@@ -51,7 +51,7 @@ def _ip(value: object) -> IPv4Address:
     except ValueError:
         pass
     raise problem(
-        "CXN202", "not an IPv4 address", found=str(value)[:80], expected="an address such as 192.168.122.110"
+        "CXN202", "invalid IPv4 address", found=str(value)[:80], expected="an address such as 192.168.122.110"
     )
 
 
@@ -73,7 +73,7 @@ def _interface(value: object) -> IPv4Interface:
             hint = f"write {found.ip}/{24 if '/' not in text else found.network.prefixlen}"
     except ValueError:
         pass
-    raise problem("CXN203", "not the address of a network", found=text[:80], expected=expected, hint=hint)
+    raise problem("CXN203", "invalid network address", found=text[:80], expected=expected, hint=hint)
 
 
 def _is_usable(found: IPv4Interface) -> bool:
@@ -91,7 +91,7 @@ def _mac(text: str) -> str:
         dashed = re.fullmatch(_MAC, text.replace("-", ":"))
         raise problem(
             "CXN204",
-            "not a MAC address",
+            "invalid MAC address",
             found=text[:80],
             expected="six bytes in hex, such as 52:54:00:fc:10:bd",
             hint=f"write {text.replace('-', ':').lower()}" if dashed else None,
@@ -99,7 +99,7 @@ def _mac(text: str) -> str:
     if int(text[:2], 16) & 1:
         raise problem(
             "CXN204",
-            "a multicast address belongs to no guest",
+            "multicast addresses cannot be reserved",
             found=text,
             expected="a unicast MAC address: an even first byte",
             hint="KVM guests have addresses that begin with 52:54:00",
@@ -112,7 +112,7 @@ def _host_name(text: str) -> str:
         mistaken = _NO_NAME.fullmatch(text)
         raise problem(
             "CXN205",
-            "not a name for a host",
+            "invalid host name",
             found=text[:80],
             expected="letters, digits, - and _, a letter or digit first",
             hint="dnsmasq takes this word for a lease time or an order" if mistaken else None,
@@ -124,7 +124,7 @@ def _bridge(text: str) -> str:
     if not re.fullmatch(_BRIDGE, text):
         raise problem(
             "CXN206",
-            "not a name for a bridge",
+            "invalid bridge name",
             found=text[:80],
             expected="the name of a network interface: at most 15 letters, digits, _ . and -",
             hint="leave it out, and libvirt takes the next free virbrN",
@@ -136,7 +136,7 @@ def _domain(text: str) -> str:
     if not re.fullmatch(_DOMAIN, text) or len(text) > _LONGEST_NAME:
         raise problem(
             "CXN207",
-            "not a DNS domain",
+            "invalid DNS domain",
             found=text[:80],
             expected="names of letters, digits and - with dots between them, such as vms.example.org",
         )
@@ -184,7 +184,7 @@ class Dhcp(Model):
         if not 0 <= int(self.end) - int(self.start) < _MAX_RANGE:
             raise problem(
                 "CXN208",
-                "not a range of addresses",
+                "invalid range of addresses",
                 found=f"{self.start}-{self.end}",
                 expected=f"an end that is not before the start, and at most {_MAX_RANGE} addresses",
             )
@@ -211,7 +211,7 @@ class Reservation(Model):
         if self.state == "present" and self.ip is None:
             raise problem(
                 "CXN209",
-                "a reservation without an address",
+                "the reservation has no address",
                 found=self.mac,
                 expected="ip: the address that is reserved",
                 hint="state: absent takes a reservation away",
