@@ -6,6 +6,7 @@ differ only in their operands, and asks once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -112,22 +113,31 @@ class LibvirtAddresses:
 
 LibvirtRead = LibvirtDomain | LibvirtNetwork | LibvirtAddresses
 
-# What may be run to read, by its first words. Each was checked in its manual to change nothing.
-READ_ONLY = (
-    ("dpkg-query", "--show"),
-    ("apt-mark", "showhold"),
-    ("systemctl", "show"),
-    ("getent", "group"),
-    ("getent", "passwd"),
-    ("loginctl", "list-sessions"),
-    ("daxctl", "list"),
-    ("qemu-img", "info", "--output=json"),
-    ("stat",),
-    ("uname",),
-    ("pgrep", "--list-full", "--full"),
-    ("modinfo",),
-    ("dmesg",),
+# What may be run to read: the first words, and what each further word of `argv` must look like. Each was
+# checked in its manual to change nothing, with every word that is let through here.
+READ_ONLY: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("dpkg-query", "--show"), r"--showformat=.*"),
+    (("apt-mark", "showhold"), r""),
+    (("systemctl", "show"), r"--property=[A-Za-z,]+"),
+    (("getent", "group"), r""),
+    (("getent", "passwd"), r""),
+    (("loginctl", "list-sessions"), r"--no-legend|--no-pager"),
+    (("daxctl", "list"), r"-[A-Za-z]+|--[a-z-]+"),
+    (("qemu-img", "info", "--output=json"), r"-U|/.*"),  # a path, and no `json:` or `nbd://`
+    (("stat",), r"--dereference|--format=.*"),
+    (("uname",), r"-[a-z]+"),
+    (("pgrep", "--list-full", "--full"), r"[^-].*"),
+    (("modinfo",), r""),
+    (("dmesg",), r"--follow"),
 )
+
+
+def _reads_only(argv: tuple[str, ...]) -> bool:
+    for first, pattern in READ_ONLY:
+        more = argv[len(first) :]
+        if argv[: len(first)] == first and all(re.fullmatch(pattern, word, re.DOTALL) for word in more):
+            return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +152,7 @@ class Command:
     timeout: int = 30
 
     def __post_init__(self) -> None:
-        if not any(self.argv[: len(allowed)] == allowed for allowed in READ_ONLY):
+        if not _reads_only(self.argv):
             raise ValueError(f"{' '.join(self.argv)} is not in the list of read-only commands")
         if any(operand.startswith("-") for operand in self.operands):
             raise ValueError(f"an operand of {self.argv[0]} would be taken as an option")
