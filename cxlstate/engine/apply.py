@@ -258,7 +258,7 @@ def _not_converged(spec: MachineSpec, plan: ResourcePlan, after: MachinePlan) ->
     wanted = "; ".join(f"{_dotted(c.path)}: {c.new}" for c in now.changes)
     return Diagnostic(
         "CXE204",
-        "every action was done, and yet the machine is not as the spec says",
+        "resource still differs after every action succeeded",
         machine=spec.name,
         address=plan.address,
         source=spec.locate(plan.resource.path) if plan.resource.path else None,

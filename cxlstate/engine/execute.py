@@ -151,14 +151,14 @@ def _diagnostic(action: Action, outcome: Outcome, machine: str, addresses: Seque
             return replace(
                 common,
                 code="CXE201",
-                message=f"the machine changed after the plan was made: {action.does} was not done",
+                message=f"machine changed after the plan was made: {action.does} was not done",
                 hint="plan again; nobody's edit was overwritten",
             )
         case Result.FOREIGN:
             return replace(
                 common,
                 code="CXE202",
-                message=f"{action.does} would also put into force edits that are not ours",
+                message=f"{action.does} would also activate edits of others",
                 expected="no difference but our own",
                 hint=f"if the difference is wanted: --allow foreign-boot={machine}/{addresses[0]}",
             )
@@ -166,7 +166,7 @@ def _diagnostic(action: Action, outcome: Outcome, machine: str, addresses: Seque
             return replace(
                 common,
                 code="CXE207",
-                message=f"the guest did not follow: {action.does} was given up, and it goes on running",
+                message=f"guest ignored its power button: {action.does} was given up",
                 expected="a guest that shuts down when its power button is pressed",
                 hint="see why on its console, or let its power be cut: "
                 f"--allow power-off-vm={machine}/{action.interrupts or addresses[0]}",

@@ -51,7 +51,7 @@ class Graph:
             sorter.prepare()
         except CycleError as error:
             circle = " → ".join(str(node) for node in error.args[1])
-            raise fail("CXE120", "the needs of these resources form a circle", found=circle) from None
+            raise fail("CXE120", "dependency cycle", found=circle) from None
         order: list[Address] = []
         while sorter.is_active():
             ready = sorter.get_ready()

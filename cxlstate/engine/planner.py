@@ -157,7 +157,7 @@ class _Planner:
         if barred := self._barred(base):
             return barred
         if untold := self._untold(address):
-            reason = f"it gathers what {_names(untold)} asks for, and that cannot be told now"
+            reason = f"gathers what {_names(untold)} asks for, which is unknown now"
             return self._blocked(base, untold, reason)
         if unseen := self._unseen(address):
             return replace(base, status=Status.BLOCKED, exit=Exit.UNKNOWN, reason=unseen)
@@ -191,7 +191,7 @@ class _Planner:
                     base,
                     status=Status.BLOCKED,
                     exit=Exit.ERROR,
-                    reason="nothing that is declared closes this difference",
+                    reason="no declared resource closes this difference",
                     diagnostics=(*base.diagnostics, self._cannot_be_closed(base)),
                 )
         if unmet:
@@ -273,7 +273,7 @@ class _Planner:
         change = base.changes[0]
         problem = Diagnostic(
             "CXE130",
-            "no action closes this difference, and nothing it waits for is about to change",
+            "no action for this difference",
             found=str(change.old),
             expected=str(change.new),
             hint="this is a defect of cxlstate: please report it with the output of plan --json",

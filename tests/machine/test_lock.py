@@ -100,6 +100,17 @@ def test_a_killed_client_frees_the_lock(start_client, places):
     assert seconds_until_free(places) < PATIENCE
 
 
+def test_a_killed_client_leaves_no_process_on_the_machine(start_client, places):
+    client = start_client()
+    agent = Path("/proc") / Path(places["lock"]).read_text().split()[1].rstrip(",")
+    assert agent.exists()
+    client.kill()
+    started = time.monotonic()
+    while agent.exists():
+        assert time.monotonic() - started < 2 * PATIENCE, "the agent outlives its client"
+        time.sleep(0.05)
+
+
 def test_a_half_open_connection_frees_the_lock_within_the_heartbeat(start_client, places):
     start_client().send_signal(signal.SIGSTOP)
     assert locked(places)

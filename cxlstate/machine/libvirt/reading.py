@@ -22,6 +22,7 @@ from cxlstate.core.read import (
     LibvirtNetwork,
     LibvirtRead,
 )
+from cxlstate.machine import limits
 from cxlstate.machine.libvirt.connection import Broken, Connection, Unusable, is_alive
 from cxlstate.machine.libvirt.way import Way
 
@@ -243,7 +244,14 @@ def _ports(connection: libvirt.virConnect, network: libvirt.virNetwork) -> list[
     ports = if_supported(network.listAllPorts, None)
     if ports is None and connection.getLibVersion() < _PORTS_SINCE:
         raise _Unanswered("libvirt 5.5 or newer is needed to tell which guests are plugged into a network")
-    return [port.XMLDesc(0) for port in ports or ()]
+    described: list[str] = []
+    size = 0
+    for port in ports or ():
+        described.append(port.XMLDesc(0))
+        size += len(described[-1])
+        if size > limits.EXCHANGE:
+            raise _Unanswered(f"libvirt tells more than {limits.EXCHANGE} bytes of the ports of a network")
+    return described
 
 
 _OWNER = re.compile(r"<owner>\s*<name>([^<]*)</name>")

@@ -128,7 +128,7 @@ class Agent:
             case ["locked", *holder]:
                 return fail(
                     "CXC302",
-                    "another apply is at work on the machine",
+                    "another apply holds the lock",
                     machine=self._name,
                     found=" ".join(holder) or "a holder that has not said its name yet",
                     expected="nobody",
@@ -148,7 +148,7 @@ class Agent:
     def _no_agent(self, found: str) -> CxlstateError:
         return fail(
             "CXC304",
-            "the machine cannot be written to",
+            "cannot write to the machine",
             machine=self._name,
             found=found,
             expected="a shell as root that can write /var/lib/cxlstate and /run",
@@ -261,7 +261,7 @@ class Agent:
     def _no_root(self) -> CxlstateError:
         return fail(
             "CXC301",
-            "changing the machine needs root, and sudo asks for a password",
+            "root is required, and sudo asks for a password",
             machine=self._name,
             found=self._stream.errors().strip() or "sudo is not there, or refuses",
             expected="`sudo -n true` to succeed",

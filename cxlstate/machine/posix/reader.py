@@ -59,7 +59,7 @@ class PosixReader:
         except ValueError as incomplete:
             raise fail(
                 "CXC201",
-                "the machine's answer broke off",
+                "connection closed while reading the answer",
                 machine=self._name,
                 found=str(incomplete),
                 expected="an answer to every question",
@@ -73,7 +73,7 @@ class PosixReader:
         except TooMuch as much:
             raise fail(
                 "CXC202",
-                "the machine sent more than can be right",
+                "answers exceed the limit",
                 machine=self._name,
                 found=f"more than {limits.EXCHANGE} bytes",
                 expected=f"at most {limits.EXCHANGE} bytes for everything that was asked",
@@ -82,7 +82,7 @@ class PosixReader:
         except TimeoutError as late:
             raise fail(
                 "CXC203",
-                "the machine did not answer in time",
+                "machine did not answer in time",
                 machine=self._name,
                 found=f"no complete answer after {patience:.0f} s",
                 hint="nothing was changed; see on the machine what hangs (a stuck mount or device?)",
@@ -95,7 +95,7 @@ class PosixReader:
         except Lost as lost:
             raise fail(
                 "CXC201",
-                "the connection was lost while reading",
+                "connection lost while reading",
                 machine=self._name,
                 found=str(lost),
                 hint="nothing was changed; try again",

@@ -122,7 +122,7 @@ class PosixWriter:
         if not output.startswith(b"done "):
             raise fail(
                 "CXC305",
-                "the records of what was applied could not be kept",
+                "cannot write the records of what was applied",
                 machine=self._name,
                 found=_text(output),
                 hint="what was applied is in force; the next apply writes the records again",
@@ -154,7 +154,7 @@ class PosixWriter:
             self._transport.close()
         raise fail(
             "CXC306",
-            "the machine did not come back from its reboot",
+            "host did not come back after the reboot",
             machine=self._name,
             found=f"after {self._settings.reboot} s: {said}",
             expected="a new boot id in /proc/sys/kernel/random/boot_id",
@@ -170,7 +170,7 @@ class PosixWriter:
         if not output.startswith(b"done "):
             raise fail(
                 "CXC306",
-                "the machine did not begin to reboot",
+                "host did not start to reboot",
                 machine=self._name,
                 found=_text(output),
                 hint="see on the machine: `systemctl list-jobs`, `systemd-inhibit --list`",
@@ -208,7 +208,7 @@ class PosixWriter:
     def _lost(self, does: str, lost: Exception) -> CxlstateError:
         return fail(
             "CXC303",
-            f"the connection was lost during: {does}",
+            f"connection lost during: {does}",
             machine=self._name,
             found=str(lost) or "no sign of life",
             expected="an answer",
@@ -229,7 +229,7 @@ class PosixWriter:
     def _unclear(self, does: str, found: str) -> CxlstateError:
         return fail(
             "CXC307",
-            f"it is not known how this ended: {does}",
+            f"outcome is unknown: {does}",
             machine=self._name,
             found=found or "no report",
             hint="the next apply looks at what is there and goes on from it",
