@@ -134,6 +134,8 @@ STANDING = (
 VM_WORDS = (
     {"memory": "2GiB"},
     {"vcpu": 4},
+    {"maxvcpus": 6},
+    {"maxvcpus": 4, "vcpupin": [1, 3, 5]},
     {"vcpupin": [1, 3]},
     {"vcpupin": ["0-3,8", "2"]},
     {"emulatorpin": "5"},
@@ -247,6 +249,8 @@ def _vm(draw: st.DrawFn) -> dict[str, Any]:
         whole |= one
     if whole["memory"] != VM["memory"] or whole["vcpu"] != VM["vcpu"]:  # what has to fit both
         whole = {key: value for key, value in whole.items() if key not in ("vcpupin", "cpu")}
+    if "maxvcpus" in whole:  # of which the cells would have to hold all
+        whole.pop("cpu", None)
     return whole
 
 
