@@ -42,7 +42,7 @@ def what_a_vm_refers_to_is_declared(resources: Resources) -> Iterator[Diagnostic
                 near = get_close_matches(found, known, n=1)
                 yield Diagnostic(
                     "CXR201",
-                    f"{me.address} is to have something that is not declared",
+                    f"{me.address} references {found}, which is not declared",
                     path=(*me.path, *path),
                     address=me.address,
                     found=found,
@@ -60,7 +60,7 @@ def an_nvdimm_fits_its_device(resources: Resources) -> Iterator[Diagnostic]:
         if device and has and entry.size and entry.size > has:
             yield Diagnostic(
                 "CXR202",
-                f"an NVDIMM of {me.address} is larger than the device that it is",
+                f"an NVDIMM of {me.address} exceeds its dax device",
                 path=(*path, "size"),
                 address=me.address,
                 found=format_size(entry.size),
@@ -77,12 +77,12 @@ def a_device_that_is_used_is_wanted(resources: Resources) -> Iterator[Diagnostic
         if device and not device.spec.wanted:
             yield Diagnostic(
                 "CXR203",
-                f"{me.address} needs a device that is to be out of use",
+                f"{me.address} uses {entry.dax}, which the spec disables",
                 path=(*path, "dax"),
                 address=me.address,
                 found=f"{entry.dax} with state: {device.spec.state}",
-                expected="a device that is enabled",
-                hint="enable it, or take the NVDIMM out: state: absent",
+                expected="an enabled device",
+                hint=f"write state: enabled at {entry.dax}, or state: absent at the NVDIMM",
             )
 
 
@@ -93,7 +93,7 @@ def a_device_is_shared_by_consent(resources: Resources) -> Iterator[Diagnostic]:
             if len(users) > 1 and entry.access != "shared":
                 yield Diagnostic(
                     "CXR204",
-                    f"{entry.dax or entry.path} is in several VMs, and not shared in all of them",
+                    f"several VMs use {entry.dax or entry.path}, not all with access: shared",
                     path=(*path, "access") if entry.access else path,
                     address=me.address,
                     found=f"access: {entry.access or 'not written'} in {me.address}, "
@@ -110,13 +110,13 @@ def shared_memory_has_one_label(resources: Resources) -> Iterator[Diagnostic]:
             me, path, entry = labelled[-1]
             yield Diagnostic(
                 "CXR205",
-                f"{entry.dax or entry.path} is shared, and so are its labels",
+                f"the VMs of {entry.dax or entry.path} share its label area",
                 Severity.WARNING,
                 path=(*path, "label"),
                 address=me.address,
                 found=", ".join(str(one.address) for one, _, _ in users),
-                expected="one of them alone to make namespaces",
-                hint="a second `ndctl create-namespace` takes the first guest's data away",
+                expected="one VM that creates namespaces",
+                hint="a second `ndctl create-namespace` destroys the data of the first guest",
             )
 
 
@@ -131,7 +131,7 @@ def an_address_is_one_interface(resources: Resources) -> Iterator[Diagnostic]:
                     "two VMs have the same MAC address",
                     path=(*me.path, "interfaces", number, "mac"),
                     address=me.address,
-                    found=f"{one.mac}, which {other.address} has too",
+                    found=f"{one.mac}, also in {other.address}",
                     expected="an address of its own",
                 )
 
@@ -152,7 +152,7 @@ def a_disk_is_in_one_vm(resources: Resources) -> Iterator[Diagnostic]:
                     "two VMs have the same disk",
                     path=(*me.path, "disks", number),
                     address=me.address,
-                    found=f"{path}, which {other.address} has too",
+                    found=f"{path}, also in {other.address}",
                     expected="a disk of its own, or readonly: true",
                 )
 
@@ -164,10 +164,10 @@ def a_file_is_one_image(resources: Resources) -> Iterator[Diagnostic]:
         if (other := first.setdefault(me.spec.path, me)) is not me:
             yield Diagnostic(
                 "CXR209",
-                "two images are one file",
+                "two images have the same path",
                 path=(*me.path, "path"),
                 address=me.address,
-                found=f"{me.spec.path}, which is {other.address} too",
+                found=f"{me.spec.path}, also in {other.address}",
                 expected="a path of its own",
             )
 
@@ -184,11 +184,11 @@ def a_vm_is_plugged_into_what_is_there(resources: Resources) -> Iterator[Diagnos
             if gone or (network.spec.active is False and me.spec.state == "running"):
                 yield Diagnostic(
                     "CXR208",
-                    f"{me.address} is plugged into a network that is not to be there",
+                    f"{me.address} uses a network that the spec {'removes' if gone else 'stops'}",
                     path=(*me.path, "interfaces", number, "network"),
                     address=me.address,
                     found=f"{network.address} with {'state: absent' if gone else 'active: false'}",
-                    expected="a network that is active",
+                    expected="an active network",
                 )
 
 

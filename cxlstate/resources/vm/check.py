@@ -53,7 +53,7 @@ def _pins(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
         if missing := cpus - host.cpus:
             yield Diagnostic(
                 "CXQ301",
-                "the host has no such CPU, or it is off",
+                "the host has no such CPU online",
                 path=path,
                 found=format_cpus(missing),
                 expected=f"of {format_cpus(host.cpus)}",
@@ -91,7 +91,7 @@ def _far_away(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
     there = frozenset(node for node, cpus in host.nodes.items() if cpus & pinned)
     yield Diagnostic(
         "CXQ303",
-        "the vCPUs are pinned to another node than the one whose memory they get",
+        "the vCPUs are pinned away from their memory",
         Severity.WARNING,
         path=("vcpupin",),
         found=f"CPUs {format_cpus(pinned)} of node {format_cpus(there)}, "
@@ -198,10 +198,10 @@ def _too_little(spec: VmSpec) -> Iterator[Diagnostic]:
     if lacks:
         yield Diagnostic(
             "CXQ308",
-            "libvirt has no such VM, and the spec says too little to make it",
+            "the spec lacks what a new VM needs",
             found="missing: " + ", ".join(lacks),
-            expected="at least memory, vcpu, and where disks and interfaces lead",
-            hint="write it, or name a whole domain in `xml`; `virsh list --all` shows what there is",
+            expected="memory, vcpu, and a source for each disk and interface",
+            hint="write them, or name a domain XML in `xml`; `virsh list --all` shows the VMs that exist",
         )
 
 
@@ -246,17 +246,17 @@ def _existing(spec: VmSpec, live: Live) -> Iterator[Diagnostic]:
     if live.inactive is None:
         yield Diagnostic(
             "CXQ307",
-            "the VM is transient: it would be gone with its next stop",
-            found="a domain that runs and is not defined",
-            expected="a defined one",
-            hint="on the machine: `virsh dumpxml NAME > NAME.xml && virsh define NAME.xml`",
+            "the VM is transient",
+            found="a running domain without a persistent definition",
+            expected="a persistent domain",
+            hint="`virsh dumpxml NAME > NAME.xml && virsh define NAME.xml` keeps it after its next stop",
         )
         return
     yield from _vcpus(spec, domain_xml.plugged(live.xml), live.inactive.max_vcpu or live.inactive.vcpu or 1)
     if spec.memory and not (spec.cpu and spec.cpu.numa) and len(live.inactive.cells or ()) > 1:
         yield Diagnostic(
             "CXQ310",
-            "the VM has several NUMA cells: how the memory is shared out is not said",
+            "memory is ambiguous: the VM has several NUMA cells",
             path=("memory",),
             found=f"memory: {format_size(spec.memory)}, {len(live.inactive.cells or ())} cells",
             expected="cpu.numa with the memory of each cell",
@@ -264,10 +264,10 @@ def _existing(spec: VmSpec, live: Live) -> Iterator[Diagnostic]:
     if live.managed_save and not live.runs:
         yield Diagnostic(
             "CXQ309",
-            "the VM was saved while it ran: it would go on as it was, whatever its definition says",
-            found="a managed save image",
+            "the VM has a managed save image",
+            found="a saved state, which the next start resumes whatever the definition says",
             expected="none",
-            hint="`virsh start NAME` lets it go on; `virsh managedsave-remove NAME` drops its memory",
+            hint="`virsh start NAME` resumes it; `virsh managedsave-remove NAME` discards its memory",
         )
     if spec.state == "running" and live.state in ("paused", "crashed", "pmsuspended"):
         yield Diagnostic(
@@ -276,7 +276,7 @@ def _existing(spec: VmSpec, live: Live) -> Iterator[Diagnostic]:
             path=("state",),
             found=live.state,
             expected="running",
-            hint="`virsh domstate --reason NAME` says why; `virsh resume` or `virsh dompmwakeup` goes on",
+            hint="`virsh domstate --reason NAME` says why; `virsh resume` or `virsh dompmwakeup` resumes it",
         )
 
 
@@ -318,9 +318,9 @@ def _cannot_go(live: Live) -> Iterator[Diagnostic]:
     if kept:
         yield Diagnostic(
             "CXQ313",
-            "libvirt keeps more of this VM than its definition",
+            "libvirt keeps snapshots or a saved state of the VM",
             path=("state",),
             found=", ".join(kept),
-            expected="none: they would be lost with it",
-            hint="`virsh managedsave-remove`, `snapshot-delete`, `checkpoint-delete` take them away by name",
+            expected="none",
+            hint="`virsh managedsave-remove`, `snapshot-delete` or `checkpoint-delete` removes them",
         )

@@ -265,7 +265,7 @@ def _check_cells(spec: VmSpec) -> None:
         if twice := seen & cell.cpus:
             raise problem(
                 "CXQ205",
-                "a vCPU is in two cells of the guest",
+                "a vCPU is in two NUMA cells",
                 found=format_cpus(twice),
                 expected="each vCPU in one cell",
             )
@@ -274,7 +274,7 @@ def _check_cells(spec: VmSpec) -> None:
     if wanted - seen or (spec.maxvcpus and seen - wanted):
         raise problem(
             "CXQ205",
-            "the cells of the guest do not hold its vCPUs",
+            "the NUMA cells do not cover the vCPUs",
             found=format_cpus(seen),
             expected=format_cpus(wanted),
         )
@@ -282,10 +282,10 @@ def _check_cells(spec: VmSpec) -> None:
     if spec.memory and total != spec.memory:
         raise problem(
             "CXQ206",
-            "the cells of the guest do not sum up to its memory",
+            "the NUMA cells do not add up to memory",
             found=" + ".join(format_size(cell.memory) for cell in cells) + f" = {format_size(total)}",
             expected=format_size(spec.memory),
-            hint="NVDIMMs are not part of either",
+            hint="leave NVDIMMs out of both",
         )
 
 
@@ -298,7 +298,7 @@ def _check_nvdimms(spec: VmSpec) -> None:
         if one.state == "present" and cells and one.node is not None and one.node >= len(cells):
             raise problem(
                 "CXQ208",
-                "an NVDIMM is to be in a cell that the guest does not have",
+                "an NVDIMM is in a NUMA cell that does not exist",
                 found=f"node: {one.node}",
                 expected=f"0 to {len(cells) - 1}",
             )
