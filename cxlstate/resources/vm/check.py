@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.domain import CpuNumbers
@@ -17,6 +18,10 @@ from cxlstate.resources.vm.probe import Host, Live, Missing, Seen
 from cxlstate.resources.vm.spec import VmSpec, from_to
 from cxlstate.resources.vm.wish import device_of, least_align, path_of, wish
 
+KIB: Final = 1 << 10
+LEAST_MEMORY: Final = 16 << 20
+"""Less, no guest of today starts with."""
+
 
 def diagnose(me: Resource[VmSpec], live: Seen, given: Given) -> Iterator[Diagnostic]:
     """Every problem there is; `path` is relative to the resource."""
@@ -28,6 +33,7 @@ def diagnose(me: Resource[VmSpec], live: Seen, given: Given) -> Iterator[Diagnos
     yield from _pins(spec, live.host)
     yield from _nodes(spec, live.host)
     yield from _far_away(spec, live.host)
+    yield from _in_kib(spec, live)
     yield from _nvdimms(me, live, given)
     if not (isinstance(live, Live) and live.runs):
         yield from paths.diagnose(spec, live.host.opened)
@@ -103,6 +109,22 @@ def _far_away(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
 
 def _cpus_of(nodes: Iterable[int], host: Host) -> CpuNumbers:
     return frozenset[int]().union(*(host.nodes.get(node, frozenset()) for node in nodes))
+
+
+def _in_kib(spec: VmSpec, live: Seen) -> Iterator[Diagnostic]:
+    """A bare number is bytes here, and KiB in the XML that `virsh dumpxml` shows."""
+    has = live.inactive.memory if isinstance(live, Live) and live.inactive else None
+    said = spec.memory or 0
+    if said and (said * KIB == has or said < LEAST_MEMORY):
+        yield Diagnostic(
+            "CXQ332",
+            "memory is smaller than a guest can use",
+            Severity.WARNING,
+            path=("memory",),
+            found=format_size(said),
+            expected=f"{format_size(said * KIB)}, if the number is one of KiB, as in `virsh dumpxml`",
+            hint=f"write memory: {format_size(said * KIB)}",
+        )
 
 
 # Its NVDIMMs ------------------------------------------------------------------------------------------

@@ -70,7 +70,8 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
         if now and now.memory:
             facts.append(("memory", format_size(now.memory)))
         if now and now.vcpu:
-            facts.append(("vcpu", f"{now.vcpu}{_where(now.vcpupin, live.host)}"))
+            most = f" of {now.max_vcpu}" if now.max_vcpu else ""
+            facts.append(("vcpu", f"{now.vcpu}{most}{_where(now.vcpupin, live.host)}"))
         for nvdimm in (now.nvdimm if now else None) or ():
             facts.append(("nvdimm", f"{format_size(nvdimm.size or 0)} from {nvdimm.path}"))
         if live.inactive and live.active:
