@@ -40,6 +40,7 @@ A case is `tests/resources/<kind>/<case>.yaml`:
     leftovers: [{name: cxl9, changes: […], actions: […]}]    # then nothing else is looked at,
     declared: [cxl0]          # and this is what the spec still has of the kind
 
+Every action that a case names has its `effect` and its `risk`: what is done, and what consent it needs.
 The effect of a `Step` is written `Step VERB WORD…`, memory that an action suspends as
 `suspends: [{start: 0x5000000000, end: 0x7000000000}]`. An effect on libvirt or on a disk image is its
 class and its fields in their order: `UpdateNetwork default add-last ip-dhcp-host live config`,
@@ -108,11 +109,21 @@ CASES = sorted(HERE.glob("*/*.yaml"))
 def test_the_case_comes_out_as_written(path: Path) -> None:
     case = yaml.safe_load(path.read_text())
     kind = kinds()[path.parent.name]
+    for action in _actions_of(case):
+        assert {"effect", "risk"} <= action.keys(), f"effect and risk of {action}"
     assert _outcome(kind, case, path.parent) == _expected(case)
 
 
 def test_every_kind_has_cases() -> None:
     assert {path.parent.name for path in CASES} == set(kinds())
+
+
+def _actions_of(case: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every action that a case names."""
+    named = [action for one in case.get("leftovers", []) for action in one["actions"]]
+    for key in ("actions", "suspend", "resume"):
+        named += case[key] if isinstance(case.get(key), list) else []
+    return named
 
 
 def _outcome(kind: Reconciler[Any, Any], case: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -209,10 +220,7 @@ def _expected(case: dict[str, Any]) -> dict[str, Any]:
     where_named = ("exports", "describe", "suspend", "resume", "leftovers")
     expected = {key: case[key] for key in compared if case.get(key)}
     expected |= {key: case[key] for key in where_named if key in case}
-    left = [action for one in expected.get("leftovers", []) for action in one["actions"]]
-    for key in ("actions", "suspend", "resume"):
-        left += expected[key] if isinstance(expected.get(key), list) else []
-    for action in left:
+    for action in _actions_of(expected):
         if "holds" in action or "lacks" in action:
             action["missing"], action["left"] = [], []
     return expected
