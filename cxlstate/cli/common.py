@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,12 +45,21 @@ target_option = click.option(
 )
 
 
-def connecting(paths: Sequence[Path]) -> AbstractContextManager[Opener]:
-    """Begin to connect to the machine of the only spec, so that it is there once the spec is read."""
-    from cxlstate.machine.open import ahead
-    from cxlstate.spec.connection import glimpse
+@contextmanager
+def loading(paths: Sequence[Path]) -> Iterator[tuple[Loaded, Opener]]:
+    """The specs, and how their machines are opened for reading.
 
-    return ahead(glimpse(paths))
+    While the only spec is checked, its machine is being connected to; it is asked to let us in once
+    nothing is wrong with the spec.
+    """
+    from cxlstate.machine.open import ahead
+    from cxlstate.spec.glimpse import glimpse
+
+    with ahead(glimpse(paths)) as (opener, authenticate):
+        loaded = load_specs(paths)
+        if not has_errors(loaded.diagnostics):
+            authenticate()
+        yield loaded, opener
 
 
 def load_specs(paths: Sequence[Path]) -> Loaded:
@@ -81,14 +89,9 @@ def only(targets: Sequence[str], specs: Sequence[MachineSpec]) -> frozenset[Addr
     return frozenset(Address.parse(target) for target in targets) or None
 
 
-def say(text: str, *, err: bool = False) -> None:
-    """Print, with colour on a terminal only; NO_COLOR is honoured."""
-    if text:
-        click.echo(text, err=err, color=False if os.environ.get("NO_COLOR") else None)
-
-
 def say_problems(diagnostics: Sequence[Diagnostic]) -> None:
     """Print problems to standard error."""
+    from cxlstate.render.output import say
     from cxlstate.render.terminal import diagnostics_text
 
     say(diagnostics_text(diagnostics), err=True)
@@ -96,9 +99,10 @@ def say_problems(diagnostics: Sequence[Diagnostic]) -> None:
 
 def say_json(plans: Sequence[MachinePlan], diagnostics: Sequence[Diagnostic] = ()) -> None:
     """Print the JSON document."""
-    from cxlstate.render.document import document, dumps
+    from cxlstate.render import output
+    from cxlstate.render.document import document
 
-    click.echo(dumps(document(plans, diagnostics)))
+    output.say_json(document(plans, diagnostics))
 
 
 def at_terminal() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,17 +15,18 @@ from typing import Any
 import click
 
 from cxlstate import __version__
-from cxlstate.cli.common import at_terminal, say, say_json, say_problems
+from cxlstate.cli.common import at_terminal, say_json, say_problems
+from cxlstate.cli.ended import problems_of
 from cxlstate.core.address import Address
 from cxlstate.core.consent import Consents
-from cxlstate.core.defect import contained
-from cxlstate.core.diagnostic import CxlstateError, Diagnostic, fail
+from cxlstate.core.diagnostic import Diagnostic, fail
 from cxlstate.engine.apply import Applied, Converger
 from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status, worst
 from cxlstate.engine.survey import look
 from cxlstate.machine.open import open_writer
 from cxlstate.render import document
 from cxlstate.render.moved import moved, without_places
+from cxlstate.render.output import Unwritable, say
 from cxlstate.render.progress import Progress
 from cxlstate.render.terminal import applied_text, plan_text
 from cxlstate.resources import kinds
@@ -41,14 +42,16 @@ class Session:
     as_json: bool
     only: frozenset[Address] | None
     kept: dict[str, dict[str, Any]]
-    _stop: bool = field(default=False)
+    _stop: bool = False
+    _told: set[Diagnostic] = field(default_factory=set)
 
     def apply(self, loaded: Loaded) -> int:
         """Apply to every machine; a machine that fails does not keep the others from it."""
         exits, plans, found = [], [], list(loaded.diagnostics)
+        self._tell(loaded.diagnostics)
         with self._listening():
             for spec in loaded.specs:
-                exit_, plan, diagnostics = self._machine(spec)
+                exit_, plan, diagnostics = self._guarded(spec)
                 exits.append(exit_)
                 plans.append(plan)
                 found += diagnostics
@@ -57,6 +60,17 @@ class Session:
         if self.as_json:
             say_json(plans, found)
         return worst(exits)
+
+    def _guarded(self, spec: MachineSpec) -> tuple[Exit, MachinePlan, list[Diagnostic]]:
+        """As `_machine`; what ends the work on one machine is told, and the others have their turn."""
+        try:
+            return self._machine(spec)
+        except (Unwritable, click.ClickException, click.Abort):
+            raise
+        except Exception as error:  # noqa: BLE001  # a defect that one machine shows
+            diagnostics = tuple(one.on(spec.name) for one in problems_of(error))
+            self._tell(diagnostics)
+            return Exit.ERROR, MachinePlan(spec, diagnostics=diagnostics), []
 
     def _machine(self, spec: MachineSpec) -> tuple[Exit, MachinePlan, list[Diagnostic]]:
         """Exit status, last plan, and the problems that are not in that plan."""
@@ -75,14 +89,7 @@ class Session:
             if not click.confirm(f"Do this on {spec.name}?", default=False):
                 say("nothing was done", err=True)
                 return worst([Exit.REFUSED, shown.exit]), shown, []
-        try:
-            with contained():
-                applied = self._converge(spec, shown)
-        except CxlstateError as error:
-            diagnostics = [d.on(spec.name) for d in error.diagnostics]
-            if not self.as_json:
-                say_problems(diagnostics)
-            return Exit.ERROR, MachinePlan(spec), diagnostics
+        applied = self._converge(spec, shown)
         return applied.exit, applied.plan, applied.diagnostics
 
     def _converge(self, spec: MachineSpec, shown: MachinePlan | None) -> Applied:
@@ -104,7 +111,7 @@ class Session:
             writer.close()
         if not self.as_json:
             say(applied_text(applied))
-            say_problems([*applied.diagnostics, *applied.plan.all_diagnostics])
+            self._tell([*applied.diagnostics, *applied.plan.all_diagnostics])
         return applied
 
     def _refuse_stale(self, spec: MachineSpec, plan: MachinePlan, shown: MachinePlan | None) -> None:
@@ -127,8 +134,13 @@ class Session:
     def _show(self, plan: MachinePlan) -> None:
         if not self.as_json and (plan.exit or plan.all_diagnostics):
             say(plan_text(plan) + "\n")
-            if not self.yes:
-                say_problems(plan.all_diagnostics)
+            self._tell(plan.all_diagnostics)
+
+    def _tell(self, diagnostics: Sequence[Diagnostic]) -> None:
+        """Print problems, each once in a run: many hold before the work as after it."""
+        if not self.as_json:
+            say_problems([one for one in diagnostics if one not in self._told])
+            self._told.update(diagnostics)
 
     @contextmanager
     def _listening(self) -> Iterator[None]:

@@ -7,16 +7,15 @@ from pathlib import Path
 import click
 
 from cxlstate.cli.common import (
-    connecting,
     has_errors,
     json_option,
-    load_specs,
+    loading,
     paths_argument,
     refuse_specs,
-    say,
     say_json,
     say_problems,
 )
+from cxlstate.render.output import say
 
 
 @click.command("drift", short_help="For cron: print what is not as the specs say, else nothing.")
@@ -34,8 +33,7 @@ def command(paths: tuple[Path, ...], as_json: bool) -> int:
       cxlstate drift specs/
       0 * * * *  cxlstate drift /etc/cxlstate/specs     # cron mails what it prints
     """
-    with connecting(paths) as opener:
-        loaded = load_specs(paths)
+    with loading(paths) as (loaded, opener):
         if has_errors(loaded.diagnostics):
             return refuse_specs(loaded.diagnostics, as_json=as_json)
         from cxlstate.engine.plan import worst

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cxlstate.cli.common import say
+from cxlstate.render.output import say
 
 
 def _complete_code(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001  # click's signature

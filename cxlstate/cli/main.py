@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -11,6 +10,8 @@ from typing import NoReturn
 import click
 
 from cxlstate import __version__
+from cxlstate.render import output
+from cxlstate.render.shown import block
 
 VERBS = ("validate", "plan", "apply", "drift", "show", "schema", "explain")
 USAGE, ERROR = 64, 1
@@ -61,40 +62,46 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     and once more at the end, it would go through all of them to find nothing.
     """
     gc.disable()
-    status = _run(arguments)
+    output.repair_streams()
+    status = _run(sys.argv[1:] if arguments is None else arguments)
+    output.let_go_of_streams()
     gc.freeze()
     sys.exit(status)
 
 
-def _run(arguments: list[str] | None) -> int:
+def _run(arguments: list[str]) -> int:
     try:
-        result = cxlstate.main(arguments, prog_name="cxlstate", standalone_mode=False)
-    except click.UsageError as error:
-        error.show()
-        return USAGE
-    except click.ClickException as error:
-        error.show()
-        return ERROR
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted: nothing more was begun; the next apply goes on from here", err=True)
-        return ERROR
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ERROR
-    except Exception as error:  # noqa: BLE001  # the last stand: no traceback ever reaches a user
-        return _told(error)
-    return int(result or 0)
+        return int(cxlstate.main(arguments, prog_name="cxlstate", standalone_mode=False) or 0)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # no traceback ever reaches a user
+        try:
+            return _end(error, as_json="--json" in arguments)
+        except Exception as worse:  # noqa: BLE001  # the last stand
+            output.say(f"error[CXE900] {type(error).__name__}, then {type(worse).__name__}", err=True)
+            return ERROR
 
 
-def _told(error: Exception) -> int:
-    from cxlstate.core.defect import defect
-    from cxlstate.core.diagnostic import CxlstateError
+def _end(error: BaseException, *, as_json: bool) -> int:
+    """Tell how a run ended early: in words on standard error, or as the one JSON document."""
+    from cxlstate.cli.ended import problems_of, unwritten
     from cxlstate.render.terminal import diagnostics_text
 
-    diagnostics = error.diagnostics if isinstance(error, CxlstateError) else (defect(error),)
-    try:
-        said = diagnostics_text(diagnostics)
-    except Exception:  # noqa: BLE001  # what cannot be shown is told all the same
-        said = "\n".join(f"error[{one.code}] {one.message!a}: {one.found!a}" for one in diagnostics)
-    click.echo(said.encode("utf-8", "backslashreplace").decode(), err=True)
-    return ERROR
+    cause = unwritten(error)
+    if isinstance(cause, BrokenPipeError):
+        return ERROR  # the reader of our output went away, as `head` does
+    problems = problems_of(error)
+    if as_json and cause is None:
+        from cxlstate.cli.common import say_json
+
+        say_json([], problems)
+    elif isinstance(error, click.ClickException):
+        output.say(_usage(error), err=True)
+    else:
+        output.say(diagnostics_text(problems), err=True)
+    return USAGE if isinstance(error, click.UsageError) else ERROR
+
+
+def _usage(error: click.ClickException) -> str:
+    """The lines that click would print; what was typed is shown and not obeyed."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    help_ = f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n\n" if context else ""
+    return "\n".join(block(f"{help_}Error: {error.format_message()}"))

@@ -7,18 +7,17 @@ from pathlib import Path
 import click
 
 from cxlstate.cli.common import (
-    connecting,
     has_errors,
     json_option,
-    load_specs,
+    loading,
     only,
     paths_argument,
     refuse_specs,
-    say,
     say_json,
     say_problems,
     target_option,
 )
+from cxlstate.render.output import dumps, say
 
 
 @click.command("plan", short_help="Show what differs and what would be done. Changes nothing.")
@@ -47,19 +46,21 @@ def command(
       cxlstate plan specs/cloudcxl2.yaml --target memmap
       cxlstate plan --out tonight.json; cxlstate apply tonight.json
     """
-    with connecting(paths) as opener:
-        loaded = load_specs(paths)
+    with loading(paths) as (loaded, opener):
         if has_errors(loaded.diagnostics):
             return refuse_specs(loaded.diagnostics, as_json=as_json)
         from cxlstate.engine.plan import worst
         from cxlstate.engine.survey import survey
-        from cxlstate.render.document import document, dumps
+        from cxlstate.render.document import document
         from cxlstate.render.terminal import plan_text
         from cxlstate.resources import kinds
 
         plans = survey(loaded.specs, kinds(), only(targets, loaded.specs), opener)
     if out:
-        out.write_text(dumps(document(plans, loaded.diagnostics, targets)) + "\n", encoding="utf-8")
+        from cxlstate.cli import out_file
+
+        kept = dumps(document(plans, loaded.diagnostics, targets)) + "\n"
+        out_file.write(out, kept, private=True)
     if as_json:
         say_json(plans, loaded.diagnostics)
     else:

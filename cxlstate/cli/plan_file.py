@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from cxlstate.core.diagnostic import fail
+from cxlstate.machine import own_files
 from cxlstate.render.document import FORMAT
+
+MAX_BYTES = 32 << 20
+"""A plan has a few KiB for each resource."""
 
 Json = dict[str, Any]
 
@@ -31,8 +35,8 @@ def is_one(path: Path) -> bool:
 def read(path: Path) -> PlanFile:
     """Raises CXE206 for what cannot be read, is no plan, or is one of another version."""
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        kept = json.loads(own_files.read(path, MAX_BYTES))
+    except (own_files.Unreadable, ValueError, RecursionError) as error:
         raise fail("CXE206", f"{path} is not a plan", found=str(error)) from None
     if not _is_plan(kept):
         raise fail(

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from cxlstate.render.output import dumps, say_json
+
 
 @click.command("schema", short_help="Write the JSON Schema of specs, for editors.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
@@ -16,12 +18,12 @@ def command(out: Path | None) -> int:
     Examples:
       cxlstate schema --out schemas/cxlstate.schema.json
     """
-    from cxlstate.render.document import dumps
     from cxlstate.spec.schema import schema
 
-    text = dumps(schema()) + "\n"
     if out:
-        out.write_text(text, encoding="utf-8")
+        from cxlstate.cli import out_file
+
+        out_file.write(out, dumps(schema()) + "\n", private=False)
     else:
-        click.echo(text, nl=False)
+        say_json(schema())
     return 0

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from cxlstate.cli.common import (
-    connecting,
     has_errors,
     json_option,
-    load_specs,
+    loading,
     only,
     paths_argument,
     refuse_specs,
-    say,
     say_json,
     say_problems,
     target_option,
 )
+from cxlstate.render.output import say
 
 if TYPE_CHECKING:
     from cxlstate.engine.plan import MachinePlan
@@ -39,8 +38,7 @@ def command(paths: tuple[Path, ...], as_json: bool, targets: tuple[str, ...]) ->
     Examples:
       cxlstate show specs/cloudcxl2.yaml
     """
-    with connecting(paths) as opener:
-        loaded = load_specs(paths)
+    with loading(paths) as (loaded, opener):
         if has_errors(loaded.diagnostics):
             return refuse_specs(loaded.diagnostics, as_json=as_json)
         from cxlstate.engine.memory_map import READS

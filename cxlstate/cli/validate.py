@@ -11,10 +11,10 @@ from cxlstate.cli.common import (
     json_option,
     load_specs,
     paths_argument,
-    say,
     say_json,
     say_problems,
 )
+from cxlstate.render.output import say
 
 
 @click.command("validate", short_help="Check specs; no machine is asked.")

@@ -3,6 +3,9 @@
 Loading the library and shaking hands takes as long as loading the kinds and checking the spec, and
 all of it is computing, at which the threads of one interpreter would only take turns.
 
+Until the first word after the target, the connection goes no further than the exchange of keys: who the
+spec is wrong about is not told who we are.
+
 The two talk in pickles over two pipes that nobody else holds. The process has no terminal signals
 to hear, and ends with the first of: its reader is closed, its pipes break.
 """
@@ -23,6 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from cxlstate.core.connect import Ssh
 from cxlstate.core.read import Answer, LibvirtRead
+from cxlstate.machine.aside import Aside
 from cxlstate.machine.posix.transport import Lost, Reply
 
 if TYPE_CHECKING:
@@ -50,6 +54,11 @@ class ApartTransport:
         self._tell(connect)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
+
+    def authenticate(self) -> None:
+        """Let the connection, which is made as far as the exchange of keys, go on."""
+        with self._telling:
+            self._tell(None)
 
     def connect(self) -> None:
         """Wait for the connection. What went wrong is raised by the first that needs it."""
@@ -119,12 +128,13 @@ def _gone() -> Lost:
 
 
 def serve(questions: BinaryIO, answers: BinaryIO) -> None:
-    """The other side: connect, then answer for as long as it is asked, each question by itself."""
+    """The other side: connect, and answer for as long as it is asked, each question by itself."""
     connect: Ssh = pickle.load(questions)  # noqa: S301  # nobody else writes to this pipe
     from cxlstate.machine.ssh import SshTransport  # noqa: PLC0415  # slow to load, and for this side only
 
-    transport = SshTransport(connect, connect.host)
-    failed = _try(transport.connect)
+    asked = threading.Event()
+    transport = SshTransport(connect, connect.host, before_authentication=asked.wait)
+    connecting = Aside(transport.connect)
     telling = threading.Lock()
 
     def tell(number: int, said: object) -> None:
@@ -132,15 +142,18 @@ def serve(questions: BinaryIO, answers: BinaryIO) -> None:
             pickle.dump((number, said), answers)
             answers.flush()
 
+    def act(what: _What, words: tuple[Any, ...]) -> object:
+        connecting.result()
+        return _act(transport, what, words)
+
     with suppress(EOFError):
         while True:
-            number, *question = pickle.load(questions)  # noqa: S301  # as above
-            if failed is not None:
-                tell(number, failed)
-                failed = None
-                continue
-            act = partial(_act, transport, *question)
-            threading.Thread(target=partial(_answer, act, partial(tell, number)), daemon=True).start()
+            question = pickle.load(questions)  # noqa: S301  # as above
+            asked.set()
+            if question is not None:
+                number, what, words = question
+                answer = partial(_answer, partial(act, what, words), partial(tell, number))
+                threading.Thread(target=answer, daemon=True).start()
     transport.close()
 
 
@@ -156,14 +169,10 @@ def _act(transport: SshTransport, what: _What, words: tuple[Any, ...]) -> object
 
 
 def _answer(act: Callable[[], object], tell: Callable[[object], None]) -> None:
-    tell(_try(act))
-
-
-def _try(act: Callable[[], object]) -> object:
     try:
-        return act()
+        tell(act())
     except Exception as error:  # noqa: BLE001  # it is raised on the other side
-        return error
+        tell(error)
 
 
 if __name__ == "__main__":

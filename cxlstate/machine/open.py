@@ -36,10 +36,14 @@ def open_reader(connect: Connect, name: str) -> Reader:
 
 
 @contextmanager
-def ahead(expected: Ssh | None) -> Iterator[Opener]:
-    """`open_reader`, for whose first use with `expected` the connection is being made meanwhile."""
+def ahead(expected: Ssh | None) -> Iterator[tuple[Opener, Callable[[], None]]]:
+    """`open_reader`, for whose first use with `expected` the connection is being made meanwhile.
+
+    It is made as far as the exchange of keys. What comes beside the opener has it go on to authenticate,
+    and so does the first question.
+    """
     if expected is None:
-        yield open_reader
+        yield open_reader, lambda: None
         return
     from cxlstate.machine.apart import ApartTransport
 
@@ -51,7 +55,7 @@ def ahead(expected: Ssh | None) -> Iterator[Opener]:
         return PosixReader(transport, name) if connect == expected else open_reader(connect, name)
 
     try:
-        yield opener
+        yield opener, transport.authenticate
     finally:
         transport.close()
 

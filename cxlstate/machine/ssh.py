@@ -13,10 +13,10 @@ import shlex
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import paramiko
 from fabric import Config, Connection
@@ -45,10 +45,16 @@ _WINDOW = 16 << 20  # bytes that may be under way: a whole plan's answers fit
 
 
 class SshTransport:
-    """One connection, made when it is first needed, and one channel for each command."""
+    """One connection, made when it is first needed, and one channel for each command.
 
-    def __init__(self, connect: Ssh, name: str) -> None:
+    `before_authentication` returns once the server may be told who we are, on every hop.
+    """
+
+    def __init__(
+        self, connect: Ssh, name: str, before_authentication: Callable[[], object] = lambda: None
+    ) -> None:
         self._connect = connect
+        self._gate = before_authentication
         self._name = name
         self._connection: Connection | None = None
         self._connecting = threading.Lock()
@@ -109,7 +115,7 @@ class SshTransport:
             if self._connection is None or not self._connection.is_connected:
                 self._disconnect()
                 self._connection = connection = _prepare(self._connect, self._name)
-                _open(connection, self._name)
+                _open(connection, self._name, self._gate)
             return self._connection
 
 
@@ -196,13 +202,32 @@ class _Refuse(paramiko.MissingHostKeyPolicy):
         raise _UnknownHostKey(key)
 
 
+class _Gated(paramiko.Transport):
+    """Waits between the exchange of keys and everything after it."""
+
+    def __init__(self, gate: Callable[[], object], *words: Any, **more: Any) -> None:
+        super().__init__(*words, **more)
+        self._gate = gate
+
+    def start_client(self, event: threading.Event | None = None, timeout: float | None = None) -> None:
+        super().start_client(event, timeout)
+        self._gate()
+
+
 # Opening: hop by hop, so that an error names the one it is about.
 
 
-def _open(connection: Connection, name: str) -> None:
+def _open(connection: Connection, name: str, gate: Callable[[], object]) -> None:
     before = connection.gateway
     if isinstance(before, Connection) and not before.is_connected:
-        _open(before, name)
+        _open(before, name, gate)
+    elif before is not None:  # a ProxyCommand, which may authenticate anywhere
+        gate()
+
+    def factory(*words: Any, **more: Any) -> paramiko.Transport:
+        return _Gated(gate, *words, **more)
+
+    connection.connect_kwargs["transport_factory"] = factory
     try:
         if isinstance(before, str):
             connection.gateway = None  # or else the library runs it, and does not notice its end

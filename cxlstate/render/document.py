@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from cxlstate.engine.memory_map import memory_map
 from cxlstate.engine.plan import MachinePlan, ResourcePlan
 from cxlstate.render.effects import command
 from cxlstate.render.memory_map import memory_map_json
+from cxlstate.render.shown import unicode_only
 
 FORMAT = 1
 
@@ -24,15 +24,15 @@ def document(
     return {
         "format": FORMAT,
         "tool": f"cxlstate {__version__}",
-        "targets": list(targets),
+        "targets": unicode_only(targets),
         "machines": [machine(plan) for plan in plans],
-        "diagnostics": [diagnostic.as_json() for diagnostic in found],
+        "diagnostics": [unicode_only(diagnostic.as_json()) for diagnostic in found],
     }
 
 
 def machine(plan: MachinePlan) -> dict[str, Any]:
     """One machine of the document; with its memory, where that was asked for."""
-    return {
+    content = {
         "name": plan.spec.name,
         "spec": plan.spec.file,
         "status": plan.status,
@@ -40,6 +40,8 @@ def machine(plan: MachinePlan) -> dict[str, Any]:
         "resources": [_resource(plan, resource) for resource in plan.resources],
         **({"memory_map": memory_map_json(memory_map(plan.answers))} if plan.answers is not None else {}),
     }
+    machine: dict[str, Any] = unicode_only(content)
+    return machine
 
 
 def _resource(plan: MachinePlan, resource: ResourcePlan) -> dict[str, Any]:
@@ -63,8 +65,3 @@ def _resource(plan: MachinePlan, resource: ResourcePlan) -> dict[str, Any]:
         "waits_for": [str(address) for address in resource.waits_for],
         "cause": resource.cause.value if resource.cause else None,
     }
-
-
-def dumps(content: dict[str, Any]) -> str:
-    """As it is printed and kept."""
-    return json.dumps(content, indent=2, ensure_ascii=False)

@@ -12,7 +12,7 @@ from click import style
 
 from cxlstate.engine.memory_map import MEMORY, Kind, MemoryMap, Row, register_text
 from cxlstate.formats.mtrr import UNCACHABLE
-from cxlstate.render.terminal import plain
+from cxlstate.render.shown import field as plain
 
 WIDTH: Final = 99
 LOW: Final = 4 << 30

@@ -9,6 +9,7 @@ from typing import Any
 from cxlstate.core.change import Change
 from cxlstate.core.compare import MISSING, Difference, differences
 from cxlstate.core.path import show
+from cxlstate.render.shown import field
 from cxlstate.render.terminal import change_text
 
 _MOST = 12
@@ -27,7 +28,7 @@ def moved(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     do not wait for it any more goes without saying.
     """
     lines = list(_of_resources(before, now)) or [
-        f"{show(one.path)}  {_said(one)}" for one in differences(before, now)
+        f"{field(show(one.path))}  {_said(one)}" for one in differences(before, now)
     ]
     more = [f"and {len(lines) - _MOST} more"] if len(lines) > _MOST else []
     return "\n".join(lines[:_MOST] + more)
@@ -39,7 +40,8 @@ def _of_resources(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator
         by_part = {part: list(ones) for part, ones in groupby(its, lambda one: one.path[1:2])}
         part = next(part for part in ((), ("status",), ("changes",), ("actions",)) if part in by_part)
         yield from (
-            " ".join((str(address), "", *map(str, one.path[2:3]), _said(one))) for one in by_part[part]
+            " ".join((field(str(address)), "", *map(field, map(str, one.path[2:3])), _said(one)))
+            for one in by_part[part]
         )
 
 
@@ -64,4 +66,4 @@ def _said(one: Difference) -> str:
         return "is new"
     if one.after is MISSING:
         return "is not there any more"
-    return f"{one.before} → {one.after}"
+    return f"{field(str(one.before))} → {field(str(one.after))}"

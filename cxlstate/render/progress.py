@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
+from shutil import get_terminal_size
 
-from click import echo, style
+from click import style
 
 from cxlstate.engine.execute import Done, todo
 from cxlstate.engine.plan import MachinePlan, ResourcePlan
 from cxlstate.machine.ports import Result
+from cxlstate.render.output import say, write_live
+from cxlstate.render.shown import field
 
 
 class Progress:
@@ -18,7 +22,7 @@ class Progress:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
-        self._tty = sys.stderr.isatty() and not quiet
+        self._tty = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not quiet
         self._text = ""
         self._since = 0.0
         self._ended = threading.Event()
@@ -38,7 +42,7 @@ class Progress:
 
     def ended(self, done: Done) -> None:
         """Tell how it ended; what it said comes at the end."""
-        names = ", ".join(str(address) for address in done.addresses[:4])
+        names = ", ".join(field(str(address)) for address in done.addresses[:4])
         more = f" and {len(done.addresses) - 4} more" if len(done.addresses) > 4 else ""  # noqa: PLR2004  # as many as fit a line
         seconds = f" ({time.monotonic() - self._since:.0f} s)" if time.monotonic() - self._since > 1 else ""
         good = done.result is Result.DONE
@@ -50,7 +54,7 @@ class Progress:
 
     def waits(self, what: str) -> None:
         """Something takes long."""
-        if what != self._text:
+        if field(what) != self._text:
             self._now(what)
 
     def end(self) -> None:
@@ -62,16 +66,16 @@ class Progress:
 
     def _now(self, text: str) -> None:
         with self._lock:
-            self._text, self._since = text, time.monotonic()
+            self._text, self._since = field(text), time.monotonic()
         if not self._tty and not self._quiet:
-            echo(f"  {text}", err=True)
+            say(f"  {self._text}", err=True)
 
     def _line(self, text: str) -> None:
         with self._lock:
             self._text = ""
             self._clear()
             if not self._quiet:
-                echo(f"  {text}", err=True)
+                say(f"  {text}", err=True)
 
     def _tick(self) -> None:
         while not self._ended.wait(0.2):
@@ -79,10 +83,8 @@ class Progress:
                 if self._text:
                     self._clear()
                     seconds = time.monotonic() - self._since
-                    sys.stderr.write(f"  … {self._text[:100]}  {seconds:.0f} s")
-                    sys.stderr.flush()
+                    write_live(f"  … {self._text[: get_terminal_size().columns - 12]}  {seconds:.0f} s")
 
     def _clear(self) -> None:
         if self._tty:
-            sys.stderr.write("\r\x1b[2K")
-            sys.stderr.flush()
+            write_live("\r\x1b[2K")

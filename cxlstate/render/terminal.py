@@ -17,6 +17,7 @@ from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import show
 from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status
 from cxlstate.render.effects import command
+from cxlstate.render.shown import block, field
 
 if TYPE_CHECKING:  # a plan needs nothing of what apply needs
     from cxlstate.engine.apply import Applied
@@ -61,7 +62,7 @@ def _plan_lines(plan: MachinePlan, *, everything: bool) -> Iterator[str]:
 
 def heading(plan: MachinePlan) -> str:
     """The machine and its spec."""
-    return style(plan.spec.name, bold=True) + style(f"  {plan.spec.file}", dim=True)
+    return style(field(plan.spec.name), bold=True) + style(f"  {field(plan.spec.file)}", dim=True)
 
 
 def summary(plan: MachinePlan) -> str:
@@ -81,7 +82,7 @@ def _consents(plan: MachinePlan) -> list[str]:
     """What to allow, each once; what destroys, by name."""
     asked = [(risk, resource.address) for resource in plan.resources for risk in resource.risks]
     named = (
-        f"{risk.value}={plan.spec.name}/{address}" if risk is Risk.DESTROY_DATA else risk.value
+        field(f"{risk.value}={plan.spec.name}/{address}") if risk is Risk.DESTROY_DATA else risk.value
         for risk, address in asked
     )
     return list(dict.fromkeys(named))
@@ -89,7 +90,7 @@ def _consents(plan: MachinePlan) -> list[str]:
 
 def _resource_lines(resource: ResourcePlan) -> Iterator[str]:
     sign, colour = SIGNS[resource.status]
-    line = f"  {style(sign, fg=colour, bold=True)} {style(str(resource.address), bold=True)}"
+    line = f"  {style(sign, fg=colour, bold=True)} {style(_address(resource), bold=True)}"
     if resource.status is not Status.CHANGE:
         line += "  " + style(WORDS[resource.status], fg=colour)
     yield line + style(_waits(resource), dim=True)
@@ -101,25 +102,24 @@ def _resource_lines(resource: ResourcePlan) -> Iterator[str]:
     told = ""
     for action in resource.actions:
         risk = "" if action.risk is Risk.LIVE else "  " + style(action.risk.value, fg="red", bold=True)
-        yield f"      {style('$', fg='blue')} {plain(command(action.effect))}{risk}"
+        yield f"      {style('$', fg='blue')} {field(command(action.effect))}{risk}"
         if action.why and action.why != told:
             yield from (style(line, dim=True) for line in _folded(action.why, 8))
         told = action.why
 
 
+def _address(resource: ResourcePlan) -> str:
+    return field(str(resource.address))
+
+
 def _waits(resource: ResourcePlan) -> str:
-    names = [str(address) for address in resource.waits_for]
+    names = [field(str(address)) for address in resource.waits_for]
     return f": waits for {_few(names)}" if names else ""
-
-
-def plain(text: str) -> str:
-    """What a machine said must not steer the terminal: control characters are written out."""
-    return "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)
 
 
 def _folded(text: str, indent: int) -> list[str]:
     """A long sentence as lines that fit the terminal; one line where there is none."""
-    text = plain(text)
+    text = field(text)
     if not sys.stdout.isatty():
         return [" " * indent + text]
     room = max(40, get_terminal_size().columns - 1)
@@ -150,8 +150,8 @@ def _name(change: Change) -> str:
         word, _, *rest = change.path
         return show((f"{word}[{plain(change.entry)}]", *rest))
     if all(value is None or BARE.fullmatch(str(value)) for value in (change.old, change.new)):
-        return show(change.path)
-    return show(tuple(step for step in change.path if isinstance(step, str)))
+        return field(show(change.path))
+    return field(show(tuple(step for step in change.path if isinstance(step, str))))
 
 
 def _from_to(change: Change) -> str:
@@ -169,7 +169,7 @@ def _value(value: Leaf) -> str:
         case bool():
             return "yes" if value else "no"
         case _:
-            return plain(str(value))
+            return field(str(value))
 
 
 def drift_text(plans: Iterable[MachinePlan]) -> str:
@@ -184,14 +184,14 @@ def drift_text(plans: Iterable[MachinePlan]) -> str:
                 if resource.cause and resource.exit is Exit.CHANGES
                 else WORDS[resource.status]
             )
-            lines.append(f"{plan.spec.name}  {resource.address}  {word}{_drift_detail(resource)}")
+            lines.append(f"{field(plan.spec.name)}  {_address(resource)}  {word}{_drift_detail(resource)}")
     return "\n".join(lines)
 
 
 def _drift_detail(resource: ResourcePlan) -> str:
     texts = [unstyle(f"{_name(change)} {_from_to(change)}").strip() for change in resource.changes]
     if resource.reason:
-        texts.insert(0, plain(resource.reason))
+        texts.insert(0, field(resource.reason))
     return "  " + "; ".join(texts) if texts else ""
 
 
@@ -203,9 +203,9 @@ def diagnostics_text(diagnostics: Iterable[Diagnostic]) -> str:
 def _diagnostic_lines(diagnostic: Diagnostic) -> Iterator[str]:
     colour = "red" if diagnostic.severity is Severity.ERROR else "yellow"
     word = style(f"{diagnostic.severity.value}[{diagnostic.code}]", fg=colour, bold=True)
-    yield f"{word} {style(plain(diagnostic.message), bold=True)}"
-    where = [str(diagnostic.source)] if diagnostic.source else []
-    named = " ".join(str(part) for part in (diagnostic.machine, diagnostic.address) if part)
+    yield f"{word} {style(field(diagnostic.message), bold=True)}"
+    where = [field(str(diagnostic.source))] if diagnostic.source else []
+    named = " ".join(field(str(part)) for part in (diagnostic.machine, diagnostic.address) if part)
     where += [named] if named else []
     if where:
         yield "   at       " + "  ".join(where)
@@ -217,7 +217,7 @@ def _diagnostic_lines(diagnostic: Diagnostic) -> Iterator[str]:
 
 
 def _labelled(label: str, text: str) -> Iterator[str]:
-    first, *rest = plain(text).splitlines() or [""]
+    first, *rest = block(text.removesuffix("\n"))
     yield f"   {style(f'{label:<8}', fg='blue')} {first}"
     yield from (f"            {line}" for line in rest)
 
@@ -229,7 +229,7 @@ def applied_text(applied: Applied) -> str:
     for resource in plan.resources:
         if resource.status is not Status.IN_SYNC:
             sign, colour = SIGNS[resource.status]
-            lines.append(f"  {style(sign, fg=colour)} {resource.address}  {_left(resource, applied)}")
+            lines.append(f"  {style(sign, fg=colour)} {_address(resource)}  {_left(resource, applied)}")
     if applied.interrupted:
         lines.append("  interrupted: what is listed above is left; the next apply goes on from here")
     elif not plan.exit:
@@ -248,17 +248,17 @@ def _left(resource: ResourcePlan, applied: Applied) -> str:
     if resource.status is Status.PENDING_RESTART and resource.risks and not resource.waits_for:
         allow = ",".join(risk.value for risk in resource.risks)
         return f"{word}: written, in force after a restart (--allow {allow}, or restart by hand)"
-    reason = f": {plain(resource.reason)}" if resource.reason else ""
+    reason = f": {field(resource.reason)}" if resource.reason else ""
     return word + style(_waits(resource) + reason, dim=True)
 
 
 def live_text(plan: MachinePlan) -> str:
     """The live state of everything that a spec names."""
     lines = [heading(plan)]
-    width = max((len(str(r.address)) for r in plan.resources), default=0)
+    width = max((len(_address(r)) for r in plan.resources), default=0)
     for resource in plan.resources:
         sign, colour = SIGNS[resource.status]
-        name = f"{resource.address!s:<{width}}"
+        name = f"{_address(resource):<{width}}"
         first, *rest = _state(resource, width + 6) or [""]
         lines.append(f"  {style(sign, fg=colour, bold=True)} {style(name, bold=True)}  {first}".rstrip())
         lines += (" " * (width + 6) + line for line in rest)
@@ -268,8 +268,8 @@ def live_text(plan: MachinePlan) -> str:
 def _state(resource: ResourcePlan, indent: int) -> list[str]:
     """The facts, as many a line as fit a terminal; where it is unknown, why."""
     if resource.status is Status.UNKNOWN:
-        return [plain(resource.reason or "")]
-    facts = [(name, plain(text)) for name, text in resource.facts]
+        return [field(resource.reason or "")]
+    facts = [(field(name), field(text)) for name, text in resource.facts]
     if not sys.stdout.isatty():
         return ["  ".join(f"{style(name, dim=True)} {text}" for name, text in facts)]
     room = max(40, get_terminal_size().columns - 1 - indent)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +14,17 @@ SSH_HOST: Final = r"[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]
 SSH: Final = rf"ssh://(?:(?P<user>{USER})@)?(?P<host>{SSH_HOST})(?::(?P<port>[1-9][0-9]{{0,4}}))?/?"
 """`ssh://[user@]host[:port]`, with groups of these names."""
 
-_GLIMPSE: Final = re.compile(rf"^ +connect:[ ]+({SSH})[ \t]*(?:#.*)?$", re.MULTILINE)
+MAX_PORT: Final = 65535
+
+_LABEL: Final = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+HOST_NAME: Final = rf"{_LABEL}(\.{_LABEL})*"
+"""RFC 1123, section 2.1."""
+MAX_NAME: Final = 253
+
+
+def is_host_name(name: str) -> bool:
+    """Whether it can be the name of a machine."""
+    return len(name) <= MAX_NAME and re.fullmatch(HOST_NAME, name) is not None
 
 
 def parse_connect(text: str, file: str) -> Connect:
@@ -42,21 +51,3 @@ def format_connect(connect: Connect, file: str) -> str:
         case Ssh(host=host, user=user, port=port):
             name = f"[{host}]" if ":" in host else host
             return "ssh://" + (f"{user}@" if user else "") + name + (f":{port}" if port else "")
-
-
-def glimpse(paths: Sequence[Path]) -> Ssh | None:
-    """Where the machine of the only spec is, from one look at its text; None where that is not clear.
-
-    A guess, good enough to begin connecting on, and to be compared with what the spec turns out to
-    say. With several specs the machines are asked side by side, and there is nothing to hurry for.
-    """
-    if len(paths) != 1 or not paths[0].is_file():
-        return None
-    try:
-        lines = [match[1] for match in _GLIMPSE.finditer(paths[0].read_text(encoding="utf-8"))]
-    except (OSError, ValueError):  # said with code and position when the spec is read
-        return None
-    match [parse_connect(line, "") for line in lines]:
-        case [Ssh() as only]:
-            return only
-    return None

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from cxlstate.core.model import Model, problem
-from cxlstate.spec.connection import SSH, SSH_HOST, USER
+from cxlstate.spec.connection import HOST_NAME, MAX_NAME, MAX_PORT, SSH, SSH_HOST, USER, is_host_name
 
 API_VERSION: Final = "cxlstate/v1"
 MAX_RESOURCE_NAME: Final = 255
@@ -20,15 +20,11 @@ NOT_YET: Final = {
 }
 """Words of the specification that no kind serves yet; one that a kind serves is no longer looked up."""
 
-_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_HOST_NAME = rf"{_LABEL}(\.{_LABEL})*"  # RFC 1123, section 2.1
 _CONNECT_EXPECTED: Final = "local, ssh://[user@]host[:port] or sim:DIR"
-_MAX_NAME: Final = 253
-_MAX_PORT: Final = 65535
 
 
 def _host_name(name: str) -> str:
-    if len(name) <= _MAX_NAME and re.fullmatch(_HOST_NAME, name):
+    if is_host_name(name):
         return name
     raise problem(
         "CXS211",
@@ -49,8 +45,8 @@ def _connect(text: str) -> str:
     match = re.fullmatch(SSH, text)
     if match is None:
         raise _bad_connect(text)
-    if match["port"] and int(match["port"]) > _MAX_PORT:
-        raise _bad_connect(text, f"a port is at most {_MAX_PORT}")
+    if match["port"] and int(match["port"]) > MAX_PORT:
+        raise _bad_connect(text, f"a port is at most {MAX_PORT}")
     return text
 
 
@@ -83,7 +79,7 @@ class Host(Model):
     name: Annotated[
         str,
         AfterValidator(_host_name),
-        WithJsonSchema({"type": "string", "pattern": f"^{_HOST_NAME}$", "maxLength": _MAX_NAME}),
+        WithJsonSchema({"type": "string", "pattern": f"^{HOST_NAME}$", "maxLength": MAX_NAME}),
     ] = Field(examples=["cloudcxl2"])
     """The machine's name: the first part of every address, unique among all specs."""
 

@@ -16,6 +16,7 @@ from cxlstate.core.diagnostic import Diagnostic, Severity, Source
 from cxlstate.core.model import BESIDE, problem
 from cxlstate.core.path import Path, show
 from cxlstate.core.reconciler import Reconciler, Resource, Section, Shape
+from cxlstate.machine import own_files
 from cxlstate.spec import refusals, yaml_text
 from cxlstate.spec.connection import format_connect, parse_connect
 from cxlstate.spec.document import Document, Mapping, Node, plain
@@ -51,7 +52,11 @@ class Loaded:
 
 
 def load(paths: Sequence[FilePath], kinds: Kinds | None = None) -> Loaded:
-    """Read files, and of folders the `*.yaml` and `*.yml` in them (not below). Never raises."""
+    """Read files, and of folders the `*.yaml` and `*.yml` in them (not below). Never raises.
+
+    Whatever else has such a name in a folder must be readable: a spec behind a broken link is no host that
+    is in sync.
+    """
     if kinds is None:
         from cxlstate.resources import kinds as all_kinds  # noqa: PLC0415  # tests load without them
 
@@ -131,10 +136,9 @@ class _Reading:
 
     def read(self, path: FilePath) -> MachineSpec | None:
         try:
-            with path.open("rb") as stream:
-                content = stream.read(yaml_text.MAX_BYTES + 1)
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            self.problems.append(_unreadable(path, getattr(error, "strerror", None) or str(error)))
+            content = own_files.read_start(path, yaml_text.MAX_BYTES + 1)
+        except own_files.Unreadable as error:
+            self.problems.append(_unreadable(path, str(error)))
             return None
         document, problems = yaml_text.parse(content, self.file)
         self.problems += problems
@@ -287,13 +291,9 @@ class _Reading:
         """The text of a file that a spec names, by its path from the spec's folder."""
         path = FilePath(self.file).parent / written
         try:
-            with path.open("rb") as stream:
-                content = stream.read(yaml_text.MAX_BYTES + 1)
-            if len(content) <= yaml_text.MAX_BYTES:
-                return content.decode()
-            reason = f"it is larger than {yaml_text.MAX_BYTES} bytes"
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+            return own_files.read(path, yaml_text.MAX_BYTES).decode()
+        except (own_files.Unreadable, UnicodeDecodeError) as error:
+            reason = str(error)
         raise problem(
             "CXS213",
             "a file that the spec names cannot be read",
@@ -359,7 +359,7 @@ def _inside(folder: FilePath) -> list[FilePath]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix in (".yaml", ".yml") and not path.name.startswith(".") and path.is_file()
+        if path.suffix in (".yaml", ".yml") and not path.name.startswith(".") and not path.is_dir()
     )
 
 

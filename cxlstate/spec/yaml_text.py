@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 import yaml
@@ -46,6 +47,7 @@ class _Stop(Exception):  # ends the parsing of one file; never seen outside
     """Nothing more can be learned from this file."""
 
 
+@lru_cache(maxsize=1)  # who wants to know early where a machine is does not cost a second reading
 def parse(content: bytes, file: str) -> tuple[Document | None, tuple[Diagnostic, ...]]:
     """Read a file's bytes: the document (None where nothing could be made of it) and all problems."""
     parser = _Parser(file)

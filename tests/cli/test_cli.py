@@ -16,6 +16,7 @@ import pytest
 
 import cxlstate
 from cxlstate.cli.main import VERBS, _run
+from cxlstate.machine import own_files
 from cxlstate.machine.sim.machine import SimWriter
 from cxlstate.pages import pages
 from tests.laws.bench import Bench
@@ -343,10 +344,10 @@ def test_a_plan_file_that_cannot_be_read_is_refused_in_words(run, tmp_path, monk
     plan = tmp_path / "plan.json"
     plan.write_text("{}")
 
-    def denied(path, **_):
+    def denied(path, *_):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_text", denied)
+    monkeypatch.setattr(own_files.os, "open", denied)
     status, _, err = run("apply", plan)
     assert status == 1
     assert "CXE206" in err

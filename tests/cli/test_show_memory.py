@@ -171,7 +171,10 @@ def run(capsys, monkeypatch, tmp_path):
         assert "Traceback" not in said.out + said.err
         return status, said.out, asked
 
-    monkeypatch.setattr(show, "connecting", lambda paths: nullcontext(lambda connect, name: Machine()))
+    def loading(paths):
+        return nullcontext((load(paths), lambda connect, name: Machine()))
+
+    monkeypatch.setattr(show, "loading", loading)
     return run
 
 

@@ -267,7 +267,7 @@ def test_a_program_that_ends_without_a_farewell_ends_at_once(daemon, vm):
 
 def test_a_process_apart_forwards(server, vm):
     channels, connections = server.channels(), server.connections()
-    with ahead(Ssh("box")) as opener:
+    with ahead(Ssh("box")) as (opener, _):
         reader = opener(Ssh("box"), "box")
         for _ in range(2):
             answers = reader.read([VM, VERSION])
@@ -278,7 +278,7 @@ def test_a_process_apart_forwards(server, vm):
 
 
 def test_a_process_apart_answers_what_is_ready_first(server, daemon, vm):
-    with ahead(Ssh("box")) as opener:
+    with ahead(Ssh("box")) as (opener, _):
         reader = opener(Ssh("box"), "box")
         reader.read([VM])
         with daemon.hanging():
@@ -293,7 +293,7 @@ def test_a_process_apart_loads_the_library_in_our_place(server, vm):
     code = (
         "import sys\nfrom cxlstate.core.connect import Ssh\nfrom cxlstate.core.read import LibvirtDomain\n"
         "from cxlstate.machine.open import ahead\n"
-        "with ahead(Ssh('box')) as opener:\n"
+        "with ahead(Ssh('box')) as (opener, _):\n"
         "    answers = opener(Ssh('box'), 'box').read([LibvirtDomain('vm')])\n"
         "    print(sorted(answers.files(LibvirtDomain('vm'))), 'libvirt' in sys.modules)\n"
     )

@@ -23,7 +23,7 @@ VERSION = File("/proc/version")
 
 def test_the_connection_is_made_before_anything_is_asked(server):
     connections = server.connections()
-    with ahead(Ssh("box")) as opener:
+    with ahead(Ssh("box")) as (opener, _):
         assert wait_for(lambda: server.connections() > connections)
         reader = opener(Ssh("box"), "box")
         assert reader.read([VERSION]).text(VERSION) == reader.read([VERSION]).text(VERSION)
@@ -31,9 +31,49 @@ def test_the_connection_is_made_before_anything_is_asked(server):
     assert server.connections() - connections == 1
 
 
+def test_nobody_authenticates_before_the_spec_is_found_valid(server):
+    """The server learns of a connection, and not of who we are."""
+    connections, log = server.connections(), len(server.log)
+    with ahead(Ssh("box")):
+        assert wait_for(lambda: server.connections() > connections)
+        time.sleep(1)
+    assert wait_for(lambda: "[preauth]" in server.log[log:] or "closed by" in server.log[log:])
+    assert "Accepted" not in server.log[log:]
+    assert "Postponed" not in server.log[log:]
+    assert "authenticating user" not in server.log[log:]
+
+
+def test_it_authenticates_once_the_spec_is_found_valid(server):
+    log = len(server.log)
+    with ahead(Ssh("box")) as (_, authenticate):
+        authenticate()
+        assert wait_for(lambda: "Accepted publickey" in server.log[log:])
+
+
+def test_a_jump_host_is_told_no_more(server):
+    connections, log = server.connections(), len(server.log)
+    with ahead(Ssh("behind")):
+        assert wait_for(lambda: server.connections() > connections)
+        time.sleep(1)
+    assert "Accepted" not in server.log[log:]
+
+
+def test_a_command_of_the_ssh_configuration_runs_only_for_a_valid_spec(server, tmp_path, monkeypatch):
+    """It may authenticate anywhere."""
+    ran = tmp_path / "ran"
+    config = tmp_path / "config"
+    config.write_text(f"Host odd\n  ProxyCommand touch {ran}\n{server.config.read_text()}")
+    monkeypatch.setenv("CXLSTATE_SSH_CONFIG", str(config))
+    with ahead(Ssh("odd")) as (_, authenticate):
+        time.sleep(2)
+        assert not ran.exists()
+        authenticate()
+        assert wait_for(ran.exists)
+
+
 @pytest.mark.usefixtures("server")
 def test_a_spec_that_says_otherwise_is_believed():
-    with ahead(Ssh("box", port=1)) as opener:
+    with ahead(Ssh("box", port=1)) as (opener, _):
         reader = opener(Ssh("box"), "box")
         assert reader.read([VERSION]).text(VERSION)
         reader.close()
@@ -42,7 +82,7 @@ def test_a_spec_that_says_otherwise_is_believed():
 @pytest.mark.usefixtures("server")
 def test_an_error_while_connecting_is_told_when_something_is_asked():
     nowhere = Ssh("box", port=sshd.free_port())
-    with ahead(nowhere) as opener:
+    with ahead(nowhere) as (opener, _):
         reader = opener(nowhere, "box")
         with pytest.raises(CxlstateError) as refused:
             reader.read([VERSION])
@@ -69,7 +109,7 @@ def test_closing_does_not_wait_for_an_answer():
         "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from cxlstate.core.connect import Ssh\nfrom cxlstate.core.read import Command\n"
         "from cxlstate.machine.open import ahead\n"
-        "with ahead(Ssh('box')) as opener:\n"
+        "with ahead(Ssh('box')) as (opener, _):\n"
         "    print('asking', flush=True)\n"
         "    opener(Ssh('box'), 'box').read([Command(('dmesg', '--follow'), timeout=60)])\n"
     )
@@ -106,6 +146,19 @@ def test_a_plan_is_one_connection_and_one_channel(server, tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert (server.channels() - channels, server.connections() - connections) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("verb", "wrong"),
+    [("plan", "  pakages: [hello]"), ("drift", "  memmap: [{size: 2GB}]"), ("show", "  users: 7")],
+)
+def test_a_spec_with_an_error_is_told_to_no_server(server, tmp_path, verb, wrong):
+    spec = tmp_path / "box.yaml"
+    spec.write_text(f"apiVersion: cxlstate/v1\nhost:\n  name: box\n  connect: ssh://box\n{wrong}\n")
+    log = len(server.log)
+    done = subprocess.run([sys.executable, "-m", "cxlstate", verb, spec], capture_output=True, check=False)
+    assert done.returncode == 1
+    assert "Accepted" not in server.log[log:]
 
 
 def python(code: str, **more):
