@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from fnmatch import fnmatchcase
 
 from cxlstate.core.read import (
@@ -54,7 +53,7 @@ def _file(host: Host, path: str, limit: int) -> Answer:
     try:
         content = host.files.read(path)
     except OSError as error:
-        return Answer(1, b"", os.strerror(error.errno or 0))
+        return Answer(1, b"", str(error.strerror))
     if len(content) > limit:
         return Answer(1, b"", f"it is larger than {limit} bytes")
     return Answer(0, content)
@@ -65,7 +64,7 @@ def _files(host: Host, pattern: str, limit: int, *, first_line: bool) -> Answer:
     try:
         paths = [path for path in files.glob(pattern) if files.is_file(path)]
     except OSError as error:
-        return Answer(1, b"", f"{error.filename}: {os.strerror(error.errno or 0)}")
+        return Answer(1, b"", f"{error.filename}: {error.strerror}")
     found = {path: _file(host, path, limit) for path in paths}
     if first_line:
         found = {
@@ -80,7 +79,7 @@ def _paths(host: Host, pattern: str, *, of_links: bool) -> Answer:
     try:
         found = {path: files.link(path) if of_links else "" for path in files.glob(pattern)}
     except OSError as error:
-        return Answer(1, b"", f"{error.filename}: {os.strerror(error.errno or 0)}")
+        return Answer(1, b"", f"{error.filename}: {error.strerror}")
     return Answer(0, files={path: Answer(0, to.encode()) for path, to in found.items() if to is not None})
 
 

@@ -6,6 +6,7 @@ store, a draft beside the file, a journal that says *begin* and nothing more.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ from cxlstate.machine.sim.world import ROOT
 _MOST_SAID = 1 << 16
 _PRIVATE = 0o700
 _DRAFTS = f"{STATE}/tmp"  # noqa: S108  # a folder of the simulated machine
+_JOURNAL = f"{STATE}/journal.jsonl"
 _FOLDERS = (STATE, _DRAFTS, f"{STATE}/blobs", f"{STATE}/applied")
 _LEFTOVER = f"{_DRAFTS}/leftover"
 
@@ -49,6 +51,8 @@ class Effects:
         files = self._files
         for folder in _FOLDERS:
             files.real(folder).mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+        if files.exists(_JOURNAL) and not files.is_file(_JOURNAL):  # a pipe would be waited for
+            raise OSError(errno.EINVAL, "not a regular file", _JOURNAL)
         if files.is_file(_LEFTOVER):
             (self._directory / ROOT / files.text(_LEFTOVER).lstrip("/")).unlink(missing_ok=True)
             files.remove(_LEFTOVER)
@@ -220,7 +224,7 @@ class Effects:
         said = {"run": entry.run, "addresses": entry.addresses, "does": entry.does, "risk": entry.risk}
         at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
         line = json.dumps({"at": at, "event": event, **ended, **said, **details})
-        journal = self._files.real(f"{STATE}/journal.jsonl")
+        journal = self._files.real(_JOURNAL)
         torn = journal.exists() and not journal.read_bytes().endswith(b"\n") and journal.stat().st_size
         with journal.open("a") as file:
             file.write(("\n" if torn else "") + line + "\n")

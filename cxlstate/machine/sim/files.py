@@ -11,8 +11,11 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
+from cxlstate.machine import own_files
+
 _OTHERS_READ = 0o004
 _OTHERS_ENTER = 0o001
+_MOST_BYTES = 64 << 20
 _MOST_LINKS = 40  # path_resolution(7)
 
 
@@ -49,7 +52,7 @@ class Files:
         real = self._reach(path)
         if not self._privileged and not real.stat().st_mode & _OTHERS_READ:
             raise _error(errno.EACCES, path)
-        return real.read_bytes()
+        return _content(real, path)
 
     def text(self, path: str) -> str:
         """The content as text; an absent file reads as empty."""
@@ -205,6 +208,18 @@ class Files:
         if not self._privileged and not (entered and real.stat().st_mode & _OTHERS_READ):
             raise _error(errno.EACCES, folder)
         return computed | {one.name for one in real.iterdir()}
+
+
+def _content(real: Path, path: str) -> bytes:
+    """Of a regular file. A pipe or a device, which would be waited for, is an OSError with that reason."""
+    if not real.exists():
+        raise _error(errno.ENOENT, path)
+    if real.is_dir():
+        raise _error(errno.EISDIR, path)
+    try:
+        return own_files.read(real, _MOST_BYTES)
+    except own_files.Unreadable as error:
+        raise OSError(errno.EINVAL, str(error), path) from error
 
 
 def _upwards(path: str) -> Iterator[tuple[str, str]]:

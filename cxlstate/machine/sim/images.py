@@ -111,7 +111,7 @@ class Disks:
 
     def image(self, path: str) -> Image:
         """What is in a file. Raises OSError."""
-        with self._files.real(path).open("rb") as file:
+        with os.fdopen(os.open(self._files.real(path), os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             header = qcow2.parse(file.read(qcow2.HEAD))
             length = os.fstat(file.fileno()).st_size
         return (

@@ -23,6 +23,7 @@ from cxlstate.machine.sim.effects import Effects
 from cxlstate.machine.sim.faults import Faults
 from cxlstate.machine.sim.host import Host, Still
 from cxlstate.machine.sim.loader import NoBoot
+from cxlstate.machine.sim.world import legible
 
 LOCK = "lock"
 """In the machine's folder: held with flock(2), and so free again when its holder is gone."""
@@ -49,11 +50,12 @@ class SimReader:
 
     def read(self, reads: Collection[Read]) -> Answers:
         """Answers to all reads, from one moment. Raises CxlstateError CXC401, CXC402."""
-        host = Still.load(self._directory)
-        if not host.world.running.boot_id:
-            raise self._switched_off(host)
-        asked_for = merge(reads)
-        answers = {read: answer(host, read) for read in dict.fromkeys(asked_for.values())}
+        with legible(self._directory):
+            host = Still.load(self._directory)
+            if not host.world.running.boot_id:
+                raise self._switched_off(host)
+            asked_for = merge(reads)
+            answers = {read: answer(host, read) for read in dict.fromkeys(asked_for.values())}
         return Answers({read: answers[question] for read, question in asked_for.items()})
 
     def close(self) -> None:
@@ -85,11 +87,13 @@ class SimWriter(SimReader):
     def __init__(self, directory: Path, name: str, *, faults: Faults | None = None) -> None:
         super().__init__(directory, name)
         self._faults = faults or Faults()
-        self._lock: int | None = self._take_lock()
+        self._lock: int | None = None
         try:
-            self._come_up(Host.load(directory))
-            self._effects = Effects(directory, self._faults)
-            self._effects.sweep()
+            with legible(directory):
+                self._lock = self._take_lock()
+                self._come_up(Host.load(directory))
+                self._effects = Effects(directory, self._faults)
+                self._effects.sweep()
         except BaseException:
             self.close()
             raise
@@ -107,22 +111,25 @@ class SimWriter(SimReader):
     def perform(self, effect: Effect, entry: Entry) -> Outcome:
         """Do one effect and journal it. Raises CxlstateError CXC303, PowerCut."""
         self._connected(entry.does)
-        outcome = self._effects.perform(effect, entry)
+        with legible(self._directory):
+            outcome = self._effects.perform(effect, entry)
         self._connected(entry.does)
         return outcome
 
     def record(self, records_: Mapping[str, str | None]) -> None:
         """Set or forget last-applied records."""
         self._connected("keeping the records of what was applied")
-        self._effects.record(records.lines(records_))
+        with legible(self._directory):
+            self._effects.record(records.lines(records_))
         self._connected("keeping the records of what was applied")
 
     def reboot(self, entry: Entry, progress: Progress) -> None:
         """Boot again. Raises CxlstateError CXC306 where it does not come up, PowerCut."""
         self._connected(entry.does)
         progress(f"waiting for {self._name} to come back from its reboot (it is going down)")
-        self._effects.begin_reboot(entry)
-        self._boot(Host.load(self._directory))
+        with legible(self._directory):
+            self._effects.begin_reboot(entry)
+            self._boot(Host.load(self._directory))
         self._faults.step("the machine has booted")
         self._connected(entry.does)
 

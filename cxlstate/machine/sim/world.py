@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from cxlstate.core.diagnostic import CxlstateError, fail
+from cxlstate.machine import own_files
 
 FORMAT = 1
 FILE = "machine.json"
+MAX_BYTES = 64 << 20
 ROOT = "root"
 WEB = "web"
 _FIRST_PID = 4200
@@ -291,16 +295,16 @@ def load(directory: Path) -> World:
     """Read `machine.json`. Raises CxlstateError CXC401 where it is missing or not understood."""
     path = directory / FILE
     try:
-        data = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise _broken(directory, f"there is no {FILE} in it") from None
-    except OSError as error:
-        raise _broken(directory, f"{FILE}: {error.strerror}") from error
-    except ValueError as error:
-        raise _broken(directory, f"{FILE} is not JSON: {error}") from error
+        data = json.loads(own_files.read(path, MAX_BYTES))
+    except own_files.Unreadable as error:
+        raise broken(
+            directory, f"there is no {FILE} in it" if error.missing else f"{FILE}: {error}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise broken(directory, f"{FILE} is not JSON: {error}") from error
     world: World = _decode(World, data, directory, FILE)
     if world.format != FORMAT:
-        raise _broken(directory, f"{FILE}: format is {world.format}, and this version knows {FORMAT}")
+        raise broken(directory, f"{FILE}: format is {world.format}, and this version knows {FORMAT}")
     return world
 
 
@@ -313,14 +317,16 @@ def save(world: World, directory: Path) -> None:
     """Replace `machine.json` in one step, and not at all where nothing changed."""
     content = dump(world)
     path = directory / FILE
-    if path.exists() and path.read_bytes() == content:
-        return
+    with suppress(own_files.Unreadable):
+        if own_files.read(path, MAX_BYTES) == content:
+            return
     draft = path.with_name(f".{FILE}.new")
     draft.write_bytes(content)
     os.replace(draft, path)  # noqa: PTH105 - pathlib's own rename differs between platforms
 
 
-def _broken(directory: Path, reason: str) -> CxlstateError:
+def broken(directory: Path, reason: str) -> CxlstateError:
+    """A folder that is no simulated machine, or is damaged."""
     return fail(
         "CXC401",
         f"{directory} is not a simulated machine: {reason}",
@@ -341,15 +347,29 @@ def _decode(kind: Any, data: object, directory: Path, where: str) -> Any:
         hints = _hints(type(kind)) if not isinstance(kind, type) else _hints(kind)
         for key in data:
             if key not in hints:
-                raise _broken(directory, f"{where}: unknown key {key!r}")
+                raise broken(directory, f"{where}: unknown key {key!r}")
         for one in fields(kind):
             if one.name not in data and _required(one):
-                raise _broken(directory, f"{where}: {one.name!r} is missing")
+                raise broken(directory, f"{where}: {one.name!r} is missing")
         values = {key: _decode(hints[key], one, directory, f"{where}: {key}") for key, one in data.items()}
         return kind(**values)  # type: ignore[operator]  # is_dataclass also allows an instance
     if isinstance(kind, type) and type(data) is kind:
         return data
-    raise _broken(directory, f"{where}: {data!r} is not a {getattr(kind, '__name__', kind)}")
+    raise broken(directory, f"{where}: {data!r} is not a {getattr(kind, '__name__', kind)}")
+
+
+@contextmanager
+def legible(directory: Path) -> Iterator[None]:
+    """What a damaged folder makes the simulator stumble over is CXC401, in words."""
+    try:
+        yield
+    except CxlstateError:
+        raise
+    except OSError as error:
+        name = str(error.filename or ROOT).removeprefix(f"{directory}/")
+        raise broken(directory, f"{name}: {error.strerror or error}") from error
+    except Exception as error:
+        raise broken(directory, f"{FILE}: {type(error).__name__}: {error}") from error
 
 
 @cache
