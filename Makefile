@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench corpus lab lab-setup lab-crash lab-all docs format clean
+.PHONY: help setup demo check test bench corpus fuzz lab lab-setup lab-crash lab-all docs format clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -40,6 +40,10 @@ bench: setup     ## ratios against the tools people would use instead
 
 corpus: lab-setup ## libvirt's own test files, all of them, against merge, the simulator and libvirt itself
 	$(BIN)/pytest -v -s -n 2 --whole-corpus tests/formats/test_domain_xml_corpus.py tests/libvirt/test_corpus.py
+
+fuzz: setup      ## try odd specs, plan files and XML for SECONDS=60, then odd answers of hosts
+	$(BIN)/python -m tests.fuzz $(or $(SECONDS),60)
+	$(BIN)/pytest -q --hypothesis-seed=$$(date +%s) tests/machine/test_hostile_answers.py
 
 lab: lab-setup   ## boot the emulated CXL host and give a shell on it
 	$(BIN)/python -m tests.lab shell
