@@ -1,4 +1,8 @@
-"""Every fact is checked on the simulator, and with the marker `lab` on the emulated host."""
+"""Every fact is checked on the simulator, and with the marker `lab` on the emulated host.
+
+A fact leaves its machine as it found it, or has the marker `changes`: then the machine is put back after it.
+So none needs another one before it; what all facts of a file begin with is a stage (`tests/lab/stages.py`).
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,14 @@ import pytest
 from tests.conformance.machines import Emulated, Simulated
 from tests.lab.build import ensure_image
 from tests.lab.host import LabHost
+from tests.lab.stages import FRESH, Stages
 
 
 @pytest.fixture(scope="package", params=["sim", pytest.param("lab", marks=pytest.mark.lab)])
-def machine(request, tmp_path_factory):
-    """One machine for all facts; each leaves it as the next one may expect it."""
+def stages(request, tmp_path_factory):
     if request.param == "sim":
         subject = Simulated(tmp_path_factory.mktemp("conformance") / "host")
-        yield subject
+        yield Stages(subject)
         subject.close()
         return
     with (
@@ -23,5 +27,13 @@ def machine(request, tmp_path_factory):
     ):
         patch.setenv("CXLSTATE_SSH_CONFIG", str(host.ssh_config))
         subject = Emulated(host)
-        yield subject
+        yield Stages(subject)
         subject.close()
+
+
+@pytest.fixture
+def machine(request, stages):
+    """One machine for all facts, as this one needs it."""
+    marker = request.node.get_closest_marker("stage")
+    changes = request.node.get_closest_marker("changes") is not None
+    return stages.at(marker.args[0] if marker else FRESH, looks=not changes)

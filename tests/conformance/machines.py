@@ -71,6 +71,12 @@ class Subject(ABC):
     def reboot(self) -> None:
         self.writer.reboot(ENTRY, lambda _: None)
 
+    @abstractmethod
+    def snapshot(self, name: str) -> None: ...
+
+    @abstractmethod
+    def restore(self, name: str) -> None: ...
+
     def answer(self, read: Read) -> Answer:
         return self.writer.read([read]).raw(read)
 
@@ -149,8 +155,19 @@ class Simulated(Subject):
             for name in UNITS:
                 fails = name == "fact-fails.service"
                 world["units"][name] = {"type": "oneshot" if fails else "simple", "starts": not fails}
-        self.writer = open_writer(Sim(directory), "sim", progress=lambda _: None)
+        self._open()
         self.run("apt-get", "update")
+
+    def _open(self) -> None:
+        self.writer = open_writer(Sim(self._directory), "sim", progress=lambda _: None)
+
+    def snapshot(self, name: str) -> None:
+        shutil.copytree(self._directory, self._directory.with_name(f"kept-{name}"), symlinks=True)
+
+    def restore(self, name: str) -> None:
+        self.close()
+        shutil.copytree(self._directory.with_name(f"kept-{name}"), self._directory, symlinks=True)
+        self._open()
 
     @contextmanager
     def _edited(self):
@@ -236,7 +253,18 @@ class Emulated(Subject):
         for name, text in UNITS.items():
             host.run(["tee", f"/usr/lib/systemd/system/{name}"], input=text)
         host.run(["systemctl", "daemon-reload"])
+        self._open()
+
+    def _open(self) -> None:
         self.writer = open_writer(Ssh("lab"), "lab", progress=lambda _: None)
+
+    def snapshot(self, name: str) -> None:
+        self._host.snapshot(name)
+
+    def restore(self, name: str) -> None:
+        self.writer.close()
+        self._host.restore(name)
+        self._open()
 
     def reboot(self) -> None:
         super().reboot()

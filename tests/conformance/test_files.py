@@ -102,6 +102,7 @@ def test_a_removed_file_is_gone(machine):
 
 
 def test_writing_over_a_folder_fails(machine):
+    machine.write(f"{FOLDER}/inside", "text")
     outcome = machine.perform(WriteFile(FOLDER, b"text"))
     assert (outcome.result, outcome.status) == (Result.FAILED, 1)
 

@@ -1,4 +1,4 @@
-"""Facts of dax devices, MTRRs and unit files while kmem has the memory. The rest is in the one with zz."""
+"""Facts of dax devices, MTRRs and unit files while kmem has the memory."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def tidy(machine):
 
 
 def test_the_soft_reserved_memory_is_a_device_of_kmem(machine, device):
-    assert (device.name, device.region, device.driver) == ("dax0.0", "hmem", "kmem")
+    assert (device.region, device.driver) == ("hmem", "kmem")
     assert (device.align, device.region_align) == (2 << 20, 2 << 20)
     soft = next(
         line for line in machine.text("/proc/iomem").splitlines() if line.endswith(" : Soft Reserved")
@@ -87,9 +87,9 @@ def test_the_soft_reserved_memory_is_a_device_of_kmem(machine, device):
     assert soft.startswith(f"{device.start:08x}-{device.end - 1:08x} ")
 
 
-def test_where_a_driver_link_points_to(machine):
+def test_where_a_driver_link_points_to(machine, device):
     links = machine.writer.read([dax.DRIVER]).files(dax.DRIVER)
-    assert links == {"/sys/bus/dax/devices/dax0.0/driver": "../../../../bus/dax/drivers/kmem"}
+    assert links == {f"/sys/bus/dax/devices/{device.name}/driver": "../../../../bus/dax/drivers/kmem"}
 
 
 def test_a_pattern_that_matches_no_link_is_no_failure(machine):
@@ -110,7 +110,7 @@ def test_nobody_holds_a_device_of_kmem_and_nobody_can_map_it(machine, device):
     holders = Holders("dax*")
     assert machine.writer.read([holders]).text(holders) == ""
     answer = machine.answer(MapAndRead(device.start))
-    assert (answer.status, answer.stderr) == (1, "dax0.0 is not bound to device_dax")
+    assert (answer.status, answer.stderr) == (1, f"{device.name} is not bound to device_dax")
     answer = machine.answer(MapAndRead(device.start + 4096))
     assert (answer.status, answer.stderr) == (1, "no dax device starts there")
 
@@ -136,11 +136,12 @@ def test_the_record_of_its_mapping_is_not_made_by_kmem(machine, device):
     assert dax.memory_types(text, device.start, device.end) == ()
 
 
-def test_who_is_not_root_is_told_so(machine):
+def test_who_is_not_root_is_told_so(machine, device):
+    where = f"/sys/bus/dax/devices/{device.name}"
     said = {
         File("/proc/mtrr"): "Operation not permitted",
-        File("/sys/bus/dax/devices/dax0.0/resource"): "Permission denied",
-        File("/sys/bus/dax/devices/dax0.0/../dax_region/align"): "Permission denied",
+        File(f"{where}/resource"): "Permission denied",
+        File(f"{where}/../dax_region/align"): "Permission denied",
         dax.PAT: "Permission denied",
         Holders("dax*"): "Permission denied: only root can see it",
         MapAndRead(0): "Permission denied: only root can see it",
@@ -154,10 +155,13 @@ def test_who_is_not_root_is_told_so(machine):
 
 
 def test_a_device_of_kmem_is_left_to_it(machine, device, selector):
-    assert refused(machine, "dax-bind", selector, "-") == "cxlstate: dax0.0 belongs to kmem"
-    assert refused(machine, "dax-unbind", selector) == "cxlstate: dax0.0 belongs to kmem"
-    assert refused(machine, "dax-link", "fact", selector) == "cxlstate: dax0.0 is not bound, and gets no link"
-    assert refused(machine, "dax-check", selector) == "cxlstate: dax0.0 is not bound, and cannot be mapped"
+    name = device.name
+    assert refused(machine, "dax-bind", selector, "-") == f"cxlstate: {name} belongs to kmem"
+    assert refused(machine, "dax-unbind", selector) == f"cxlstate: {name} belongs to kmem"
+    assert (
+        refused(machine, "dax-link", "fact", selector) == f"cxlstate: {name} is not bound, and gets no link"
+    )
+    assert refused(machine, "dax-check", selector) == f"cxlstate: {name} is not bound, and cannot be mapped"
     assert devices(machine) == (device,)
 
 
@@ -193,8 +197,10 @@ def test_a_register_is_written_once_and_removed(machine):
     assert machine.text("/proc/mtrr") == before
 
 
+@pytest.mark.usefixtures("tidy")
 def test_a_register_of_the_firmware_stays(machine):
     one = registers(machine)[0]
+    assert add(machine, FAR).result is Result.DONE  # whose the others are is remembered at the first one
     what = f"{one.type} {one.block.base:#x}+{one.block.size:#x}"
     words = restore.mtrr_remove(one.block, one.type).words
     assert refused(machine, *words) == f"cxlstate: {what} stays: it was there before cxlstate wrote any"
@@ -244,8 +250,18 @@ def shown(machine):
     return dict(line.split("=") for line in answer.text.splitlines())
 
 
-def test_a_unit_file_that_was_written_is_known_and_can_be_enabled(machine):
+@pytest.fixture
+def unit_file(machine):
+    """It was written, and is gone afterwards."""
     assert machine.write(UNIT_FILE, UNIT_TEXT).result is Result.DONE
+    yield
+    machine.run("systemctl", "disable", "--now", UNIT)
+    machine.remove(UNIT_FILE)
+    machine.run("systemctl", "daemon-reload")
+
+
+@pytest.mark.usefixtures("unit_file")
+def test_a_unit_file_that_was_written_is_known_and_can_be_enabled(machine):
     assert shown(machine) == {
         "LoadState": "loaded",
         "UnitFileState": "disabled",
@@ -258,9 +274,12 @@ def test_a_unit_file_that_was_written_is_known_and_can_be_enabled(machine):
     assert machine.run("systemctl", "enable", UNIT).output == f"Created symlink '{link}' -> '{UNIT_FILE}'.\n"
     assert shown(machine)["UnitFileState"] == "enabled"
     assert machine.run("systemctl", "enable", UNIT).output == ""
+    assert machine.run("systemctl", "disable", UNIT).output == f"Removed '{link}'.\n"
 
 
+@pytest.mark.usefixtures("unit_file")
 def test_a_unit_file_that_was_edited_wants_to_be_read_again(machine):
+    machine.run("systemctl", "start", UNIT)
     machine.write(UNIT_FILE, UNIT_TEXT.replace("A fact", "Another fact"))
     assert shown(machine)["NeedDaemonReload"] == "yes"
     assert machine.run("systemctl", "daemon-reload").status == 0
@@ -268,15 +287,15 @@ def test_a_unit_file_that_was_edited_wants_to_be_read_again(machine):
 
 
 @pytest.mark.long
-def test_a_unit_file_runs_and_fails_and_goes(machine):
+@pytest.mark.changes
+def test_a_unit_file_runs_and_goes(machine):
+    machine.write(UNIT_FILE, UNIT_TEXT)
     machine.run("systemctl", "start", UNIT)
     assert shown(machine)["ActiveState"] == "active"
     said = f"Failed to mask unit: File '{UNIT_FILE}' already exists\n"
     outcome = machine.run("systemctl", "mask", UNIT)
     assert (outcome.status, outcome.output) == (1, said)
     machine.run("systemctl", "stop", UNIT)
-    link = f"/etc/systemd/system/multi-user.target.wants/{UNIT}"
-    assert machine.run("systemctl", "disable", UNIT).output == f"Removed '{link}'.\n"
     machine.remove(UNIT_FILE)
     machine.run("systemctl", "daemon-reload")
     assert shown(machine)["LoadState"] == "not-found"

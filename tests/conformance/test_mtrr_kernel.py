@@ -10,7 +10,7 @@ import pytest
 from cxlstate.formats.mtrr import parse
 from cxlstate.machine.sim.mtrr import TYPES, Mtrrs, Register
 
-pytestmark = [pytest.mark.lab, pytest.mark.parametrize("machine", ["lab"], indirect=True)]
+pytestmark = [pytest.mark.lab, pytest.mark.parametrize("stages", ["lab"], indirect=True)]
 
 SEED, SEQUENCES, BATCH = 20240610, 240, 60
 NUMBER, PAGE = 8, 4096
@@ -40,7 +40,7 @@ w() {
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def given(machine):
     """What the kernel starts from: the registers in use, and how wide an address is."""
     registers = [None] * NUMBER

@@ -56,6 +56,15 @@ def test_every_property_of_units_that_run(machine):
     assert {"Type", "Result"}.isdisjoint(blocks["multi-user.target"])
 
 
+@pytest.fixture
+def tidy(machine):
+    """Both units are as before afterwards."""
+    yield
+    machine.run("systemctl", "disable", "--now", RUNS)
+    machine.run("systemctl", "reset-failed", FAILS)
+
+
+@pytest.mark.usefixtures("tidy")
 def test_a_unit_that_is_up_and_one_that_has_failed_look_different(machine):
     assert states(machine, RUNS) == ("loaded", "disabled", "inactive", "dead")
     assert machine.run("systemctl", "start", RUNS).output == ""
@@ -70,7 +79,9 @@ def test_a_unit_that_is_up_and_one_that_has_failed_look_different(machine):
     assert show(machine, FAILS)[FAILS]["Result"] == "exit-code"
 
 
+@pytest.mark.usefixtures("tidy")
 def test_stopping_leaves_a_failed_unit_failed_until_it_is_reset(machine):
+    machine.run("systemctl", "start", FAILS)
     assert machine.run("systemctl", "stop", FAILS).status == 0
     assert states(machine, FAILS)[2] == "failed"
     assert machine.run("systemctl", "reset-failed", FAILS).status == 0
@@ -80,8 +91,8 @@ def test_stopping_leaves_a_failed_unit_failed_until_it_is_reset(machine):
     assert (outcome.status, outcome.output) == (1, said)
 
 
+@pytest.mark.usefixtures("tidy")
 def test_enabling_and_starting_do_not_touch_each_other(machine):
-    machine.run("systemctl", "stop", RUNS)
     assert machine.run("systemctl", "enable", RUNS).output.startswith("Created symlink ")
     assert states(machine, RUNS) == ("loaded", "enabled", "inactive", "dead")
     assert machine.run("systemctl", "enable", RUNS).output == ""
@@ -92,6 +103,7 @@ def test_enabling_and_starting_do_not_touch_each_other(machine):
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("tidy")
 def test_a_mask_hides_the_unit_and_keeps_it_running_and_enabled(machine):
     machine.run("systemctl", "enable", "--now", RUNS)
     said = f"Created symlink '/etc/systemd/system/{RUNS}' -> '/dev/null'.\n"
@@ -111,7 +123,6 @@ def test_a_mask_hides_the_unit_and_keeps_it_running_and_enabled(machine):
     assert show(machine, RUNS)[RUNS]["Type"] == ""
     assert machine.run("systemctl", "unmask", RUNS).output == f"Removed '/etc/systemd/system/{RUNS}'.\n"
     assert states(machine, RUNS) == ("loaded", "enabled", "inactive", "dead")
-    machine.run("systemctl", "disable", RUNS)
 
 
 @pytest.mark.parametrize(

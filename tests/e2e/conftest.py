@@ -1,4 +1,4 @@
-"""One emulated host for the story of a spec, and the command line as a user runs it."""
+"""The command line as a user runs it, and a spec of what every host has."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from tests.lab.build import ensure_image
-from tests.lab.host import LabHost
 
 SPEC = """\
 apiVersion: cxlstate/v1
@@ -84,19 +81,21 @@ class Cli:
         return {r["address"]: r["status"] for m in document["machines"] for r in m["resources"]}
 
 
-@pytest.fixture(scope="module")
-def host(tmp_path_factory):
-    with LabHost.start(ensure_image(), tmp_path_factory.mktemp("lab")) as host:
-        yield host
-
-
-@pytest.fixture(scope="module")
-def cli(host):
+def cli_of(host):
     return Cli(host.ssh_config)
 
 
-@pytest.fixture(scope="module")
-def spec(tmp_path_factory):
-    path = tmp_path_factory.mktemp("specs") / "lab.yaml"
+@pytest.fixture
+def cli(host):
+    return cli_of(host)
+
+
+@pytest.fixture
+def spec(tmp_path):
+    return written(tmp_path)
+
+
+def written(folder):
+    path = folder / "lab.yaml"
     path.write_text(SPEC.format(alias="lab"))
     return path

@@ -1,7 +1,4 @@
-"""The main job on a real machine: a spec over SSH, through a reboot, proven; then drift, mended.
-
-The tests of this file are one story in order, on one emulated host.
-"""
+"""The main job on a real machine: a spec over SSH, through a reboot, proven; then drift, mended."""
 
 from __future__ import annotations
 
@@ -9,7 +6,8 @@ import json
 
 import pytest
 
-from tests.e2e.conftest import SPEC
+from tests.e2e.conftest import SPEC, cli_of, written
+from tests.lab.stages import Stage
 
 pytestmark = pytest.mark.lab
 
@@ -23,12 +21,27 @@ EVERYTHING = (
 )
 
 
-@pytest.fixture(scope="module")
-def by_hand(host):
-    """What stood in the hand-written files before anything was applied."""
-    return host.run(BY_HAND).stdout
+def begin(host):
+    """Applied without consent to a reboot."""
+    host.run(f"{BY_HAND} >/root/by-hand")
+    done = cli_of(host).run("apply", "--yes", written(host.workdir))
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "pending reboot" in done.stdout
 
 
+def reboot(host):
+    """Applied with consent to it."""
+    before = host.boot_id()
+    done = cli_of(host).run("apply", "--yes", "--allow", "reboot-host", written(host.workdir))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert host.boot_id() != before
+
+
+PENDING = Stage("pending", begin)
+PROVEN = Stage("proven", reboot, after=PENDING)
+
+
+@pytest.mark.looks
 def test_a_range_that_is_no_ram_of_this_host_is_refused(cli, tmp_path):
     spec = tmp_path / "runbook.yaml"
     beyond = SPEC.format(alias="lab").replace("size: 512MiB, start: 6GiB", "size: 2GiB, start: 320GiB")
@@ -39,6 +52,7 @@ def test_a_range_that_is_no_ram_of_this_host_is_refused(cli, tmp_path):
     assert f"{spec}:" in done.stderr
 
 
+@pytest.mark.looks
 def test_a_reader_without_sudo_gets_the_reasons_and_never_a_wrong_plan(cli, tmp_path):
     spec = tmp_path / "reader.yaml"
     spec.write_text(SPEC.format(alias="lab-reader"))
@@ -50,20 +64,19 @@ def test_a_reader_without_sudo_gets_the_reasons_and_never_a_wrong_plan(cli, tmp_
     assert statuses["grub"] != "change"
 
 
-def test_the_first_plan_exits_2_and_changes_nothing(cli, host, spec, by_hand):
+@pytest.mark.looks
+def test_the_first_plan_exits_2_and_changes_nothing(cli, host, spec):
     before = host.run(EVERYTHING).stdout
     done = cli.run("plan", spec)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "memmap=512M!6G" in done.stdout
     assert "reboot-host" in done.stdout
     assert before == host.run(EVERYTHING).stdout
-    assert by_hand == host.run(BY_HAND).stdout
 
 
-def test_applied_without_consent_to_reboot_it_exits_3_and_says_what_is_pending(cli, host, spec):
-    done = cli.run("apply", "--yes", spec)
-    assert done.returncode == 3, done.stdout + done.stderr
-    assert "pending reboot" in done.stdout
+@pytest.mark.stage(PENDING)
+@pytest.mark.looks
+def test_applied_without_consent_to_reboot_all_else_is_done_and_that_is_pending(cli, host, spec):
     assert host.run(["dpkg-query", "-W", "-f=${db:Status-Abbrev}", "hello"]).stdout.startswith("ii")
     assert {"kvm", "libvirt"} <= set(host.run(["id", "-nG", "admin"]).stdout.split())
     assert "dummy " in host.run(["cat", "/proc/modules"]).stdout
@@ -73,11 +86,9 @@ def test_applied_without_consent_to_reboot_it_exits_3_and_says_what_is_pending(c
     assert "pending" in cli.run("drift", spec).stdout
 
 
-def test_with_consent_it_reboots_comes_back_and_is_proven(cli, host, spec):
-    before = host.boot_id()
-    done = cli.run("apply", "--yes", "--allow", "reboot-host", spec)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert host.boot_id() != before
+@pytest.mark.stage(PROVEN)
+@pytest.mark.looks
+def test_with_consent_it_rebooted_and_what_was_written_is_in_force(host):
     cmdline = host.run(["cat", "/proc/cmdline"]).stdout.split()
     for argument in ("memmap=512M!6G", "memmap=256M$7G", "modprobe.blacklist=kmem", "cxlstate.test=$HOME"):
         assert argument in cmdline
@@ -89,6 +100,8 @@ def test_with_consent_it_reboots_comes_back_and_is_proven(cli, host, spec):
     assert "kmem" not in host.run(["cat", "/proc/modules"]).stdout
 
 
+@pytest.mark.stage(PROVEN)
+@pytest.mark.looks
 def test_every_boot_entry_has_the_arguments_recovery_included(host):
     config = host.run(["cat", "/boot/grub/grub.cfg"]).stdout
     lines = [line for line in config.splitlines() if "\tlinux\t" in line]
@@ -99,6 +112,8 @@ def test_every_boot_entry_has_the_arguments_recovery_included(host):
         assert r"memmap=256M\$7G" in line
 
 
+@pytest.mark.stage(PROVEN)
+@pytest.mark.looks
 def test_then_it_is_in_sync_and_a_second_apply_runs_nothing(cli, host, spec):
     assert cli.run("plan", spec).returncode == 0
     journal = host.run(["cat", "/var/lib/cxlstate/journal.jsonl"]).stdout
@@ -109,34 +124,51 @@ def test_then_it_is_in_sync_and_a_second_apply_runs_nothing(cli, host, spec):
     assert (drift.returncode, drift.stdout) == (0, "")
 
 
+EDITS = {
+    f"systemctl disable --now {LIBVIRTD}": "service.libvirtd",
+    "gpasswd --delete admin kvm": "user.admin",
+    f"sed -i s/kmem/kmen/ {DROP_IN}": "grub",
+    "apt-get remove --yes hello": "package.hello",
+    "rmmod dummy": "module.dummy",
+}
+
+
+@pytest.mark.stage(PROVEN)
 @pytest.mark.parametrize(
-    ("by_hand_edit", "address"),
+    "edits",
     [
-        (f"systemctl disable --now {LIBVIRTD}", "service.libvirtd"),
-        ("gpasswd --delete admin kvm", "user.admin"),
-        (f"rm {DROP_IN}", "grub"),
-        (f"sed -i s/kmem/kmen/ {DROP_IN}", "grub"),
-        ("apt-get remove --yes hello", "package.hello"),
-        ("rmmod dummy", "module.dummy"),
+        pytest.param(EDITS, id="all-at-once"),
+        pytest.param({f"rm {DROP_IN}": "grub"}, id="rm-drop-in", marks=pytest.mark.long),
+        *(
+            pytest.param({edit: address}, id=address, marks=pytest.mark.long)
+            for edit, address in EDITS.items()
+        ),
     ],
-)  # fmt: skip
-def test_drift_by_hand_is_seen_named_and_mended(cli, host, spec, by_hand_edit, address):
-    host.run(by_hand_edit)
+)
+def test_drift_by_hand_is_seen_named_and_mended(cli, host, spec, edits):
+    host.run(" && ".join(edits))
+    document = json.loads(cli.run("drift", "--json", spec).stdout)
+    resources = document["machines"][0]["resources"]
+    causes = {r["address"]: r["cause"] for r in resources if r["cause"]}
+    assert {address: causes.get(address) for address in edits.values()} == dict.fromkeys(
+        edits.values(), "drifted"
+    )
     drift = cli.run("drift", spec)
     assert drift.returncode == 2, drift.stdout + drift.stderr
-    assert f"{address}  drifted" in drift.stdout
-    document = json.loads(cli.run("drift", "--json", spec).stdout)
-    causes = {r["address"]: r["cause"] for r in document["machines"][0]["resources"] if r["cause"]}
-    assert causes[address] == "drifted"
+    for address in edits.values():
+        assert f"{address}  drifted" in drift.stdout
     done = cli.run("apply", "--yes", spec)
     assert done.returncode == 0, done.stdout + done.stderr
     assert cli.run("plan", spec).returncode == 0
 
 
-def test_what_was_written_by_hand_is_as_it_was(host, by_hand):
-    assert host.run(BY_HAND).stdout == by_hand
+@pytest.mark.stage(PROVEN)
+@pytest.mark.looks
+def test_what_was_written_by_hand_is_as_it_was(host):
+    host.run(f"{BY_HAND} | cmp - /root/by-hand")
 
 
+@pytest.mark.stage(PROVEN)
 def test_pending_edits_of_somebody_else_are_not_put_into_force_unasked(cli, host, spec, tmp_path):
     host.run("sed -i s/GRUB_TIMEOUT=0/GRUB_TIMEOUT=1/ /etc/default/grub")
     changed = tmp_path / "lab.yaml"
@@ -150,5 +182,3 @@ def test_pending_edits_of_somebody_else_are_not_put_into_force_unasked(cli, host
     allowed = cli.run("apply", "--yes", "--allow", "foreign-boot=lab/grub", changed)
     assert allowed.returncode == 3, allowed.stdout + allowed.stderr
     assert "cxlstate.more=1" in host.run(["cat", "/boot/grub/grub.cfg"]).stdout
-    host.run("sed -i s/GRUB_TIMEOUT=1/GRUB_TIMEOUT=0/ /etc/default/grub && update-grub 2>/dev/null")
-    cli.run("apply", "--yes", spec)

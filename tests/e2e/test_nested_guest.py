@@ -1,12 +1,14 @@
 """A guest with a system in it, on a real libvirt: its address, its memory, and that it notices nothing.
 
-One story in order. The guest starts under emulation within emulation, which takes minutes.
+The guest starts under emulation within emulation, which takes minutes.
 """
 
 from __future__ import annotations
 
 import pytest
 
+from tests.e2e.conftest import cli_of
+from tests.e2e.test_host_memory import KEPT_OUT
 from tests.e2e.vms import (
     ADDRESS,
     Spec,
@@ -18,27 +20,10 @@ from tests.e2e.vms import (
     virsh,
 )
 from tests.lab.guest import GUEST_COMMAND_LINE, Guest
-
-pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.timeout(5400)]
+from tests.lab.stages import Stage
 
 SLOWEST = 10.0
 """Seconds for an answer of the guest, whose processor is emulated within an emulated one."""
-
-
-@pytest.fixture(scope="module")
-def guest(host):
-    return Guest(host, "guest", ADDRESS)
-
-
-@pytest.fixture(scope="module")
-def spec(tmp_path_factory):
-    spec = Spec(tmp_path_factory.mktemp("specs") / "lab.yaml")
-    source = {"path": "/srv/images/guest.qcow2"}
-    spec.data["images"]["guest"] |= {"source": source, "as": "overlay", "size": "4GiB"}
-    system = {"kernel": "/srv/images/guest.vmlinuz", "initrd": "/srv/images/guest.initrd"}
-    del spec.vm["shutdown_timeout"]  # it takes its time
-    spec.vm["os"] = {**system, "cmdline": GUEST_COMMAND_LINE}
-    return spec
 
 
 def persistent_memory(guest):
@@ -52,14 +37,55 @@ def boot_id(guest):
     return guest.run("cat /proc/sys/kernel/random/boot_id").stdout
 
 
-def test_one_apply_and_the_guest_has_its_memory_and_its_address(cli, host, spec, guest):
-    applied(cli, spec, "--allow", "reboot-host")
+def guest_of(host):
+    return Guest(host, "guest", ADDRESS)
+
+
+def spec_in(folder):
+    spec = Spec(folder / "lab.yaml")
+    source = {"path": "/srv/images/guest.qcow2"}
+    spec.data["images"]["guest"] |= {"source": source, "as": "overlay", "size": "4GiB"}
+    system = {"kernel": "/srv/images/guest.vmlinuz", "initrd": "/srv/images/guest.initrd"}
+    del spec.vm["shutdown_timeout"]  # it takes its time
+    spec.vm["os"] = {**system, "cmdline": GUEST_COMMAND_LINE}
+    return spec
+
+
+def start(host):
+    applied(cli_of(host), spec_in(host.workdir))
+    persistent_memory(guest_of(host))
+
+
+STARTED = Stage("nested-guest", start, after=KEPT_OUT)
+
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.long,
+    pytest.mark.timeout(5400),
+    pytest.mark.stage(STARTED),
+]
+
+
+@pytest.fixture
+def guest(host):
+    return guest_of(host)
+
+
+@pytest.fixture
+def spec(tmp_path):
+    return spec_in(tmp_path)
+
+
+@pytest.mark.looks
+def test_one_apply_and_the_guest_has_its_memory_and_its_address(host, guest):
     persistent_memory(guest)
     size = guest.run("cat /sys/bus/nd/devices/region0/size").stdout
     assert int(size) == (960 - 16) << 20
     confined_on_the_device(host)
 
 
+@pytest.mark.looks
 def test_a_second_apply_does_nothing(cli, host, spec):
     in_sync(cli, spec)
     before = journal(host)

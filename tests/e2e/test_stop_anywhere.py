@@ -12,8 +12,11 @@ import sys
 
 import pytest
 
+from tests.e2e.conftest import cli_of, written
+from tests.e2e.test_host_memory import KEPT_OUT, in_force
 from tests.e2e.test_host_memory import SPEC as MEMORY
-from tests.e2e.test_host_memory import in_force
+from tests.e2e.test_host_memory import written as memory_spec
+from tests.lab.stages import FRESH
 
 pytestmark = pytest.mark.lab
 
@@ -34,30 +37,14 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture
-def fresh(host, cli, story, stories):
-    """The host as the story finds it, within seconds: as first started, or with kmem kept out."""
-    if story in host.remembered:
-        host.restore(story)
-        return host
-    if story == "memory":
-        if host.remembered:
-            host.restore("host")
-        done = cli.run("apply", "--yes", "--allow", "reboot-host", stories["kmem"])
-        assert done.returncode == 0, done.stdout + done.stderr
-    host.run(["sync"])
-    host.snapshot(story)
-    host.remembered.append(story)
-    return host
+def fresh(hosts, story):
+    """The host as the story finds it: as first started, or with kmem kept out."""
+    return hosts.at(FRESH if story == "host" else KEPT_OUT, looks=False)
 
 
-@pytest.fixture(scope="module")
-def stories(host, spec, tmp_path_factory):
-    """The spec of each story, and the one that comes before that of host memory."""
-    host.remembered = []
-    folder = tmp_path_factory.mktemp("stories")
-    (folder / "memory.yaml").write_text(MEMORY)
-    (folder / "kmem.yaml").write_text(MEMORY[: MEMORY.index("  dax:")])
-    return {"host": spec, "memory": folder / "memory.yaml", "kmem": folder / "kmem.yaml"}
+@pytest.fixture
+def spec(story, tmp_path):
+    return written(tmp_path) if story == "host" else memory_spec(tmp_path, MEMORY)
 
 
 def stop_after(host, spec, number, how):
@@ -76,19 +63,18 @@ def stop_after(host, spec, number, how):
     return said.strip() if said.startswith("stopped") else None
 
 
-@pytest.fixture(scope="module")
-def most():
-    """How many effects a story has, once an apply of it has come to its end."""
-    return {}
+MOST = {}
+"""How many effects a story has, once an apply of it has come to its end."""
 
 
-def test_the_next_apply_converges(request, cli, stories, most, story, how, number):
-    if number > most.get(story, number):
+def test_the_next_apply_converges(request, spec, story, how, number):
+    if number > MOST.get(story, number):
         return
-    fresh, spec = request.getfixturevalue("fresh"), stories[story]
+    fresh = request.getfixturevalue("fresh")
+    cli = cli_of(fresh)
     stopped = stop_after(fresh, spec, number, how)
     if stopped is None:
-        most[story] = number - 1
+        MOST[story] = number - 1
         assert number > LEAST[story]
         return
     print(stopped)

@@ -1,8 +1,7 @@
 """Virtual machines on a real libvirt: made, changed while they run, restarted, and there after a boot.
 
-The tests of this file are one story in order, on one emulated host. AppArmor is enforced there. The guest
-has no system, which would take minutes to start; `test_nested_guest.py` has one that does. What takes long
-by itself is left to `make lab-all`.
+AppArmor is enforced on the emulated host. The guest has no system, which would take minutes to start;
+`test_nested_guest.py` has one that does. What takes long by itself is left to `make lab-all`.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ import shlex
 import pytest
 import yaml
 
+from tests.e2e.conftest import cli_of
+from tests.e2e.test_host_memory import KEPT_OUT
 from tests.e2e.vms import (
     Spec,
     applied,
@@ -23,6 +24,7 @@ from tests.e2e.vms import (
     virsh,
     xml,
 )
+from tests.lab.stages import Stage
 
 pytestmark = pytest.mark.lab
 
@@ -61,13 +63,17 @@ NETWORK = """\
 """
 
 
-@pytest.fixture(scope="module")
-def spec(tmp_path_factory):
-    return Spec(tmp_path_factory.mktemp("specs") / "lab.yaml")
+@pytest.fixture
+def spec(tmp_path):
+    return Spec(tmp_path / "lab.yaml")
 
 
-@pytest.fixture(scope="module")
-def others(host):
+def run(host):
+    """From nothing to a guest that runs."""
+    applied(cli_of(host), Spec(host.workdir / "lab.yaml"))
+
+
+def add_others(host):
     """What somebody else has there."""
     for name in ("others", "managed"):
         host.run(["virsh", "define", "/dev/stdin"], input=OTHERS.format(name=name))
@@ -75,9 +81,14 @@ def others(host):
     virsh(host, "net-start", "others")
 
 
+RUNS = Stage("vm-runs", run, after=KEPT_OUT)
+AMONG_OTHERS = Stage("vm-among-others", add_others, after=RUNS)
+
+
 # From nothing to a guest -------------------------------------------------------------------------------
 
 
+@pytest.mark.looks
 def test_the_first_plan_is_whole_and_changes_nothing(cli, host, spec):
     before = virsh(host, "list", "--all") + virsh(host, "net-list", "--all")
     done = cli.run("plan", spec.path)
@@ -94,11 +105,14 @@ def test_the_first_plan_is_whole_and_changes_nothing(cli, host, spec):
     assert virsh(host, "list", "--all") + virsh(host, "net-list", "--all") == before
 
 
-def test_one_apply_and_the_guest_runs_confined_on_the_device(cli, host, spec):
-    applied(cli, spec, "--allow", "reboot-host")
+@pytest.mark.stage(RUNS)
+@pytest.mark.looks
+def test_one_apply_and_the_guest_runs_confined_on_the_device(host):
     confined_on_the_device(host)
 
 
+@pytest.mark.stage(RUNS)
+@pytest.mark.looks
 def test_a_second_apply_does_nothing(cli, host, spec):
     in_sync(cli, spec)
     before = journal(host)
@@ -106,6 +120,8 @@ def test_a_second_apply_does_nothing(cli, host, spec):
     assert journal(host) == before
 
 
+@pytest.mark.stage(RUNS)
+@pytest.mark.looks
 def test_show_tells_where_it_runs(cli, host, spec):
     done = cli.run("show", spec.path)
     line = next(line for line in done.stdout.splitlines() if "vm.guest" in line)
@@ -116,12 +132,14 @@ def test_show_tells_where_it_runs(cli, host, spec):
 # While it runs -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.stage(RUNS)
 def test_reservations_and_pins_change_while_it_runs(cli, host, spec):
     before = virsh(host, "domid", "guest")
     reservations_and_pins_change(cli, host, spec)
     assert virsh(host, "domid", "guest") == before
 
 
+@pytest.mark.stage(RUNS)
 def test_a_change_that_takes_the_network_down_waits_and_the_guest_is_plugged_in_again(cli, host, spec):
     before = virsh(host, "domid", "guest")
     tap = re.findall(r"\bvnet[0-9]+\b", virsh(host, "domiflist", "guest"))[0]
@@ -138,7 +156,7 @@ def test_a_change_that_takes_the_network_down_waits_and_the_guest_is_plugged_in_
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("others")
+@pytest.mark.stage(AMONG_OTHERS)
 def test_what_is_not_in_the_spec_stays_to_the_byte_through_twenty_applies(cli, host, spec):
     spec.data["vms"]["managed"] = {"vcpupin": [0, 1]}
 
@@ -158,6 +176,7 @@ def test_what_is_not_in_the_spec_stays_to_the_byte_through_twenty_applies(cli, h
 # What takes a restart ----------------------------------------------------------------------------------
 
 
+@pytest.mark.stage(RUNS)
 def test_memory_and_alignment_wait_for_a_restart_and_are_restarted_with_consent(cli, host, spec):
     """It has no system that follows, so that its power has to be cut: with consent to that, too."""
     spec.vm["memory"] = "832MiB"
@@ -175,6 +194,7 @@ def test_memory_and_alignment_wait_for_a_restart_and_are_restarted_with_consent(
 
 
 @pytest.mark.long
+@pytest.mark.stage(RUNS)
 def test_a_guest_that_ignores_the_power_button_is_left_running(cli, host, spec):
     deaf = {"state": "running", "memory": "64MiB", "vcpu": 1, "shutdown_timeout": 15}
     spec.data["vms"]["deaf"] = deaf
@@ -192,12 +212,12 @@ def test_a_guest_that_ignores_the_power_button_is_left_running(cli, host, spec):
     applied(cli, spec, exits=4)
     applied(cli, spec, "--allow", "power-off-vm,destroy-data=lab/vm.deaf")
     assert "deaf" not in virsh(host, "list", "--all")
-    del spec.data["vms"]["deaf"]
 
 
 # What goes wrong ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.stage(RUNS)
 def test_a_device_that_is_not_ready_starts_no_guest(cli, host, spec):
     """Without the check QEMU would make a plain file of the name, and the guest would lose what it writes."""
     virsh(host, "destroy", "guest")
@@ -208,6 +228,7 @@ def test_a_device_that_is_not_ready_starts_no_guest(cli, host, spec):
     assert "running" in virsh(host, "domstate", "guest")
 
 
+@pytest.mark.stage(RUNS)
 def test_without_the_daemon_nothing_is_guessed(cli, host, spec):
     host.run("systemctl stop libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd.service")
     try:
@@ -247,7 +268,7 @@ CHANGED = {
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("others")
+@pytest.mark.stage(AMONG_OTHERS)
 @pytest.mark.timeout(3600)
 def test_the_daemon_is_killed_at_each_call_and_the_next_apply_converges(cli, host, spec, tmp_path):
     """Both ways round, so that each call has something to do each time."""
@@ -281,7 +302,6 @@ def test_the_daemon_is_killed_at_each_call_and_the_next_apply_converges(cli, hos
         xml(host, "net-dumpxml", "others"),
         xml(host, "dumpxml", "guest"),
     )
-    forget(host)
 
 
 def forget(host):
@@ -297,6 +317,7 @@ def forget(host):
 
 
 @pytest.mark.long
+@pytest.mark.stage(RUNS)
 def test_after_a_power_cut_all_of_it_comes_back(cli, host, spec):
     """A reboot waits for guests that cannot be shut down; test_nested_guest.py has one that can."""
     host.run(["sync"])

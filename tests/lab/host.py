@@ -8,24 +8,35 @@ import os
 import shutil
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from tests.lab.errors import LabError
+from tests.lab import process
+from tests.lab.errors import EmulatorError, LabError
 from tests.lab.qemu import Machine, create_overlay, flavour_named, free_port
 from tests.lab.qmp import Qmp
 from tests.lab.ssh import Ssh
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tests.lab.image import Image
-    from tests.lab.qemu import Direct, Process
+    from tests.lab.process import Process
+    from tests.lab.qemu import Direct
     from tests.lab.ssh import User
 
 BOOT_SECONDS = 600.0
+ATTEMPTS = 3
+"""So often a machine is started whose emulator ends by itself, or that gives no first answer."""
+COUNTS: Counter[str] = Counter()
+"""Of this process: `boots` (reboots too) and `resumed` machines."""
+FAULTS: list[str] = []
+"""What was the emulator's fault, and was tried again."""
+_live: set[LabHost] = set()
 _FREEZER = "freezer"
+_FIRST_ANSWER_SECONDS = 60.0
 _NO_ANSWER = 255  # of ssh: here, of a boot that stalled and is made again
 
 
@@ -38,6 +49,11 @@ def socket_directory(workdir: Path) -> Path:
         msg = f"{path} belongs to somebody else; remove it"
         raise LabError(msg)
     return path
+
+
+def aborted() -> str | None:
+    """Tell of a host whose emulator ended by itself, in its own last words."""
+    return next((host.last_words for host in _live if host.emulator_failed), None)
 
 
 class LabHost:
@@ -86,13 +102,17 @@ class LabHost:
     ) -> Self:
         """Return a host that answers, on a fresh disk: resumed in seconds, or booted if `cold`."""
         host = cls(image, workdir, flavour=flavour)
+
+        def boot() -> None:
+            host.create_disk(image.disk)
+            host.boot(detached=detached)
+
+        def resume() -> None:
+            host.create_disk(image.warm_disk)
+            host._resume(image.warm_state, detached=detached)
+
         try:
-            if cold or not flavour_named(flavour).resumable:
-                host.create_disk(image.disk)
-                host.boot(detached=detached)
-            else:
-                host.create_disk(image.warm_disk)
-                host._resume(image.warm_state, detached=detached)
+            host._try(boot if cold or not flavour_named(flavour).resumable else resume)
         except BaseException:
             host.close()
             raise
@@ -120,6 +140,17 @@ class LabHost:
     def pid(self) -> int:
         """The process id of QEMU."""
         return self._running().pid
+
+    @property
+    def emulator_failed(self) -> bool:
+        """Whether the emulator has ended by itself."""
+        return self._process is not None and self._process.failed
+
+    @property
+    def last_words(self) -> str:
+        """The end of what the emulator said."""
+        said = (self.workdir / "qemu.log").read_text(errors="replace").strip()
+        return f"the emulator ended: {said[-500:] or 'without a word'}"
 
     @property
     def monitor(self) -> Qmp:
@@ -151,6 +182,7 @@ class LabHost:
 
     def boot(self, *, direct: Direct | None = None, detached: bool = False) -> None:
         """Switch the machine on and wait until it has started."""
+        COUNTS["boots"] += 1
         self._start(direct=direct, detached=detached)
         self.wait_booted()
 
@@ -164,8 +196,9 @@ class LabHost:
         """Switch the machine off without notice: what the host had not synced is lost."""
         self.ssh.disconnect()
         if self._process is not None:
-            self._process.kill()
+            COUNTS["boots"] += self._process.kill()
             self._process = None
+        _live.discard(self)
 
     def shutdown(self, *, timeout: float = 120) -> None:
         """Shut the host down from inside and wait until the machine is off."""
@@ -207,7 +240,7 @@ class LabHost:
                         return found
             except LabError:
                 if not self._running().running():
-                    break
+                    raise EmulatorError(self.last_words) from None
                 self.ssh.disconnect()
             time.sleep(0.5)
         msg = f"the host did not start within {timeout:g} s; see {self.workdir / 'console.log'}"
@@ -243,9 +276,13 @@ class LabHost:
         In another process: time stamp counters never go back in the same one (`cpu_get_ticks` of QEMU), and
         a guest that has lost minutes all at once takes them for a stall.
         """
-        self.power_cut()
-        self._start(snapshot=name)
-        self._answer()
+
+        def back() -> None:
+            self.power_cut()
+            self._start(snapshot=name)
+            self._answer()
+
+        self._try(back)
 
     def save(self, state: Path) -> None:
         """Write the running machine to `state` and end it; the disk must be kept with it."""
@@ -273,7 +310,10 @@ class LabHost:
             raise LabError(msg)
         if not detached:
             atexit.register(self.close)
-        self._process = self._machine.start(direct=direct, state=state, snapshot=snapshot, detached=detached)
+        self._process = process.start(
+            self._machine, direct=direct, state=state, snapshot=snapshot, detached=detached
+        )
+        _live.add(self)
 
     def _resume(self, state: Path, *, detached: bool) -> None:
         """Start from a saved state."""
@@ -282,8 +322,24 @@ class LabHost:
 
     def _answer(self) -> None:
         """Wait for the first answer after a jump in time, and set the host's clock."""
-        self.ssh.wait_banner(timeout=60)
-        self.run(["date", "--set", f"@{time.time():.3f}"])
+        COUNTS["resumed"] += 1
+        try:
+            self.ssh.wait_banner(timeout=_FIRST_ANSWER_SECONDS)
+            self.run(["date", "--set", f"@{time.time():.3f}"])
+        except LabError as error:
+            raise EmulatorError(self.last_words if self.emulator_failed else str(error)) from error
+
+    def _try(self, start: Callable[[], None]) -> None:
+        """Start the machine; where the emulator ends or nothing answers, cut the power and start again."""
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                return start()
+            except EmulatorError as error:
+                if not left:
+                    raise
+                FAULTS.append(f"at a start: {error}")
+                self.power_cut()
+        return None
 
     def _snapshot_command(self, line: str) -> None:
         """Run a monitor command which is silent when it succeeds."""

@@ -1,4 +1,4 @@
-"""A minimal client of QEMU's machine protocol (QMP): one command, one answer, events dropped."""
+"""A minimal client of QEMU's machine protocol (QMP): one command, one answer; resets are counted."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class Qmp:
 
     def __init__(self, path: Path, *, timeout: float = 60) -> None:
         """Connect to the socket at `path` and leave the negotiation mode."""
+        self.resets = 0  # that were asked for from inside: reboots
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(timeout)
         try:
@@ -86,4 +87,5 @@ class Qmp:
         if not line:
             raise LabError(_GONE)
         message: dict[str, Any] = json.loads(line)
+        self.resets += message.get("event") == "RESET" and message["data"]["guest"]
         return message

@@ -1,4 +1,4 @@
-"""Facts of libvirt: what it makes of definitions, what it answers, and what it refuses. One or two reboots.
+"""Facts of libvirt: what it makes of definitions, what it answers, and what it refuses.
 
 Its guests are small and have no system: they ask for no address and do not react to their power button.
 """
@@ -46,12 +46,10 @@ from cxlstate.formats import dax, domain_xml, network_xml, restore
 from cxlstate.machine.ports import Outcome, Result
 from cxlstate.resources.network.probe import SERVERS, served_by, status
 from tests.conformance.machines import DNSMASQ
+from tests.conformance.test_boot import DROP_IN
 from tests.conformance.test_host_memory import devices, step
-from tests.conformance.test_zz_boot import DROP_IN
-from tests.conformance.test_zz_host_memory import LINKS, selector
-
-# On the emulated host by `make lab-all`: with guests it takes its time.
-pytestmark = pytest.mark.long
+from tests.conformance.test_restored_memory import selector
+from tests.lab.stages import Stage
 
 MIB = 1 << 20
 MACS = Attributes("/sys/class/net/*/address")
@@ -95,28 +93,30 @@ NVDIMM = """\
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def libvirt(machine):
-    """A machine that has it."""
+def install(machine):
+    """It is there on one machine, and not on the other."""
     if machine.answer(LibvirtNetwork("default")).status == 127:
         outcome = machine.run("apt-get", "--yes", "install", "libvirt-daemon-system")
         assert outcome.result is Result.DONE, outcome.output
 
 
-@pytest.fixture(scope="module")
-def link(machine):
+def link_at_boot(machine):
     """The device is bound and has its link, now and after every boot."""
-    if LINK not in machine.writer.read([LINKS]).files(LINKS):
-        (device,) = devices(machine)
-        machine.write(DROP_IN, 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX modprobe.blacklist=kmem"\n')
-        machine.generate()
-        script = restore.script([restore.dax_at_boot("fact", selector(device), None)])
-        machine.write(restore.SCRIPT, script.decode())
-        machine.write(restore.UNIT_FILE, restore.unit().decode())
-        machine.run("systemctl", "daemon-reload")
-        machine.run("systemctl", "enable", restore.UNIT)
-        machine.reboot()
-    return LINK
+    (device,) = devices(machine)
+    machine.write(DROP_IN, 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX modprobe.blacklist=kmem"\n')
+    machine.generate()
+    script = restore.script([restore.dax_at_boot("fact", selector(device), None)])
+    machine.write(restore.SCRIPT, script.decode())
+    machine.write(restore.UNIT_FILE, restore.unit().decode())
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "enable", restore.UNIT)
+    machine.reboot()
+
+
+WITH_LIBVIRT = Stage("with-libvirt", install)
+LINKED = Stage("linked", link_at_boot, after=WITH_LIBVIRT)
+# On the emulated host by `make lab-all`: with guests it takes its time.
+pytestmark = [pytest.mark.long, pytest.mark.stage(WITH_LIBVIRT)]
 
 
 @pytest.fixture(autouse=True)
@@ -477,7 +477,8 @@ def test_nodes_and_processors_that_are_not_there_keep_a_guest_from_starting(mach
 # NVDIMMs ---------------------------------------------------------------------------------------------
 
 
-def test_a_guest_holds_the_device_that_the_link_of_its_nvdimm_leads_to(machine, link):
+@pytest.mark.stage(LINKED)
+def test_a_guest_holds_the_device_that_the_link_of_its_nvdimm_leads_to(machine):
     done(machine, DefineDomain("fact", NVDIMM))
     (device,) = devices(machine)
     inactive = read(machine, LibvirtDomain("fact"))["inactive.xml"]
@@ -488,7 +489,7 @@ def test_a_guest_holds_the_device_that_the_link_of_its_nvdimm_leads_to(machine, 
         "<address type='dimm' slot='0'/>",
     ):
         assert part in inactive
-    done(machine, StartDomain("fact", (link,)))
+    done(machine, StartDomain("fact", (LINK,)))
     active = read(machine, LibvirtDomain("fact"))["active.xml"]
     for part in (
         f"<memory unit='KiB'>{132096 + 512 * 1024}</memory>",
@@ -505,7 +506,8 @@ def test_a_guest_holds_the_device_that_the_link_of_its_nvdimm_leads_to(machine, 
     assert "is held by process" in said.output
 
 
-def test_a_device_that_is_gone_or_too_small_keeps_a_guest_from_starting(machine, link):
+@pytest.mark.stage(LINKED)
+def test_a_device_that_is_gone_or_too_small_keeps_a_guest_from_starting(machine):
     done(machine, DefineDomain("fact", NVDIMM.replace("/cxlstate/fact", "/cxlstate/nowhere")))
     said = refused(machine, StartDomain("fact"))
     assert said == "Path '/dev/cxlstate/nowhere' is not accessible: No such file or directory"
@@ -516,11 +518,11 @@ def test_a_device_that_is_gone_or_too_small_keeps_a_guest_from_starting(machine,
     size = (device.size >> 20) + 2
     large = NVDIMM.replace(">511<", f">{size}<").replace(">1024<", f">{2 * size}<")
     done(machine, DefineDomain("fact", large))
-    said = refused(machine, StartDomain("fact", (link,)))
+    said = refused(machine, StartDomain("fact", (LINK,)))
     assert f"backing store size {device.size:#x} is too small for 'size' option {size * MIB:#x}" in said
     done(machine, restore.dax_unbind(device.name, selector(device)))
     said = refused(machine, StartDomain("fact"))
-    assert said == f"unable to open {link}: No such device or address"
+    assert said == f"unable to open {LINK}: No such device or address"
     done(machine, restore.dax_bind(device.name, selector(device), None))
 
 
@@ -854,8 +856,9 @@ def test_a_network_that_is_off_is_changed_on_the_disk_alone(machine):
 # Boots -----------------------------------------------------------------------------------------------
 
 
-def test_what_starts_by_itself_is_there_after_a_reboot_with_its_device(machine, link):
-    """The last: it reboots."""
+@pytest.mark.changes
+@pytest.mark.stage(LINKED)
+def test_what_starts_by_itself_is_there_after_a_reboot_with_its_device(machine):
     plugged = NVDIMM.replace("<devices>", f"<devices>{PLUG}")
     done(machine, DefineDomain("fact", plugged), AutostartDomain("fact", on=True))
     done(machine, AutostartNetwork("default", on=True))

@@ -1,6 +1,6 @@
 """Facts of boots: GRUB's settings to grub.cfg to /proc/cmdline, and what the kernel makes of it.
 
-Last, since these reboot; twice in all, with as much in each boot as fits.
+As much as fits is in one boot.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from cxlstate.core.read import Attributes
 from cxlstate.formats.grub_drop_in import DropIn
 from cxlstate.machine.ports import Result
 from tests.conformance.machines import GRUB_CFG
+from tests.lab.stages import Stage
 
 DROP_IN = "/etc/default/grub.d/97-conformance.cfg"
 
@@ -83,7 +84,7 @@ def test_what_was_not_predicted_is_foreign_and_changes_nothing(machine):
     assert machine.generate(foreign=False).result is Result.DONE
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def plain(machine):
     """The words of the first entry as they are without our settings."""
     return linux_lines(machine)[0].split()
@@ -119,6 +120,7 @@ GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX$L $n"
     ],
     ids=["our-drop-in", "by-hand"],
 )
+@pytest.mark.changes
 def test_shell_in_a_setting_comes_to_the_same(machine, plain, script, added, dropped):
     """Run by a real shell on one machine, and by the simulator's pure one on the other."""
     machine.write(DROP_IN, script)
@@ -129,8 +131,8 @@ def test_shell_in_a_setting_comes_to_the_same(machine, plain, script, added, dro
     assert [word for word in plain if word not in words] == dropped
 
 
-def test_a_boot_with_hostile_arguments(machine):
-    """The first reboot. What the others below look at is what it came up with."""
+def boot_with_hostile_arguments(machine):
+    """What the facts below look at is what it came up with."""
     soft = machine.names.soft_reserved
     words = [
         *WORDS,
@@ -156,6 +158,10 @@ def test_a_boot_with_hostile_arguments(machine):
     assert machine.text("/proc/sys/kernel/random/boot_id") != before
 
 
+HOSTILE = Stage("hostile-arguments", boot_with_hostile_arguments)
+
+
+@pytest.mark.stage(HOSTILE)
 def test_the_command_line_has_each_argument_as_grub_hands_it_over(machine):
     line = machine.text("/proc/cmdline")
     assert line.startswith("BOOT_IMAGE=/boot/vmlinuz-")
@@ -164,6 +170,7 @@ def test_the_command_line_has_each_argument_as_grub_hands_it_over(machine):
     assert " ".join(WORDS.values()) in line
 
 
+@pytest.mark.stage(HOSTILE)
 def test_each_kind_of_memmap_has_its_line_in_iomem(machine):
     lines = regions(machine)
     assert "180000000-183ffffff : Reserved" in lines
@@ -172,17 +179,21 @@ def test_each_kind_of_memmap_has_its_line_in_iomem(machine):
     assert "184000000-187ffffff : System RAM" in lines
 
 
+@pytest.mark.stage(HOSTILE)
 def test_soft_reserved_memory_cannot_be_carved_by_memmap(machine):
     lines = [line for line in regions(machine) if line.endswith(" : Soft Reserved")]
     assert len(lines) == 2, "it is only cut in two where the other range ends"
     assert sum(line.endswith(" : Persistent Memory (legacy)") for line in regions(machine)) == 1
 
 
+@pytest.mark.stage(HOSTILE)
 def test_the_firmwares_own_map_knows_nothing_of_it(machine):
     types = Attributes("/sys/firmware/memmap/*/type")
     assert "Persistent Memory (legacy)" not in machine.writer.read([types]).files(types).values()
 
 
+@pytest.mark.changes
+@pytest.mark.stage(HOSTILE)
 def test_a_blacklisted_module_is_kept_out_and_loads_when_it_is_named(machine):
     assert "\nkmem " not in machine.text("/proc/modules")
     assert "System RAM (kmem)" not in machine.text("/proc/iomem")
@@ -193,12 +204,14 @@ def test_a_blacklisted_module_is_kept_out_and_loads_when_it_is_named(machine):
     assert (outcome.status, outcome.output) == (1, said)
 
 
+@pytest.mark.stage(HOSTILE)
 def test_what_was_loaded_is_gone_and_what_is_listed_is_there(machine):
     names = {line.split()[0] for line in machine.text("/proc/modules").splitlines()}
     assert "dummy" not in names
     assert "veth" in names
 
 
+@pytest.mark.stage(HOSTILE)
 def test_enabled_units_were_started(machine):
     ask = ("systemctl", "show", "--property=ActiveState,Id")
     shown = machine.ask(*ask, operands=("fact-runs.service", "fact-fails.service")).text
@@ -207,8 +220,10 @@ def test_enabled_units_were_started(machine):
     )
 
 
+@pytest.mark.long
+@pytest.mark.changes
 def test_a_boot_with_a_limit_and_with_overlaps(machine):
-    """The second reboot: `memmap=` without a place takes RAM away, and the larger type wins."""
+    """`memmap=` without a place takes RAM away, and the larger type wins."""
     words = ["memmap=7G", r"memmap=64M\#6G", "memmap=64M!6176M", r"memmap=128M\$6400M", r"memmap=64M@6432M"]
     machine.write(DROP_IN, f'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX "{single_quoted(" ".join(words))}\n')
     assert machine.generate().result is Result.DONE

@@ -1,4 +1,4 @@
-"""Facts of dax devices that the boot unit restored, and of what is done to them then. One reboot."""
+"""Facts of dax devices that the boot unit restored, and of what is done to them then."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from cxlstate.core.read import Holders, Links, MapAndRead
 from cxlstate.formats import dax, mtrr, restore
 from cxlstate.machine.ports import Result
 from tests.conformance.machines import HOLDER
+from tests.conformance.test_boot import DROP_IN
 from tests.conformance.test_host_memory import FAR, add, devices, refused, registers, remove, step
-from tests.conformance.test_zz_boot import DROP_IN
+from tests.lab.stages import Stage
 
 LINKS = Links("/dev/cxlstate/*")
 
 
-@pytest.fixture(scope="module")
-def before(machine):
-    """The device as it was before the reboot, with a unit that restores it."""
+def restore_at_boot(machine):
+    """The device has a unit that restores it, and is not given to kmem."""
     (device,) = devices(machine)
     machine.write(DROP_IN, 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX modprobe.blacklist=kmem"\n')
-    machine.write("/etc/modules-load.d/conformance.conf", "# none\n")
     assert machine.generate().result is Result.DONE
     steps = [restore.mtrr_at_boot("fact", block, "uncachable") for block in blocks(device)]
     steps.append(restore.dax_at_boot("fact", selector(device), None))
@@ -28,11 +27,16 @@ def before(machine):
     machine.run("systemctl", "daemon-reload")
     machine.run("systemctl", "enable", restore.UNIT)
     machine.reboot()
-    return device
+    (now,) = devices(machine)
+    assert (now.start, now.size) == (device.start, device.size)
+
+
+RESTORED = Stage("restored", restore_at_boot)
+pytestmark = pytest.mark.stage(RESTORED)
 
 
 @pytest.fixture
-def device(machine, before):
+def device(machine):
     (one,) = devices(machine)
     return one
 
@@ -70,9 +74,8 @@ def done(machine, *words):
     assert step(machine, *words).result is Result.DONE
 
 
-def test_the_unit_restored_everything_at_boot(machine, before, device):
+def test_the_unit_restored_everything_at_boot(machine, device):
     assert unit(machine) == GOOD
-    assert (device.start, device.size) == (before.start, before.size)
     assert device.driver == "device_dax"
     assert links(machine) == {"/dev/cxlstate/fact": f"../{device.name}"}
     kept = mtrr.parse(machine.text(restore.BEFORE))
@@ -125,7 +128,7 @@ def test_its_alignment_is_set_while_it_is_free(machine, device):
     done(machine, "dax-bind", selector(device), "0x200000")
 
 
-def test_the_record_of_its_mapping_is_made_when_it_is_bound(machine, device):
+def bind_before_the_registers(machine, device):
     done(machine, "dax-unbind", selector(device))
     for block in blocks(device):
         assert remove(machine, block).result is Result.DONE
@@ -133,10 +136,12 @@ def test_the_record_of_its_mapping_is_made_when_it_is_bound(machine, device):
     assert record(machine, device) == ("write-back",)
     for block in blocks(device):
         assert add(machine, block).result is Result.DONE
+
+
+def test_the_record_of_its_mapping_is_made_when_it_is_bound(machine, device):
+    """And a device that is mapped with the wrong type loses its link."""
+    bind_before_the_registers(machine, device)
     assert record(machine, device) == ("write-back",)
-
-
-def test_a_device_that_is_mapped_with_the_wrong_type_loses_its_link(machine, device):
     assert again(machine) == 1
     assert unit(machine) == BAD
     assert links(machine) == {}
