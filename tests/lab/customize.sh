@@ -26,16 +26,30 @@ chmod 440 "$root/etc/sudoers.d/admin"
 sed -i 's/^GRUB_TIMEOUT=.*/# No menu: nobody sits at this console.  Asked for by the operators.\nGRUB_TIMEOUT=0/' \
     "$root/etc/default/grub"
 
+# initial file system --------------------------------------------------------------------------
+
+chmod 755 "$root/etc/initramfs-tools/hooks/lab" # cp left the modes behind
+chroot "$root" update-initramfs -u
+
 # units ----------------------------------------------------------------------------------------
 
 systemctl --root="$root" enable --quiet systemd-networkd.service
-# Things no test looks at, each of which costs a boot under emulation a second or more.
+# Started by their sockets when a guest needs them, or watching devices that are not here.
+systemctl --root="$root" disable --quiet virtlogd.service cxl-monitor.service ndctl-monitor.service
+# Things no test looks at, each of which costs a boot under emulation up to a second, or more.
 systemctl --root="$root" mask --quiet \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
     e2scrub_reap.service fstrim.timer logrotate.timer man-db.timer cron.service \
     systemd-networkd-wait-online.service systemd-networkd-persistent-storage.service \
+    systemd-network-generator.service systemd-udev-load-credentials.service \
     networking.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount \
-    modprobe@drm.service modprobe@efi_pstore.service grub-common.service \
+    modprobe@drm.service modprobe@efi_pstore.service grub-common.service sshd-keygen.service \
+    systemd-random-seed.service systemd-pstore.service systemd-update-utmp.service \
+    systemd-fsck-root.service systemd-journal-flush.service systemd-journal-catalog-update.service \
+    systemd-hwdb-update.service systemd-update-done.service systemd-sysusers.service ldconfig.service \
+    systemd-hibernate-clear.service systemd-tpm2-setup.service systemd-tpm2-setup-early.service \
+    systemd-ask-password-wall.path systemd-ask-password-console.path systemd-tmpfiles-clean.timer \
+    sys-kernel-config.mount sys-kernel-tracing.mount sys-fs-fuse-connections.mount dev-mqueue.mount \
     getty@tty1.service serial-getty@ttyS0.service user@.service
 mkdir -p "$root/etc/systemd/system-generators"
 ln -s /dev/null "$root/etc/systemd/system-generators/systemd-ssh-generator"
