@@ -7,9 +7,10 @@ import os
 import shlex
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.lab.build import ensure_image
+from tests.lab.build import HOSTS, ensure_image
 from tests.lab.errors import LabError
 from tests.lab.host import LabHost, socket_directory
 from tests.lab.image import cache_directory
@@ -51,12 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     def with_start(entry: argparse.ArgumentParser) -> None:
         flavours = "; ".join(f"{name}: {flavour.about}" for name, flavour in FLAVOURS.items())
         entry.add_argument("--flavour", choices=FLAVOURS, default="hmem", help=flavours)
+        entry.add_argument("--image", choices=HOSTS, default="stable", help="which host (default: stable)")
         entry.add_argument("--cold", action="store_true", help="boot by GRUB; do not resume the saved boot")
 
     def with_user(entry: argparse.ArgumentParser) -> None:
         entry.add_argument("--user", choices=ALIASES, default="root")
 
-    command("build", "make the image, if it is not there")
+    build = command("build", "make the images, if they are not there")
+    build.add_argument("images", nargs="*", metavar="IMAGE", help=f"of {', '.join(HOSTS)}; default: all")
     boot = command("boot", "start a host on a fresh disk and leave it running")
     with_start(boot)
     with_directory(boot)
@@ -73,9 +76,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _build(_: argparse.Namespace) -> int:
-    """Make the image."""
-    print(ensure_image(_progress).directory)
+def _build(options: argparse.Namespace) -> int:
+    """Make the images, one beside the other."""
+    wanted = options.images or HOSTS
+    if unknown := set(wanted) - set(HOSTS):
+        msg = f"no image {', '.join(sorted(unknown))}; there are: {', '.join(HOSTS)}"
+        raise LabError(msg)
+    with ThreadPoolExecutor() as threads:
+        for image in threads.map(lambda name: ensure_image(_progress, name=name), wanted):
+            print(image.directory)
     return 0
 
 
@@ -84,7 +93,7 @@ def _boot(options: argparse.Namespace) -> int:
     if _running(options.dir):
         msg = f"the host in {options.dir} runs already; end it first: python3 -m tests.lab down"
         raise LabError(msg)
-    image = ensure_image(_progress)
+    image = ensure_image(_progress, name=options.image)
     host = LabHost.start(image, options.dir, flavour=options.flavour, cold=options.cold, detached=True)
     print(f"ssh_config  {host.ssh_config}")
     print(f"console     {options.dir / 'console.log'}")

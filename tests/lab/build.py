@@ -9,6 +9,8 @@ import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +19,16 @@ from tests.lab.guest_image import build_guest
 from tests.lab.host import LabHost
 from tests.lab.image import Image, cache_directory, current_guest, current_image
 from tests.lab.qemu import QEMU, Direct, accelerator
-from tests.lab.steps import Recipe, bootstrap, make_disk
+from tests.lab.steps import Recipe, bootstrap, make_disk, make_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-HOST = Recipe(
+_STABLE = Recipe(
     variant="important",
     packages=(
-        *("linux-image-amd64", "systemd-sysv", "openssh-server", "grub-pc", "sudo", "kmod", "udev"),
+        *("linux-image-amd64", "initramfs-tools", "systemd-sysv", "openssh-server", "grub-pc", "sudo"),
+        *("kmod", "udev"),
         *("libvirt-daemon-system", "libvirt-clients", "qemu-system-x86", "qemu-utils", "ovmf", "apparmor"),
         *("ndctl", "daxctl", "cxl", "python3", "iptables", "dnsmasq-base", "iproute2", "numactl"),
         *("pciutils", "cloud-guest-utils", "e2fsprogs", "curl"),
@@ -34,18 +37,20 @@ HOST = Recipe(
     customize="customize.sh",
     disk_mib=8 * 1024,
 )
+HOSTS = {"stable": _STABLE, "newest": replace(_STABLE, backports=True)}
+"""`newest` has the kernel, QEMU and libvirt of the backports, and no guests in it."""
 GUEST_FILES = Path("srv/images")
 """Where the host has the guest's disk, kernel and initial file system."""
 _KVM_PROBE_SECONDS = 5.0
 
 
-def ensure_image(log: Callable[[str], None] = lambda _: None) -> Image:
-    """Return the current image, built first if it is not there.
+def ensure_image(log: Callable[[str], None] = lambda _: None, *, name: str = "stable") -> Image:
+    """Return the current image of the host called `name`, built first if it is not there.
 
     Safe to call from several processes: one builds, the others wait. An image appears whole or
     not at all.
     """
-    return _ensure(current_image(), _build_host, log)
+    return _ensure(current_image(name), partial(_build_host, name), log)
 
 
 def ensure_guest(log: Callable[[str], None] = lambda _: None) -> Image:
@@ -83,27 +88,38 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _build_host(draft: Image, work: Path, log: Callable[[str], None]) -> None:
-    """Build the host image, and the guest that is in it if it is not there."""
-    guest = ensure_guest(log)
-    for name in (guest.identity.name, f"{guest.identity.name}.pub"):
-        shutil.copy2(guest.directory / name, draft.directory / name)
-    root = work / "root"
-    log("host: installing Debian into a folder")
-    bootstrap(HOST, root, identity=draft.identity)
-    _put_guest(guest, root)
-    log("host: making the disk")
-    make_disk(root, draft.disk, mib=HOST.disk_mib)
+def _build_host(name: str, draft: Image, work: Path, say: Callable[[str], None]) -> None:
+    """Build a host image, and the guest that is in it if it is not there."""
+    recipe, root = HOSTS[name], work / "root"
+
+    def log(text: str) -> None:
+        say(f"{name} host: {text}")
+
+    if recipe.backports:
+        make_key(draft.identity)
+        log("installing Debian into a folder")
+        bootstrap(recipe, root, identity=draft.identity)
+        guest_key = ""
+    else:
+        guest = ensure_guest(say)
+        for part in (guest.identity.name, f"{guest.identity.name}.pub"):
+            shutil.copy2(guest.directory / part, draft.directory / part)
+        log("installing Debian into a folder")
+        bootstrap(recipe, root, identity=draft.identity)
+        _put_guest(guest, root)
+        guest_key = guest.host_key
+    log("making the disk")
+    make_disk(root, draft.disk, mib=recipe.disk_mib)
     shutil.copyfile((root / "vmlinuz").resolve(), draft.kernel)
     shutil.copyfile((root / "initrd.img").resolve(), draft.initrd)
     host_key = (root / "etc/ssh/ssh_host_ed25519_key.pub").read_text().strip()
-    log("host: trying KVM")
-    draft.describe(host_key=host_key, guest_key=guest.host_key, kvm=_kvm_works(draft, work))
-    log(f"host: installing GRUB, with {'KVM' if draft.kvm else 'emulation: KVM does not work here'}")
+    log("trying KVM")
+    draft.describe(host_key=host_key, guest_key=guest_key, kvm=_kvm_works(draft, work))
+    log(f"installing GRUB, with {'KVM' if draft.kvm else 'emulation: KVM does not work here'}")
     _first_boot(draft, work / "first")
-    log("host: booting once, to save the running machine")
+    log("booting once, to save the running machine")
     _save_boot(draft, work / "warm")
-    log("host: done")
+    log("done")
 
 
 def _put_guest(guest: Image, root: Path) -> None:

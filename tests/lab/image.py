@@ -101,9 +101,9 @@ def cache_directory() -> Path:
     return (Path(caches) if caches else Path.home() / ".cache") / "cxlstate-lab"
 
 
-def current_image() -> Image:
-    """Return the image that belongs to this checkout and this QEMU, whether it is there or not."""
-    return Image(cache_directory() / _image_key())
+def current_image(name: str = "stable") -> Image:
+    """Return the host `name` that belongs to this checkout and this QEMU, whether it is there or not."""
+    return Image(cache_directory() / f"{name}-{_image_key(name)}")
 
 
 def current_guest() -> Image:
@@ -111,9 +111,9 @@ def current_guest() -> Image:
     return Image(cache_directory() / f"guest-{_guest_key()}")
 
 
-def _image_key() -> str:
+def _image_key(name: str) -> str:
     """Return a hash of all the host is made from: the QEMU which saved its state, and its guests, too."""
-    digest = hashlib.sha256(_qemu_version().encode())
+    digest = hashlib.sha256(f"{name} {_qemu_version()}".encode())
     digest.update(b"kvm" if os.access("/dev/kvm", os.R_OK | os.W_OK) else b"no kvm")
     digest.update(_guest_key().encode())
     return _hash_sources(digest, _HOST_FROM)

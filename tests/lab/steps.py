@@ -32,6 +32,8 @@ class Recipe:
     customize: str
     """The script beside this file that is run after them."""
     disk_mib: int
+    backports: bool = False
+    """Whether packages come from the release's backports where those have them."""
 
 
 def make_key(path: Path) -> None:
@@ -50,13 +52,34 @@ def bootstrap(recipe: Recipe, root: Path, *, identity: Path) -> None:
             f'--essential-hook="$CXLSTATE_LAB_SOURCE/prepare.sh" "$CXLSTATE_LAB_SOURCE/{recipe.tree}" "$1"',
             f'--customize-hook="$CXLSTATE_LAB_SOURCE/{recipe.customize}" "$1"',
             "--skip=cleanup/apt/lists",
-            *(SUITE, str(root)),
+            *_sources(root, backports=recipe.backports),
         ],
         environment={
             "CXLSTATE_LAB_SOURCE": str(HERE),
             "CXLSTATE_LAB_KEY": f"{identity}.pub",
         },
     )
+
+
+def _sources(root: Path, *, backports: bool) -> list[str]:
+    """Return mmdebstrap's arguments from the suite on; by itself it knows where Debian is."""
+    if not backports:
+        return [SUITE, str(root)]
+    suites = [SUITE, f"{SUITE}-backports"]
+    sources = [f"deb {mirror()} {suite} main" for suite in suites]
+    return [f'--aptopt=APT::Default-Release "{suites[-1]}"', SUITE, str(root), *sources]
+
+
+def mirror() -> str:
+    """Return the mirror of Debian that this machine uses."""
+    command = ["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)"]
+    listed = subprocess.run([*command, "Created-By: Packages"], capture_output=True, text=True, check=False)
+    for line in listed.stdout.splitlines():
+        *whose, uri = line.split("|")
+        if whose == ["Debian", "Debian"]:
+            return uri
+    msg = "no apt source of this machine is a mirror of Debian, from which to take the newest host"
+    raise LabError(msg)
 
 
 def make_disk(root: Path, disk: Path, *, mib: int) -> None:
