@@ -16,24 +16,15 @@ setup: .venv/.done   ## make .venv with cxlstate and its tools; does nothing whe
 demo: setup      ## plan, apply and plan again on a simulated host
 	tools/demo
 
-check: setup     ## the fast loop: lint, types, layers, and the tests that need no emulated host
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not lab and not slow" --ignore tests/conformance
+check: setup     ## the fast loop: lint, types, layers, and the quick tests
+	tools/test-setup quick
+	$(BIN)/python tools/suite check
 
 lab-setup: setup
 	tools/test-setup
 
-test: lab-setup  ## the tests, emulated host included, without those of many minutes
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not lab" --ignore tests/conformance --durations=20
-	$(BIN)/pytest -q -m "not lab" tests/conformance
-	$(BIN)/pytest -v --durations=50 -m "lab and not long"
+test: lab-setup  ## the tests, emulated hosts included, without those of many minutes
+	$(BIN)/python tools/suite test
 
 bench: setup     ## ratios against the tools people would use instead
 	$(BIN)/pytest tests/bench -q --benchmark-only
@@ -51,8 +42,8 @@ lab: lab-setup   ## boot the emulated CXL host and give a shell on it
 lab-crash: lab-setup ## cut the power after every single action, emulated and simulated
 	$(BIN)/pytest -v -s tests/e2e/test_stop_anywhere.py tests/laws/test_crash.py --every-crash
 
-lab-all: lab-setup ## every test on the emulated host, those of many minutes included
-	$(BIN)/pytest -v -m lab
+lab-all: lab-setup ## every test on the emulated hosts; SHARD=1/3 is the first third of them
+	$(BIN)/python tools/suite lab-all $(SHARD)
 
 docs: setup      ## regenerate schemas/, docs/errors.md and what the documents' commands print
 	$(BIN)/cxlstate schema --out schemas/cxlstate.schema.json
