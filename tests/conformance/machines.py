@@ -259,7 +259,9 @@ class Emulated(Subject):
         self.writer = open_writer(Ssh("lab"), "lab", progress=lambda _: None)
 
     def snapshot(self, name: str) -> None:
+        self.writer.close()  # what is kept shall not hold the lock
         self._host.snapshot(name)
+        self._open()
 
     def restore(self, name: str) -> None:
         self.writer.close()

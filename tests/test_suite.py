@@ -1,0 +1,76 @@
+"""tools/suite: a part that fails or hangs ends, the others are run, and the table tells."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MINUTES, shards
+
+SUITE = Path(__file__).parents[1] / "tools/suite"
+
+
+@pytest.fixture
+def suite(monkeypatch):
+    loader = SourceFileLoader("suite", str(SUITE))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("suite", loader))
+    monkeypatch.setitem(sys.modules, "suite", module)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    loader.exec_module(module)
+    monkeypatch.setattr(module, "BIN", Path("/bin"))
+    monkeypatch.setattr(sys, "argv", ["tools/suite", "try"])
+    return module
+
+
+def table(suite, monkeypatch, capfd, *parts):
+    monkeypatch.setitem(suite.SUITES, "try", lambda: list(parts))
+    status = suite.main()
+    said = capfd.readouterr().out
+    return status, [line.split(maxsplit=1)[1] for line in said.partition("minutes  part")[2].splitlines()[1:]]
+
+
+def test_a_failure_stops_none_of_the_others(suite, monkeypatch, capfd):
+    part = suite.Part
+    status, told = table(
+        suite, monkeypatch, capfd, part("bad", ("false",), 1), part("good", ("sh", "-c", "true"), 1)
+    )
+    assert (status, told) == (1, ["bad: exit 1", "good"])
+
+
+def test_what_hangs_is_ended_with_all_it_started(suite, monkeypatch, capfd, tmp_path):
+    monkeypatch.setattr(suite, "GRACE_SECONDS", 0.5)
+    deaf = f"trap '' TERM; (trap '' TERM; sleep 2; touch {tmp_path}/late) & while :; do sleep 0.1; done"
+    begun = time.monotonic()
+    status, told = table(
+        suite,
+        monkeypatch,
+        capfd,
+        suite.Part("deaf", ("sh", "-c", deaf), 0.01),
+        suite.Part("good", ("true",), 1),
+    )
+    assert (status, told) == (1, ["deaf: ended after 0.01 minutes", "good"])
+    time.sleep(max(0, begun + 3 - time.monotonic()))
+    assert not (tmp_path / "late").exists()
+
+
+def test_the_last_one_is_left_out_for_want_of_what_runs_beside(suite, monkeypatch, capfd):
+    part = suite.Part
+    beside = part("images", ("false",), 1, beside=True)
+    status, told = table(
+        suite, monkeypatch, capfd, beside, part("good", ("true",), 1), part("last", ("true",), 1)
+    )
+    assert (status, told) == (1, ["images: exit 1", "good", "last: left out, for want of images"])
+
+
+@pytest.mark.parametrize("of", [1, 3, 5])
+def test_each_file_is_in_one_shard_and_no_shard_takes_much_longer(of):
+    files = [*MINUTES, *(f"tests/e2e/test_{number}.py" for number in range(10))]
+    parts = shards(files, of)
+    assert sorted(file for part in parts for file in part) == sorted(files)
+    takes = [sum(MINUTES.get(file, 4) for file in part) for part in parts]
+    assert max(takes) <= max(*MINUTES.values(), sum(takes) / of + 8)
