@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 import sys
+import threading
 import time
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -24,7 +27,9 @@ def suite(monkeypatch):
     loader.exec_module(module)
     monkeypatch.setattr(module, "BIN", Path("/bin"))
     monkeypatch.setattr(sys, "argv", ["tools/suite", "try"])
-    return module
+    before = signal.getsignal(signal.SIGTERM)
+    yield module
+    signal.signal(signal.SIGTERM, before)
 
 
 def table(suite, monkeypatch, capfd, *parts):
@@ -65,6 +70,17 @@ def test_the_last_one_is_left_out_for_want_of_what_runs_beside(suite, monkeypatc
         suite, monkeypatch, capfd, beside, part("good", ("true",), 1), part("last", ("true",), 1)
     )
     assert (status, told) == (1, ["images: exit 1", "good", "last: left out, for want of images"])
+
+
+def test_when_it_is_told_to_end_nothing_is_left(suite, monkeypatch, capfd, tmp_path):
+    late = suite.Part("late", ("sh", "-c", f"sleep 3; touch {tmp_path}/late"), 1)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    with pytest.raises(SystemExit, match="told to end"):
+        table(suite, monkeypatch, capfd, late)
+    timer.join()
+    time.sleep(3.5)
+    assert not (tmp_path / "late").exists()
 
 
 @pytest.mark.parametrize("of", [1, 3, 5])
