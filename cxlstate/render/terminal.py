@@ -148,7 +148,7 @@ def _name(change: Change) -> str:
     """The field; of a list, what the entry is called, or its place, or nothing where the value says it."""
     if change.entry:
         word, _, *rest = change.path
-        return show((f"{word}[{plain(change.entry)}]", *rest))
+        return field(show((f"{word}[{change.entry}]", *rest)))
     if all(value is None or BARE.fullmatch(str(value)) for value in (change.old, change.new)):
         return field(show(change.path))
     return field(show(tuple(step for step in change.path if isinstance(step, str))))
