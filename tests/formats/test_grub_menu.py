@@ -6,7 +6,7 @@ import pytest
 
 from cxlstate.formats import grub_menu, grub_script
 from cxlstate.formats.grub_menu import chosen, default, environment, menu
-from tests.conformance.test_zz_boot import WORDS
+from tests.conformance.test_boot import WORDS
 
 MENU = """\
 set default="${saved_entry}"
