@@ -193,7 +193,7 @@ def test_what_libvirt_says_is_told_and_not_what_the_helper_says_of_the_end(daemo
     writer = Access(
         lambda: Tunnel(transport.start(LIBVIRT_READ)), lambda: Tunnel(transport.start(LIBVIRT_READ))
     )
-    outcome = writer.writer().perform(StartDomain("vm"))
+    outcome = writer.writer().perform(StartDomain("vm"), lambda: None)
     assert outcome.result is Result.FAILED
     assert "read only" in outcome.output
     writer.close()
