@@ -347,6 +347,14 @@ PATH = "/dev/cxlstate/cxl0"
 
 EXPANDER = "<controller type='pci'><target><node>1</node></target></controller>"
 
+
+def test_a_model_in_other_letters_is_the_same() -> None:
+    plug = "<interface><mac address='52:54:00:00:00:01'/><model type='ViRtIo'/></interface>"
+    xml = f"<domain><devices>{plug}</devices></domain>"
+    wish = Domain(interfaces=(Interface("52:54:00:00:00:01", model="virtio", link=False),))
+    assert merge(xml, wish) == xml.replace("</interface>", "<link state='down'/></interface>")
+
+
 REFUSED = {
     "a bus of a cell goes": (
         TWO_CELLS.replace(

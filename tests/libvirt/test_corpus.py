@@ -70,7 +70,7 @@ def test_what_is_read_defined_and_read_again_is_the_same(
     for name, xml in sample(None if is_whole else FILES)[shard::SHARDS]:
         counts["files"] += 1
         defined = libvirt.define(xml) if xml.isascii() else None
-        if defined is None:
+        if defined is None or libvirt.define(defined) is None:  # 9.0 does not take all that it writes
             continue
         counts["defined"] += 1
         assert differences(read(xml), read(defined)) == (), name

@@ -13,7 +13,15 @@ from cxlstate.core.change import Leaf
 from cxlstate.core.domain import Cell, CpuNumbers, Disk, Domain, Interface, MemNode, Nvdimm, Topology
 from cxlstate.core.path import Path
 from cxlstate.core.units import format_cpus, format_size
-from cxlstate.formats.domain_xml.meaning import CELL_STEP, MODULE_STEP, is_machine, kib, meant_alignsize, pair
+from cxlstate.formats.domain_xml.meaning import (
+    CELL_STEP,
+    MODULE_STEP,
+    is_machine,
+    is_model,
+    kib,
+    meant_alignsize,
+    pair,
+)
 from cxlstate.formats.domain_xml.read import ROM
 
 T = TypeVar("T")
@@ -265,7 +273,7 @@ def _interfaces(wish: Domain, live: Domain) -> Iterator[Difference]:
 def _of_interface(path: Path, one: Interface, other: Interface) -> Iterator[Difference]:
     yield from _leaf((*path, "network"), one.network, other.network, _itself)
     yield from _leaf((*path, "bridge"), one.bridge, other.bridge, _itself)
-    yield from _leaf((*path, "model"), one.model, other.model, _itself)
+    yield from _leaf((*path, "model"), one.model, other.model, _itself, is_model)
     up = other.link is not False
     yield from _leaf((*path, "link"), one.link, up, lambda up: "up" if up else "down")
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from cxlstate.core.domain import Interface
 from cxlstate.formats.domain_xml import order
+from cxlstate.formats.domain_xml.meaning import is_model
 from cxlstate.formats.domain_xml.read import console, interface
 from cxlstate.formats.xml import (
     Element,
@@ -50,9 +51,9 @@ def _fill(one: Element, wished: Interface) -> None:
         _source(one, "network", wished.network or "")
     if wished.bridge not in (None, there.bridge):
         _source(one, "bridge", wished.bridge or "")
-    if wished.model not in (None, there.model):
+    if wished.model is not None and not is_model(wished.model, there.model):
         _not_virtio(one, wished)
-        child(one, "model", order.INTERFACE).set("type", wished.model or "")
+        child(one, "model", order.INTERFACE).set("type", wished.model)
         take_out_all(one, "address")  # of a device of another kind
     if wished.link not in (None, there.link):
         child(one, "link", order.INTERFACE).set("state", "up" if wished.link else "down")

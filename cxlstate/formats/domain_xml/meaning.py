@@ -67,6 +67,11 @@ def is_machine(wished: str, live: str | None) -> bool:
     return live is not None and (live == wished or live.startswith(f"{alias}-"))
 
 
+def is_model(wished: str, live: str | None) -> bool:
+    """Whether an interface has a model: libvirt knows `VirtIO` as `virtio` (virDomainNetSetModelString)."""
+    return live is not None and wished.lower() == live.lower()
+
+
 def chipset(machine: str) -> str:
     """`q35`, `pc`, or the name without its version: what decides about buses and addresses."""
     for alias, prefix in _ALIASES.items():
