@@ -82,7 +82,7 @@ class Session:
                 return shown.exit, shown, []
             if not at_terminal() or self.as_json:
                 say(
-                    "not asked, since this is no terminal: nothing was done; --yes does what is live",
+                    "nothing was done: no terminal to ask at; --yes applies what interrupts nothing",
                     err=True,
                 )
                 return worst([Exit.REFUSED, shown.exit]), shown, []
@@ -125,10 +125,10 @@ class Session:
         if before != now:
             raise fail(
                 "CXE205",
-                "the plan is stale: the machine or its spec is no longer as it was when the plan was made",
+                "plan is stale: the machine or its spec changed since",
                 machine=spec.name,
                 found=moved(before, now) if "name" in before else "a machine that is not in the plan",
-                hint="nothing was done; plan again and look at what differs now",
+                hint="nothing was done; run `cxlstate plan` again and review it",
             )
 
     def _show(self, plan: MachinePlan) -> None:
@@ -150,7 +150,7 @@ class Session:
             if self._stop:
                 raise KeyboardInterrupt
             self._stop = True
-            say("\nending after the action that runs now; Ctrl-C again leaves it to itself", err=True)
+            say("\nstopping after the running action; Ctrl-C again stops waiting for it", err=True)
 
         before = signal.signal(signal.SIGINT, heard)
         try:

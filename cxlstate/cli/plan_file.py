@@ -41,10 +41,10 @@ def read(path: Path) -> PlanFile:
     if not _is_plan(kept):
         raise fail(
             "CXE206",
-            f"{path} is not a plan that this version reads",
+            f"{path} is not a plan of this version",
             found=f"format {kept.get('format')}" if isinstance(kept, dict) else type(kept).__name__,
-            expected=f"format {FORMAT}, and one machine at least, with its resources",
-            hint="make it again with plan --out",
+            expected=f"format {FORMAT}, with at least one machine and its resources",
+            hint=f"write it again: cxlstate plan --out {path}",
         )
     return PlanFile(
         {machine["name"]: machine for machine in kept["machines"]},

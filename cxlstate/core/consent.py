@@ -59,7 +59,7 @@ def _parse(item: str) -> Consent:
 def _refuse(item: str, expected: str) -> CxlstateError:
     return fail(
         "CXE110",
-        "this is not something that can be allowed",
+        "--allow does not accept this value",
         found=item,
         expected=expected,
         hint="for example --allow reboot-host, or --allow restart-vm=cloudcxl2/vm.cxl_vmx",

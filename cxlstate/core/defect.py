@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
-from cxlstate.core.diagnostic import CxlstateError, Diagnostic
+from cxlstate.core.diagnostic import Diagnostic
 
 DEBUG = "CXLSTATE_DEBUG"
 """Environment variable that adds the traceback to what is told of a defect."""
@@ -45,17 +44,6 @@ def defect(error: BaseException) -> Diagnostic:
         found=found,
         hint=f"please report this with the output of `{DEBUG}=1 cxlstate …`, which adds the traceback",
     )
-
-
-@contextmanager
-def contained() -> Iterator[None]:
-    """Make of an exception that nobody foresaw an error with a code. Raises CxlstateError."""
-    try:
-        yield
-    except (CxlstateError, BrokenPipeError):  # the second: the reader of our own output went away
-        raise
-    except Exception as error:
-        raise CxlstateError((defect(error),)) from error
 
 
 def _words(error: BaseException) -> str:

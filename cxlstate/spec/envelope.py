@@ -28,7 +28,7 @@ def _host_name(name: str) -> str:
         return name
     raise problem(
         "CXS211",
-        "not a host name",
+        "host.name is not a valid host name",
         found=name[:60] or "nothing",
         expected="letters, digits, hyphens and dots, beginning and ending with a letter or digit",
     )
@@ -54,19 +54,19 @@ def _bad_connect(text: str, hint: str | None = None) -> PydanticCustomError:
     if re.match(r"[^@/]*:[^@]*@", text.removeprefix("ssh://")):  # perhaps a password: not shown
         return problem(
             "CXS212",
-            "a password has no place in a spec",
+            "host.connect contains a password",
             expected=_CONNECT_EXPECTED,
-            hint="use a key or the ssh agent; and change that password if the file was shared",
+            hint="remove it and use a key (`ssh-copy-id`); change the password if the file was shared",
         )
     if text.lower() == "local":
         hint = "write local"
     elif hint is None and re.fullmatch(rf"(?:{USER}@)?(?:{SSH_HOST})(?::[0-9]+)?", text):
         hint = f"write ssh://{text}"
     elif hint is None and text.startswith("ssh://"):
-        hint = "paths, blanks and a leading hyphen are not possible; put options in ~/.ssh/config"
+        hint = "remove paths, blanks and leading hyphens; put options into ~/.ssh/config"
     return problem(
         "CXS212",
-        "not a way to reach a machine",
+        "host.connect is not a valid target",
         found=text[:60] or "nothing",
         expected=_CONNECT_EXPECTED,
         hint=hint,

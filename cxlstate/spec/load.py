@@ -182,14 +182,14 @@ class _Reading:
                     "apiVersion is missing",
                     source=Source(self.file, root.line, root.column),
                     expected=f"apiVersion: {API_VERSION}",
-                    hint="write it as the first line; without it the file may mean anything",
+                    hint=f"add the line `apiVersion: {API_VERSION}` at the top of the file",
                 )
             )
         elif plain(entry.value) != API_VERSION:
             self.problems.append(
                 Diagnostic(
                     "CXS206",
-                    "an apiVersion that is not known here",
+                    "apiVersion is not supported",
                     path=("apiVersion",),
                     source=self.document.locate(("apiVersion",)),
                     found=yaml_text.describe(entry.value),
@@ -236,7 +236,7 @@ class _Reading:
             f"{show(path)} is not supported yet",
             path=path,
             source=self.document.locate_key(path),
-            hint="remove it; this version of cxlstate would do nothing about it",
+            hint="remove it; this version of cxlstate does not implement it",
         )
 
     def entries(self, kind: Reconciler[Any, Any], node: Node, path: Path) -> Iterator[Resource[Any]]:
@@ -296,9 +296,9 @@ class _Reading:
             reason = str(error)
         raise problem(
             "CXS213",
-            "a file that the spec names cannot be read",
+            "cannot read a file that the spec references",
             found=f"{path}: {reason}",
-            expected="a text file, by its path from the folder of the spec",
+            expected="a text file; its path is relative to the folder of the spec",
         )
 
     def named(self, kind: Reconciler[Any, Any], name: str, path: Path) -> bool:
@@ -319,7 +319,7 @@ class _Reading:
         self.problems.append(
             Diagnostic(
                 "CXS210",
-                "a name that cannot be an address",
+                "name cannot be part of an address",
                 path=path,
                 source=self.document.locate_key(path),
                 found=yaml_text.quote(name),
@@ -335,7 +335,7 @@ class _Reading:
             path=second,
             source=self.document.locate(second),
             found=name,
-            hint=f"it stands in line {self.document.locate(first).line} already; keep one of them",
+            hint=f"keep one of them; the first is in line {self.document.locate(first).line}",
         )
 
 
@@ -349,7 +349,7 @@ def _files(paths: Sequence[FilePath], problems: list[Diagnostic]) -> list[FilePa
             problems.append(_unreadable(path, error.strerror or str(error)))
             continue
         if not inside:
-            problems.append(_unreadable(path, "no *.yaml or *.yml in this folder"))
+            problems.append(_unreadable(path, "the directory contains no *.yaml or *.yml"))
         for file in inside:
             found.setdefault(file.absolute(), file)
     return list(found.values())
@@ -372,11 +372,11 @@ def _same_name(spec: MachineSpec, others: Sequence[MachineSpec]) -> Diagnostic |
         if other.name.casefold() == spec.name.casefold():
             return Diagnostic(
                 "CXS209",
-                f"two specs are for the host {spec.name}",
+                f"two specs declare host {spec.name}",
                 path=("host", "name"),
                 source=spec.locate(("host", "name")),
                 found=spec.name,
-                hint=f"the other is {other.locate(('host', 'name'))}; one file a host",
+                hint=f"the other is {other.locate(('host', 'name'))}; keep one file per host",
             )
     return None
 

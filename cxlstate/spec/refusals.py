@@ -175,7 +175,7 @@ def _single(refusal: _Refusal, document: Document, known: KnownKeys) -> Diagnost
     if refusal.type in ("value_error", "assertion_error"):
         message = str(context.get("error") or message)
     elif match := _CONSTRAINT.fullmatch(refusal.message):
-        message, expected = f"{show(path)} is not possible", match["expected"].replace("match ", "the ")
+        message, expected = f"{show(path)} has an invalid value", match["expected"].replace("match ", "the ")
     found = describe(document.node(path))
     return Diagnostic("CXS205", message, path=path, source=source, found=found, expected=expected)
 

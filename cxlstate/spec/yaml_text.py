@@ -87,7 +87,7 @@ class _Parser:
 
     def decode(self, content: bytes) -> str:
         if len(content) > MAX_BYTES:
-            raise self.stop("CXS109", "the file is too large", 1, 1, expected=f"at most {MAX_BYTES} bytes")
+            raise self.stop("CXS109", "file is too large", 1, 1, expected=f"at most {MAX_BYTES} bytes")
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -103,10 +103,10 @@ class _Parser:
         line, column = _position(content[:offset].decode("utf-8-sig"), len(content))
         return self.stop(
             "CXS107",
-            f"the file is not UTF-8 (byte {offset})",
+            f"file is not UTF-8 (byte {offset})",
             line,
             column,
-            found="UTF-16" if utf16 else f"the byte 0x{content[offset]:02x}",
+            found="UTF-16" if utf16 else f"byte 0x{content[offset]:02x}",
             expected="UTF-8",
             hint="save it as UTF-8",
         )
@@ -121,15 +121,15 @@ class _Parser:
         if (tab := blank.find("\t")) >= 0:
             return self.stop(
                 "CXS102",
-                "a tab in the indentation",
+                "indentation contains a tab",
                 line,
                 tab + 1,
-                hint="indent with spaces; YAML does not say how wide a tab is",
+                hint="indent with spaces: `expand -t 2 FILE` replaces the tabs",
             )
         problem = getattr(error, "problem", None) or "cannot be read"
         if "nesting depth" in problem:  # a limit of newer libyaml's own, met before ours
             expected = f"at most {MAX_DEPTH} levels"
-            return self.stop("CXS109", "nested too deeply", line, column, expected=expected)
+            return self.stop("CXS109", "nesting is too deep", line, column, expected=expected)
         return self.stop("CXS101", f"not valid YAML: {problem}", line, column, hint=_why(error, problem))
 
     # Events -----------------------------------------------------------------------------------
@@ -141,22 +141,22 @@ class _Parser:
                 case yaml.DocumentStartEvent() if root is not None:
                     self.problem(
                         "CXS106",
-                        "a second document in the file",
+                        "file contains a second document",
                         *_at(event),
-                        hint="one machine a file: move it to a file of its own",
+                        hint="move it to another file: one file describes one machine",
                     )
                     raise _Stop
                 case yaml.DocumentStartEvent():
                     root = self.node(next(events), events, 1)
         if root is None or (isinstance(root, Scalar) and root.value is None):
-            raise self.stop("CXS108", "the file is empty", 1, 1, expected="apiVersion and host")
+            raise self.stop("CXS108", "file is empty", 1, 1, expected="apiVersion and host")
         return root
 
     def node(self, event: Any, events: Iterator[Any], depth: int) -> Node:
         line, column = _at(event)
         if depth > MAX_DEPTH:
             raise self.stop(
-                "CXS109", "nested too deeply", line, column, expected=f"at most {MAX_DEPTH} levels"
+                "CXS109", "nesting is too deep", line, column, expected=f"at most {MAX_DEPTH} levels"
             )
         self.no_extras(event)
         match event:
@@ -183,16 +183,20 @@ class _Parser:
                     self.bad_key(key)
             elif key.value == "<<" and plain:
                 self.problem(
-                    "CXS104", "a merge key", key.line, key.column, hint="write the keys out where they hold"
+                    "CXS104",
+                    "merge keys (<<) are not supported",
+                    key.line,
+                    key.column,
+                    hint="write the keys out",
                 )
             elif key.value in entries:
                 first = entries[key.value].key
                 self.problem(
                     "CXS103",
-                    f"{quote(key.value)} is written twice",
+                    f"key {quote(key.value)} appears twice",
                     key.line,
                     key.column,
-                    hint=f"it stands in line {first.line} already; keep one of them",
+                    hint=f"keep one of them; the first is in line {first.line}",
                 )
             else:
                 entries[key.value] = Entry(key, value)
@@ -211,14 +215,16 @@ class _Parser:
             alias = isinstance(event, yaml.AliasEvent)
             self.problem(
                 "CXS104",
-                f"the alias *{event.anchor}" if alias else f"the anchor &{event.anchor}",
+                f"alias *{event.anchor} is not supported"
+                if alias
+                else f"anchor &{event.anchor} is not supported",
                 *_at(event),
                 hint="write the value out; quote it if it is meant to begin with * or &",
             )
         if getattr(event, "tag", None) is not None:
             self.problem(
                 "CXS105",
-                f"the tag {quote(event.tag.replace('tag:yaml.org,2002:', '!!'))}",
+                f"tag {quote(event.tag.replace('tag:yaml.org,2002:', '!!'))} is not supported",
                 *_at(event),
                 hint="remove it; quote the value if it is meant to begin with !",
             )
@@ -227,7 +233,7 @@ class _Parser:
         scalar = isinstance(key, Scalar)
         self.problem(
             "CXS110",
-            "a key that is not text",
+            "key is not text",
             key.line,
             key.column,
             found=describe(key),
@@ -238,7 +244,7 @@ class _Parser:
     def unseen(self, character: str, line: int, column: int) -> None:
         self.problem(
             "CXS111",
-            "a character that cannot be seen",
+            "file contains an invisible character",
             line,
             column,
             found=f"U+{ord(character):04X}",

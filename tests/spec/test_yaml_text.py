@@ -145,7 +145,7 @@ def test_what_is_nested_deeper_than_the_parser_itself_allows_is_told_alike():
 
 def test_what_is_found_says_what_the_bytes_look_like():
     assert yaml_text.parse("a".encode("utf-16"), "f")[1][0].found == "UTF-16"
-    assert yaml_text.parse(b"a: \xff", "f")[1][0].found == "the byte 0xff"
+    assert yaml_text.parse(b"a: \xff", "f")[1][0].found == "byte 0xff"
 
 
 def test_an_alias_bomb_is_not_expanded():

@@ -70,11 +70,11 @@ class SimReader:
             found = str(why)
         return fail(
             "CXC402",
-            "the simulated machine is not running",
+            "simulated machine is not running",
             machine=self._name,
             found=found,
             expected="a machine that has booted",
-            hint=f"mend the files in {self._directory / 'root'}; it boots when it is next applied to",
+            hint=f"fix the files in {self._directory / 'root'}; the next apply boots it",
         )
 
 

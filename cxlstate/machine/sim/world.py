@@ -332,7 +332,7 @@ def broken(directory: Path, reason: str) -> CxlstateError:
         f"{directory} is not a simulated machine: {reason}",
         found=reason,
         expected=f"a folder with {FILE} and {ROOT}/, or no folder at all: it is then made",
-        hint="mend the file, or remove the folder to start with a fresh default host",
+        hint="fix the file, or remove the folder: the next run then creates a default host",
     )
 
 
