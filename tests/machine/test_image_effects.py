@@ -397,6 +397,7 @@ def test_a_transfer_that_breaks_off_is_gone_on_with(downloads, web, tmp_path):
     assert web.asked == [("/base.qcow2", ""), ("/base.qcow2", f"bytes={2 * MIB}-")]
 
 
+@pytest.mark.slow
 def test_one_that_gets_no_further_is_given_up_and_kept(downloads, web, tmp_path):
     web.files["/base.qcow2"] = CONTENT
     web.breaks_after, web.once = 1000, False
@@ -410,6 +411,7 @@ def test_one_that_gets_no_further_is_given_up_and_kept(downloads, web, tmp_path)
     assert downloads.perform(fetch(web, tmp_path), ENTRY).result is Result.DONE
 
 
+@pytest.mark.slow
 def test_one_that_stalls_is_given_up(downloads, web, tmp_path):
     web.files["/base.qcow2"] = CONTENT
     web.breaks_after, web.hangs, web.once = 1000, True, False

@@ -101,6 +101,7 @@ def test_a_stopped_removal_is_done_or_not_begun(tmp_path):
         assert (text(directory, "/etc/test") is not None) is there
 
 
+@pytest.mark.slow
 def test_packages_stopped_anywhere_are_finished_by_dpkg_and_apt(tmp_path):
     whole = Faults()
     prepare(tmp_path / "whole")

@@ -130,6 +130,7 @@ def test_the_order_of_mtrr_and_binding_is_in_the_record(directory):
     assert record(directory) == ("uncached-minus",)
 
 
+@pytest.mark.slow
 def test_stopped_behind_any_step_the_same_steps_come_to_the_same_end(directory, tmp_path):
     whole, faults = tmp_path / "whole", Faults()
     copy(directory, whole)

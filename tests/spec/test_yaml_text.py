@@ -199,6 +199,7 @@ DATA = st.recursive(
 @example({"mac": "52:54:00:12:34:56", "on": "off", "x": ["0x10", "1_0", "~", "", "012", "=", "<<"]})
 @example({"<<": 1})
 @pytest.mark.usefixtures("_each_loader")
+@pytest.mark.slow
 def test_what_was_dumped_reads_back_the_same(data):
     text = yaml_text.dump(data)
     assert read(text) == data

@@ -6,6 +6,7 @@ import re
 import subprocess
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -148,6 +149,7 @@ def _host(values: tuple[str, str, str]) -> Host:
 
 
 # Asked for once instead of twice, `quiet` stays twice in grub.cfg: no drop-in tells how it was made.
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(values, wishes, wishes, st.integers(0, 3))
 @example(("nomodeset", "", ""), ((("quiet", "quiet"), ()), ()), ((("quiet",), ()), ()), 2)
@@ -166,6 +168,7 @@ def test_it_converges_from_wherever_it_was_stopped_and_leaves_nothing_behind(
     assert all(action.risk is not Risk.FOREIGN_BOOT for action in host.performed)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(values, wishes, st.sampled_from(["drop-in", "edit", "grub.cfg", "running"]))
 def test_any_one_effect_undone_is_seen(values: tuple[str, str, str], raw: object, which: str) -> None:
