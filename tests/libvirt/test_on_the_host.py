@@ -26,8 +26,6 @@ from cxlstate.machine.ports import Entry, Outcome, Result
 from cxlstate.machine.posix.reader import PosixReader
 from cxlstate.machine.posix.writer import PosixWriter
 from cxlstate.machine.ssh import SshTransport
-from tests.lab.build import ensure_image
-from tests.lab.host import LabHost
 from tests.libvirt.definitions import INTERFACE, MAC, domain
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
@@ -38,16 +36,12 @@ VM, DEFAULT, VERSION = LibvirtDomain("vm"), LibvirtNetwork("default"), File("/pr
 HOST = "<host mac='52:54:00:00:00:01' name='one' ip='192.168.122.101'/>"
 
 
-@pytest.fixture(scope="module")
-def host(tmp_path_factory):
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        LabHost.start(ensure_image(), tmp_path_factory.mktemp("lab")) as host,
-    ):
-        patch.setenv("CXLSTATE_SSH_CONFIG", str(host.ssh_config))
-        yield host
+@pytest.fixture(autouse=True)
+def ssh_config(host, monkeypatch):
+    monkeypatch.setenv("CXLSTATE_SSH_CONFIG", str(host.ssh_config))
 
 
+@pytest.mark.looks
 @pytest.mark.parametrize("alias", ["lab-root", "lab", "lab-reader"])
 def test_everybody_may_read(host, alias):
     reader = PosixReader(SshTransport(Ssh(alias), alias), alias)
@@ -104,10 +98,11 @@ def test_who_cannot_become_root_may_not(host):
 
 
 def test_a_dax_device_is_let_pass_and_so_is_a_link_to_it(host):
-    host.run("daxctl reconfigure-device -f -m devdax dax0.0", timeout=300)
-    host.run("mkdir -p /dev/cxlstate && ln -sfn ../dax0.0 /dev/cxlstate/cxl0")
+    name = host.run("basename /sys/bus/dax/devices/*").stdout.strip()
+    host.run(["daxctl", "reconfigure-device", "-f", "-m", "devdax", name], timeout=300)
+    host.run(f"mkdir -p /dev/cxlstate && ln -sfn ../{name} /dev/cxlstate/cxl0")
     writer = PosixWriter(SshTransport(Ssh("lab"), "lab"), "lab", survives_reboot=True)
-    for path in ("/dev/dax0.0", "/dev/cxlstate/cxl0"):
+    for path in (f"/dev/{name}", "/dev/cxlstate/cxl0"):
         outcome = writer.perform(StartDomain("none", (path,)), ENTRY)
         assert outcome.output == "there is no domain none"
     outcome = writer.perform(StartDomain("none", ("/dev/dax9.9",)), ENTRY)
