@@ -20,7 +20,12 @@ from tests.lab.stages import FRESH
 
 pytestmark = pytest.mark.lab
 
-SAMPLE = [("host", "wait", 1), ("host", "kill", 3), ("memory", "wait", 2), ("memory", "kill", 1)]
+SAMPLE = [
+    ("host", "wait", 1),
+    pytest.param("host", "kill", 3, marks=pytest.mark.long),
+    ("memory", "wait", 2),
+    ("memory", "kill", 1),
+]
 EVERY = [
     (story, how, number)
     for story in ("host", "memory")

@@ -85,6 +85,6 @@ class Stages:
             raise LabError(msg)
         try:
             stage.make(self.machine)
-        except Exception as error:
+        except BaseException as error:  # a timeout, too
             self.failures[f"{stage.name}/{len(tried)}"] = str(error)
             raise
