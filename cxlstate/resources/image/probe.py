@@ -111,7 +111,7 @@ def observe(spec: ImageSpec, answers: Answers) -> Observation[Seen]:
         return Unknown(
             f"there is no {unknown}",
             cured_by=(AllOf("package"),),
-            hint="declare the package that makes it (host.packages), or correct the name",
+            hint="declare the package that creates it in host.packages, or fix the name",
         )
     if not there:
         return Present(Missing(_base(spec, answers), way(spec.path, answers)))

@@ -173,5 +173,5 @@ def _held(spec: Package, found: Record) -> Diagnostic:
         f"{found.name} is held at {found.version}",
         found=f"{found.version}, held",
         expected="absent" if spec.state == "absent" else f"version {spec.version}",
-        hint=f"ask who holds it and why, then apt-mark unhold {found.name}; or write what is there",
+        hint=f"`apt-mark unhold {found.name}` once whoever holds it agrees; or declare the held version",
     )

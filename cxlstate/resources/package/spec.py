@@ -19,10 +19,10 @@ def _name(text: str) -> str:
     if not re.fullmatch(_NAME, text):
         raise problem(
             "CXP101",
-            "not the name of a Debian package",
+            "invalid Debian package name",
             found=text[:80],
             expected="lower case letters, digits, + - and . (two at least), perhaps :architecture",
-            hint="a version follows a =, alternatives stand between |: `ndctl=77-2`, `mawk | gawk`",
+            hint="write a version after =, alternatives with |: `ndctl=77-2`, `mawk | gawk`",
         )
     return text
 
@@ -31,10 +31,10 @@ def _version(text: str) -> str:
     if not re.fullmatch(_VERSION, text):
         raise problem(
             "CXP102",
-            "not the version of a Debian package",
+            "invalid Debian package version",
             found=text[:80],
-            expected="the whole version, as dpkg-query shows it: 77-2+deb12u1",
-            hint="patterns and comparisons are not understood; leave the version out to accept any",
+            expected="the complete version as dpkg-query prints it: 77-2+deb12u1",
+            hint="remove patterns and comparisons; without a version any is accepted",
         )
     return text
 
@@ -65,13 +65,13 @@ class Package(Model):
     @model_validator(mode="after")
     def _makes_sense(self) -> Package:
         if self.version and self.alternatives:
-            raise problem("CXP103", "a version and alternatives exclude each other", found=self.version)
+            raise problem("CXP103", "`version` and alternatives exclude each other", found=self.version)
         if self.state == "absent" and (self.version or self.alternatives):
             raise problem(
                 "CXP103",
-                "what is to be absent has neither a version nor alternatives",
+                "an absent package takes no version and no alternatives",
                 found=self.version or " | ".join(self.alternatives),
-                hint="list each package that is to be absent by itself",
+                hint="list each absent package separately",
             )
         return self
 

@@ -71,7 +71,7 @@ class ServiceReconciler(Reconciler[Service, UnitLive]):
         return Unknown(
             f"there is no unit {unit}",
             cured_by=(AllOf("package"),),
-            hint="declare the package that brings it (host.packages), or correct the name",
+            hint="declare the package that provides it in host.packages, or fix the name",
         )
 
     def describe(self, me: Resource[Service], live: UnitLive | None) -> Sequence[tuple[str, str]]:
@@ -207,7 +207,7 @@ def _not_loaded(me: Resource[Service], live: UnitLive) -> Diagnostic | None:
         f"systemd cannot load {live.id}",
         found=live.load,
         expected="loaded",
-        hint=f"systemd-analyze verify {live.id} says what is wrong with its unit file",
+        hint=f"run `systemd-analyze verify {live.id}` on the machine",
     )
 
 
@@ -221,7 +221,7 @@ def _enabled_is_fixed(spec: Service, live: UnitLive) -> Diagnostic | None:
         path=_ENABLED,
         found=live.file or "no unit file",
         expected="enabled or disabled",
-        hint="leave `enabled` out, or name the unit that starts it"
+        hint="remove `enabled`, or name the unit that starts it"
         if spec.enabled
         else "leave `enabled` out; `masked: true` keeps it from starting",
     )
@@ -232,10 +232,10 @@ def _runs_once(spec: Service, live: UnitLive) -> Diagnostic | None:
         return None
     return Diagnostic(
         "CXV203",
-        f"{live.id} does its work and ends: it cannot be kept running",
+        f"{live.id} exits after its work and cannot be kept running",
         path=_RUNNING,
         found="Type=oneshot, RemainAfterExit=no",
-        hint="leave `running` out; `enabled` has it run at every boot",
+        hint="remove `running`; `enabled: true` runs it at every boot",
     )
 
 
@@ -247,10 +247,10 @@ def _locks_out(spec: Service, live: UnitLive) -> Diagnostic | None:
         return None
     return Diagnostic(
         "CXV301",
-        f"without {live.id} this machine may not be reachable over SSH any more",
+        f"stopping {live.id} may cut off SSH access to this machine",
         Severity.WARNING,
         found="running" if stops else "started at boot",
-        hint="make sure of another way in before it is applied",
+        hint="have a console at hand before you apply it",
     )
 
 
@@ -263,5 +263,5 @@ def _starts_again(spec: Service, live: UnitLive) -> Diagnostic | None:
         Severity.WARNING,
         path=_RUNNING,
         found=f"{live.socket} is active",
-        hint=f"also write {live.socket}: {{running: false}}",
+        hint=f"add {live.socket}: {{running: false}}",
     )

@@ -30,7 +30,7 @@ def _name(text: str) -> str:
     if not re.fullmatch(_NAME, text) or len(unit) > _LONGEST:
         raise problem(
             "CXV101",
-            "not the name of a systemd unit",
+            "invalid systemd unit name",
             found=text[:80],
             expected="letters, digits and _ : . @ - \\",
             hint="write it as systemctl shows it: libvirtd, libvirtd.socket, serial-getty@ttyS0",
@@ -38,16 +38,16 @@ def _name(text: str) -> str:
     if "@." in unit:
         raise problem(
             "CXV101",
-            "a template is no unit until it has an instance",
+            "template unit has no instance",
             found=text[:80],
-            hint="put the instance behind the @: serial-getty@ttyS0",
+            hint="add the instance after the @: serial-getty@ttyS0",
         )
     if _ENDS_ALL.fullmatch(unit):
         raise problem(
             "CXV102",
-            "this unit stops or restarts the machine",
+            "unit stops or restarts the machine",
             found=text,
-            hint="take it out: it cannot be something to keep running",
+            hint="remove it: such a unit cannot be kept running",
         )
     return text
 
@@ -72,7 +72,7 @@ class Service(Model):
         if self.masked and (self.enabled or self.running):
             raise problem(
                 "CXV103",
-                "what is masked can be neither enabled nor running",
+                "a masked unit cannot be enabled or running",
                 found="enabled: true" if self.enabled else "running: true",
                 expected="masked: true alone, or masked: false",
             )

@@ -42,7 +42,7 @@ class UserReconciler(Reconciler[User, UserLive]):
             return Unknown(
                 f"there is no group {', '.join(live.missing)}",
                 cured_by=(AllOf("package"),),
-                hint="declare the package that makes it (host.packages), or correct the name",
+                hint="declare the package that creates it in host.packages, or fix the name",
             )
         return Present(live)
 
@@ -88,8 +88,8 @@ def _add(user: str, group: str) -> Action:
 def _no_user(name: str) -> Diagnostic:
     return Diagnostic(
         "CXU201",
-        f"there is no user {name}",
+        f"user {name} does not exist",
         found="no such user",
         expected="a user that exists",
-        hint=f"make it by hand (adduser {name}): a password or a key is yours to choose",
+        hint=f"create the user on the machine: adduser {name}",
     )

@@ -19,7 +19,7 @@ def _name(what: str) -> AfterValidator:
         if not re.fullmatch(_NAME, text):
             raise problem(
                 "CXU101",
-                f"not the name of a {what}",
+                f"invalid {what} name",
                 found=text[:80],
                 expected="letters, digits and _ . @ -, a letter or _ first",
                 hint=f"write the name of the {what}, not its number",
