@@ -25,7 +25,7 @@ from collections import Counter
 import pytest
 from _pytest.runner import call_and_report
 
-from tests.lab.host import COUNTS, FAULTS, aborted
+from tests.lab.host import FAULTS, aborted, counts
 
 FLAKY = 3
 """So many flaky tests in one run fail it."""
@@ -56,7 +56,7 @@ class Again:
         if item.get_closest_marker("lab") is None:
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        begun, counted = time.monotonic(), Counter(COUNTS)
+        begun, counted = time.monotonic(), counts()
         try:
             reports, flaky = self._run_or_again(item, nextitem)
         finally:
@@ -64,7 +64,7 @@ class Again:
         last = reports[-1]
         last.lab_flaky = flaky
         last.lab_faults = FAULTS.copy()
-        last.lab_took = {**(COUNTS - counted), "tests": 1, "seconds": time.monotonic() - begun}
+        last.lab_took = {**(counts() - counted), "tests": 1, "seconds": time.monotonic() - begun}
         FAULTS.clear()
         for report in reports:
             item.ihook.pytest_runtest_logreport(report=report)

@@ -31,7 +31,7 @@ BOOT_SECONDS = 600.0
 ATTEMPTS = 3
 """So often a machine is started whose emulator ends by itself, or that gives no first answer."""
 COUNTS: Counter[str] = Counter()
-"""Of this process: `boots` (reboots too) and `resumed` machines."""
+"""Of the machines that this process has ended: see `counts`."""
 FAULTS: list[str] = []
 """What was the emulator's fault, and was tried again."""
 _live: set[LabHost] = set()
@@ -49,6 +49,11 @@ def socket_directory(workdir: Path) -> Path:
         msg = f"{path} belongs to somebody else; remove it"
         raise LabError(msg)
     return path
+
+
+def counts() -> Counter[str]:
+    """Tell how many `boots` (reboots too) there were in this process, and how many were `resumed`."""
+    return COUNTS + Counter(boots=sum(host.reboots for host in _live))
 
 
 def aborted() -> str | None:
@@ -142,6 +147,11 @@ class LabHost:
         return self._running().pid
 
     @property
+    def reboots(self) -> int:
+        """How often the machine was rebooted since it was started."""
+        return self._process.reboots() if self._process else 0
+
+    @property
     def emulator_failed(self) -> bool:
         """Whether the emulator has ended by itself."""
         return self._process is not None and self._process.failed
@@ -196,12 +206,14 @@ class LabHost:
         """Switch the machine off without notice: what the host had not synced is lost."""
         self.ssh.disconnect()
         if self._process is not None:
-            COUNTS["boots"] += self._process.kill()
+            COUNTS["boots"] += self._process.reboots()
+            self._process.kill()
             self._process = None
         _live.discard(self)
 
     def shutdown(self, *, timeout: float = 120) -> None:
         """Shut the host down from inside and wait until the machine is off."""
+        COUNTS["boots"] += self.reboots
         self.run(["systemctl", "poweroff"], check=False)
         self.ssh.disconnect()
         self._running().wait(timeout)

@@ -92,15 +92,18 @@ class Process:
         """Whether the process ended otherwise than by a shutdown of its machine."""
         return bool(self._child.poll())
 
-    def kill(self) -> int:
-        """End the machine the way a power cut does; tells how often it was rebooted."""
+    def reboots(self) -> int:
+        """Tell how often the machine was rebooted from inside."""
+        with contextlib.suppress(LabError, OSError, ValueError):
+            self.qmp.command("query-status")  # what was told before the answer is counted
+        return self.qmp.reboots
+
+    def kill(self) -> None:
+        """End the machine the way a power cut does."""
         if self.running():
-            with contextlib.suppress(LabError):
-                self.qmp.command("query-status")  # what was told before the answer is counted
             self._child.kill()
             self._child.wait()
         self.qmp.close()
-        return self.qmp.resets
 
     def detach(self) -> None:
         """Close the control connection and leave the machine to itself."""

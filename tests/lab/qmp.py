@@ -1,4 +1,4 @@
-"""A minimal client of QEMU's machine protocol (QMP): one command, one answer; resets are counted."""
+"""A minimal client of QEMU's machine protocol (QMP): one command, one answer; reboots are counted."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_BIOS_SECONDS = 15
 _GONE = "QEMU does not answer on its control socket: the machine has ended, or hangs"
 
 
@@ -21,7 +22,8 @@ class Qmp:
 
     def __init__(self, path: Path, *, timeout: float = 60) -> None:
         """Connect to the socket at `path` and leave the negotiation mode."""
-        self.resets = 0  # that were asked for from inside: reboots
+        self.reboots = 0
+        self._reset = 0  # when the last one was: the BIOS adds one of its own
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(timeout)
         try:
@@ -87,5 +89,7 @@ class Qmp:
         if not line:
             raise LabError(_GONE)
         message: dict[str, Any] = json.loads(line)
-        self.resets += message.get("event") == "RESET" and message["data"]["guest"]
+        if message.get("event") == "RESET" and message["data"]["guest"]:
+            last, self._reset = self._reset, message["timestamp"]["seconds"]
+            self.reboots += self._reset - last > _BIOS_SECONDS
         return message
