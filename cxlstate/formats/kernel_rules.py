@@ -60,6 +60,27 @@ class InForce:
     by: int
     implied: bool = False
 
+    @property
+    def effect(self) -> tuple[str, str]:
+        """Slot and value, equal for values that the kernel takes for the same."""
+        return self.slot, ",".join(map(_number, self.value.split(",")))
+
+
+def _number(word: str) -> str:
+    """Numbers and sizes as decimals, booleans as 0 or 1 (`memparse`; `kstrtobool` of `lib/kstrtox.c`).
+
+    Of a handler that takes one of two spellings only, the other one changes nothing.
+    """
+    if word.lower() in _BOOLEANS:
+        return _BOOLEANS[word.lower()]
+    value, rest = memparse(word)
+    return word if rest or not word[:1].isdigit() else str(value)
+
+
+_BOOLEANS: Final = {
+    **dict.fromkeys(("y", "yes", "true", "on"), "1"),
+    **dict.fromkeys(("n", "no", "false", "off"), "0"),
+}
 
 Rule = Callable[[Named], Iterable[Setting]]
 
@@ -306,8 +327,8 @@ def _kept(every: Sequence[tuple[int, Setting]]) -> Sequence[tuple[int, Setting]]
 
 def lacking(present: Sequence[Named], wanted: Sequence[Named]) -> tuple[InForce, ...]:
     """What the wanted arguments set where they stand alone, and what the present ones do not set."""
-    there = {(one.slot, one.value) for one in in_force(present)}
-    return tuple(one for one in in_force(wanted) if not one.implied and (one.slot, one.value) not in there)
+    there = {one.effect for one in in_force(present)}
+    return tuple(one for one in in_force(wanted) if not one.implied and one.effect not in there)
 
 
 def kept_in_words(argument: Named) -> str:

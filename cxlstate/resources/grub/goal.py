@@ -52,6 +52,21 @@ class Goal:
     forecasts: tuple[Forecast, ...]
     variables: grub_menu.Variables
 
+    def line(self, one: Forecast) -> tuple[Argument, ...]:
+        """An entry's arguments to come, with what GRUB most probably puts in for its variables."""
+        values = grub_menu.values(self.variables, one.entry.title)
+        texts = (text for word in one.words for text in grub_script.readings(word, values)[0])
+        return kernel_cmdline.for_kernel(map(kernel_cmdline.read, texts))
+
+    def source(self, argument: Argument) -> str | None:
+        """The word of a boot entry whose variable brings an argument in; None where the entry has it."""
+        for one in self.forecasts:
+            values = grub_menu.values(self.variables, one.entry.title)
+            for word in filter(grub_script.variables, one.words):
+                if argument in map(kernel_cmdline.read, grub_script.readings(word, values)[0]):
+                    return word
+        return None
+
     @property
     def foreign(self) -> tuple[str, ...]:
         """What regenerating grub.cfg would bring or take besides our own words, in the first such entry."""

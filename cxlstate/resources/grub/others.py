@@ -9,7 +9,7 @@ from cxlstate.core.path import Path
 from cxlstate.formats import hugetlb, kernel_cmdline, kernel_rules
 from cxlstate.formats.kernel_cmdline import Argument
 from cxlstate.formats.kernel_rules import InForce
-from cxlstate.resources.grub.goal import Goal, Unit, arguments
+from cxlstate.resources.grub.goal import Goal, Unit
 
 Standing = Callable[[Argument], str | None]
 """`file:line` of the assignment that brings in an argument."""
@@ -19,7 +19,7 @@ Line = tuple[Argument, ...]
 
 def beside_others(goal: Goal, standing: Standing) -> Iterator[Diagnostic]:
     """Each argument once, by the first boot entry that shows it."""
-    lines = [arguments(one) for one in goal.forecasts]
+    lines = [goal.line(one) for one in goal.forecasts]
     for unit in goal.wanted:
         yield from _useless(unit)
         if any(kernel_rules.lacking(line, unit.arguments) for line in lines):
@@ -87,16 +87,20 @@ def _cure(
 ) -> str | None:
     """What was tried and helps: to filter the other out, else to edit where it stands."""
 
-    def all_hold(tried: Sequence[Line]) -> bool:
-        return all(kernel_cmdline.holds(line, one.arguments) for line in tried for one in goal.wanted)
+    def lacking(tried: Sequence[Line]) -> set[Argument]:
+        units = [(line, one.arguments) for line in tried for one in goal.wanted]
+        return {unit[one.by] for line, unit in units for one in kernel_rules.lacking(line, unit)}
 
-    if all_hold([tuple(one for one in line if one != rival) for line in lines]):
+    if word := goal.source(rival):
+        return f"take {rival} out of what sets {word} in /boot/grub/grub.cfg"
+    without = lacking([tuple(one for one in line if one != rival) for line in lines])
+    if mine not in without and without < lacking(lines):
         return f"add {rival} to host.grub.absent"
     place = standing(rival)
     if place is None:
         return None
     replaced = [tuple(mine if one == rival else one for one in _others(goal, line)) for line in lines]
-    if rival.name == mine.name and all_hold(replaced):
+    if rival.name == mine.name and not lacking(replaced):
         return f"edit {place}: write {mine} in place of {rival}"
     return f"edit {place}: remove {rival} and what belongs to it"
 
@@ -142,10 +146,10 @@ def _lost(goal: Goal, lines: Sequence[Line]) -> Iterator[Diagnostic]:
             continue
         end = start + len(goal.drop_in.add)
         others = _others(goal, line)
-        after = {(one.slot, one.value) for one in kernel_rules.in_force(line)}
+        after = {one.effect for one in kernel_rules.in_force(line)}
         for one in kernel_rules.in_force(others):
             theirs = others[one.by]
-            if (one.slot, one.value) in after or one.slot in asked or theirs in told:
+            if one.effect in after or one.slot in asked or theirs in told:
                 continue
             told.add(theirs)
             yield Diagnostic(
@@ -166,7 +170,7 @@ def _keep(theirs: Argument, before: Line, behind: Line, lost: InForce) -> str:
     if theirs.name == "hugepages":
         closing = kernel_cmdline.read(f"hugepagesz={hugetlb.size_text(hugetlb.DEFAULT)}")
         after = kernel_rules.in_force((*before, closing, *behind))
-        if any((one.slot, one.value) == (lost.slot, lost.value) for one in after):
+        if any(one.effect == lost.effect for one in after):
             return f"end host.grub.args with {closing}, the size that {theirs} is for; {give_up}"
     return give_up
 
