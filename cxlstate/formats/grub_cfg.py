@@ -20,7 +20,8 @@ _END = re.compile(r"### END \S*/10_linux ###")
 _ENTRY = re.compile(r"\s*menuentry '((?:[^']|'\\'')*)'(.*)")
 _LINUX = re.compile(r"\s*linux(?:efi|16)?\s")
 _AS_WRITTEN = re.compile(r"(\s*linux(?:efi|16)?\s+(\S+\s+root=\S+\s+ro)\s?)(.*)")
-_RECOVERY: Final = "-recovery-"
+RECOVERY: Final = "-recovery-"
+"""What 10_linux puts into the id of a recovery entry."""
 
 
 class UnexpectedLine(ValueError):
@@ -68,7 +69,7 @@ def entries(text: str) -> tuple[Entry, ...]:
         elif _END.fullmatch(line):
             inside = False
         elif inside and (entry := _ENTRY.match(line)):
-            title, recovery = entry[1].replace("'\\''", "'"), _RECOVERY in entry[2]
+            title, recovery = entry[1].replace("'\\''", "'"), RECOVERY in entry[2]
         elif inside and _LINUX.match(line):
             found.append(_entry(line, number, title, recovery=recovery))
     return tuple(found)

@@ -155,6 +155,18 @@ def test_no_reboot_into_a_grub_cfg_that_loses_the_host(machine):
     assert machine.running["boot_id"] == boot
 
 
+def test_no_reboot_into_a_recovery_entry(machine):
+    """It starts no network, so that nobody would come back."""
+    machine.spec("modules: {kmem: absent}")
+    assert machine.run("apply", "--yes", "--allow", "foreign-boot")[0] == 3
+    machine.write("boot/grub/grubenv", "# GRUB Environment Block\nnext_entry=1>1\n")
+    boot = machine.running["boot_id"]
+    status, said = machine.run("apply", *CONSENT)
+    assert status == 1
+    assert "the entry that boots next is a recovery entry" in said
+    assert machine.running["boot_id"] == boot
+
+
 def test_a_limit_that_is_meant_and_in_force_is_a_warning(machine):
     machine.write("etc/default/grub", f'{DEFAULTS}GRUB_CMDLINE_LINUX="mem=8G"\n')
     machine.regenerate(boot=True)

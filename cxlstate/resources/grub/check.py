@@ -36,7 +36,9 @@ def diagnose(goal: Goal, live: Live) -> Iterator[Diagnostic]:
 
 
 def lost_by_reboot(goal: Goal, live: Live) -> Diagnostic | None:
-    """The first error in the entries that a reboot would meet; None where they are written anew before."""
+    """The first error that a reboot would meet, in the entry that boots or in one that stays as it is."""
+    if live.lost is not None:
+        return live.lost
     coming = [one for one in danger.then(goal, live) if one.severity is Severity.ERROR]
     if _generates(stages(goal, live)) and not coming and not _refused(live):
         return None

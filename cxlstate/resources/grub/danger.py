@@ -97,7 +97,7 @@ def _lines(item: grub_menu.Item, path: str, boots: AbstractSet[str]) -> Iterator
 def _diagnosed(lines: Iterable[_Line], live: Live) -> tuple[Diagnostic, ...]:
     """One diagnostic for each word, however many entries have it; the worst severity of them."""
     running = live.running
-    in_force = {text for one in running for text, _ in _effects(one, running, live.kernel_at)} | {
+    in_force = {text for one in running for text, _ in _effects(one, running, live)} | {
         one.text for one in running
     }
     found: dict[tuple[str, str], Diagnostic] = {}
@@ -119,7 +119,7 @@ def _findings(line: _Line, live: Live) -> Iterator[_Finding]:
     arguments = kernel_cmdline.for_kernel(kernel_cmdline.read(text) for _, text in readings)
     read: dict[str, list[tuple[Argument, tuple[tuple[str, str], ...]]]] = {}
     for (word, _), argument in zip(readings, arguments, strict=False):
-        read.setdefault(word, []).append((argument, _effects(argument, arguments, live.kernel_at)))
+        read.setdefault(word, []).append((argument, _effects(argument, arguments, live)))
     for word in dict.fromkeys(line.words):
         results = read.get(word, [])
         found = [(argument, *effect) for argument, effects in results for effect in effects]
@@ -134,30 +134,35 @@ def _texts(word: str, values: grub_script.Values) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for reading in grub_script.readings(word, values) for text in reading))
 
 
-def _effects(
-    argument: Argument, line: Sequence[Argument], kernel_at: Sequence[Range]
-) -> tuple[tuple[str, str], ...]:
+def _effects(argument: Argument, line: Sequence[Argument], live: Live) -> tuple[tuple[str, str], ...]:
     """What an argument takes away that the host needs, each with its code."""
     if argument.value is None or argument.name not in ("mem", "memmap"):
         return ()
     items = memmap.parse_value(argument.value)
     if argument.name == "mem":
         size = items[0].size if isinstance(items[0], memmap.Limit | memmap.Region) else 0
-        return ((f"limits RAM to {_size(size)}", "CXM307"),) if size else ()
-    found = []
+        return _limited(size, live) if size else ()
+    found: list[tuple[str, str]] = []
     for item in items:
         match item:
             case memmap.Limit(size=size):
-                found.append((f"limits RAM to {_size(size)}", "CXM307"))
+                found += _limited(size, live)
             case memmap.Other(text=what) if what.startswith("exactmap"):
                 found.append(("forgets all RAM that no memmap=…@… gives back", "CXM307"))
             case memmap.Region(sign=sign, start=start, size=size) if sign != "@":
                 if start <= _LOW[0] and start + size >= _LOW[1]:
                     found.append(("covers the first MiB, which starting the processors needs", "CXM320"))
-                elif _fixed(line) and any(one.overlaps(Range(start, start + size)) for one in kernel_at):
-                    place = _size(min(one.start for one in kernel_at))
+                elif _fixed(line) and any(one.overlaps(Range(start, start + size)) for one in live.kernel_at):
+                    place = _size(min(one.start for one in live.kernel_at))
                     found.append((f"covers the kernel, which nokaslr puts at {place}", "CXM320"))
     return tuple(found)
+
+
+def _limited(size: int, live: Live) -> tuple[tuple[str, str], ...]:
+    """A limit above all memory of the machine takes nothing away."""
+    if live.memory_end is not None and size >= live.memory_end:
+        return ()
+    return ((f"limits RAM to {_size(size)}", "CXM307"),)
 
 
 def _fixed(line: Sequence[Argument]) -> bool:
@@ -246,10 +251,17 @@ def _value(assignment: Assignment) -> str:
     return assignment.source.partition("=")[2]
 
 
+def _split(value: str) -> tuple[str, ...]:
+    try:
+        return grub_script.split(value)
+    except grub_script.GrubSyntaxError:
+        return tuple(value.split())
+
+
 def _assignment(word: str, live: Live) -> Assignment | None:
     """The last assignment that brings a word in, and the first of those that only pass it on."""
     found: Assignment | None = None
     for assignment in live.assignments:
-        if word in assignment.value.split() and (found is None or assignment.name != found.name):
+        if word in _split(assignment.value) and (found is None or assignment.name != found.name):
             found = assignment
     return found

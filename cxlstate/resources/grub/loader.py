@@ -13,7 +13,7 @@ from typing import Final
 
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.read import Answers, Attributes, File, Names, Read
-from cxlstate.formats import grub_menu
+from cxlstate.formats import grub_cfg, grub_menu
 from cxlstate.formats.grub_defaults import Defaults
 from cxlstate.formats.grub_menu import Item
 from cxlstate.formats.kernel_cmdline import Argument
@@ -36,12 +36,12 @@ _XEN: Final = "20_linux_xen"
 
 
 def other(
-    answers: Answers, defaults: Defaults, grub_cfg: str | None, running: Sequence[Argument]
+    answers: Answers, defaults: Defaults, configuration: str | None, running: Sequence[Argument]
 ) -> Diagnostic | None:
     """Another loader than GRUB, or GRUB with another configuration: what is written here would do nothing."""
     entries_there = bool(answers.files(BLS_ENTRIES))
-    bls = defaults["GRUB_ENABLE_BLSCFG"] == "true" or "\nblscfg" in (grub_cfg or "")
-    if bls or (grub_cfg is None and (entries_there or answers.files(GRUB2_CFG))):
+    bls = defaults["GRUB_ENABLE_BLSCFG"] == "true" or "\nblscfg" in (configuration or "")
+    if bls or (configuration is None and (entries_there or answers.files(GRUB2_CFG))):
         return Diagnostic(
             "CXG302",
             "this host boots from Boot Loader Specification entries",
@@ -58,7 +58,7 @@ def other(
             expected="BOOT_IMAGE=… in /proc/cmdline, as GRUB writes it",
             hint=_ARGUMENTS_ELSEWHERE + hint,
         )
-    if grub_cfg is None:
+    if configuration is None:
         return Diagnostic(
             "CXG303",
             "/boot/grub/grub.cfg does not exist",
@@ -81,8 +81,8 @@ def _elsewhere(answers: Answers, running: Sequence[Argument]) -> tuple[str, str]
     initrd = next((one.text for one in running if one.name == "initrd" and "\\" in (one.value or "")), None)
     if initrd is not None:
         return (
-            f"{initrd} in /proc/cmdline, as systemd-boot hands it to the kernel's EFI stub",
-            "/etc/kernel/cmdline, then `kernel-install add-all` or `bootctl update`",
+            f"{initrd} in /proc/cmdline, as systemd-boot or rEFInd hands it to the kernel's EFI stub",
+            "/etc/kernel/cmdline, then `kernel-install add-all` or `bootctl update`; /boot/refind_linux.conf",
         )
     if stub := list(answers.files(EFI_STUB)):
         return f"{stub[0]}: a unified kernel image", "/etc/kernel/cmdline, then build the image again"
@@ -122,15 +122,35 @@ def _is_dom0(answers: Answers, running: Sequence[Argument]) -> bool:
 
 
 def next_entries(
-    menu: list[Item], grub_cfg: str, environment: dict[str, str], defaults: Defaults
+    menu: list[Item], configuration: str, environment: dict[str, str], defaults: Defaults
 ) -> tuple[tuple[Item, str], ...]:
     """The entries that boot next, by grub.cfg and by the defaults, each with what says so."""
-    wanted = [grub_menu.default(grub_cfg, environment)]
+    wanted = [grub_menu.default(configuration, environment)]
     if configured := defaults["GRUB_DEFAULT"]:
         line = 'default="${saved_entry}"' if configured == "saved" else f"default='{configured}'"
         wanted.append(grub_menu.default(line, environment))
     found = [(grub_menu.chosen(menu, value), source) for value, source in dict.fromkeys(wanted)]
     return tuple((item, source) for item, source in found if item is not None)
+
+
+def lost(chosen: Sequence[tuple[Item, str]]) -> Diagnostic | None:
+    """The entry that boots next starts no network: recovery, another system, a memory test."""
+    for item, source in chosen:
+        recovery = grub_cfg.RECOVERY in item.id
+        if recovery or not any(_starts_linux(words) for _, words in item.kernels):
+            return Diagnostic(
+                "CXG322",
+                f"the entry that boots next {'is a recovery entry' if recovery else 'starts no Linux'}",
+                found=f"{item.name}, by {source}",
+                expected="an entry that starts this host for use",
+                hint=_choose(item, source, None),
+            )
+    return None
+
+
+def _starts_linux(words: Sequence[str]) -> bool:
+    """A memory test is started by `linux`, too, and mounts no root; a line that is not understood counts."""
+    return not words or any(word.startswith(("root=", "boot=", "$")) for word in words[1:])
 
 
 def without_arguments(chosen: Sequence[tuple[Item, str]], defaults: Defaults) -> Diagnostic | None:

@@ -29,6 +29,9 @@ CUSTOM_SCRIPT: Final = File("/etc/grub.d/40_custom")
 CUSTOM_CFG: Final = File("/boot/grub/custom.cfg")
 IOMEM: Final = File("/proc/iomem")
 
+_MEMORY: Final = ("System RAM", "Soft Reserved", "Persistent Memory", "CXL Window", "dax", "region")
+"""Names of memory in `/proc/iomem`: CXL windows and regions since Linux 6.0 (`drivers/cxl`)."""
+
 READS: Final[tuple[Read, ...]] = (
     *(DEFAULTS, DROP_INS, GRUB_CFG, RUNNING, LINUX_SCRIPT, CUSTOM_SCRIPT, CUSTOM_CFG, IOMEM),
     *loader.READS,
@@ -39,8 +42,9 @@ READS: Final[tuple[Read, ...]] = (
 class Live:
     """The boot loader's configuration. `by_hand` is what it comes to without our drop-in.
 
-    `boots` are the entries that boot next and what says so, `doubt` is why GRUB may not be what boots, and
-    `astray` why the next entry may have none of the arguments.
+    `memory_end` is where the memory ends (None: unknown), `boots` are the entries that boot next and what
+    says so, `doubt` is why GRUB may not be what boots, `astray` why the next entry may have none of the
+    arguments, and `lost` why it may start no network.
     """
 
     by_hand: CommandLines
@@ -56,8 +60,10 @@ class Live:
     boots: tuple[tuple[grub_menu.Item, str], ...] = ()
     refusals: tuple[Diagnostic, ...] = ()
     kernel_at: tuple[Range, ...] = ()
+    memory_end: int | None = None
     doubt: Diagnostic | None = None
     astray: Diagnostic | None = None
+    lost: Diagnostic | None = None
 
     @property
     def drop_in(self) -> drop_in.DropIn | None:
@@ -106,6 +112,7 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
         menu = [*grub_menu.menu(grub_cfg or ""), *grub_menu.menu(custom_cfg)]
         boots = loader.next_entries(menu, grub_cfg or "", environment, defaults)
         refusals += refused
+    lost = loader.lost(boots)
     script, not_understood = _script(answers.text_or_none(LINUX_SCRIPT))
     return Live(
         by_hand=by_hand,
@@ -120,9 +127,11 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
         custom_cfg=custom_cfg,
         boots=boots,
         refusals=(*refusals, *not_understood),
-        kernel_at=_kernel(answers, running),
+        kernel_at=_kernel(_iomem(answers), running),
+        memory_end=_memory_end(_iomem(answers), running),
         doubt=None if foreign else loader.doubt(answers, running),
-        astray=loader.without_arguments(boots, defaults),
+        astray=loader.without_arguments(boots, defaults) or lost,
+        lost=lost,
     )
 
 
@@ -149,19 +158,30 @@ def _too_late(path: str) -> Diagnostic:
     )
 
 
-def _kernel(answers: Answers, running: Iterable[Argument]) -> tuple[Range, ...]:
+def _iomem(answers: Answers) -> tuple[Range, ...]:
+    """Nothing, where it cannot be read."""
+    answer = answers.raw(IOMEM)
+    try:
+        return parse_iomem(answer.text) if answer.status == 0 else ()
+    except ValueError:
+        return ()
+
+
+def _memory_end(iomem: Iterable[Range], running: Iterable[Argument]) -> int | None:
+    """The end of RAM and of what can become RAM, as long as no argument hides memory from the kernel."""
+    if any(one.name in ("mem", "memmap") for one in running):
+        return None
+    return max((one.end for one in iomem if one.name.startswith(_MEMORY)), default=None)
+
+
+def _kernel(iomem: Iterable[Range], running: Iterable[Argument]) -> tuple[Range, ...]:
     """Where a kernel without KASLR lies: where it lies now, if it runs without, else where x86 puts it.
 
     Source: Linux `arch/x86/Kconfig`, PHYSICAL_START (16 MiB); the size is that of a large one.
     """
-    answer = answers.raw(IOMEM)
-    if answer.status == 0 and any(one.name == "nokaslr" for one in running):
-        try:
-            found = tuple(one for one in parse_iomem(answer.text) if one.name.startswith("Kernel "))
-        except ValueError:
-            found = ()
-        if found:
-            return found
+    found = tuple(one for one in iomem if one.name.startswith("Kernel "))
+    if found and any(one.name == "nokaslr" for one in running):
+        return found
     return (Range(16 << 20, 48 << 20, "Kernel"),)
 
 
