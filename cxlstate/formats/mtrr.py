@@ -22,7 +22,7 @@ TYPES: Final = (UNCACHABLE, "write-combining", "write-through", "write-protect",
 _LINE = re.compile(
     r"reg(\d+): base=0x([0-9a-f]+) \( *\d+MB\), size= *(\d+)([KM])B, count=(\d+): ([a-z?-]+)", re.ASCII
 )
-_VARIABLE = re.compile(r"MTRR map: .* built from (\d+) variable MTRRs", re.ASCII)
+_MAP = re.compile(r"MTRR map: \d+ entries \((\d{1,9}) fixed \+ \d+ variable; max (\d{1,9})\)", re.ASCII)
 _OLD_LINE = re.compile(
     r"(?:<\d+>)?(?:\[[^\]]*\] ?)* *(\d+) (?:disabled|base [0-9A-F]+ mask [0-9A-F]+ [a-z-]+)", re.ASCII
 )
@@ -82,10 +82,11 @@ def variable_registers(kernel_log: str) -> int | None:
     """How many variable registers there are, where the kernel's log still says so.
 
     Linux 6.5 and later say it in one line (`mtrr_build_map` in `generic.c`), older ones have a line for
-    each register (`print_mtrr_state`), on processors of every maker.
+    each register (`print_mtrr_state`), on processors of every maker. The number behind `built from` is one
+    more where an AMD processor forces a type up to TOM2, so `max` is used, which tells the two apart.
     """
-    if match := _VARIABLE.search(kernel_log):
-        return int(match[1])
+    if match := _MAP.search(kernel_log):
+        return _room_of_map(match) // 2
     _, head, behind = kernel_log.rpartition("MTRR variable ranges ")
     count = 0
     for line in behind.splitlines()[1:] if head else ():
@@ -94,6 +95,20 @@ def variable_registers(kernel_log: str) -> int | None:
             break
         count += 1
     return count or None
+
+
+def forces_write_back(kernel_log: str) -> bool:
+    """Whether the log of Linux 6.5 and later says that write-back is forced from 4 GiB to TOM2.
+
+    It does not say where that is (`amd_special_default_mtrr` in `cleanup.c`).
+    """
+    match = _MAP.search(kernel_log)
+    return match is not None and _room_of_map(match) % 2 == 1
+
+
+def _room_of_map(match: re.Match[str]) -> int:
+    """`get_cache_map_size` in `generic.c` without the fixed entries: 2 * registers, + 1 with TOM2."""
+    return int(match[2]) - int(match[1])
 
 
 def effective(start: int, end: int, registers: Iterable[Register], default: str = WRITE_BACK) -> str | None:

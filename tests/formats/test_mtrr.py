@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import combinations, pairwise
 
 import pytest
@@ -17,6 +18,7 @@ from cxlstate.formats.mtrr import (
     Register,
     cover,
     effective,
+    forces_write_back,
     parse,
     variable_registers,
 )
@@ -49,6 +51,27 @@ def test_the_number_of_registers_is_in_the_kernels_log() -> None:
     log = "[    0.0] MTRR map: 4 entries (3 fixed + 1 variable; max 19), built from 8 variable MTRRs\n"
     assert variable_registers(f"[    0.0] Linux\n{log}[    1.0] more\n") == 8
     assert variable_registers("[    0.0] MTRRs disabled by BIOS\n") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "count", "forced"),
+    [
+        # a Dell R7625 (AMD), a desktop (AMD), a server (Intel)
+        ("5 entries (2 fixed + 3 variable; max 19), built from 9 variable MTRRs", 8, True),
+        ("7 entries (3 fixed + 4 variable; max 20), built from 9 variable MTRRs", 8, True),
+        ("5 entries (3 fixed + 2 variable; max 23), built from 10 variable MTRRs", 10, False),
+    ],
+)
+def test_memory_that_an_amd_processor_forces_is_no_register(said: str, count: int, *, forced: bool) -> None:
+    log = f"[    0.000399] MTRR map: {said}\n"
+    assert (variable_registers(log), forces_write_back(log)) == (count, forced)
+    assert not forces_write_back("")
+
+
+def test_a_long_line_of_the_log_is_read_once() -> None:
+    begun = time.monotonic()
+    assert variable_registers("MTRR map: 5 entries (" * 50_000) is None
+    assert time.monotonic() - begun < 2
 
 
 @pytest.mark.parametrize(

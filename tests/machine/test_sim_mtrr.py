@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxlstate.formats.mtrr import effective, parse, variable_registers
+from cxlstate.formats.dax import forced_write_back
+from cxlstate.formats.mtrr import effective, forces_write_back, parse, variable_registers
 from cxlstate.machine.sim import mtrr
 from cxlstate.machine.sim.mtrr import TYPES, Mtrrs, Register
 from cxlstate.machine.sim.world import VariableRange, World
@@ -176,3 +177,14 @@ def test_the_log_tells_the_number_of_registers_as_each_kernel_does(kernel, old):
     assert variable_registers(log) == 8
     assert ("MTRR map:" not in log) == old
     assert ("  1 base 00007F000000 mask 3FFFFF000000 uncachable\n" in log) == old
+
+
+@pytest.mark.parametrize("kernel", ["6.1.0-28-amd64", "6.12.117-amd64"])
+def test_the_log_tells_of_memory_that_the_processor_forces(kernel):
+    world = World()
+    world.running.kernel = kernel
+    world.mtrr.registers, world.mtrr.forced = 8, "0x8000000000"
+    mtrr.boot(world)
+    log = "\n".join(world.running.log) + "\n"
+    assert variable_registers(log) == 8
+    assert forces_write_back(log) or forced_write_back(log) == 0x8000000000

@@ -256,14 +256,20 @@ def boot(world: World) -> None:
         say(world, "MTRRs disabled by BIOS")
         return
     world.running.mtrr = [replace(one) for one in world.mtrr.firmware]
-    used, number = len(world.running.mtrr), world.mtrr.registers
+    used, number, forced = len(world.running.mtrr), world.mtrr.registers, int(world.mtrr.forced or "0", 16)
     if version_key(world.running.kernel) < version_key("6.5"):
         say(world, "MTRR variable ranges enabled:")
         for index, one in enumerate(of(world).registers):
             say(world, f"  {index} {_old_form(one, world.mtrr.width) if one else 'disabled'}")
+        if forced:
+            say(world, f"TOM2: {forced:016x} aka {forced >> 20}M")
         return
-    parts = f"{_FIXED} fixed + {used} variable; max {_FIXED + 2 * number}"
-    say(world, f"MTRR map: {_FIXED + used} entries ({parts}), built from {number} variable MTRRs")
+    more = bool(forced)  # mtrr_tom2 != 0
+    parts = f"{_FIXED} fixed + {used + more} variable; max {_FIXED + 2 * number + more}"
+    say(
+        world,
+        f"MTRR map: {_FIXED + used + more} entries ({parts}), built from {number + more} variable MTRRs",
+    )
 
 
 def _old_form(one: Register, width: int) -> str:

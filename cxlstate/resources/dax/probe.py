@@ -212,14 +212,17 @@ def _registers(answers: Answers) -> tuple[mtrr.Register, ...] | None:
 
 def _forced(device: Device, answers: Answers) -> str:
     """The log may be closed to us: then it says nothing."""
-    log = answers.raw(LOG)
-    top = dax.forced_write_back(log.text) if log.status == 0 else None
+    said = answers.raw(LOG)
+    log = said.text if said.status == 0 else ""
+    top = dax.forced_write_back(log)
     if top is not None and any(one.start < top and one.end > _FROM for one in device.ranges):
         return (
             f"the processor forces write-back from 4GiB to {format_address(top)} (SYSCFG Tom2ForceMemTypeWB)"
         )
     if restore.mapped_write_back(answers.text_or_none(NOTED) or "", device.ranges):
-        return "it was bound after its MTRRs were written, and mapped write-back all the same"
+        seen = "it was bound after its MTRRs were written, and mapped write-back all the same"
+        known = "the processor forces write-back from 4GiB to TOP_MEM2 (SYSCFG Tom2ForceMemTypeWB)"
+        return f"{seen}; {known}" if mtrr.forces_write_back(log) else seen
     return ""
 
 
