@@ -141,6 +141,12 @@ def by_command_line(name: str, command_line: str) -> str | None:
     return next((one.text for one in lists if name in (one.value or "").split(",")), None)
 
 
+def added_offline(command_line: str) -> bool:
+    """Whether memory that kmem adds stays offline; the last one counts (mm/memory_hotplug.c)."""
+    states = [one.value for one in kernel_cmdline.parse(command_line) if one.name == "memhp_default_state"]
+    return states[-1:] == ["offline"]
+
+
 def is_missing(name: str, said: Answer) -> bool:
     """Whether modinfo knows no such module for the running kernel."""
     return f"modinfo: ERROR: Module {canonical(name)} not found." in said.stderr.replace("-", "_")

@@ -161,6 +161,25 @@ def test_kmem_that_is_built_in_gives_it_back_before_its_mtrrs_are_written(field)
     assert (status, field.dax) == (0, {"dax0.0": ("device_dax", "uncached-minus")}), said
 
 
+def test_the_cure_for_a_kmem_that_is_built_in_needs_no_other(field):
+    """Each hint is followed to the letter; from the argument on a plan has no error."""
+    with (field.root / f"lib/modules/{RELEASE}/modules.builtin").open("a") as file:
+        file.write("kernel/drivers/dax/kmem.ko\n")
+    field.reboot()
+    cover = "mtrr: {cxl0: {cover: dax.cxl0}}"
+    status, said = field.run("plan", host=[ABSENT, DEVICE, cover])
+    assert (status, "memhp_default_state=offline" in said) == (1, True)
+    host = ["grub: {args: [memhp_default_state=offline]}", DEVICE, cover]
+    status, said = field.run("plan", host=host)
+    assert (status, "error[" in said) == (2, False), said
+    status, said = field.run("apply", "--yes", host=host)
+    assert (status, "error[" in said, "mtrr.cxl0  pending reboot" in said) == (3, False, True), said
+    assert field.run("apply", "--yes", "--allow", "reboot-host", host=host)[0] == 0
+    assert field.run("plan", host=host)[0] == 0
+    field.reboot()
+    assert field.run("drift", host=host)[0] == 0
+
+
 # The processor forces write-back ----------------------------------------------------------------------
 
 

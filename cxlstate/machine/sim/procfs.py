@@ -138,7 +138,7 @@ def _taken(world: World, region: Range) -> Iterator[tuple[int, int, int, str]]:
         start, end = bounds(one)
         if region.start <= start and end <= region.end:
             yield 1, start, end, name
-            if isinstance(one, Online) and not one.offline:
+            if isinstance(one, Online):  # register_memory_resource() in mm/memory_hotplug.c: offline, too
                 yield 2, start, end, "System RAM (kmem)"
 
 

@@ -10,7 +10,7 @@ from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import format_address, format_size
 from cxlstate.formats import dax, modprobe
 from cxlstate.formats.dax import Device, Holder
-from cxlstate.resources.dax.probe import Live, Missing, stays_offline
+from cxlstate.resources.dax.probe import Live, Missing
 from cxlstate.resources.dax.spec import DaxSpec
 
 _SOURCES = {"hmem": "drivers/dax/hmem/hmem.c", "cxl": "drivers/dax/cxl.c"}
@@ -115,10 +115,10 @@ def _name_is_no_identity(device: Device) -> Diagnostic:
 
 def _kmem(live: Live, given: Given) -> Iterator[Diagnostic]:
     """By all the evidence there is, and by what is to be on the command line."""
-    to_come = " ".join(text for _, arguments in given.all(KernelArguments) for text in arguments.texts)
+    to_come = _to_come(given)
     name, fate = live.device.name, live.kmem
     if fate.built_in and not fate.kept_out_by:
-        if not (live.added_offline or stays_offline(to_come)):
+        if not (live.added_offline or modprobe.added_offline(to_come)):
             yield _built_in(name)
         return
     listed = modprobe.by_command_line(modprobe.KMEM, to_come) or ""
@@ -142,6 +142,17 @@ def _kmem(live: Live, given: Given) -> Iterator[Diagnostic]:
         expected="kmem kept out at every boot",
         hint="add to host.modules: kmem: absent",
     )
+
+
+def will_be_given_back(live: Live, given: Given) -> bool:
+    """Whether kmem has it and, at the latest after the next boot, has put nothing in it."""
+    built_in = live.kmem.built_in and modprobe.added_offline(_to_come(given))
+    return live.given_back or (live.device.driver == dax.KMEM and built_in)
+
+
+def _to_come(given: Given) -> str:
+    """What is to be on the kernel command line."""
+    return " ".join(text for _, arguments in given.all(KernelArguments) for text in arguments.texts)
 
 
 def _built_in(name: str) -> Diagnostic:

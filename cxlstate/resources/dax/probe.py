@@ -12,7 +12,7 @@ from typing import Final
 from cxlstate.core.observation import Present, Unknown
 from cxlstate.core.read import Answers, Command, File, Holders, Links, MapAndRead, Read, ReadFailed
 from cxlstate.core.units import format_address
-from cxlstate.formats import dax, kernel_cmdline, modprobe, mtrr, restore
+from cxlstate.formats import dax, modprobe, mtrr, restore
 from cxlstate.formats.dax import Device, Holder
 from cxlstate.formats.iomem import HiddenAddresses, Range
 from cxlstate.resources.dax.spec import DaxSpec
@@ -143,7 +143,7 @@ def _seen(spec: DaxSpec, name: str, answers: Answers) -> Live | Missing:
         return Missing(_instead(spec, devices, memory), link)
     device, *others = found
     mapped, unproven = _mapped(device, answers)
-    offline = stays_offline(answers.text(modprobe.COMMAND_LINE))
+    offline = modprobe.added_offline(answers.text(modprobe.COMMAND_LINE))
     return Live(
         device=device,
         others=tuple(others),
@@ -165,12 +165,6 @@ def _is_meant(device: Device, spec: DaxSpec) -> bool:
     if spec.device:
         return device.name == spec.device
     return device.target_node == spec.target_node
-
-
-def stays_offline(command_line: str) -> bool:
-    """Whether memory that is added stays offline; the last one counts (mm/memory_hotplug.c)."""
-    states = [one.value for one in kernel_cmdline.parse(command_line) if one.name == "memhp_default_state"]
-    return states[-1:] == ["offline"]
 
 
 def _instead(spec: DaxSpec, devices: tuple[Device, ...], memory: tuple[Range, ...]) -> str:

@@ -12,7 +12,7 @@ from cxlstate.core.path import Path
 from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import format_address, format_size
 from cxlstate.formats.iomem import Range
-from cxlstate.formats.mtrr import WRITE_BACK, Register
+from cxlstate.formats.mtrr import PAGE, WRITE_BACK, Register
 from cxlstate.resources.mtrr import goal, under
 from cxlstate.resources.mtrr.conflicts import conflicts
 from cxlstate.resources.mtrr.goal import Goal
@@ -101,16 +101,24 @@ def _over_ram(judged: _Judged) -> Iterator[Diagnostic]:
         found = under.ram([one.block], judged.live.iomem, judged.known)
         if not found:
             continue
-        by_kmem = found[0].name == under.KMEM
-        entries = f"add to host.memmap: {', '.join(map(_entry, found))}"
         yield Diagnostic(
             "CXT301",
             f"{one} would take the cache from System RAM",
             path=judged.place(one),
             found=_named(found),
             expected="no System RAM but what memmap takes away",
-            hint="write `kmem: absent` below host.modules" if by_kmem else entries,
+            hint=_out_of_the_way(judged.live, found),
         )
+
+
+def _out_of_the_way(live: Live, found: Sequence[Range]) -> str:
+    """What takes RAM away. From a kmem that is built in a declared device is taken back, if it is offline."""
+    if found[0].name != under.KMEM:
+        return f"add to host.memmap: {', '.join(map(_entry, found))}"
+    if not live.kmem_built_in:
+        return "write `kmem: absent` below host.modules"
+    back = "add the device to host.dax: it is taken back from kmem, which is built in"
+    return back if live.added_offline else f"add to host.grub.args: memhp_default_state=offline; {back}"
 
 
 def _over_others(judged: _Judged) -> Iterator[Diagnostic]:
@@ -126,7 +134,7 @@ def _over_others(judged: _Judged) -> Iterator[Diagnostic]:
                 path=place,
                 found=_named(found),
                 expected="nothing but the device, empty space, and RAM that memmap takes away",
-                hint="choose a narrower `within`, or ranges that end before it",
+                hint=_narrower(judged, devices),
             )
         if found := under.memory_of_devices(parts, judged.live.iomem):
             yield Diagnostic(
@@ -135,8 +143,22 @@ def _over_others(judged: _Judged) -> Iterator[Diagnostic]:
                 Severity.WARNING,
                 path=place,
                 found=_named(found),
-                hint=f"that memory becomes {judged.spec.type}, too; a narrower `within` leaves it alone",
+                hint=f"that memory becomes {judged.spec.type}, too; {_narrower(judged, devices)}",
             )
+
+
+def _narrower(judged: _Judged, devices: Sequence[Range]) -> str:
+    """Ranges without memory of others; of a device the widest window around it."""
+    if not judged.aim.device:
+        return "end the ranges before it"
+    reach = goal.window(judged.spec, judged.aim.device)
+    parts = under.overshoot([one.block for one in judged.aim.wanted], devices, judged.known)
+    others = (*under.foreign(parts, judged.live.iomem), *under.memory_of_devices(parts, judged.live.iomem))
+    start, end = judged.aim.device[0].start, judged.aim.device[-1].end
+    below = [one.end + -one.end % PAGE for one in others if one.start < start]
+    above = [one.start - one.start % PAGE for one in others if one.end > end]
+    low, high = min(max([reach.start, *below]), start), max(min([reach.end, *above]), end)
+    return f"within: {{start: {format_address(low)}, end: {format_address(high)}}} leaves it out"
 
 
 def _too_many(judged: _Judged, asked: Room) -> Iterator[Diagnostic]:

@@ -9,7 +9,7 @@ from typing import Final
 from cxlstate.core.observation import Present, Unknown
 from cxlstate.core.read import Answers, Command, File, Read, ReadFailed
 from cxlstate.core.units import format_size
-from cxlstate.formats import dax, mtrr, restore
+from cxlstate.formats import dax, modprobe, mtrr, restore
 from cxlstate.formats.iomem import HiddenAddresses, Range
 from cxlstate.formats.mtrr import Block, Register
 
@@ -18,7 +18,7 @@ LOG: Final = Command(("dmesg",))
 SCRIPT: Final = File(restore.SCRIPT)
 BEFORE: Final = File(restore.BEFORE)
 
-READS: Final[tuple[Read, ...]] = (MTRR, *dax.MEMORY, LOG, SCRIPT, BEFORE)
+READS: Final[tuple[Read, ...]] = (MTRR, *dax.MEMORY, *modprobe.KMEM_READS, LOG, SCRIPT, BEFORE)
 
 NOT_THERE: Final = "there is no /proc/mtrr"
 
@@ -84,13 +84,16 @@ class Registers:
 class Live:
     """`count` is how many variable registers there are, if the kernel's log still says so.
 
-    `missing` says why there is no interface to registers at all.
+    `missing` says why there is no interface to registers at all. `kmem_built_in`: no list keeps kmem out,
+    and what counts is `added_offline`, whether the memory that it adds is left offline.
     """
 
     registers: Registers
     iomem: tuple[Range, ...]
     count: int | None = None
     missing: str | None = None
+    kmem_built_in: bool = False
+    added_offline: bool = False
 
 
 def content_of(register: Register) -> Content:
@@ -104,6 +107,8 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
         missing = _missing(answers)
         registers = Registers() if missing else read_registers(answers)
         memory = dax.read_memory(answers)
+        built_in = modprobe.of_kmem(answers).built_in
+        offline = modprobe.added_offline(answers.text(modprobe.COMMAND_LINE))
     except HiddenAddresses as error:
         return Unknown(str(error), hint=_ROOT)
     except ReadFailed as failed:
@@ -111,7 +116,7 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
         return Unknown(failed.reason, hint=_ROOT if refused else None)
     except ValueError as error:
         return Unknown(str(error))
-    return Present(Live(registers, memory, _count(answers), missing))
+    return Present(Live(registers, memory, _count(answers), missing, built_in, offline))
 
 
 def read_registers(answers: Answers) -> Registers:

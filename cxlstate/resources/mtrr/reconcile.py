@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final
 
-from cxlstate.core.action import Action, Span
+from cxlstate.core.action import Action, Reboot, Risk, Span
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
@@ -14,12 +14,22 @@ from cxlstate.core.observation import Observation
 from cxlstate.core.read import Answers, Read
 from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Section, Shape
 from cxlstate.formats import restore
+from cxlstate.formats.iomem import Range
+from cxlstate.formats.mtrr import Block
 from cxlstate.resources.mtrr import goal, probe, under
 from cxlstate.resources.mtrr.check import diagnose
 from cxlstate.resources.mtrr.probe import Content, Live, Registers
 from cxlstate.resources.mtrr.spec import MtrrName, MtrrSpec
 
 RANGES: Final = "ranges"
+
+_REBOOT: Final = Action(
+    "reboot, so that kmem leaves the memory offline",
+    Reboot(),
+    Risk.REBOOT_HOST,
+    why="kmem is built in and made RAM of it; the next boot leaves it offline",
+    activation=True,
+)
 
 
 class Mtrr(Reconciler[MtrrSpec, Live]):
@@ -39,7 +49,11 @@ class Mtrr(Reconciler[MtrrSpec, Live]):
         if me.spec.state == "absent":
             return known
         before = (Address("memmap"), Address("module", "kmem"))
-        return (*known, *(Need(address, How.REQUIRES) for address in before))
+        return (
+            *known,
+            Need(Address("grub"), How.AFTER),
+            *(Need(address, How.REQUIRES) for address in before),
+        )
 
     def reads(self, me: Resource[MtrrSpec]) -> Sequence[Read]:
         """Registers, memory, the kernel's log for their number, and what is listed as ours."""
@@ -86,7 +100,8 @@ class Mtrr(Reconciler[MtrrSpec, Live]):
         if aim.waits_for and me.spec.state == "present":
             return (Change((RANGES,), None, f"known after {aim.waits_for}"),)
         gone, come = _differs(me, live, given)
-        added = [Change((RANGES, aim.wanted.index(one)), None, str(one)) for one in come]
+        waits = _waits_for_boot(come, live)
+        added = [Change((RANGES, aim.wanted.index(one)), None, str(one), pending=waits) for one in come]
         return (*(Change((RANGES,), str(one), None) for one in gone), *added)
 
     def actions(
@@ -95,6 +110,8 @@ class Mtrr(Reconciler[MtrrSpec, Live]):
         """First what goes, since that may free registers and clear the way for others."""
         gone, come = _differs(me, live, given)
         spans = _spans((*gone, *come))
+        if _waits_for_boot(come, live):
+            return (_REBOOT,)
         return (*(_remove(one, spans) for one in gone), *(_add(one, spans) for one in come))
 
     def leftover_reads(self) -> Sequence[Read]:
@@ -123,6 +140,18 @@ def _differs(
         return (), aim.wanted
     gone = goal.surplus(me, aim, live)
     return gone, goal.missing(aim, live.registers, gone)
+
+
+def _waits_for_boot(come: Sequence[Content], live: Live | None) -> bool:
+    """Whether a kmem that is built in has RAM under them that it leaves offline from the next boot on."""
+    if live is None or not live.kmem_built_in or live.added_offline:
+        return False
+    blocks = [one.block for one in come]
+    return any(one.name == under.KMEM and _touches(one, blocks) for one in live.iomem)
+
+
+def _touches(one: Range, blocks: Iterable[Block]) -> bool:
+    return any(block.overlaps(one.start, one.end) for block in blocks)
 
 
 def _leftover(name: str, gone: tuple[Content, ...]) -> Leftover:
