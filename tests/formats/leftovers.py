@@ -66,6 +66,16 @@ def _driver(options: str) -> str:
     return f"<driver name='qemu' type='raw' {options}/>"
 
 
+def _lun(bus: str, device: str, attributes: str = "", inside: str = "", **more: str) -> str:
+    format_, source = more.get("format", "raw"), more.get("source", "<source dev='/dev/sdx'/>")
+    what = f"<driver name='qemu' type='{format_}'/>{source}<target dev='vda' bus='{bus}'/>{inside}"
+    return f"<disk type='block' device='{device}'{attributes}>{what}</disk>"
+
+
+RESERVED = "<source dev='/dev/sdx'><reservations managed='yes'/></source>"
+SERIAL = "<serial>AB</serial>"
+
+
 LEFT = {
     "the address of a user's network": _moved(
         "user", "<ip address='172.17.2.4' family='ipv4' prefix='24'/>", "guest-side IP"
@@ -94,6 +104,24 @@ LEFT = {
     "a WWN": _rebussed("scsi", "virtio", "<wwn>5000c50015ea71aa</wwn>", "wwn"),
     "a vendor": _rebussed("scsi", "sata", "<vendor>SEAGATE</vendor>", "vendor"),
     "an ACPI index": _rebussed("virtio", "sata", "<acpi index='3'/>", "ACPI index"),
+    "reservations of a LUN": Left(
+        _lun("virtio", "lun", source=RESERVED),
+        _lun("virtio", "disk", source=RESERVED),
+        Domain(disks=(Disk("vda", device="disk"),)),
+        "<reservations/> allowed only for lun",
+    ),
+    "raw I/O of a LUN": Left(
+        _lun("virtio", "lun", " rawio='yes'"),
+        _lun("virtio", "disk", " rawio='yes'"),
+        Domain(disks=(Disk("vda", device="disk"),)),
+        "",
+    ),
+    "a tray": Left(
+        _disk("scsi", "", device="cdrom").replace("bus='scsi'", "bus='scsi' tray='open'"),
+        _disk("scsi", "").replace("bus='scsi'", "bus='scsi' tray='open'"),
+        Domain(disks=(Disk("vda", device="disk", readonly=False),)),
+        "tray is only valid",
+    ),
     "a serial port that is taken": Left(
         "<serial type='file'><source path='/var/log/con.log'/><target type='isa-serial' port='1'/></serial>"
         "<console type='file'><source path='/var/log/con.log'/><target type='serial' port='1'/></console>",
@@ -134,6 +162,64 @@ REFUSED = {
             "copy_on_read is not compatible",
         ),
         "vda has copy_on_read",
+    ),
+    "a CD-ROM drive on virtio": (
+        Left(
+            _disk("sata", "", device="cdrom"),
+            _disk("virtio", "", device="cdrom"),
+            Domain(disks=(Disk("vda", bus="virtio"),)),
+            "does not support ejectable media",
+        ),
+        "vda cannot be a CD-ROM drive on virtio",
+    ),
+    "IDE on a machine without it": (
+        _rebussed("virtio", "ide", "", "IDE controllers are unsupported"),
+        "vda cannot be on ide: q35 has no such bus",
+    ),
+    "a LUN that is no raw device": (
+        Left(
+            _lun("virtio", "lun"),
+            _lun("virtio", "lun", format="qcow2"),
+            Domain(disks=(Disk("vda", format="qcow2"),)),
+            "must use 'raw' format",
+        ),
+        "vda is a LUN, which libvirt hands through as raw alone",
+    ),
+    "a LUN with a serial number": (
+        Left(
+            _lun("virtio", "lun", inside=SERIAL),
+            _lun("scsi", "lun", inside=SERIAL),
+            Domain(disks=(Disk("vda", bus="scsi"),)),
+            "do not support the serial property",
+        ),
+        "vda is a LUN with a serial number",
+    ),
+    "a LUN in a file": (
+        Left(
+            _lun("virtio", "lun"),
+            _lun("virtio", "lun", source="<source file='/srv/a.raw'/>").replace("'block'", "'file'"),
+            Domain(disks=(Disk("vda", path="/srv/a.raw"),)),
+            "",
+        ),
+        "vda is a LUN, which has to be a block device",
+    ),
+    "an empty CD-ROM drive that becomes a disk": (
+        Left(
+            _disk("scsi", "", device="cdrom").replace("<source file='/srv/a.raw'/>", ""),
+            _disk("scsi", "").replace("<source file='/srv/a.raw'/>", ""),
+            Domain(disks=(Disk("vda", device="disk"),)),
+            "missing source information",
+        ),
+        "vda has no source",
+    ),
+    "a shareable qcow2": (
+        Left(
+            _disk("scsi", "<shareable/>", device="cdrom").replace("type='raw'", "type='qcow2'"),
+            _disk("scsi", "<shareable/>").replace("type='raw'", "type='qcow2'"),
+            Domain(disks=(Disk("vda", device="disk"),)),
+            "requires use of supported storage format",
+        ),
+        "vda is shareable",
     ),
     "a floppy's bus": (
         _rebussed("virtio", "fdc", "", "Invalid bus type"),

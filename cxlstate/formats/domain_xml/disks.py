@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from cxlstate.core.domain import Disk
+from cxlstate.core.path import Path
 from cxlstate.formats.domain_xml import order
+from cxlstate.formats.domain_xml.impossible import Impossible
+from cxlstate.formats.domain_xml.meaning import chipset
 from cxlstate.formats.domain_xml.read import FILES, disk
 from cxlstate.formats.xml import Element, child, element, place, set_attribute, take_out, take_out_all
 
@@ -27,27 +30,54 @@ _UNCACHED: Final = ("none", "directsync")
 """Modes of the cache that `io='native'` can have (`src/qemu/qemu_validate.c`)."""
 
 
+class Refusal(NamedTuple):
+    """Why libvirt refuses a disk, the word of the spec that can mend it, and what to write there."""
+
+    why: str
+    word: str = ""
+    cure: str | None = None
+
+
 def edit(root: Element, wished: tuple[Disk, ...]) -> None:
     """Those that the wish names, by their target."""
-    for one in wished:
+    for index, one in enumerate(wished):
         found = next((each for each in root.findall("devices/disk") if disk(each).target == one.target), None)
+        path: Path = ("disks", index)
         if one.absent:
             if found is not None:
                 take_out(found)
         elif found is not None:
-            _fill(found, one)
+            _fill(found, one, path)
         else:
-            _add(root, one)
+            _add(root, one, path)
 
 
-def _add(root: Element, wished: Disk) -> None:
+def check(root: Element, wished: tuple[Disk, ...]) -> None:
+    """Impossible where a disk that the wish names is on a bus that the machine does not have.
+
+    qemuValidateDomainDeviceDefControllerIDE: IDE is built into i440fx, and can be had nowhere else.
+    """
+    type_ = root.find("os/type[@machine]")
+    if type_ is None or chipset(machine := type_.get("machine", "")) in _WITH_IDE:
+        return
+    on_ide = {disk(one).target for one in root.findall("devices/disk") if disk(one).bus == "ide"}
+    for index, one in enumerate(wished):
+        if not one.absent and one.target in on_ide:
+            why = f"{one.target} cannot be on ide: {machine} has no such bus"
+            raise Impossible(why, ("disks", index, "bus"), "write bus: sata")
+
+
+_WITH_IDE: Final = ("pc", "isapc")
+
+
+def _add(root: Element, wished: Disk, path: Path) -> None:
     device = wished.device or "disk"
     if wished.path is None and device == "disk":
-        raise ValueError(f"a new disk {wished.target} needs a path")
+        raise Impossible(f"a new disk {wished.target} needs a path", path, "write path: and format:")
     new = element("disk", {"type": "file", "device": device})
     new.append(element("driver", {"name": "qemu"}))
     new.append(element("target", {"dev": wished.target, "bus": wished.bus or _usual_bus(wished)}))
-    _fill(new, wished)
+    _fill(new, wished, path)
     place(child(root, "devices", order.DOMAIN), new, order.DEVICES)
 
 
@@ -56,16 +86,17 @@ def _usual_bus(wished: Disk) -> str:
     return "virtio" if wished.target.startswith("vd") and wished.device != "cdrom" else "sata"
 
 
-def _fill(one: Element, wished: Disk) -> None:
-    """ValueError where libvirt would refuse what comes of it."""
+def _fill(one: Element, wished: Disk, path: Path) -> None:
+    """Impossible where libvirt would refuse what comes of it."""
     before = set(_refused(one))
     _edit(one, wished)
-    for why in _refused(one):
-        if why not in before:
-            raise ValueError(f"{wished.target} {why}")
+    for refusal in _refused(one):
+        if refusal not in before:
+            word = (refusal.word,) if refusal.word else ()
+            raise Impossible(f"{wished.target} {refusal.why}", (*path, *word), refusal.cure)
 
 
-def _refused(one: Element) -> Iterator[str]:
+def _refused(one: Element) -> Iterator[Refusal]:
     """What libvirt refuses of a disk.
 
     virDomainDiskDefValidate, qemuValidateDomainDeviceDefDiskFrontend and …DiskTransient, and
@@ -75,37 +106,56 @@ def _refused(one: Element) -> Iterator[str]:
     readonly, driver = one.find("readonly") is not None, one.find("driver")
     options = {} if driver is None else {str(key): str(value) for key, value in driver.attrib.items()}
     if readonly and it.device == "disk" and it.bus in ("ide", "sata"):
-        yield f"cannot be readonly: libvirt has no such disks on {it.bus}"
-    if one.find("shareable") is not None and it.format not in (None, "raw"):
-        yield "is shareable, which libvirt lets only raw disks be"
+        yield Refusal(f"cannot be readonly: libvirt has no such disks on {it.bus}", "bus", "write bus: scsi")
+    if one.find("shareable") is not None and it.format not in (None, "raw") and it.device not in _REMOVABLE:
+        yield Refusal("is shareable, which libvirt lets only raw disks be", "format", "write format: raw")
     if one.find("transient") is not None and not _may_be_transient(one, readonly=readonly):
-        yield "is transient, which libvirt lets only disks be that are files and not readonly"
+        yield Refusal("is transient, which libvirt lets only disks be that are files and not readonly")
     if options.get("copy_on_read") == "on" and (readonly or it.device != "disk"):
-        yield "has copy_on_read, which libvirt lets no readonly disk have, and no CD-ROM drive"
+        yield Refusal("has copy_on_read, which libvirt lets no readonly disk have, and no CD-ROM drive")
     if options.get("discard_no_unref") == "on" and (readonly or it.format != "qcow2"):
-        yield "has discard_no_unref, which libvirt lets only qcow2 disks have that are not readonly"
+        yield Refusal("has discard_no_unref, which libvirt lets only qcow2 disks have that are not readonly")
+    if it.device == "disk" and one.find("source") is None:
+        yield Refusal("has no source, which libvirt lets only CD-ROM and floppy drives lack", "device")
+    yield from _refused_of_lun(one, it)
     yield from _refused_on_its_bus(one, it)
+
+
+_REMOVABLE: Final = ("cdrom", "floppy")
 
 
 def _may_be_transient(one: Element, *, readonly: bool) -> bool:
     return not readonly and one.get("device", "disk") == "disk" and one.get("type", "file") == "file"
 
 
-def _refused_on_its_bus(one: Element, it: Disk) -> Iterator[str]:
-    if it.device == "lun" and it.bus not in (None, "scsi", "virtio"):
-        yield f"is a LUN, which libvirt has on scsi and virtio, and not on {it.bus}"
+def _refused_of_lun(one: Element, it: Disk) -> Iterator[Refusal]:
+    """A SCSI device of the host that is handed through (virDomainDiskDefValidateSourceChain and …Lun)."""
+    if it.device != "lun":
+        return
+    if it.bus not in (None, "scsi", "virtio"):
+        yield Refusal(f"is a LUN, which libvirt has on scsi and virtio, and not on {it.bus}", "bus")
+    if it.format not in (None, "raw"):
+        yield Refusal("is a LUN, which libvirt hands through as raw alone", "format", "write format: raw")
+    if one.get("type", "file") == "file":
+        yield Refusal("is a LUN, which has to be a block device", "path", "write device: disk")
+    if it.bus == "scsi" and one.find("serial") is not None:
+        yield Refusal("is a LUN with a serial number, which libvirt has on virtio alone", "bus")
+
+
+def _refused_on_its_bus(one: Element, it: Disk) -> Iterator[Refusal]:
+    if it.device == "cdrom" and it.bus in ("virtio", "sd"):
+        yield Refusal(f"cannot be a CD-ROM drive on {it.bus}", "bus", "write bus: sata")
     if it.bus is not None and (it.device == "floppy") != (it.bus == "fdc"):
-        yield f"cannot be a {it.device} on {it.bus}: libvirt has floppy disks on fdc, and nothing else there"
+        why = f"cannot be a {it.device} on {it.bus}: libvirt has floppy disks on fdc, and nothing else there"
+        yield Refusal(why, "bus")
     if it.bus == "usb" and it.device != "disk" and one.find("source") is None:
-        yield "is empty, which libvirt lets no usb disk be"
+        yield Refusal("is empty, which libvirt lets no usb disk be", "bus")
 
 
 def _edit(one: Element, wished: Disk) -> None:
     there = disk(one)
     if wished.device not in (None, there.device):
-        set_attribute(one, "device", wished.device)
-        if wished.device == "cdrom":  # of which virDomainDiskDefValidate takes no
-            set_attribute(child(one, "target", order.DISK), "rotation_rate", None)
+        _device(one, wished.device or "")
     bus = wished.bus
     if bus is None and wished.device == "cdrom" and there.bus == "virtio":
         bus = _usual_bus(wished)  # there is no virtio CD-ROM drive
@@ -121,6 +171,16 @@ def _edit(one: Element, wished: Disk) -> None:
         child(one, "readonly", order.DISK)
     elif wished.readonly is False and disk(one).device != "cdrom":
         take_out_all(one, "readonly")
+
+
+def _device(one: Element, wished: str) -> None:
+    """Another device: what only the old one has goes (virDomainDiskDefValidate and the schema)."""
+    set_attribute(one, "device", wished)
+    target = child(one, "target", order.DISK)
+    set_attribute(target, "tray" if wished == "disk" else "rotation_rate", None)
+    for name in ("rawio", "sgio"):  # of a LUN alone, as are reservations
+        set_attribute(one, name, None)
+    take_out_all(one.find("source"), "reservations")
 
 
 def _format(one: Element, wished: str) -> None:

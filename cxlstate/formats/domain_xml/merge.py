@@ -46,6 +46,7 @@ def edit(root: Element, wish: Domain) -> bool:
     interfaces.edit(root, lacking.interfaces or ())
     interfaces.edit_console(root, wished=lacking.console)
     boot.edit(root, lacking)
+    disks.check(root, lacking.disks or ())
     for left in differences(wish, domain(root)):
         raise Impossible(f"{show(left.path)} would be {left.old}, and not {left.new}", left.path)
     return True

@@ -33,6 +33,7 @@ def complete(root: Element) -> None:
     validate.check(devices)
     _consoles(devices)
     _graphics(devices)
+    _no_ide(devices, q35=q35)
     _defaults(devices, q35=q35)
     _controllers(devices, q35=q35)
     (_plug_into_root_ports if q35 else _plug_into_slots)(devices)
@@ -84,6 +85,13 @@ def _disks(devices: Element) -> None:
             unit = ord(name[-1]) - ord("a")
             drive = {"type": "drive", "controller": "0", "bus": "0", "target": "0", "unit": str(unit)}
             add(one, "address", drive)
+
+
+def _no_ide(devices: Element, *, q35: bool) -> None:
+    """IDE is built into i440fx, and can be had nowhere else (qemuValidateDomainDeviceDefControllerIDE)."""
+    if q35 and devices.find("disk/target[@bus='ide']") is not None:
+        why = "IDE controllers are unsupported for this QEMU binary or machine type"
+        raise Refused(why, UNSUPPORTED)
 
 
 def _interfaces(root: Element, devices: Element) -> None:

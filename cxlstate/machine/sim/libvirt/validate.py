@@ -45,6 +45,7 @@ def _has(one: Element, path: str, *names: str) -> bool:
 
 def _of_disk(one: Element) -> Iterator[Rule]:
     yield from _of_any_disk(one)
+    yield from _of_its_kind(one)
     yield from _of_qemus_disk(one)
     bus, name = _get(one, "target", "bus"), _get(one, "target", "dev")
     # qemuValidateDomainDeviceInfo
@@ -68,6 +69,8 @@ def _of_qemus_disk(one: Element) -> Iterator[Rule]:
         yield UNSUPPORTED, f"disk type of '{name}' does not support ejectable media"
     if device == "lun" and bus not in ("scsi", "virtio"):
         yield UNSUPPORTED, f"disk device='lun' is not supported for bus='{bus}'"
+    if device == "lun" and bus == "scsi" and one.find("serial") is not None:
+        yield UNSUPPORTED, "scsi-block 'lun' devices do not support the serial property"
     if one.find("wwn") is not None and bus not in ("ide", "scsi"):
         yield UNSUPPORTED, "Only ide and scsi disk support wwn"
     if one.find("vendor") is not None and bus != "scsi":
@@ -98,6 +101,24 @@ def _of_any_disk(one: Element) -> Iterator[Rule]:
         yield INTERNAL, f"Invalid bus type '{bus}' for disk"
     if _has(one, "target", "removable") and bus != "usb" and (bus, device) != ("scsi", "disk"):
         yield XML, "removable is only valid for usb or scsi disks"
+
+
+def _of_its_kind(one: Element) -> Iterator[Rule]:
+    """What a LUN, and what no drive, is (virDomainDiskDefValidate; qemuDomainValidateStorageSource)."""
+    device, format_ = one.get("device", "disk"), _get(one, "driver", "type")
+    if device == "lun" and format_ not in (None, "raw"):
+        yield UNSUPPORTED, "disk device 'lun' must use 'raw' format"
+    if device != "lun" and one.find("source/reservations") is not None:
+        yield UNSUPPORTED, "<reservations/> allowed only for lun devices"
+    if device in ("cdrom", "floppy"):
+        return
+    name = _get(one, "target", "dev")
+    if _has(one, "target", "tray"):
+        yield UNSUPPORTED, "tray is only valid for cdrom and floppy"
+    if one.find("source") is None:
+        yield UNSUPPORTED, f"missing source information for device {name}"
+    if one.find("shareable") is not None and format_ not in (None, "raw"):
+        yield UNSUPPORTED, f"shared access for disk '{name}' requires use of supported storage format"
 
 
 def _of_interface(one: Element) -> Iterator[Rule]:
