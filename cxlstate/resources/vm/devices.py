@@ -21,6 +21,9 @@ MODULE: Final = 2 << 20
 
 PAGE: Final = 4 << 10
 
+_DAX: Final = r"/dev/(dax[0-9]+\.[0-9]+|cxlstate/[^/]+)"
+"""A dax device by the kernel's name, or by a stable link to it."""
+
 _NAME: Final = "[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _MAC: Final = r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}"
 _TARGET: Final = r"(vd|sd|hd|fd|xvd|ubd)[a-z]{1,3}"
@@ -151,7 +154,7 @@ class NvdimmSpec(Model):
                 found="both" if self.dax else "neither",
                 expected="dax: dax.NAME, or path: /…",
             )
-        if self.dax and self.access == "private":
+        if is_dax(self) and self.access == "private":
             raise problem(
                 "CXQ226",
                 "a dax device can be mapped shared only",
@@ -163,6 +166,11 @@ class NvdimmSpec(Model):
             _check_place("nvdimm", self.path)
         _check_sizes(self)
         return self
+
+
+def is_dax(spec: NvdimmSpec) -> bool:
+    """Whether it is a dax device, by its resource or by its path."""
+    return spec.dax is not None or re.fullmatch(_DAX, spec.path or "") is not None
 
 
 def _check_sizes(spec: NvdimmSpec) -> None:

@@ -9,7 +9,7 @@ from cxlstate.core.address import Address
 from cxlstate.core.domain import Cell, CpuNumbers, Disk, Domain, Interface, MemNode, Nvdimm, Topology
 from cxlstate.core.exports import DaxDevice, DiskImage, Given
 from cxlstate.formats import restore
-from cxlstate.resources.vm.devices import DiskSpec, InterfaceSpec, NvdimmSpec
+from cxlstate.resources.vm.devices import MODULE, DiskSpec, InterfaceSpec, NvdimmSpec, is_dax
 from cxlstate.resources.vm.spec import NumatuneSpec, TopologySpec, VmSpec
 
 # Short names of libosinfo, as `virt-install --os-variant` takes them, to the ids that the XML holds.
@@ -123,11 +123,16 @@ def _nvdimm(spec: NvdimmSpec, given: Given) -> Nvdimm:
         label=spec.label,
         alignsize=spec.alignsize,
         pmem=spec.pmem,
-        access=spec.access or ("shared" if spec.dax else None),
+        access=spec.access or ("shared" if is_dax(spec) else None),
         node=spec.node,
         slot=spec.slot,
-        least_align=None if device is None else least_align(device),
+        least_align=_least(spec) if device is None else least_align(device),
     )
+
+
+def _least(spec: NvdimmSpec) -> int | None:
+    """Of a dax device by its path: 2MiB, as regions are aligned (PMD_SIZE in drivers/dax/hmem/hmem.c)."""
+    return MODULE if spec.path and is_dax(spec) else None
 
 
 def _disk(spec: DiskSpec, given: Given) -> Disk:
