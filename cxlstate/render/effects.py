@@ -93,13 +93,13 @@ def _while_it_runs(effect: PinDomain | TuneNuma | LinkInterface | ResizeDisk, na
 
 
 def _network(effect: NetworkEffect) -> str:
-    """In virsh's words; an edit is what virsh calls a definition of what is defined already."""
+    """In virsh's words; an edit has no command, as that of a domain."""
     name = shlex.quote(effect.name)
     match effect:
         case DefineNetwork(expected=None):
             return f"virsh net-define {shlex.quote(f'{effect.name}.xml')}"
         case DefineNetwork():
-            return f"virsh net-edit {name}"
+            return f"edit the definition of the network {name}"
         case UpdateNetwork():
             return f"virsh net-update {name} {' '.join(_update(effect))}"
         case StartNetwork():

@@ -23,7 +23,7 @@ HOST = '<host mac="52:54:00:fc:10:bd" ip="10.0.0.2"/>'
     ("effect", "typed"),
     [
         (DefineNetwork("lab", "<network/>"), "virsh net-define lab.xml"),
-        (DefineNetwork("lab", "<network/>", "0f"), "virsh net-edit lab"),
+        (DefineNetwork("lab", "<network/>", "0f"), "edit the definition of the network lab"),
         (UndefineNetwork("lab"), "virsh net-undefine lab"),
         (StartNetwork("lab"), "virsh net-start lab"),
         (StopNetwork("lab"), "virsh net-destroy lab"),
