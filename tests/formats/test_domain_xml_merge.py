@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from cxlstate.core.domain import Cell, Disk, Domain, Interface, MemNode, Nvdimm, Topology
-from cxlstate.formats.domain_xml import differences, identity, merge, networks, read
+from cxlstate.core.units import format_cpus
+from cxlstate.formats.domain_xml import Impossible, differences, identity, merge, networks, read
 from cxlstate.machine.sim.libvirt.complete import complete
 from tests.formats.domain_example import DOMAIN
 from tests.formats.leftovers import LEFT
@@ -390,13 +392,13 @@ REFUSED = {
     "a mode without nodes": (
         "<domain><numatune/></domain>",
         Domain(numa_mode="strict"),
-        "say numatune.nodeset, too",
+        "a mode and no nodes",
     ),
-    "restrictive for one alone": (DOMAIN, Domain(numa_mode="restrictive"), "say numatune.memnode, too"),
+    "restrictive for one alone": (DOMAIN, Domain(numa_mode="restrictive"), "one of all cells or of none"),
     "nodes of cells where libvirt chooses": (
         "<domain><numatune><memory mode='strict' placement='auto'/></numatune></domain>",
         Domain(memnodes=(MemNode(0, "strict", cpus(0)),)),
-        "say numatune.nodeset, too",
+        "without the nodes of all cells",
     ),
     "hugepages of anonymous memory": (
         "<domain><memoryBacking><source type='anonymous'/></memoryBacking></domain>",
@@ -448,6 +450,18 @@ REFUSED = {
 def test_what_cannot_be_had_without_touching_more_is_refused(xml: str, wish: Domain, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         merge(xml, wish)
+
+
+def test_the_cure_of_a_mode_of_all_cells_cures_it() -> None:
+    with pytest.raises(Impossible) as refused:
+        merge(DOMAIN, Domain(numa_mode="restrictive"))
+    there = read(DOMAIN).memnodes or ()
+    assert refused.value.path == ("numatune", "mode")
+    for one in there:
+        entry = f"{{cellid: {one.cellid}, mode: restrictive, nodeset: '{format_cpus(one.nodeset)}'}}"
+        assert entry in (refused.value.cure or "")
+    memnodes = tuple(replace(one, mode="restrictive") for one in there)
+    merge(DOMAIN, Domain(numa_mode="restrictive", memnodes=memnodes))
 
 
 @pytest.mark.parametrize("name", LEFT)

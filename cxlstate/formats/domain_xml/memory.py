@@ -9,6 +9,7 @@ from typing import Final
 from cxlstate.core.domain import Cell, CpuNumbers, Domain, MemNode
 from cxlstate.core.units import format_cpus, format_size
 from cxlstate.formats.domain_xml import order
+from cxlstate.formats.domain_xml.impossible import Impossible
 from cxlstate.formats.domain_xml.meaning import KIB, cpus, kib, size
 from cxlstate.formats.domain_xml.read import (
     cell_id,
@@ -112,9 +113,11 @@ def _derived(root: Element, wish: Domain, there: Sequence[Cell], was: Before) ->
         return (Cell(only.id, frozenset(range(count)) if follows else only.cpus, memory),)
     has = sum(cell.memory for cell in there)
     if wish.memory is not None and kib(wish.memory) != kib(has):
-        raise ValueError(
+        raise Impossible(
             f"the guest has {len(there)} NUMA cells with {format_size(has)} in all: "
-            f"which of them gets what of {format_size(wish.memory)}? say cpu.numa, too"
+            f"which of them gets what of {format_size(wish.memory)}?",
+            ("memory",),
+            "write cpu.numa with the memory of each cell",
         )
     return there
 
@@ -237,6 +240,9 @@ def edit_hugepages(root: Element, wished: int | None) -> None:
         place(pages, page, ("page",))
 
 
+_NODESET: Final = "write numatune.nodeset: '0', or other nodes of the host"
+
+
 def edit_numatune(root: Element, wish: Domain) -> None:
     """Mode, nodes, and those of single cells."""
     _numa_memory(root, wish.numa_mode, wish.numa_nodeset)
@@ -244,14 +250,23 @@ def edit_numatune(root: Element, wish: Domain) -> None:
         _memnodes(root, wish.memnodes)
     one = root.find("numatune/memory")
     if wish.memnodes and one is not None and nodeset(one) is None:
-        raise ValueError("nodes of single cells go with those of all; say numatune.nodeset, too")
+        raise Impossible("numatune.memnode without the nodes of all cells", ("numatune", "memnode"), _NODESET)
     if (wish.numa_mode is None and wish.memnodes is None) or one is None:
         return
     if any(
         (one.get("mode") == "restrictive") != (memnode(cell).mode == "restrictive")
         for cell in root.findall("numatune/memnode")
     ):
-        raise ValueError("restrictive is for all cells or for none; say numatune.memnode, too")
+        wanted = one.get("mode", "strict")
+        modes = ", ".join(
+            f"{{cellid: {cell.cellid}, mode: {wanted}, nodeset: '{format_cpus(cell.nodeset)}'}}"
+            for cell in map(memnode, root.findall("numatune/memnode"))
+        )
+        raise Impossible(
+            "mode restrictive is one of all cells or of none",
+            ("numatune", "mode"),
+            f"write numatune.memnode: [{modes}]",
+        )
 
 
 def _numa_memory(root: Element, mode: str | None, nodes: CpuNumbers | None) -> None:
@@ -266,7 +281,7 @@ def _numa_memory(root: Element, mode: str | None, nodes: CpuNumbers | None) -> N
         set_attribute(one, "placement", None)
         one.set("nodeset", format_cpus(nodes or frozenset()))
     if nodeset(one) is None and one.get("placement") != "auto":
-        raise ValueError("numatune has a mode and no nodes; say numatune.nodeset, too")
+        raise Impossible("numatune has a mode and no nodes", ("numatune", "mode"), _NODESET)
 
 
 def _memnodes(root: Element, wished: Sequence[MemNode]) -> None:
