@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from cxlstate.machine.apart import ApartTransport
 from cxlstate.machine.open import ahead
 from cxlstate.machine.posix.transport import Lost
 from tests.machine import sshd
+from tests.machine.test_ssh import pasted
 
 VERSION = File("/proc/version")
 
@@ -146,6 +148,22 @@ def test_a_plan_is_one_connection_and_one_channel(server, tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert (server.channels() - channels, server.connections() - connections) == (1, 1)
+
+
+@pytest.mark.parametrize("verb", ["plan", "drift", "show", "apply"])
+def test_an_unknown_host_key_ends_a_verb_and_the_pasted_cure_lets_it_run(server, tmp_path, verb):
+    spec = tmp_path / "box.yaml"
+    spec.write_text("apiVersion: cxlstate/v1\nhost: {name: box, users: {root: {}}, connect: ssh://box}\n")
+    (server.folder / "known_hosts").write_text("")
+    command = [sys.executable, "-m", "cxlstate", verb, "--json", spec]
+    log = len(server.log)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    (problem,) = json.loads(done.stdout)["diagnostics"]
+    assert problem["code"] == "CXC104"
+    assert "Accepted" not in server.log[log:]
+    pasted(problem["hint"].rpartition(": ")[2])
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize(
