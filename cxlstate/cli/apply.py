@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +17,10 @@ from cxlstate.cli.common import (
     refuse_specs,
     target_option,
 )
+
+if TYPE_CHECKING:
+    from cxlstate.core.consent import Consents
+    from cxlstate.spec.load import MachineSpec
 
 
 @click.command("apply", short_help="Do what a plan shows, and prove it.")
@@ -56,6 +62,7 @@ def command(
     loaded = load_specs(kept.specs if kept else paths)
     if has_errors(loaded.diagnostics):
         return refuse_specs(loaded.diagnostics, as_json=as_json)
+    _refuse_unknown(consents, loaded.specs)
     from cxlstate.cli.converge import Session
 
     session = Session(
@@ -66,3 +73,9 @@ def command(
         kept=kept.machines if kept else {},
     )
     return session.apply(loaded)
+
+
+def _refuse_unknown(consents: Consents, specs: Sequence[MachineSpec]) -> None:
+    """Refuse consent for a machine that no spec declares. A resource may be one that was dropped."""
+    for machine in {consent.machine for consent in consents.given} - {None, *(spec.name for spec in specs)}:
+        raise click.UsageError(f"--allow: no spec declares the machine {machine}")

@@ -49,6 +49,8 @@ def command(
     with loading(paths) as (loaded, opener):
         if has_errors(loaded.diagnostics):
             return refuse_specs(loaded.diagnostics, as_json=as_json)
+        if out and out.resolve() in (Path(spec.file).resolve() for spec in loaded.specs):
+            raise click.UsageError(f"--out {out}: this is the spec")
         from cxlstate.engine.plan import worst
         from cxlstate.engine.survey import survey
         from cxlstate.render.document import document

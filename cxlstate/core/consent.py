@@ -39,20 +39,23 @@ class Consents:
 def parse_consents(texts: tuple[str, ...]) -> Consents:
     """Read `--allow` values: `CLASS[=MACHINE[/ADDRESS]][,…]`.
 
-    Raises CxlstateError (CXE110) for a class that does not exist, or `destroy-data` without an address.
+    Raises CxlstateError (CXE110) for a class that does not exist, `destroy-data` without an address, and
+    for an empty machine or address: with HOST unset, `--allow restart-vm=$HOST` must not hold everywhere.
     """
     return Consents(frozenset(_parse(item) for text in texts for item in text.split(",") if item))
 
 
 def _parse(item: str) -> Consent:
-    name, _, scope = item.partition("=")
-    machine, _, address = scope.partition("/")
+    name, narrowed, scope = item.partition("=")
+    machine, one, address = scope.partition("/")
     try:
         risk = Risk(name)
     except ValueError:
         raise _refuse(item, "one of " + ", ".join(risk.value for risk in Risk)) from None
     if risk is Risk.DESTROY_DATA and not address:
         raise _refuse(item, "destroy-data=MACHINE/ADDRESS: data is destroyed on one named resource only")
+    if (narrowed and not machine) or (one and not address):
+        raise _refuse(item, "a machine behind =, and an address behind /")
     return Consent(risk, machine or None, Address.parse(address) if address else None)
 
 

@@ -69,6 +69,31 @@ def shell(line, **more):
     return done
 
 
+@pytest.mark.parametrize(
+    ("allowed", "status"),
+    [
+        ("restart-vm=", 1),  # `--allow restart-vm=$HOST` where HOST is not set
+        ("restart-vm=/vm.g1", 1),
+        ("restart-vm=bench/", 1),
+        ("destroy-data=/vm.g1", 1),
+        ("restart-vm=bnch", 64),
+        ("restart-vm=*", 64),
+        ("restart-vm=bench,reboot-host=bnch/grub", 64),
+    ],
+)
+def test_consent_for_nobody_is_not_consent_for_all(spec, run, allowed, status):
+    assert run("apply", "--yes", "--allow", allowed, spec)[0] == status
+    assert run("plan", spec)[0] == 2
+
+
+def test_out_does_not_replace_the_spec(spec, run, monkeypatch):
+    monkeypatch.chdir(spec.parent)
+    before = spec.read_text()
+    status, _, said = run("plan", spec, "--out", spec.name)
+    assert (status, spec.read_text()) == (64, before)
+    assert "this is the spec" in said
+
+
 # One JSON document, whatever happens -----------------------------------------------------------------
 
 
