@@ -16,6 +16,7 @@ from cxlstate.machine.ports import Entry, Result
 from cxlstate.machine.posix import agent, keeping
 from cxlstate.machine.posix.agent import Settings
 from cxlstate.machine.posix.writer import PosixWriter
+from cxlstate.machine.sim.machine import SimWriter
 
 OLD = time.time() - 800 * 86400
 
@@ -137,3 +138,19 @@ def test_the_latest_run_is_whole_however_long_it_is(state, places, monkeypatch, 
     apply(places)
     assert len((state / "journal.1.jsonl").read_text().splitlines()) == 6
     assert kept(state) == {sha256(path.name.encode()).hexdigest() for path in files}
+
+
+def test_a_simulated_host_bounds_its_journal_the_same_way(tmp_path):
+    host = tmp_path / "host"
+    SimWriter(host, "host").close()
+    state = host / "root/var/lib/cxlstate"
+    latest, gone = keep(state, b"latest"), keep(state, b"gone")
+    journal(state, line("run-0", gone), part=".1")
+    journal(state, *[line("run-1", latest)] * (keeping.JOURNAL // 100))
+    with SimWriter(host, "host") as writer:
+        assert not (state / "journal.jsonl").exists()
+        assert kept(state) == {latest}
+        assert list((state / "tmp").iterdir()) == []
+        assert writer.perform(WriteFile("/etc/motd", b"new", None), Entry("run-2", ("x",), "x", "live"))
+    assert '"run":"run-1"' in (state / "journal.1.jsonl").read_text()
+    assert '"run":"run-2"' in (state / "journal.jsonl").read_text()

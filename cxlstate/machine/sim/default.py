@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -134,24 +133,25 @@ _SOCKETS = ("libvirtd-admin.socket", "libvirtd-ro.socket", "libvirtd.socket")
 
 def create(directory: Path) -> None:
     """Make the default host and boot it once; the folder appears whole or not at all."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
-        _fill(draft)
-        draft.chmod(0o755)
-        draft.rename(directory)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{directory.name}-", dir=directory.parent, ignore_cleanup_errors=True
+        ) as folder:
+            draft = Path(folder) / "draft"
+            draft.mkdir()
+            _fill(draft)
+            draft.rename(directory)
     except OSError as error:
         if directory.is_dir() and any(directory.iterdir()):
             return  # somebody else made it at the same moment, or it holds something: reading tells
         raise fail(
             "CXC401",
-            f"a simulated machine cannot be made in {directory}",
+            f"cannot create a simulated host in {directory}",
             found=error.strerror or str(error),
-            expected="a folder that can be made, or an empty one",
-            hint="choose another folder after `sim:`",
+            expected="a path where a folder can be created",
+            hint="name another folder after `sim:`",
         ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _fill(directory: Path) -> None:

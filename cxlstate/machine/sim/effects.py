@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +21,7 @@ from cxlstate.core.image import ImageEffect
 from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.machine import generated
 from cxlstate.machine.ports import STATE, Entry, Outcome, Result
+from cxlstate.machine.posix import keeping
 from cxlstate.machine.sim import images
 from cxlstate.machine.sim.ended import Ended, unknown
 from cxlstate.machine.sim.faults import Faults
@@ -56,6 +58,17 @@ class Effects:
         if files.is_file(_LEFTOVER):
             (self._directory / ROOT / files.text(_LEFTOVER).lstrip("/")).unlink(missing_ok=True)
             files.remove(_LEFTOVER)
+        if files.exists(_JOURNAL) and files.stat(_JOURNAL).st_size > keeping.JOURNAL:
+            self._prune()
+
+    def _prune(self) -> None:
+        """Bound the journal as a real machine does, by the same shell. Only a full one is worth a process."""
+        state, drafts = (self._files.real(folder).absolute() for folder in (STATE, _DRAFTS))
+        words = {**os.environ, "LC_ALL": "C", "state": str(state), "tmp": str(drafts)}
+        shell = ["/bin/sh", "-c", f"{keeping.PRUNE}prune"]
+        subprocess.run(shell, env=words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        for draft in drafts.iterdir():
+            draft.unlink()
 
     def perform(self, effect: Effect, entry: Entry) -> Outcome:
         """One effect, with its two lines in the journal."""
@@ -223,7 +236,8 @@ class Effects:
     def _log(self, event: str, entry: Entry, details: Mapping[str, object], **ended: object) -> None:
         said = {"run": entry.run, "addresses": entry.addresses, "does": entry.does, "risk": entry.risk}
         at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        line = json.dumps({"at": at, "event": event, **ended, **said, **details})
+        content = {"at": at, "event": event, **ended, **said, **details}
+        line = json.dumps(content, separators=(",", ":"))
         journal = self._files.real(_JOURNAL)
         torn = journal.exists() and not journal.read_bytes().endswith(b"\n") and journal.stat().st_size
         with journal.open("a") as file:

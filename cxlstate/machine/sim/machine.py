@@ -152,7 +152,7 @@ class SimWriter(SimReader):
             host.save()
             raise fail(
                 "CXC306",
-                "the machine did not come back from its reboot",
+                "host did not come back after the reboot",
                 machine=self._name,
                 found=str(why),
                 expected="a new boot id in /proc/sys/kernel/random/boot_id",
@@ -164,11 +164,12 @@ class SimWriter(SimReader):
         if self._faults.lost:
             raise fail(
                 "CXC303",
-                f"the connection was lost during: {does}",
+                f"connection lost during: {does}",
                 machine=self._name,
                 found="a fault that was asked for",
                 expected="an answer",
-                hint="it goes on by itself, or was not begun; apply again: it goes on from what is there",
+                hint="it goes on by itself, or was not begun; the next apply looks at what is there "
+                "and converges, nothing has to be cleaned up",
             )
 
     def _take_lock(self) -> int:
@@ -180,7 +181,7 @@ class SimWriter(SimReader):
             os.close(lock)
             raise fail(
                 "CXC302",
-                "another apply is at work on the machine",
+                "another apply holds the lock",
                 machine=self._name,
                 found=holder or "a holder that has not said its name yet",
                 expected="nobody",
@@ -195,7 +196,7 @@ class SimWriter(SimReader):
     def _no_root(self) -> CxlstateError:
         return fail(
             "CXC301",
-            "changing the machine needs root, and sudo asks for a password",
+            "root is required, and sudo asks for a password",
             machine=self._name,
             found='"root": false under "login" in machine.json',
             expected="`sudo -n true` to succeed",
