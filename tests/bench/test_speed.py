@@ -21,7 +21,7 @@ def test_start(option, race, environment):
 def test_plan_over_ssh_of_what_is_in_sync(spec, race, environment, server):
     env = environment | {"CXLSTATE_SSH_CONFIG": str(server.config)}
     ours = Command((*CXLSTATE, "plan", str(spec)), env=env)
-    ssh = Command(("ssh", "-F", str(server.config), "box", launcher.READ), scene.script(spec), env)
+    ssh = Command(("ssh", "-F", str(server.config), "box", launcher.read(600)), scene.script(spec), env)
     race(f"cxlstate plan, {spec.stem} resources", ours, "ssh, same reads", ssh)
 
 

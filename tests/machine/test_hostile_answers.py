@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 import tracemalloc
 from functools import cache
@@ -14,13 +15,14 @@ from hypothesis import strategies as st
 
 from cxlstate.core.action import Generate, Run, WriteFile
 from cxlstate.core.diagnostic import CxlstateError
-from cxlstate.core.read import Answer, Answers, Attributes, Command, File, Glob, Names
+from cxlstate.core.read import Answer, Answers, Attributes, Command, File, Glob, MapAndRead, Names
 from cxlstate.core.reconciler import How, Leaves
 from cxlstate.engine.graph import Graph
 from cxlstate.engine.observe import observe, resources_of
 from cxlstate.engine.plan import MachinePlan
 from cxlstate.engine.survey import look
 from cxlstate.machine import limits
+from cxlstate.machine.local import LocalTransport
 from cxlstate.machine.posix import read_script
 from cxlstate.machine.posix.agent import Settings
 from cxlstate.machine.posix.frames import number
@@ -294,3 +296,25 @@ def _concerned(spec, read, plan):
         if more == concerned:
             return concerned
         concerned = more
+
+
+class Overheard(LocalTransport):
+    """This machine; what was asked of it is kept: the command, and how long its end is waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def exchange(self, command, stdin, timeout, limit):
+        self.asked.append((command, timeout))
+        return super().exchange(command, stdin, timeout, limit)
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_a_machine_gives_up_a_long_exchange_later_than_we_do(count):
+    """So that one that takes too long is told as that (CXC203), and not as a connection that was lost."""
+    heard = Overheard()
+    PosixReader(heard, "box").read([MapAndRead(number) for number in range(count)])
+    ((command, patience),) = heard.asked
+    assert patience > limits.LONG_READ * count
+    assert [int(seconds) > patience for seconds in re.findall(r"timeout (\d+) sh", command)] == [True] * 3

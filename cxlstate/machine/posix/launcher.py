@@ -1,21 +1,24 @@
-"""How a shell with as many rights as can be had is started. Constants: nothing is put into them.
+"""How a shell with as many rights as can be had is started. Nothing but a number is put into it.
 
 The login shell of the user may be any, so that each is one `sh -c` with single-quoted words.
 """
 
 from __future__ import annotations
 
-READ = (
-    """sh -c 'if [ "$(id -u)" -eq 0 ]; then exec timeout 600 sh; fi; """
-    """sudo -n timeout 600 sh 2>/dev/null || exec timeout 600 sh'"""
-)
-"""Runs the script on standard input as root if that can be had, or else as the user.
 
-A read that hangs, and was given up here long before, does not stay on the machine for ever.
+def read(seconds: int) -> str:
+    """Return the command that runs the script on standard input, as root if that can be had.
 
-A refused `sudo -n` has not touched standard input, so the plain `sh` finds all of it; after one that
-ran, it finds nothing.
-"""
+    It ends after `seconds` if it hangs; whoever waits for it is to give up earlier.
+
+    A refused `sudo -n` has not touched standard input, so the plain `sh` finds all of it; after one that
+    ran, it finds nothing.
+    """
+    return (
+        f"""sh -c 'if [ "$(id -u)" -eq 0 ]; then exec timeout {seconds:d} sh; fi; """
+        f"""sudo -n timeout {seconds:d} sh 2>/dev/null || exec timeout {seconds:d} sh'"""
+    )
+
 
 NO_ROOT = "cxlstate: root is needed"
 

@@ -66,9 +66,10 @@ class PosixReader:
                 hint="nothing was changed; try again",
             ) from incomplete
 
-    def _exchange(self, script: bytes, patience: float) -> bytes:
+    def _exchange(self, script: bytes, patience: int) -> bytes:
+        shell = launcher.read(patience + limits.GRACE)
         try:
-            exchange = partial(self._transport.exchange, launcher.READ, script, patience, limits.EXCHANGE)
+            exchange = partial(self._transport.exchange, shell, script, patience, limits.EXCHANGE)
             return self._unbroken(exchange).stdout
         except TooMuch as much:
             raise fail(
@@ -84,7 +85,7 @@ class PosixReader:
                 "CXC203",
                 "machine did not answer in time",
                 machine=self._name,
-                found=f"no complete answer after {patience:.0f} s",
+                found=f"no complete answer after {patience} s",
                 hint="nothing was changed; see on the machine what hangs (a stuck mount or device?)",
             ) from late
 
