@@ -106,10 +106,10 @@ def _expanded(
         names = ", ".join(map(str, addresses))
         before = _first_of_each([suspend[holder.address] for holder in reversed(concerned)])
         behind = _last_of_each([holder.resume() for holder in concerned])
-        why = f"so that nobody uses {names} while {acting} is changed"
+        why = f"{acting} changes, and {names} must not be in use meanwhile"
         yield from (_inserted(action, why, activation=activation) for action in before)
         yield from together
-        why = f"{names} as before, now that {acting} is changed"
+        why = f"restores {names} after the change of {acting}"
         yield from (_inserted(action, why, activation=activation) for action in behind)
 
 

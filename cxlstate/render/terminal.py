@@ -57,7 +57,7 @@ def _plan_lines(plan: MachinePlan, *, everything: bool) -> Iterator[str]:
     yield ""
     yield "  " + summary(plan)
     if consents := _consents(plan):
-        yield "  " + style("To do all of it: ", dim=True) + f"apply --allow {','.join(consents)}"
+        yield "  " + style("To apply everything: ", dim=True) + f"apply --allow {','.join(consents)}"
 
 
 def heading(plan: MachinePlan) -> str:
@@ -93,7 +93,7 @@ def _resource_lines(resource: ResourcePlan) -> Iterator[str]:
     line = f"  {style(sign, fg=colour, bold=True)} {style(_address(resource), bold=True)}"
     if resource.status is not Status.CHANGE:
         line += "  " + style(WORDS[resource.status], fg=colour)
-    yield line + style(_waits(resource), dim=True)
+    yield from _with_waits(line, _waits(resource))
     if resource.reason:
         yield from _folded(resource.reason, 6)
     if resource.hint:
@@ -110,6 +110,15 @@ def _resource_lines(resource: ResourcePlan) -> Iterator[str]:
 
 def _address(resource: ResourcePlan) -> str:
     return field(str(resource.address))
+
+
+def _with_waits(line: str, waits: str) -> Iterator[str]:
+    """On the same line where the terminal has room for it."""
+    if waits and sys.stdout.isatty() and len(unstyle(line) + waits) >= get_terminal_size().columns:
+        yield line
+        yield from (style(text, dim=True) for text in _folded(waits.removeprefix(": "), 6))
+    else:
+        yield line + style(waits, dim=True)
 
 
 def _waits(resource: ResourcePlan) -> str:
@@ -231,7 +240,7 @@ def applied_text(applied: Applied) -> str:
             sign, colour = SIGNS[resource.status]
             lines.append(f"  {style(sign, fg=colour)} {_address(resource)}  {_left(resource, applied)}")
     if applied.interrupted:
-        lines.append("  interrupted: what is listed above is left; the next apply goes on from here")
+        lines.append("  interrupted: the resources above are left; the next apply continues")
     elif not plan.exit:
         lines.append("  " + style("applied and proven" if applied.done else "nothing to do", fg="green"))
     return "\n".join(lines)
@@ -244,10 +253,10 @@ def _left(resource: ResourcePlan, applied: Applied) -> str:
         return style(f"refused: needs --allow {classes}", fg="red") + " (nothing of it was done)"
     word = WORDS[resource.status]
     if resource.status is Status.PENDING_REBOOT:
-        return f"{word}: written, in force after a reboot (--allow reboot-host, or reboot by hand)"
+        return f"{word}: written, takes effect after a reboot (--allow reboot-host, or reboot by hand)"
     if resource.status is Status.PENDING_RESTART and resource.risks and not resource.waits_for:
         allow = ",".join(risk.value for risk in resource.risks)
-        return f"{word}: written, in force after a restart (--allow {allow}, or restart by hand)"
+        return f"{word}: written, takes effect after a restart (--allow {allow}, or restart by hand)"
     reason = f": {field(resource.reason)}" if resource.reason else ""
     return word + style(_waits(resource) + reason, dim=True)
 
@@ -266,8 +275,8 @@ def live_text(plan: MachinePlan) -> str:
 
 
 def _state(resource: ResourcePlan, indent: int) -> list[str]:
-    """The facts, as many a line as fit a terminal; where it is unknown, why."""
-    if resource.status is Status.UNKNOWN:
+    """The facts, as many a line as fit a terminal; where there are none, why."""
+    if resource.status is Status.UNKNOWN or not resource.facts:
         return [field(resource.reason or "")]
     facts = [(field(name), field(text)) for name, text in resource.facts]
     if not sys.stdout.isatty():

@@ -45,9 +45,9 @@ def test_the_plan_shows_every_step_in_order_with_its_risk_and_for_whom():
     assert plan.risks == (Risk.RESTART_VM,)
     whys = list(dict.fromkeys(action.why for action in plan.actions))
     assert whys == [
-        "so that nobody uses dax.cxl0 while mtrr.cxl0 is changed",
+        "mtrr.cxl0 changes, and dax.cxl0 must not be in use meanwhile",
         "",
-        "dax.cxl0 as before, now that mtrr.cxl0 is changed",
+        "restores dax.cxl0 after the change of mtrr.cxl0",
     ]
 
 

@@ -26,7 +26,7 @@ ENABLED: Final = ("enabled",)
 RELOAD: Final = ("systemd",)
 
 _NOT_OURS: Final = "edited, or of another version"
-_AS_OURS: Final = "as cxlstate writes it"
+_AS_OURS: Final = "as generated"
 _RELOAD: Final = Run(("systemctl", "daemon-reload"))
 _ENABLE: Final = Run(("systemctl", "enable"), (restore.UNIT,))
 _DISABLE: Final = Run(("systemctl", "disable"), (restore.UNIT,))
@@ -60,7 +60,7 @@ class Boot(Reconciler[BootSpec, Live]):
         """What the script on the machine makes again, and whether it is run."""
         if live is None:
             return ()
-        return (("at boot", _summary(live)), ("unit", live.enabled or "not there"))
+        return (("at boot", _summary(live)), ("unit", live.enabled or "not installed"))
 
     def check(self, me: Resource[BootSpec], live: Live | None, given: Given) -> Sequence[Diagnostic]:
         """Only where there is anything to restore."""
@@ -131,7 +131,7 @@ def _install(
     if UNIT in paths:
         yield _write(restore.UNIT_FILE, restore.unit(), live.unit, _RELOAD)
     if paths & {UNIT, RELOAD}:
-        yield Action("have systemd read its unit files", _RELOAD)
+        yield Action("reload the unit files of systemd", _RELOAD)
     if ENABLED in paths:
         yield Action(f"enable {restore.UNIT}", _ENABLE, undo=(_DISABLE,))
 
@@ -142,7 +142,7 @@ def _remove(live: Live, paths: set[tuple[str | int, ...]]) -> Iterator[Action]:
     if UNIT in paths and live.unit is not None:
         yield _forget(restore.UNIT_FILE, live.unit, _RELOAD)
     if paths & {UNIT, RELOAD}:
-        yield Action("have systemd read its unit files", _RELOAD)
+        yield Action("reload the unit files of systemd", _RELOAD)
     if SCRIPT in paths and live.script is not None:
         yield _forget(restore.SCRIPT, live.script)
 

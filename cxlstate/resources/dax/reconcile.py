@@ -204,7 +204,7 @@ def _to_enable(spec: DaxSpec, live: Live) -> Sequence[Change]:
     if not live.bound:
         old = live.device.driver or "none"
         if live.stays_ram:
-            old += ", as RAM that the kernel uses itself"
+            old += " (system RAM, in use by the kernel)"
         changes.append(Change(DRIVER, old, dax.DEVDAX))
     if spec.align and spec.align != live.device.align:
         changes.append(Change(ALIGN, format_size(live.device.align), format_size(spec.align)))

@@ -119,7 +119,7 @@ def _why_filtered(aim: Goal, live: Live) -> str:
     told = []
     for text in aim.drop_in.drop:
         place = standing(kernel_cmdline.read(text), live)
-        told.append(f"{text} stands in {place}, which stays as it is; the drop-in filters it out")
+        told.append(f"{text} is set in {place}, which is not changed; the drop-in removes the argument")
     return "; ".join(told)
 
 
@@ -152,10 +152,11 @@ def _reboot(changes: Sequence[Change]) -> Action:
     come = [str(change.new) for change in changes if change.pending and change.new is not None]
     gone = [str(change.old) for change in changes if change.pending and change.new is None]
     parts = (
-        f"the running kernel was started without {', '.join(come)}" if come else "",
-        f"it was started with {', '.join(gone)}" if gone else "",
+        f"lacks {', '.join(come)}" if come else "",
+        f"has {', '.join(gone)}" if gone else "",
     )
-    return Action("reboot", Reboot(), Risk.REBOOT_HOST, why="; ".join(filter(None, parts)), activation=True)
+    why = f"the running kernel {' and '.join(filter(None, parts))}"
+    return Action("reboot", Reboot(), Risk.REBOOT_HOST, why=why, activation=True)
 
 
 def _bytes(text: str) -> bytes:

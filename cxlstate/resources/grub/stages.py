@@ -37,11 +37,11 @@ def first_stages(changes: Sequence[Change]) -> Iterator[Change]:
 def _drop_in_changes(aim: Goal, live: Live) -> Iterator[Change]:
     now, then = live.drop_in, aim.drop_in
     if live.ours is not None and now is None:
-        yield Change((DROP_IN,), "edited by hand", "as cxlstate writes it" if aim.text else None)
+        yield Change((DROP_IN,), "edited by hand", "as generated" if aim.text else None)
         return
     now = now or DropIn()
     yield from _list_changes(now.add, then.add, "")
-    yield from _list_changes(now.drop, then.drop, "without ")
+    yield from _list_changes(now.drop, then.drop, "removal of ")
     if live.ours is not None and aim.text is None and (now.add, now.drop) == ((), ()):
         yield Change((DROP_IN,), "there, with nothing in it", None)
 

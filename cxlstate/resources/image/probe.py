@@ -109,7 +109,7 @@ def observe(spec: ImageSpec, answers: Answers) -> Observation[Seen]:
         )
     if unknown := _unknown_account(spec, answers):
         return Unknown(
-            f"there is no {unknown}",
+            f"no such {unknown}",
             cured_by=(AllOf("package"),),
             hint="declare the package that creates it in host.packages, or fix the name",
         )

@@ -79,7 +79,7 @@ class Memmap(Reconciler[MemmapSpec, Live]):
         if not any(change.pending for change in changes):
             return ()
         texts = ", ".join(str(change.new).removesuffix(" in force") for change in changes if change.pending)
-        why = f"the running kernel was started without {texts}"
+        why = f"the running kernel lacks {texts}"
         return (Action("reboot", Reboot(), Risk.REBOOT_HOST, why=why, activation=True),)
 
 

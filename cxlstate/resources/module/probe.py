@@ -46,12 +46,12 @@ class Use:
 
     def __str__(self) -> str:
         if self.permanent:
-            return "it cannot be unloaded"
+            return "permanent (cannot be unloaded)"
         if self.devices:
-            return f"it drives {', '.join(self.devices)}"
+            return f"bound to {', '.join(self.devices)}"
         if self.modules:
-            return f"it is used by {', '.join(self.modules)}"
-        return f"it is in use ({self.references} references)" if self.references else ""
+            return f"used by {', '.join(self.modules)}"
+        return f"in use ({self.references} references)" if self.references else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,8 +71,8 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
             return ()
         if live.built_in:
             return (("now", "built in"),)
-        now = f"loaded; {live.use}" if str(live.use) else "loaded"
-        boot = f"kept out by {live.kept_out_by}" if live.kept_out_by else "loaded where asked for"
+        now = f"loaded, {live.use}" if str(live.use) else "loaded"
+        boot = f"kept out by {live.kept_out_by}" if live.kept_out_by else "loaded on demand"
         boot = "loaded" if live.at_boot and not live.kept_out_by else boot
         return (("now", now if live.loaded else "not loaded"), ("at boot", boot))
 
@@ -136,7 +136,7 @@ def _diff_absent(live: ModuleLive) -> tuple[Change, ...]:
         pending = live.kept_out_by is not None and bool(str(live.use))
         changes.append(Change(_LOADED, old=str(live.use) or True, new=False, pending=pending))
     if live.kept_out_by is None:
-        changes.append(Change(_BOOT, old="not on the running kernel's blacklist", new="blacklisted"))
+        changes.append(Change(_BOOT, old="not blacklisted", new="blacklisted"))
     if live.own is not None:
         changes.append(Change(_FILE, old="our file has it loaded at boot", new=None))
     return tuple(changes)
@@ -155,13 +155,13 @@ def _at_boot(name: str, live: ModuleLive) -> Action:
     path = probe.own_file(name)
     undo = () if live.own is not None else (RemoveFile(path, _digest(content)),)
     expected = None if live.own is None else _digest(_bytes(live.own))
-    return Action(f"have {name} loaded at every boot", WriteFile(path, content, expected), undo=undo)
+    return Action(f"load {name} at every boot", WriteFile(path, content, expected), undo=undo)
 
 
 def _forget(name: str, text: str) -> Action:
     content, path = _bytes(text), probe.own_file(name)
     return Action(
-        f"no longer have {name} loaded at boot",
+        f"stop loading {name} at boot",
         RemoveFile(path, _digest(content)),
         undo=(WriteFile(path, content),),
     )
@@ -182,7 +182,7 @@ def _reboot(name: str, live: ModuleLive) -> Action:
         f"reboot, so that {name} is not loaded",
         Reboot(),
         Risk.REBOOT_HOST,
-        why=f"{live.use}; {live.kept_out_by} keeps it out at the next boot",
+        why=f"{name} is {live.use}; {live.kept_out_by} keeps it out at the next boot",
         activation=True,
     )
 

@@ -155,7 +155,7 @@ def _changes_of_absent(live: Live) -> Iterator[Change]:
     if live.there:
         yield Change(("state",), "present", "absent")
     if live.listed is not None:
-        yield Change(("list",), few(listing.macs(live.listed)) or "empty", None)
+        yield Change(("owned",), few(listing.macs(live.listed)) or "empty", None)
     if live.begun is not None:
         yield Change(("restart",), "begun, and not finished", None)
 
@@ -193,7 +193,7 @@ def _changes_of_list(goal: Goal) -> Iterator[Change]:
     if goal.live.listed != listing.content(goal.name, goal.declared):
         pending = goal.lists_late and goal.declared <= goal.listed
         old = "edited" if goal.listed == goal.declared and goal.live.listed else few(goal.listed)
-        yield Change(("list",), old, few(goal.declared), pending=pending)
+        yield Change(("owned",), old, few(goal.declared), pending=pending)
 
 
 def few(macs: frozenset[str]) -> str | None:

@@ -41,7 +41,7 @@ def _listed_before(goal: Goal) -> Iterator[Action]:
     """So that no stop in between leaves an entry that nobody knows as ours."""
     if not goal.declared <= goal.listed:
         both = listing.content(goal.name, goal.declared | goal.listed)
-        yield listing.change("list what will be ours to take away", _list(goal), goal.live.listed, both)
+        yield listing.change("record which reservations are ours", _list(goal), goal.live.listed, both)
 
 
 def _listed_after(goal: Goal, *, activation: bool) -> Iterator[Action]:
@@ -50,9 +50,9 @@ def _listed_after(goal: Goal, *, activation: bool) -> Iterator[Action]:
     if not goal.declared <= goal.listed:
         now = listing.content(goal.name, goal.declared | goal.listed)
     if now != wanted:
-        does = "take from our list what is gone" if wanted else "remove our list of reservations"
+        does = "drop removed reservations from the record" if wanted else "remove the record of reservations"
         if goal.listed == goal.declared:
-            does = "write our list of reservations anew"
+            does = "rewrite the record of reservations"
         yield listing.change(does, _list(goal), now, wanted, activation=activation)
 
 
@@ -90,7 +90,7 @@ def _reserved_in_what_comes(goal: Goal) -> Iterator[Action]:
 def _autostart(goal: Goal) -> Iterator[Action]:
     wanted = goal.spec.autostart
     if wanted is not None and wanted != goal.live.autostart:
-        does = f"start {goal.name} with libvirt" if wanted else f"no longer start {goal.name} with libvirt"
+        does = f"{'enable' if wanted else 'disable'} autostart of {goal.name}"
         undo = (AutostartNetwork(goal.name, not wanted),)
         yield Action(does, AutostartNetwork(goal.name, wanted), undo=undo)
 
@@ -220,7 +220,7 @@ def _taken_away(goal: Goal) -> Iterator[Action]:
         undo = (AutostartNetwork(goal.name, on=True), *back) if live.autostart else back
         yield Action(f"undefine {goal.name}", UndefineNetwork(goal.name), undo=undo)
     for does, where, text in (
-        ("remove our list of reservations", _list(goal), live.listed),
+        ("remove the record of reservations", _list(goal), live.listed),
         ("forget the restart that was begun", listing.begun_path(goal.name), live.begun),
     ):
         if text is not None:

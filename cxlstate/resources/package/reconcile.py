@@ -139,9 +139,9 @@ def _finish(found: Record | None) -> Action:
 
 def _update() -> Action:
     return Action(
-        "fetch the lists of packages",
+        "update the package index",
         Run(_UPDATE, environment=_QUIET, timeout=600, shown="apt-get update"),
-        why="this machine has none yet",
+        why="the package index is empty",
     )
 
 

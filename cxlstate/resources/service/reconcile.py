@@ -67,9 +67,9 @@ class ServiceReconciler(Reconciler[Service, UnitLive]):
         if live is not None:
             return Present(live)
         if not (me.spec.enabled or me.spec.running):
-            return Absent(f"there is no unit {unit}")
+            return Absent(f"no such unit: {unit}")
         return Unknown(
-            f"there is no unit {unit}",
+            f"no such unit: {unit}",
             cured_by=(AllOf("package"),),
             hint="declare the package that provides it in host.packages, or fix the name",
         )
@@ -179,7 +179,7 @@ def _start(unit: str, live: UnitLive) -> list[Action]:
     if live.needs_reload:
         why = f"the file of {unit} was changed after systemd had read it"
         actions.append(
-            Action("have systemd read its unit files", Run(("systemctl", "daemon-reload")), why=why)
+            Action("reload the unit files of systemd", Run(("systemctl", "daemon-reload")), why=why)
         )
     if live.active == "failed":
         actions.append(_systemctl("reset-failed", unit, why=f"it is {live.state}"))

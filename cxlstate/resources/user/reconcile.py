@@ -40,7 +40,7 @@ class UserReconciler(Reconciler[User, UserLive]):
             return Absent(f"there is no user {me.name}")
         if live.missing:
             return Unknown(
-                f"there is no group {', '.join(live.missing)}",
+                f"no such group: {', '.join(live.missing)}",
                 cured_by=(AllOf("package"),),
                 hint="declare the package that creates it in host.packages, or fix the name",
             )
@@ -80,7 +80,7 @@ def _add(user: str, group: str) -> Action:
     return Action(
         f"add {user} to the group {group}",
         Run(("gpasswd", "--add", user, group)),
-        why=f"sessions that {user} has open do not get it: log in again",
+        why=f"takes effect when {user} logs in again",
         undo=(Run(("gpasswd", "--delete", user, group)),),
     )
 

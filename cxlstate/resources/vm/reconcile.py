@@ -126,7 +126,7 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
 
 def _made(wished: Domain) -> Iterator[Change]:
     """All of a VM that is not there; its many pins in a line."""
-    yield Change(("domain",), None, "defined anew")
+    yield Change(("domain",), None, "defined")
     for path, several in groupby(domain_xml.differences(wished, EMPTY), _of_one_line):
         yield Change(path, None, " ".join(str(one.new) for one in several))
 

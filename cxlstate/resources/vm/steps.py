@@ -80,7 +80,7 @@ def _pin(me: Me, wished: Domain, live: Live, word: str, index: int | str | None)
 def autostart(me: Me) -> Action:
     """With the host, or not."""
     on = bool(me.spec.autostart)
-    does = f"{'' if on else 'do not '}start {me.name} with the host"
+    does = f"{'enable' if on else 'disable'} autostart of {me.name}"
     return Action(does, AutostartDomain(me.name, on), undo=(AutostartDomain(me.name, not on),))
 
 
