@@ -49,7 +49,11 @@ KMEM: Final = "kmem"
 _TOP: Final = 1 << 64
 _PATH_OF_ONE: Final = 6  # parts of /sys/bus/dax/devices/NAME
 
-_TOM2 = re.compile(r"[\] ] +\d+ (?:disabled|base [^\n]*)\n(?:[^\n]*\] )?TOM2: ([0-9a-f]{16}) aka", re.ASCII)
+_TOM2 = re.compile(
+    r"^[^\n]*[\] ]\d+ (?:disabled|base [0-9A-F]+ mask [0-9A-F]+ [a-z-]+)\n"
+    r"(?:[^\n]*\] )?TOM2: ([0-9a-f]{16}) aka",
+    re.ASCII | re.MULTILINE,
+)
 _NUMBER = re.compile(r"0x[0-9a-f]{1,16}|-?[0-9]{1,20}", re.ASCII)
 _PAT_LINE = re.compile(r"PAT: \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\] ([a-z-]+)", re.ASCII)
 

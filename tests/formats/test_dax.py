@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import pytest
 from hypothesis import example, given
@@ -251,3 +252,12 @@ LISTED = """\
 )
 def test_a_processor_that_forces_write_back_is_known_by_the_kernels_list(log: str, top: int | None) -> None:
     assert forced_write_back(log) == top
+
+
+@pytest.mark.parametrize(
+    "line", [" " * 200_000, " 1 disabled" * 20_000, " 1 base 0 mask F uncachable" * 10_000, "] " * 100_000]
+)
+def test_a_long_line_of_the_log_is_read_once(line: str) -> None:
+    begun = time.monotonic()
+    assert forced_write_back(f"{LISTED.rpartition('[')[0]}{line}\n{line}\n") is None
+    assert time.monotonic() - begun < 2
