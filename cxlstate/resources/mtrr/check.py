@@ -150,7 +150,7 @@ def _over_others(judged: _Judged) -> Iterator[Diagnostic]:
 def _narrower(judged: _Judged, devices: Sequence[Range]) -> str:
     """Ranges without memory of others; of a device the widest window around it."""
     if not judged.aim.device:
-        return "end the ranges before it"
+        return "choose ranges without it"
     reach = goal.window(judged.spec, judged.aim.device)
     parts = under.overshoot([one.block for one in judged.aim.wanted], devices, judged.known)
     others = (*under.foreign(parts, judged.live.iomem), *under.memory_of_devices(parts, judged.live.iomem))
@@ -182,9 +182,13 @@ def _too_many(judged: _Judged, asked: Room) -> Iterator[Diagnostic]:
             f"{asked.total} MTRRs are needed, and {free or 'none'} can be had",
             path=("ranges",) if judged.spec.ranges else judged.place(judged.lacking[0]),
             found=f"{used} of {count} MTRRs are in use" + (f"; {_shares(asked)}" if others else ""),
-            expected=f"{len(judged.lacking)} free ones for {_listed(judged.lacking)}",
+            expected=f"{_free(len(judged.lacking))} for {_listed(judged.lacking)}",
             hint=_fewer(judged, max(free - others, 0)),
         )
+
+
+def _free(number: int) -> str:
+    return f"{number} free MTRR{'s' * (number != 1)}"
 
 
 def _shares(asked: Room) -> str:
