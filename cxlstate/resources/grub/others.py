@@ -93,10 +93,16 @@ def _cure(
 
     if word := goal.source(rival):
         return f"take {rival} out of what sets {word} in /boot/grub/grub.cfg"
+    place = standing(rival)
+    ours, theirs = (
+        {setting.slot for setting in kernel_rules.in_force([one]) if not setting.implied}
+        for one in (mine, rival)
+    )
+    if place and ours & theirs and theirs - ours:
+        return f"edit {place}: take what {mine} sets out of {rival}, and leave its other words"
     without = lacking([tuple(one for one in line if one != rival) for line in lines])
     if mine not in without and without < lacking(lines):
         return f"add {rival} to host.grub.absent"
-    place = standing(rival)
     if place is None:
         return None
     replaced = [tuple(mine if one == rival else one for one in _others(goal, line)) for line in lines]
