@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from cxlstate.core.address import Target
@@ -29,12 +29,14 @@ class Unknown:
     """It could not be told. `cured_by` names what, once applied, would let it be told.
 
     A declared resource of `cured_by` that is about to change makes this one *blocked*; otherwise it
-    is *unknown*, and `hint` says what a person can do.
+    is *unknown*, and `hint` says what a person can do. `partly` is a live state of what could be read all
+    the same: nothing is planned on it, and it can only forbid a reboot.
     """
 
     reason: str
     cured_by: tuple[Target, ...] = ()
     hint: str | None = None
+    partly: object = field(default=None, compare=False)
 
 
 Observation = Present[L_co] | Absent | Unknown

@@ -107,8 +107,9 @@ class _Planner:
         """What makes the next boot lose this machine, by the first kind that foresees it."""
         for address, resource in self.seen.resources.items():
             kind, seen = self.kinds[address.kind], self.seen.observations[address]
-            if isinstance(kind, ForeseesBoot) and isinstance(seen, Present):
-                found = kind.bars_reboot(resource, seen.live, self.given(address))
+            if isinstance(kind, ForeseesBoot):
+                live = seen.partly if isinstance(seen, Unknown) else _live(seen)
+                found = kind.bars_reboot(resource, live, self.given(address))
                 if found is not None:
                     return self._placed(replace(found, path=()), resource)
         return None

@@ -155,6 +155,21 @@ def test_no_reboot_into_a_grub_cfg_that_loses_the_host(machine):
     assert machine.running["boot_id"] == boot
 
 
+def test_no_reboot_into_a_bad_grub_cfg_whose_defaults_cannot_be_read(machine):
+    """What grub.cfg means is known although GRUB's defaults are not; the module alone asks for the reboot."""
+    machine.write("etc/modprobe.d/kmem.conf", "blacklist kmem\ninstall kmem /bin/false\n")
+    machine.spec("modules: {kmem: absent}")
+    machine.write("etc/default/grub", f"{DEFAULTS}GRUB_CMDLINE_LINUX=$(cat /x)\n")
+    assert "systemctl reboot" in machine.run("plan")[1]
+    path = machine.root / "boot/grub/grub.cfg"
+    path.write_text(path.read_text().replace(" nomodeset", " nomodeset memmap=2G$320G"))
+    boot = machine.running["boot_id"]
+    status, said = machine.run("apply", *CONSENT)
+    assert status == 1
+    assert "error[CXM307] `memmap=2GG` limits RAM to 2GiB" in said
+    assert machine.running["boot_id"] == boot
+
+
 def test_no_reboot_into_a_recovery_entry(machine):
     """It starts no network, so that nobody would come back."""
     machine.spec("modules: {kmem: absent}")

@@ -84,7 +84,9 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
         defaults = evaluate(before)
         refusals = [_too_late(path) for path, text in plain.items() if _late(path) and _touches(path, text)]
     except NotUnderstood as error:
-        return Unknown(str(error), hint=_plainly(error))
+        unread = Diagnostic("CXG306", str(error))  # an error: grub.cfg is not generated, and boots as it is
+        partly = _live(answers, Defaults({}, ()), ours, [unread])
+        return Unknown(str(error), hint=_plainly(error), partly=partly)
     refusals += _line_endings([(DEFAULTS.path, main or ""), *files.items()])
     return Present(_live(answers, defaults, ours, refusals))
 

@@ -43,7 +43,9 @@ class Host:
         # Debian: an empty GRUB_CMDLINE_LINUX_RECOVERY becomes `single`.
         return (
             "### BEGIN /etc/grub.d/10_linux ###\n"
+            "menuentry 'x' --id 'gnulinux-simple-x' {\n"
             f"\tlinux\t/vmlinuz root=/dev/vda1 ro {linux} {default}\n"
+            "}\n"
             "\tmenuentry 'x' --id 'gnulinux-6.1-recovery-x' {\n"
             f"\t\tlinux\t/vmlinuz root=/dev/vda1 ro {recovery or 'single'} dis_ucode_ldr {linux}\n"
             "### END /etc/grub.d/10_linux ###\n"
