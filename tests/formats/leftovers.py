@@ -72,6 +72,8 @@ def _lun(bus: str, device: str, attributes: str = "", inside: str = "", **more: 
     return f"<disk type='block' device='{device}'{attributes}>{what}</disk>"
 
 
+VDPA = "<source dev='/dev/vhost-vdpa-0'/>"
+VHOST_USER = "<source type='unix' path='/run/v.sock' mode='server'/>"
 RESERVED = "<source dev='/dev/sdx'><reservations managed='yes'/></source>"
 SERIAL = "<serial>AB</serial>"
 
@@ -220,6 +222,24 @@ REFUSED = {
             "requires use of supported storage format",
         ),
         "vda is shareable",
+    ),
+    "vDPA of another model": (
+        Left(
+            _net("vdpa", "", VDPA),
+            _net("vdpa", "", VDPA, model="virtio-transitional"),
+            Domain(interfaces=(Interface(MAC, model="virtio-transitional"),)),
+            "invalid model for interface of type 'vdpa'",
+        ),
+        "has to be virtio: it is vdpa",
+    ),
+    "vhost-user of another model": (
+        Left(
+            _net("vhostuser", "", VHOST_USER),
+            _net("vhostuser", "", VHOST_USER, model="e1000e"),
+            Domain(interfaces=(Interface(MAC, model="e1000e"),)),
+            "",
+        ),
+        "has to be virtio: it is vhostuser",
     ),
     "a floppy's bus": (
         _rebussed("virtio", "fdc", "", "Invalid bus type"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from cxlstate.core.domain import Interface
+from cxlstate.core.path import Path
 from cxlstate.formats.domain_xml import order
+from cxlstate.formats.domain_xml.impossible import Impossible
 from cxlstate.formats.domain_xml.meaning import is_model
 from cxlstate.formats.domain_xml.read import console, interface
 from cxlstate.formats.xml import (
@@ -22,7 +24,8 @@ from cxlstate.formats.xml import (
 
 def edit(root: Element, wished: tuple[Interface, ...]) -> None:
     """Those that the wish names, by their MAC address."""
-    for one in wished:
+    for index, one in enumerate(wished):
+        path: Path = ("interfaces", index)
         found = next(
             (each for each in root.findall("devices/interface") if interface(each).mac == one.mac), None
         )
@@ -30,29 +33,30 @@ def edit(root: Element, wished: tuple[Interface, ...]) -> None:
             if found is not None:
                 take_out(found)
         elif found is not None:
-            _fill(found, one)
+            _fill(found, one, path)
         else:
-            _add(root, one)
+            _add(root, one, path)
 
 
-def _add(root: Element, wished: Interface) -> None:
+def _add(root: Element, wished: Interface, path: Path) -> None:
     if wished.network is None and wished.bridge is None:
-        raise ValueError(f"a new interface {wished.mac} needs a network or a bridge")
+        why = f"a new interface {wished.mac} needs a network or a bridge"
+        raise Impossible(why, path, "write network: default")
     new = element("interface", {"type": "network"})
     new.append(element("mac", {"address": wished.mac}))
     new.append(element("model", {"type": wished.model or "virtio"}))
-    _fill(new, wished)
+    _fill(new, wished, path)
     place(child(root, "devices", order.DOMAIN), new, order.DEVICES)
 
 
-def _fill(one: Element, wished: Interface) -> None:
+def _fill(one: Element, wished: Interface, path: Path) -> None:
     there = interface(one)
     if wished.network not in (None, there.network):
         _source(one, "network", wished.network or "")
     if wished.bridge not in (None, there.bridge):
         _source(one, "bridge", wished.bridge or "")
     if wished.model is not None and not is_model(wished.model, there.model):
-        _not_virtio(one, wished)
+        _not_virtio(one, wished, (*path, "model"))
         child(one, "model", order.INTERFACE).set("type", wished.model)
         take_out_all(one, "address")  # of a device of another kind
     if wished.link not in (None, there.link):
@@ -63,13 +67,16 @@ _OF_VIRTIO: Final = ("iommu", "ats", "packed", "page_per_vq")
 """Attributes of `<driver>` that libvirt takes of virtio alone (virDomainCheckVirtioOptionsAreAbsent)."""
 
 
-def _not_virtio(one: Element, wished: Interface) -> None:
-    """What only virtio has. ValueError where the connection needs it (qemuValidateDomainDeviceDefNetwork)."""
+def _not_virtio(one: Element, wished: Interface, path: Path) -> None:
+    """What only virtio has. Impossible where the connection needs it (qemuValidateDomainDeviceDefNetwork)."""
+    if wished.model != "virtio" and one.get("type") == "vdpa":
+        raise Impossible(f"{wished.mac} has to be virtio: it is vdpa", path, "write model: virtio")
     if (wished.model or "").startswith("virtio"):
         return
-    needs = one.get("type") in ("vhostuser", "vdpa") or one.find("teaming[@type='persistent']") is not None
+    needs = one.get("type") == "vhostuser" or one.find("teaming[@type='persistent']") is not None
     if needs:
-        raise ValueError(f"{wished.mac} has to be virtio: it is {one.get('type')}, or one of a team")
+        why = f"{wished.mac} has to be virtio: it is {one.get('type')}, or one of a team"
+        raise Impossible(why, path, "write model: virtio")
     for name in _OF_VIRTIO:
         if (driver := one.find("driver")) is not None:
             set_attribute(driver, name, None)
@@ -124,7 +131,8 @@ def _free_port(devices: Element) -> int:
     free = [port for port in range(_PORTS) if str(port) not in given]
     free = free[len(devices.findall("serial")) - len([port for port in given if port is not None]) :]
     if not free:
-        raise ValueError(f"the VM has {_PORTS} serial ports, and so no room for a console")
+        why = f"the VM has {_PORTS} serial ports, and so no room for a console"
+        raise Impossible(why, ("console",), "leave out console")
     return free[0]
 
 

@@ -158,6 +158,8 @@ def _of_qemus_interface(one: Element, kind: str) -> Iterator[Rule]:
     if one.find("ip") is not None and kind not in ("user", "vhostuser"):
         yield UNSUPPORTED, f"{what} address info, not supported by QEMU"
     team, model = _get(one, "teaming", "type"), _get(one, "model", "type")
+    if kind == "vdpa" and model != "virtio":
+        yield UNSUPPORTED, f"invalid model for interface of type 'vdpa': '{model}'"
     if team == "persistent" and not (model or "").startswith("virtio"):
         must = "virtio-net teaming persistent interface must be <model type='virtio'/>"
         yield UNSUPPORTED, f"{must}, not '{model}'"
