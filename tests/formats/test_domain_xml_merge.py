@@ -378,6 +378,11 @@ REFUSED = {
         Domain(cells=(Cell(0, cpus(0, 2), GIB),)),
         "have vCPUs 0,2, and there are",
     ),
+    "more vCPUs than interrupts": (
+        "<domain><vcpu>4</vcpu></domain>",
+        Domain(max_vcpu=256),
+        "256 vCPUs need an IOMMU with extended interrupts",
+    ),
     "a pin of nobody": (DOMAIN, Domain(vcpupin=((4, cpus(0)),)), "vcpupin names vCPU 4, and there are 4"),
     "an I/O thread in use": (
         DOMAIN.replace("queues='2'/>\n      <source file", "iothread='2'/>\n      <source file"),

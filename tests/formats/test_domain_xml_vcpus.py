@@ -192,3 +192,10 @@ def test_the_topology_that_is_proposed_is_taken(layout: Topology, count: int) ->
     parts = dict(part.split(": ") for part in text.split(", "))
     proposed = Topology(**{word: int(number) for word, number in parts.items()})
     assert read(merge(xml, Domain(vcpu=count, topology=proposed))).vcpu == count
+
+
+def test_vcpus_beyond_255_are_had_with_an_iommu() -> None:
+    iommu = "<devices><iommu model='intel'><driver intremap='on' eim='on'/></iommu></devices>"
+    assert read(merge(f"<domain><vcpu>4</vcpu>{iommu}</domain>", Domain(vcpu=256))).vcpu == 256
+    there = "<domain><vcpu>300</vcpu></domain>"  # somebody else's, whatever it is
+    assert read(merge(there, Domain(emulatorpin=frozenset({0})))).vcpu == 300

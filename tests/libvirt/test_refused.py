@@ -46,6 +46,7 @@ PAGES = "<memoryBacking><hugepages><page size='2' unit='MiB' nodeset='1'/></huge
 TAKEN = {
     "all plugged in": ("<vcpu>4</vcpu>", "", ""),
     "two of four": ("<vcpu current='2'>4</vcpu>", "", ""),
+    "255": ("<vcpu>255</vcpu>", "", ""),
     "four of four": ("<vcpu current='4'>4</vcpu>", "", ""),
     "one by one": (states("0 yes no", "1 yes no", "3 yes yes", "2 no yes"), "", ""),
     "some without a word": (states("<vcpu id='0' enabled='yes'/>"), "", ""),
@@ -79,6 +80,7 @@ TAKEN = {
     ),
 }
 REFUSED = {
+    "more than 255 without interrupts of an IOMMU": ("<vcpu>256</vcpu>", "", ""),
     "more than the maximum": ("<vcpu current='5'>4</vcpu>", "", ""),
     "another topology": ("<vcpu>4</vcpu>", topology("sockets='1' cores='4' threads='2'"), ""),
     "the topology of those plugged in": (

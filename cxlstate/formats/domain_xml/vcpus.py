@@ -74,6 +74,8 @@ def _vcpu(root: Element, count: int | None, maximum: int | None) -> None:
             ("maxvcpus",),
             f"write vcpu: {maximum}",
         )
+    if maximum > max(most, _WITHOUT_EIM):
+        _check_interrupts(root, maximum, "vcpu" if maximum == count else "maxvcpus")
     one = child(root, "vcpu", order.DOMAIN)
     if is_new:
         one.set("placement", "static")
@@ -85,6 +87,21 @@ def _vcpu(root: Element, count: int | None, maximum: int | None) -> None:
         take_out_all(root, "vcpus")  # says which of them are plugged in: now all are
     elif root.find("vcpus") is not None and count != len(plugged):
         _plug(root, plugged, count, maximum)
+
+
+_WITHOUT_EIM: Final = 255
+"""vCPUs that a guest can have without interrupts of its IOMMU (QEMU_MAX_VCPUS_WITHOUT_EIM of libvirt)."""
+
+
+def _check_interrupts(root: Element, maximum: int, word: str) -> None:
+    """qemuValidateDomainVCpuTopology: "more than 255 vCPUs require extended interrupt mode"."""
+    if root.find("devices/iommu/driver[@eim='on']") is None:
+        raise Impossible(
+            f"{maximum} vCPUs need an IOMMU with extended interrupts, and the VM has none",
+            (word,),
+            "add <ioapic driver='qemu'/> to <features> of its XML, and to <devices> "
+            "<iommu model='intel'><driver intremap='on' eim='on'/></iommu>",
+        )
 
 
 def _plug(root: Element, plugged: CpuNumbers, count: int, maximum: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from cxlstate.core.domain import Domain
@@ -146,7 +148,7 @@ def test_a_guest_without_a_system_does_not_obey_and_asks_for_no_address(machine)
     machine.done(StartNetwork("default"), DefineDomain("bare", BARE), StartDomain("bare"))
     assert machine.tell(StopDomain("bare"))[0].result is Result.REFUSED
     plug = f"<interface type='network'><mac address='{MAC}'/><source network='default'/></interface>"
-    xml = XML.replace("<name>vm<", "<name>other<").replace(f"<source file='{DISK}'/>", "")
+    xml = re.sub(r"<disk.*?</disk>", "", XML.replace("<name>vm<", "<name>other<"), flags=re.DOTALL)
     assert plug in xml.replace(MAC.upper(), MAC)
     machine.done(DefineDomain("other", xml), StartDomain("other"))
     assert machine.network()["ports"] == f"{MAC} other\n"

@@ -17,6 +17,7 @@ from cxlstate.formats.xml import Element, set_attribute, take_out_all
 from cxlstate.machine.sim.libvirt.refused import INTERNAL, UNSUPPORTED, XML, Refused
 from cxlstate.machine.sim.libvirt.text import add, reordered, under
 
+_WITHOUT_EIM: Final = 255
 _NO_THREAD: Final = "Cannot find 'iothread' : {}"
 
 
@@ -42,6 +43,9 @@ def settle(root: Element) -> None:
 
 def check(root: Element) -> None:
     """What QEMU could not start with. Raises Refused."""
+    if max_vcpu(root) > _WITHOUT_EIM and root.find("devices/iommu/driver[@eim='on']") is None:
+        why = "more than 255 vCPUs require extended interrupt mode enabled on the iommu device"
+        raise Refused(why, UNSUPPORTED)
     layout = root.find("cpu/topology")
     if layout is not None:
         found = topology(root)
