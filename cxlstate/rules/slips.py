@@ -19,6 +19,10 @@ _SMALLEST_GUEST: Final = 64 << 20
 """Less than this no current Linux or Windows guest starts with; as KiB it is 64 GiB."""
 
 
+_SMALLEST_HUGE_PAGE: Final = 2 << 20
+"""PMD_SIZE of x86_64 (Documentation/admin-guide/mm/hugetlbpage.rst)."""
+
+
 def addresses_are_not_hex_without_0x(resources: Resources) -> Iterator[Diagnostic]:
     """CXS321: a decimal address that is aligned only if it is read as hex."""
     for address, path, value in _addresses(resources):
@@ -56,6 +60,23 @@ def memory_is_not_in_kib(resources: Resources) -> Iterator[Diagnostic]:
                 )
 
 
+def hugepages_are_not_in_kib(resources: Resources) -> Iterator[Diagnostic]:
+    """CXS322: the size of huge pages in KiB, as dumpxml and /proc/meminfo have it, where bytes are meant."""
+    for me in of(resources, VmSpec):
+        size = me.spec.hugepages
+        if size is not None and size is not True and size < _SMALLEST_HUGE_PAGE:
+            yield Diagnostic(
+                "CXS322",
+                f"there are no huge pages of {format_size(size)}",
+                Severity.WARNING,
+                path=(*me.path, "hugepages"),
+                address=me.address,
+                found=f"{size} bytes = {format_size(size)}",
+                expected="2MiB or 1GiB on x86_64",
+                hint=f"write {format_size(size << 10)} if {size} is in KiB, as `virsh dumpxml` has it",
+            )
+
+
 def _addresses(resources: Resources) -> Iterator[tuple[Address, Path, int]]:
     """Every address of memory that is written in a spec."""
     for memmap in of(resources, MemmapSpec):
@@ -72,4 +93,8 @@ def _addresses(resources: Resources) -> Iterator[tuple[Address, Path, int]]:
             yield dax.address, (*dax.path, "range", "start"), dax.spec.range.start
 
 
-RULES: Final[tuple[Rule, ...]] = (addresses_are_not_hex_without_0x, memory_is_not_in_kib)
+RULES: Final[tuple[Rule, ...]] = (
+    addresses_are_not_hex_without_0x,
+    memory_is_not_in_kib,
+    hugepages_are_not_in_kib,
+)
