@@ -526,6 +526,7 @@ def test_a_device_that_is_gone_or_too_small_keeps_a_guest_from_starting(machine)
     done(machine, restore.dax_bind(device.name, selector(device), None))
 
 
+@pytest.mark.stage(LINKED)
 @pytest.mark.parametrize(
     "lacking",
     [
@@ -537,14 +538,14 @@ def test_a_device_that_is_gone_or_too_small_keeps_a_guest_from_starting(machine)
     ],
     ids=["both", "access", "alignsize", "private", "small"],
 )
-def test_a_mapping_that_the_kernel_does_not_make_keeps_a_guest_from_starting(machine, link, lacking):
+def test_a_mapping_that_the_kernel_does_not_make_keeps_a_guest_from_starting(machine, lacking):
     """check_vma in drivers/dax/device.c: shared, and aligned as the device is."""
     xml = NVDIMM
     for old, new in lacking.items():
         assert old in xml
         xml = xml.replace(old, new)
     done(machine, DefineDomain("fact", xml))
-    said = refused(machine, StartDomain("fact", (link,)))
+    said = refused(machine, StartDomain("fact", (LINK,)))
     # Where QEMU may read dax_region/align, it says so before it tries (qemu_ram_alloc_from_file).
     refusals = "unable to map backing store for guest RAM: Invalid argument", "is larger than 'align' option"
     assert any(one in said for one in refusals)
