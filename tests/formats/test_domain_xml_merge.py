@@ -424,6 +424,16 @@ REFUSED = {
         "says nothing of its memory",
     ),
     "a disk of nothing": (DOMAIN, Domain(disks=(Disk("vdc", format="raw"),)), "vdc needs a path"),
+    "a new CD-ROM drive on virtio": (
+        DOMAIN,
+        Domain(disks=(Disk("vdc", device="cdrom", bus="virtio"),)),
+        "vdc cannot be a CD-ROM drive on virtio",
+    ),
+    "a new disk on SATA that nothing protects": (
+        DOMAIN,
+        Domain(disks=(Disk("vdc", path="/a", format="raw", bus="sata", readonly=True),)),
+        "vdc cannot be readonly",
+    ),
     "a disk that nothing protects": (
         DOMAIN.replace("device='cdrom'", "device='disk'").replace("<readonly/>", ""),
         Domain(disks=(Disk("sda", readonly=True),)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
 
 from cxlstate.core.domain import Disk
@@ -47,7 +47,7 @@ def edit(root: Element, wished: tuple[Disk, ...]) -> None:
             if found is not None:
                 take_out(found)
         elif found is not None:
-            _fill(found, one, path)
+            _fill(found, one, path, frozenset(_refused(found)))
         else:
             _add(root, one, path)
 
@@ -77,7 +77,7 @@ def _add(root: Element, wished: Disk, path: Path) -> None:
     new = element("disk", {"type": "file", "device": device})
     new.append(element("driver", {"name": "qemu"}))
     new.append(element("target", {"dev": wished.target, "bus": wished.bus or _usual_bus(wished)}))
-    _fill(new, wished, path)
+    _fill(new, wished, path, frozenset())
     place(child(root, "devices", order.DOMAIN), new, order.DEVICES)
 
 
@@ -86,9 +86,8 @@ def _usual_bus(wished: Disk) -> str:
     return "virtio" if wished.target.startswith("vd") and wished.device != "cdrom" else "sata"
 
 
-def _fill(one: Element, wished: Disk, path: Path) -> None:
-    """Impossible where libvirt would refuse what comes of it."""
-    before = set(_refused(one))
+def _fill(one: Element, wished: Disk, path: Path, before: Collection[Refusal]) -> None:
+    """Impossible where libvirt would refuse what comes of it, and did not refuse `before`."""
     _edit(one, wished)
     for refusal in _refused(one):
         if refusal not in before:
