@@ -302,7 +302,7 @@ def _explain(hop: Connection, name: str, error: BaseException) -> CxlstateError:
                 "CXC103",
                 f"{where} does not answer",
                 machine=name,
-                found=f"silence for {hop.connect_timeout} s",
+                found=f"no SSH handshake within {hop.connect_timeout} s",
                 expected="an SSH server",
                 hint=f"is it switched on, and is no firewall in between? {by_hand}",
             )
@@ -315,7 +315,13 @@ def _explain(hop: Connection, name: str, error: BaseException) -> CxlstateError:
                 expected="an SSH server",
                 hint=f"is sshd running there, and on this port? {by_hand}",
             )
-    return fail("CXC108", f"SSH with {where} failed", machine=name, found=str(error), hint=by_hand)
+    return fail(
+        "CXC108",
+        f"SSH with {where} failed",
+        machine=name,
+        found=str(error) or type(error).__name__,
+        hint=by_hand,
+    )
 
 
 def _as_ssh(hop: Connection) -> str:

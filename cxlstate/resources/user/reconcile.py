@@ -37,7 +37,7 @@ class UserReconciler(Reconciler[User, UserLive]):
         """A group that is not there yet keeps it from being told what is to be done."""
         live = probe.parse(me.name, _groups(me), answers)
         if live is None:
-            return Absent(f"there is no user {me.name}")
+            return Absent(f"no such user: {me.name}")
         if live.missing:
             return Unknown(
                 f"no such group: {', '.join(live.missing)}",
