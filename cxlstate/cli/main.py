@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -64,6 +65,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     gc.disable()
     output.repair_streams()
     status = _run(sys.argv[1:] if arguments is None else arguments)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # from here on Ctrl-C has nothing to stop
     output.let_go_of_streams()
     gc.freeze()
     sys.exit(status)
@@ -75,9 +77,25 @@ def _run(arguments: list[str]) -> int:
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # no traceback ever reaches a user
         try:
             return _end(error, as_json="--json" in arguments)
+        except KeyboardInterrupt:
+            return ERROR  # a second Ctrl-C, while the first one is told
         except Exception as worse:  # noqa: BLE001  # the last stand
-            output.say(f"error[CXE900] {type(error).__name__}, then {type(worse).__name__}", err=True)
-            return ERROR
+            return _end_bare(error, worse, as_json="--json" in arguments)
+
+
+def _end_bare(error: BaseException, worse: Exception, *, as_json: bool) -> int:
+    """Tell it without another import: Ctrl-C within one leaves modules that cannot be used."""
+    code, message = "CXE900", f"{type(error).__name__}, then {type(worse).__name__}"
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        code, message = "CXE233", "interrupted"
+    if as_json:
+        blank = dict.fromkeys(("file", "line", "column", "found", "expected", "hint", "machine", "address"))
+        problem = {"code": code, "severity": "error", "message": message, **blank}
+        tool = f"cxlstate {__version__}"
+        output.say_json({"format": 1, "tool": tool, "targets": [], "machines": [], "diagnostics": [problem]})
+    else:
+        output.say(f"error[{code}] {message}", err=True)
+    return ERROR
 
 
 def _end(error: BaseException, *, as_json: bool) -> int:

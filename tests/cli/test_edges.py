@@ -6,12 +6,14 @@ import json
 import os
 import pty
 import re
+import signal
 import socket
 import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import jsonschema
 import pytest
@@ -470,6 +472,51 @@ def test_progress_honours_no_color(spec, no_color):
     process.stdout.close()
     assert "✓".encode() in said
     assert (re.search(rb"\x1b\[[0-9;]*m", said) is None) is bool(no_color)
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), "CXE233"), (ValueError("x"), "CXE900")])
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_an_end_that_cannot_be_told_is_told_in_short(monkeypatch, capfd, error, code, options):
+    """As after Ctrl-C within an import, which leaves a module that lacks half of its names."""
+
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(sys.modules["cxlstate.cli.main"].cxlstate, "main", fails)
+    monkeypatch.setitem(sys.modules, "cxlstate.cli.ended", ModuleType("ended"))
+    assert _run(["validate", *options]) == 1
+    out, err = capfd.readouterr()
+    if options:
+        document = json.loads(out)
+        jsonschema.validate(document, DOCUMENT)
+        assert [one["code"] for one in document["diagnostics"]] == [code]
+    else:
+        assert (out, err.startswith(f"error[{code}] ")) == ("", True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.05, 0.1, 0.2, 0.4, 0.8])
+def test_ctrl_c_while_it_starts_shows_no_traceback(spec, seconds):
+    process = subprocess.Popen(
+        [sys.executable, "-c", CTRL_C, "plan", spec],
+        env={**os.environ, "SECONDS": str(seconds)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    _, said = process.communicate(timeout=60)
+    assert process.returncode in (-signal.SIGINT, 1, 2)
+    assert b"Traceback" not in said
+
+
+# Twice, the second time while the first is being told.
+CTRL_C = """
+import os, signal, threading, time
+import cxlstate.__main__ as program
+def press():
+    for pause in (float(os.environ["SECONDS"]), 0.05):
+        time.sleep(pause)
+        os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=press, daemon=True).start()
+program.main()
+"""
 
 
 def read_until(main, mark):
