@@ -88,6 +88,16 @@ def test_consent_for_nobody_is_not_consent_for_all(spec, run, allowed, status):
     assert run("plan", spec)[0] == 2
 
 
+@pytest.mark.parametrize("place", ["/proc/none", "spec.yaml/host", "/dev/null/host"])
+def test_a_simulated_host_that_cannot_be_created(tmp_path, run, place):
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        f"apiVersion: cxlstate/v1\nhost: {{name: x, users: {{root: {{}}}}, connect: 'sim:{place}'}}\n"
+    )
+    status, out, _ = run("plan", "--json", spec)
+    assert (status, json.loads(out)["diagnostics"][0]["code"]) == (1, "CXC401")
+
+
 def test_out_does_not_replace_the_spec(spec, run, monkeypatch):
     monkeypatch.chdir(spec.parent)
     before = spec.read_text()
