@@ -14,6 +14,7 @@ from lxml import etree
 from cxlstate.core.domain import Domain
 from cxlstate.formats.domain_xml import differences, identity, merge, new, read
 from cxlstate.formats.domain_xml.disks import _OF_VIRTIO
+from cxlstate.formats.domain_xml.interfaces import _OWN
 from cxlstate.formats.domain_xml.read import disk, document, interface, nvdimm
 from cxlstate.formats.xml import Element
 from tests.formats.domains import guests
@@ -41,7 +42,7 @@ OF_CELLS = (
     "cpu/numa/interconnects",
 )
 OF_A_DRIVER = ("name", "type", "cache", "io", *_OF_VIRTIO)
-OF_AN_INTERFACE = ("source", "virtualport", "model", "address", "link")
+OF_AN_INTERFACE = (*_OWN, "source", "virtualport", "model", "address", "link")
 
 # What a field owns, and what may follow from it: elements by their path, and attributes.
 OWNED: dict[str, tuple[str, ...]] = {
@@ -71,9 +72,14 @@ OWNED: dict[str, tuple[str, ...]] = {
         *("devices/disk@type", "devices/disk@device", "devices/disk@model", "devices/disk/target@bus"),
         *(f"devices/disk/driver@{one}" for one in OF_A_DRIVER),
         "devices/disk/target@removable",
+        *("devices/disk/target@tray", "devices/disk@rawio", "devices/disk@sgio"),
         *("devices/disk/target@rotation_rate", *(f"devices/disk/{one}" for one in OF_A_DISK)),
     ),
-    "interfaces": ("devices/interface@type", *(f"devices/interface/{one}" for one in OF_AN_INTERFACE)),
+    "interfaces": (
+        *("devices/interface@type", "devices/interface@managed", "devices/interface/teaming"),
+        *(f"devices/interface/{one}" for one in OF_AN_INTERFACE),
+        "devices/interface/bandwidth/inbound@floor",
+    ),
     "machine": ("os/type@machine",),
     "firmware": ("os@firmware", "os/firmware", "os/loader", "os/nvram", "features/acpi"),
     "kernel": ("os/kernel",),
@@ -83,7 +89,7 @@ OWNED: dict[str, tuple[str, ...]] = {
     "console": ("devices/serial", "devices/console"),
 }
 MAY_GO = ("metadata", "memoryBacking", "cputune", "numatune", "cpu/numa", "cpu", "features")
-MAY_GO += ("devices/disk/driver",)
+MAY_GO += ("devices/disk/driver", "devices/interface/bandwidth/inbound", "devices/interface/bandwidth")
 
 
 def rest(xml: str, wish: Domain, before: Domain) -> str:
