@@ -8,6 +8,7 @@ from typing import Final
 from cxlstate.core.address import Address
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import Path
+from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import format_address, format_size, read_as_hex
 from cxlstate.resources.dax.spec import DaxSpec
 from cxlstate.resources.memmap.spec import MemmapSpec
@@ -39,42 +40,35 @@ def addresses_are_not_hex_without_0x(resources: Resources) -> Iterator[Diagnosti
             )
 
 
-def memory_is_not_in_kib(resources: Resources) -> Iterator[Diagnostic]:
-    """CXS322: the memory of a VM in KiB, as dumpxml writes it, where bytes are meant."""
+def sizes_are_not_in_kib(resources: Resources) -> Iterator[Diagnostic]:
+    """CXS322: a size of a VM in KiB, as dumpxml and /proc/meminfo have it, where bytes are meant."""
     for me in of(resources, VmSpec):
         cells = (me.spec.cpu.numa or ()) if me.spec.cpu else ()
         sizes: list[tuple[Path, int | None]] = [(("memory",), me.spec.memory)]
         sizes += [(("cpu", "numa", index, "memory"), cell.memory) for index, cell in enumerate(cells)]
         for path, size in sizes:
             if size is not None and size < _SMALLEST_GUEST:
-                meant = format_size(size << 10)
-                yield Diagnostic(
-                    "CXS322",
-                    f"{format_size(size)} of memory is too little for a guest",
-                    Severity.WARNING,
-                    path=(*me.path, *path),
-                    address=me.address,
-                    found=f"{size} bytes = {format_size(size)}",
-                    expected=f"at least {format_size(_SMALLEST_GUEST)}",
-                    hint=f"write {meant} if {size} is in KiB, as `virsh dumpxml` has it",
+                least = f"at least {format_size(_SMALLEST_GUEST)}"
+                yield _in_kib(
+                    me, path, size, f"{format_size(size)} of memory is too little for a guest", least
                 )
+        page = me.spec.hugepages
+        if page is not None and page is not True and page < _SMALLEST_HUGE_PAGE:
+            message = f"no huge pages are of {format_size(page)}"
+            yield _in_kib(me, ("hugepages",), page, message, "2MiB or 1GiB on x86_64")
 
 
-def hugepages_are_not_in_kib(resources: Resources) -> Iterator[Diagnostic]:
-    """CXS322: the size of huge pages in KiB, as dumpxml and /proc/meminfo have it, where bytes are meant."""
-    for me in of(resources, VmSpec):
-        size = me.spec.hugepages
-        if size is not None and size is not True and size < _SMALLEST_HUGE_PAGE:
-            yield Diagnostic(
-                "CXS322",
-                f"there are no huge pages of {format_size(size)}",
-                Severity.WARNING,
-                path=(*me.path, "hugepages"),
-                address=me.address,
-                found=f"{size} bytes = {format_size(size)}",
-                expected="2MiB or 1GiB on x86_64",
-                hint=f"write {format_size(size << 10)} if {size} is in KiB, as `virsh dumpxml` has it",
-            )
+def _in_kib(me: Resource[VmSpec], path: Path, size: int, message: str, expected: str) -> Diagnostic:
+    return Diagnostic(
+        "CXS322",
+        message,
+        Severity.WARNING,
+        path=(*me.path, *path),
+        address=me.address,
+        found=f"{size} bytes = {format_size(size)}",
+        expected=expected,
+        hint=f"write {format_size(size << 10)} if {size} is in KiB, as `virsh dumpxml` has it",
+    )
 
 
 def _addresses(resources: Resources) -> Iterator[tuple[Address, Path, int]]:
@@ -95,6 +89,5 @@ def _addresses(resources: Resources) -> Iterator[tuple[Address, Path, int]]:
 
 RULES: Final[tuple[Rule, ...]] = (
     addresses_are_not_hex_without_0x,
-    memory_is_not_in_kib,
-    hugepages_are_not_in_kib,
+    sizes_are_not_in_kib,
 )

@@ -37,7 +37,7 @@ GUEST = """\
   <cpu><numa><cell id='0' cpus='0' memory='1' unit='GiB'/></numa></cpu>
   <devices>
     <memory model='nvdimm' access='shared'>
-      <source><path>/dev/cxlstate/cxl0</path></source>
+      <source><path>/dev/cxlstate/cxl0</path><alignsize unit='MiB'>2</alignsize></source>
       <target><size unit='GiB'>96</size><node>0</node></target>
     </memory>
   </devices>

@@ -291,7 +291,7 @@ def test_applied_reads_are_attributes_of_the_state_folder():
 def test_a_step_is_run_and_the_journal_has_its_words_alone(writer, tmp_path):
     words = ("dax-bind", "name=dax99.9'$(reboot)", "-")
     outcome = writer.perform(Step(words, "shown"), ENTRY)
-    assert outcome == Outcome(Result.FAILED, 1, f"cxlstate: no dax device is {words[1]}\n")
+    assert outcome == Outcome(Result.FAILED, 64, f"cxlstate: not a plain word: {words[1]}\n")
     begin, failed = journal(tmp_path)
     assert (begin["event"], failed["event"]) == ("begin", "failed")
     assert (failed["effect"], failed["words"]) == ("step", list(words))

@@ -212,9 +212,11 @@ class Files:
 
 def _content(real: Path, path: str) -> bytes:
     """Of a regular file. A pipe or a device, which would be waited for, is an OSError with that reason."""
-    if not real.exists():
-        raise _error(errno.ENOENT, path)
-    if real.is_dir():
+    try:
+        mode = real.stat().st_mode
+    except OSError as error:
+        raise _error(error.errno or errno.EIO, path) from error
+    if stat.S_ISDIR(mode):
         raise _error(errno.EISDIR, path)
     try:
         return own_files.read(real, _MOST_BYTES)
