@@ -267,7 +267,7 @@ DOCUMENTS = st.builds(
             "devices": st.dictionaries(
                 NAMES,
                 SOME(
-                    {"range": SOME({"start": st.integers(0, (1 << 64) - 1), "size": SIZES})},
+                    {"range": SOME({"start": st.integers(0, (1 << 64) - 1).map(hex), "size": SIZES})},
                     optional={
                         "mode": st.sampled_from(["devdax", "system-ram"]),
                         "cpus": CPUS,
