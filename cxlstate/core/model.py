@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -19,8 +20,32 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.path import Path
+
 BESIDE: Final = "beside"
 """In the context of a validation: a function from a path, as written, to the text of that file."""
+
+
+_CHECK: Final = "_is_check"
+
+Check = TypeVar("Check", bound=Callable[[Any], Iterator[Diagnostic]])
+T = TypeVar("T")
+K = TypeVar("K")
+
+
+class Refused(Exception):
+    """A check asked for a value that is wrong by itself, and so is not known."""
+
+
+class Hole:
+    """An item of a list that was refused: it counts, and nothing can be asked of it."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise Refused(name)
+
+
+HOLE: Final = Hole()
 
 
 class Model(BaseModel):
@@ -29,6 +54,13 @@ class Model(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, populate_by_name=True, defer_build=True
     )
+
+    if not TYPE_CHECKING:  # to mypy a field is there; at run time those that were refused are not
+
+        def __getattr__(self, name: str) -> Any:
+            if name in type(self).model_fields:
+                raise Refused(name)
+            return super().__getattr__(name)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, made: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -58,6 +90,60 @@ def _docstrings(model: type[Model]) -> dict[str, str]:
                     case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
                         found[name] = inspect.cleandoc(text)
     return found
+
+
+def check(method: Check) -> Check:
+    """Mark a method of a model as one that looks for faults between fields.
+
+    It yields a diagnostic for each fault, with the path of the wrong value from this model on. It is also
+    called where some values of the model were refused: the first use of such a value ends the call, so
+    one method looks for one kind of fault.
+    """
+    setattr(method, _CHECK, True)
+    return method
+
+
+def problems(value: object, path: Path = ()) -> Iterator[Diagnostic]:
+    """All faults between fields of a model and of those within it, with paths that begin with `path`."""
+    if isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from problems(item, (*path, index))
+    elif isinstance(value, BaseModel):
+        for name, below in vars(value).items():
+            yield from problems(below, (*path, *step_of(type(value), name)))
+        for method in _checks(type(value)):
+            with suppress(Refused):
+                for found in method(value):
+                    yield replace(found, path=(*path, *found.path))
+
+
+def step_of(model: type[BaseModel], name: str) -> Path:
+    """How a field is written in the path of a spec; a root model is its only field."""
+    return () if model.__pydantic_root_model__ else (model.model_fields[name].alias or name,)
+
+
+@cache
+def _checks(model: type[BaseModel]) -> tuple[Callable[[BaseModel], Iterator[Diagnostic]], ...]:
+    members = {name: one for each in reversed(model.__mro__) for name, one in vars(each).items()}
+    return tuple(one for one in members.values() if hasattr(one, _CHECK))
+
+
+def readable(entries: Sequence[T], key: Callable[[T], K]) -> Iterator[tuple[int, K]]:
+    """Index and key of each entry whose key does not depend on a value that was refused."""
+    for index, entry in enumerate(entries):
+        with suppress(Refused):
+            yield index, key(entry)
+
+
+def clashes(
+    entries: Sequence[T], key: Callable[[T], K], clash: Callable[[K, K], bool]
+) -> Iterator[tuple[T, int]]:
+    """Index of each entry whose key clashes with the key of an entry before it, and that entry."""
+    seen: list[tuple[K, T]] = []
+    for index, value in readable(entries, key):
+        if before := next((entry for other, entry in seen if clash(other, value)), None):
+            yield before, index
+        seen.append((value, entries[index]))
 
 
 def problem(

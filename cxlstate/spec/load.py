@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from cxlstate.core.address import Address
 from cxlstate.core.connect import Connect, Ssh
 from cxlstate.core.diagnostic import Diagnostic, Severity, Source
-from cxlstate.core.model import BESIDE, problem
+from cxlstate.core.model import BESIDE, Hole, Refused, problem
 from cxlstate.core.path import Path, show
 from cxlstate.core.reconciler import Reconciler, Resource, Section, Shape
 from cxlstate.machine import own_files
@@ -21,6 +20,7 @@ from cxlstate.spec import refusals, yaml_text
 from cxlstate.spec.connection import format_connect, parse_connect
 from cxlstate.spec.document import Document, Mapping, Node, plain
 from cxlstate.spec.document import Sequence as SequenceNode
+from cxlstate.spec.entry import Entry, EntryReader
 from cxlstate.spec.envelope import API_VERSION, MAX_RESOURCE_NAME, NOT_YET, Host
 from cxlstate.spec.schema import Kinds, keys_at, schema
 
@@ -105,14 +105,14 @@ class _Vocabulary:
     def __init__(self, kinds: Kinds) -> None:
         self.kinds = kinds
         self.at = {(kind.place.section, kind.place.key): kind for kind in kinds.values()}
-        self._adapters: dict[str, TypeAdapter[Any]] = {}
+        self._readers: dict[str, EntryReader] = {}
         self._keys: dict[str, TypeAdapter[Any]] = {}
         self._schema: dict[str, Any] | None = None
 
-    def adapter(self, kind: Reconciler[Any, Any]) -> TypeAdapter[Any]:
-        if kind.kind not in self._adapters:
-            self._adapters[kind.kind] = TypeAdapter(kind.model)
-        return self._adapters[kind.kind]
+    def reader(self, kind: Reconciler[Any, Any]) -> EntryReader:
+        if kind.kind not in self._readers:
+            self._readers[kind.kind] = EntryReader(kind.model)
+        return self._readers[kind.kind]
 
     def key_adapter(self, kind: Reconciler[Any, Any]) -> TypeAdapter[Any]:
         if kind.kind not in self._keys:
@@ -242,13 +242,13 @@ class _Reading:
     def entries(self, kind: Reconciler[Any, Any], node: Node, path: Path) -> Iterator[Resource[Any]]:
         match kind.place.shape, node:
             case Shape.ONE, _:
-                if (spec := self.validated(kind, node, path)) is not None:
-                    yield Resource(Address(kind.kind), spec, path)
+                if (read := self.validated(kind, node, path)).whole:
+                    yield Resource(Address(kind.kind), read.spec, path)
             case Shape.MAP, Mapping(entries=entries):
                 for name, entry in entries.items():
-                    spec = self.validated(kind, entry.value, (*path, name))
-                    if self.named(kind, name, (*path, name)) and spec is not None:
-                        yield Resource(Address(kind.kind, name), spec, (*path, name))
+                    read = self.validated(kind, entry.value, (*path, name))
+                    if self.named(kind, name, (*path, name)) and read.whole:
+                        yield Resource(Address(kind.kind, name), read.spec, (*path, name))
             case Shape.LIST, SequenceNode(items=items):
                 yield from self.listed(kind, items, path)
             case shape, _:
@@ -261,31 +261,33 @@ class _Reading:
         first: dict[str, Path] = {}
         for index, item in enumerate(items):
             place = (*path, index)
-            spec = self.validated(kind, item, place)
-            if spec is None or not self.usable(name := kind.name(spec), place):
+            read = self.validated(kind, item, place)
+            name = self.listed_name(kind, read.spec)
+            if name is None or not self.usable(name, place):
                 continue
             if name in first:
                 self.problems.append(self.twice(name, first[name], place))
                 continue
             first[name] = place
-            yield Resource(Address(kind.kind, name), spec, place)
+            if read.whole:
+                yield Resource(Address(kind.kind, name), read.spec, place)
 
-    def validated(self, kind: Reconciler[Any, Any], node: Node, path: Path) -> Any | None:
-        """The entry as the kind's model, None where it was refused.
-
-        It goes through JSON because strict JSON is what YAML can say: lists for tuples and sets,
-        words for enums, and never text for a number.
-        """
+    def listed_name(self, kind: Reconciler[Any, Any], spec: Any) -> str | None:
+        """The name of an entry, None where it was refused."""
         try:
-            spec = self.vocabulary.adapter(kind).validate_json(
-                json.dumps(plain(node)), strict=True, context={BESIDE: self.beside}
-            )
-        except ValidationError as error:
-            self.problems += refusals.diagnose(error, path, self.document, self.vocabulary.keys_at)
+            return None if isinstance(spec, Hole) else kind.name(spec)
+        except Refused:
             return None
-        if spec is None:
-            self.problems.append(refusals.wrong_type(path, "a value", self.document, node))
-        return spec
+
+    def validated(self, kind: Reconciler[Any, Any], node: Node, path: Path) -> Entry:
+        """The entry as the kind's model; all that is wrong with it is told."""
+        read = self.vocabulary.reader(kind).read(plain(node), {BESIDE: self.beside})
+        if read.refused:
+            self.problems += refusals.diagnose(read.refused, path, self.document, self.vocabulary.keys_at)
+        for found in read.problems:
+            place = (*path, *found.path)
+            self.problems.append(replace(found, path=place, source=self.document.locate(place)))
+        return read
 
     def beside(self, written: str) -> str:
         """The text of a file that a spec names, by its path from the spec's folder."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from itertools import combinations
-from typing import Annotated, Any, Final, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from cxlstate.core.model import Model, problem
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.model import Model, check, clashes, problem, readable
+from cxlstate.core.path import Path
 from cxlstate.core.units import MemoryAddress, Size, format_address, format_size
 from cxlstate.formats.iomem import Range, joined
 
@@ -80,6 +82,16 @@ KernelName = Annotated[
 ]
 
 
+def _invalid_range(word: str, found: str) -> Diagnostic:
+    return Diagnostic(
+        "CXD205",
+        "invalid memory range of a device",
+        path=(word,),
+        found=found,
+        expected=f"multiples of 4KiB, not at 0, and an end of at most {format_address(_TOP)}",
+    )
+
+
 class DaxRange(Model):
     """The memory of a device, by physical address."""
 
@@ -89,21 +101,44 @@ class DaxRange(Model):
     size: Size
     """How much it is: all of the device."""
 
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
-        if self.start % ALIGNS[0] or self.size % ALIGNS[0] or not self.start or self.end > _TOP:
-            raise problem(
-                "CXD205",
-                "invalid memory range of a device",
-                found=f"{format_size(self.size)} at {format_address(self.start)}",
-                expected=f"multiples of 4KiB, not at 0, and an end of at most {format_address(_TOP)}",
-            )
-        return self
+    @check
+    def _begins_with_a_page(self) -> Iterator[Diagnostic]:
+        if self.start % ALIGNS[0] or not 0 < self.start < _TOP:
+            yield _invalid_range("start", format_address(self.start))
+
+    @check
+    def _is_in_pages(self) -> Iterator[Diagnostic]:
+        if self.size % ALIGNS[0]:
+            yield _invalid_range("size", format_size(self.size))
+
+    @check
+    def _is_memory(self) -> Iterator[Diagnostic]:
+        if self.start < _TOP < self.end:
+            yield _invalid_range("size", self.text)
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"{format_size(self.size)} at {format_address(self.start)}"
 
     @property
     def end(self) -> int:
         """The first byte behind it."""
         return self.start + self.size
+
+
+def _misaligned(one: DaxRange, align: int | None, path: Path) -> Iterator[Diagnostic]:
+    written = {"start": format_address, "size": format_size}
+    words = tuple(written)
+    for number, value in readable(words, lambda word: int(getattr(one, word))):
+        if align and value % align and not value % ALIGNS[0]:
+            yield Diagnostic(
+                "CXD207",
+                "range is not a multiple of its alignment",
+                path=(*path, words[number]),
+                found=written[words[number]](value),
+                expected=f"multiples of {format_size(align)}",
+            )
 
 
 class DaxSpec(Model):
@@ -130,35 +165,43 @@ class DaxSpec(Model):
     align: Annotated[Size, AfterValidator(_align)] | None = None
     """Alignment of mappings: 4KiB, 2MiB or 1GiB. As it is, unless written."""
 
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
-        ways = [self.range, self.ranges or None, self.target_node, self.device]
-        if sum(way is not None for way in ways) != 1:
-            raise problem(
+    @check
+    def _has_one_identity(self) -> Iterator[Diagnostic]:
+        ways = [
+            way
+            for way in ("range", "ranges", "target_node", "device")
+            if getattr(self, way) not in (None, ())
+        ]
+        if len(ways) != 1:
+            yield Diagnostic(
                 "CXD206",
                 "a dax device needs exactly one identity",
-                found="several" if any(way is not None for way in ways) else "none",
+                path=(ways[1],) if ways else (),
+                found=" and ".join(ways) or "none",
                 expected="range: {start: 0x5080000000, size: 96GiB}, or ranges, target_node or device",
             )
-        for one in self.written:
-            if self.align and (one.start % self.align or one.size % self.align):
-                raise problem(
-                    "CXD207",
-                    "range is not a multiple of its alignment",
-                    found=f"{format_size(one.size)} at {format_address(one.start)}",
-                    expected=f"multiples of {format_size(self.align)}",
-                )
-        for one, other in combinations(self.ranges, 2):
-            if one.start < other.end and other.start < one.end:
-                raise problem(
-                    "CXD320",
-                    "two ranges of a device overlap",
-                    found=f"{format_size(one.size)} at {format_address(one.start)} "
-                    f"and {format_size(other.size)} at {format_address(other.start)}",
-                    expected="each byte in one of them",
-                    hint="`daxctl list -M` shows the ranges of a device, with an inclusive end",
-                )
-        return self
+
+    @check
+    def _range_is_aligned(self) -> Iterator[Diagnostic]:
+        if self.align and self.range:
+            yield from _misaligned(self.range, self.align, ("range",))
+
+    @check
+    def _ranges_are_aligned(self) -> Iterator[Diagnostic]:
+        for number, one in enumerate(self.ranges if self.align else ()):
+            yield from _misaligned(one, self.align, ("ranges", number))
+
+    @check
+    def _ranges_are_apart(self) -> Iterator[Diagnostic]:
+        for one, number in clashes(self.ranges, lambda each: Range(each.start, each.end), Range.overlaps):
+            yield Diagnostic(
+                "CXD320",
+                "two ranges of a device overlap",
+                path=("ranges", number, "start"),
+                found=f"{one.text} and {self.ranges[number].text}",
+                expected="each byte in one of them",
+                hint="`daxctl list -M` shows the ranges of a device, with an inclusive end",
+            )
 
     @property
     def written(self) -> tuple[DaxRange, ...]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final, Self
+from collections.abc import Iterator
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
-from cxlstate.core.model import Model, problem
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.model import Model, check, problem, readable
 from cxlstate.formats import grub_script, kernel_cmdline, memmap
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.,:=/+@%^~-]+")
@@ -90,16 +92,16 @@ class GrubSpec(Model):
     absent: Annotated[tuple[AbsentArgument, ...], Field(strict=False)] = ()
     """Arguments that must not be there: `name` means it with any value, `name=value` only that."""
 
-    @model_validator(mode="after")
-    def _not_both(self) -> Self:
-        for text in self.absent:
-            pattern = kernel_cmdline.read(text)
-            for wanted in self.args:
-                if kernel_cmdline.names(pattern, kernel_cmdline.read(wanted)):
-                    raise problem(
+    @check
+    def _none_is_in_both(self) -> Iterator[Diagnostic]:
+        wanted = [argument for _, argument in readable(self.args, kernel_cmdline.read)]
+        for number, pattern in readable(self.absent, kernel_cmdline.read):
+            for argument in wanted:
+                if kernel_cmdline.names(pattern, argument):
+                    yield Diagnostic(
                         "CXG206",
-                        f"`{wanted}` is in both `args` and `absent`",
-                        found=f"{wanted} in args, {text} in absent",
+                        f"`{argument}` is in both `args` and `absent`",
+                        path=("absent", number),
+                        found=f"{argument} in args, {pattern} in absent",
                         expected="each argument in one of the two lists",
                     )
-        return self

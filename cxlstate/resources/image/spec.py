@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
+from pydantic import AfterValidator, Field, WithJsonSchema
 
-from cxlstate.core.model import Model, problem
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.model import Model, check, problem
 from cxlstate.core.path import Path
 from cxlstate.core.units import Size, format_size
 from cxlstate.formats.storage import volatile
@@ -129,15 +129,27 @@ def _account(text: str) -> str:
     return text
 
 
-def _in_memory(path: str, folder: str) -> PydanticCustomError:
+def _kept(where: Path, path: str | None) -> Iterator[Diagnostic]:
     """Below /dev a missing name is a device that is not there, which a file would then hide."""
-    device = "activate the logical volume (lvchange -ay VG/LV) and name it in the disks of the VM: path: "
-    return problem(
-        "CXI320",
-        "an image here would be lost at the next boot",
-        found=path,
-        expected=f"a path outside {folder}, which does not outlive a boot",
-        hint=f"{device}{path}" if folder == "/dev" else "write path: /var/lib/libvirt/images/NAME.qcow2",
+    if path and (folder := volatile(path)):
+        device = "activate the logical volume (lvchange -ay VG/LV) and name it in the disks of the VM: path: "
+        yield Diagnostic(
+            "CXI320",
+            "an image here would be lost at the next boot",
+            path=where,
+            found=path,
+            expected=f"a path outside {folder}, which does not outlive a boot",
+            hint=f"{device}{path}" if folder == "/dev" else "write path: /var/lib/libvirt/images/NAME.qcow2",
+        )
+
+
+def _overlay(path: Path, found: str) -> Diagnostic:
+    return Diagnostic(
+        "CXI211",
+        "an overlay needs format qcow2 and a source",
+        path=path,
+        found=found,
+        expected="format: qcow2 and a source",
     )
 
 
@@ -190,24 +202,28 @@ class ImageSource(Model):
     format: Literal["qcow2", "raw", "vmdk", "vdi", "vhdx", "vpc"] | None = None
     """Its format. As qemu-img sees it, unless written."""
 
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
+    @check
+    def _is_one_file(self) -> Iterator[Diagnostic]:
         if (self.path is None) is (self.url is None):
-            raise problem(
+            yield Diagnostic(
                 "CXI209",
                 "source needs either path or url",
-                found="both" if self.path else "neither",
+                path=("url",) if self.url else (),
+                found="both" if self.url else "neither",
                 expected="path: /srv/images/base.qcow2, or url with sha256",
             )
+
+    @check
+    def _download_is_known(self) -> Iterator[Diagnostic]:
         if self.url and not self.sha256:
-            raise problem(
+            yield Diagnostic(
                 "CXI210",
                 "url needs sha256",
+                path=("url",),
                 found="url alone",
                 expected="sha256: 64 hexadecimal digits",
                 hint="take it from who publishes the image; sha256sum FILE prints that of a file you trust",
             )
-        return self
 
 
 class ImageSpec(Model):
@@ -240,36 +256,39 @@ class ImageSpec(Model):
     state: Literal["present", "absent"] = "present"
     """`absent`: the file is removed, with all that is in it."""
 
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
-        if not self.wanted:
-            return self
-        if self.overlay and (self.source is None or self.format != "qcow2"):
-            raise problem(
-                "CXI211",
-                "an overlay needs format qcow2 and a source",
-                found="no source" if self.source is None else self.format,
-                expected="format: qcow2 and a source",
-            )
-        if found := [InitErrorDetails(type=what, loc=where, input=None) for where, what in self._volatile()]:
-            raise ValidationError.from_exception_data(type(self).__name__, found)
-        if self.source and self.source.path == self.path:
-            raise problem(
+    @check
+    def _overlay_has_a_source(self) -> Iterator[Diagnostic]:
+        if self.wanted and self.overlay and self.source is None:
+            yield _overlay(("as",), "no source")
+
+    @check
+    def _overlay_is_qcow2(self) -> Iterator[Diagnostic]:
+        if self.wanted and self.overlay and self.format != "qcow2":
+            yield _overlay(("format",), self.format)
+
+    @check
+    def _file_is_kept(self) -> Iterator[Diagnostic]:
+        """What a guest writes to has to outlive a boot."""
+        if self.wanted:
+            yield from _kept(("path",), self.path)
+
+    @check
+    def _source_is_kept(self) -> Iterator[Diagnostic]:
+        """So has what an overlay stands on."""
+        if self.wanted and self.overlay and self.source:
+            yield from _kept(("source", "path"), self.source.path)
+
+    @check
+    def _is_not_its_own_source(self) -> Iterator[Diagnostic]:
+        if self.wanted and self.source and self.source.path == self.path:
+            yield Diagnostic(
                 "CXI212",
                 "the image is its own source",
+                path=("source", "path"),
                 found=self.path,
                 expected="another file as its source",
                 hint="leave `source` out: an image that is there is kept as it is",
             )
-        return self
-
-    def _volatile(self) -> Iterator[tuple[Path, PydanticCustomError]]:
-        """What a guest writes to, and what an overlay stands on, has to outlive a boot."""
-        if folder := volatile(self.path):
-            yield ("path",), _in_memory(self.path, folder)
-        source = self.source.path if self.source and self.overlay else None
-        if source and (folder := volatile(source)):
-            yield ("source", "path"), _in_memory(source, folder)
 
     @property
     def wanted(self) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-from typing import Annotated, Any, Final, Literal, Self
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, RootModel, model_validator
 from pydantic_core import PydanticCustomError
 
-from cxlstate.core.model import Model, problem
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.model import Model, check, clashes, problem
 from cxlstate.core.units import MemoryAddress, Size, format_address, format_size
 from cxlstate.formats import memmap
 from cxlstate.formats.iomem import Range
@@ -47,29 +49,39 @@ class MemmapEntry(Model):
             raise _argument(value)
         return value
 
-    @model_validator(mode="after")
-    def _pages(self) -> Self:
-        for name, value in (("size", self.size), ("start", self.start)):
-            if value % PAGE or value == 0:
-                raise problem(
-                    "CXM201",
-                    f"{name} is no multiple of 4KiB, or 0",
-                    found=format_size(value),
-                    expected="a multiple of 4KiB above 0",
-                )
+    @check
+    def _size_is_in_pages(self) -> Iterator[Diagnostic]:
+        yield from _pages("size", self.size, format_size(self.size))
+
+    @check
+    def _start_is_in_pages(self) -> Iterator[Diagnostic]:
+        yield from _pages("start", self.start, format_address(self.start))
+
+    @check
+    def _is_memory(self) -> Iterator[Diagnostic]:
         if self.start + self.size > _TOP:
-            raise problem(
+            yield Diagnostic(
                 "CXM202",
-                "the range ends above the highest physical address",
+                "range ends above the highest physical address",
+                path=("start",) if self.start >= _TOP else ("size",),
                 found=f"{format_address(self.start)} + {format_size(self.size)}",
                 expected=f"an end of at most {format_address(_TOP)}",
             )
-        return self
+
+    @property
+    def bytes(self) -> Range:
+        """The bytes it covers, whatever they are to be."""
+        return Range(self.start, self.start + self.size)
 
     @property
     def range(self) -> Range:
-        """The bytes it covers."""
-        return Range(self.start, self.start + self.size, IOMEM_NAMES[self.type])
+        """The same, as the kernel names it once it is in force."""
+        return replace(self.bytes, name=IOMEM_NAMES[self.type])
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"{format_size(self.size)} at {format_address(self.start)}"
 
     @property
     def region(self) -> memmap.Region:
@@ -87,18 +99,28 @@ class MemmapSpec(RootModel[Annotated[tuple[MemmapEntry, ...], Field(strict=False
 
     model_config = ConfigDict(frozen=True, strict=True)
 
-    @model_validator(mode="after")
-    def _apart(self) -> Self:
-        for one, other in combinations(self.root, 2):
-            if one.range.overlaps(other.range):
-                raise problem(
-                    "CXM203",
-                    "two memmap ranges overlap",
-                    found=f"{one.argument} and {other.argument}",
-                    expected="ranges that do not overlap",
-                    hint="shorten one of them: of two types the kernel takes the one with the larger number",
-                )
-        return self
+    @check
+    def _are_apart(self) -> Iterator[Diagnostic]:
+        for one, number in clashes(self.root, lambda each: each.bytes, Range.overlaps):
+            yield Diagnostic(
+                "CXM203",
+                "two memmap ranges overlap",
+                path=(number, "start"),
+                found=f"{one.text} and {self.root[number].text}",
+                expected="ranges that do not overlap",
+                hint="shorten one of them: of two types the kernel takes the one with the larger number",
+            )
+
+
+def _pages(word: str, value: int, found: str) -> Iterator[Diagnostic]:
+    if value % PAGE or value == 0:
+        yield Diagnostic(
+            "CXM201",
+            f"{word} is not a multiple of 4KiB above 0",
+            path=(word,),
+            found=found,
+            expected="a multiple of 4KiB above 0",
+        )
 
 
 def _argument(text: str) -> PydanticCustomError:

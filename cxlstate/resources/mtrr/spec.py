@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from difflib import get_close_matches
-from itertools import combinations
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from cxlstate.core.model import Model, problem
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.model import Model, check, clashes, problem
+from cxlstate.core.path import Path
 from cxlstate.core.units import MemoryAddress, Size, format_address, format_size
+from cxlstate.formats.iomem import Range
 from cxlstate.formats.mtrr import PAGE, TYPES, UNCACHABLE, Block, cover
 
 _NAME: Final = "[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
@@ -93,16 +95,20 @@ class Window(Model):
     end: MemoryAddress
     """The first address behind it, a multiple of 4KiB."""
 
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
-        if self.start >= self.end or self.start % PAGE or self.end % PAGE or self.end > _TOP:
-            raise problem(
-                "CXT204",
-                "not a window for ranges",
-                found=f"{format_address(self.start)} to {format_address(self.end)}",
-                expected=f"start before end, both multiples of 4KiB, up to {format_address(_TOP)}",
-            )
-        return self
+    @check
+    def _begins_with_a_page(self) -> Iterator[Diagnostic]:
+        if self.start % PAGE:
+            yield _window("start", format_address(self.start))
+
+    @check
+    def _ends_with_a_page(self) -> Iterator[Diagnostic]:
+        if self.end % PAGE or self.end > _TOP:
+            yield _window("end", format_address(self.end))
+
+    @check
+    def _begins_before_its_end(self) -> Iterator[Diagnostic]:
+        if self.start >= self.end and not self.end % PAGE:
+            yield _window("end", f"{format_address(self.start)} to {format_address(self.end)}")
 
 
 class MtrrRange(Model):
@@ -114,18 +120,30 @@ class MtrrRange(Model):
     size: Size
     """A power of two, at least 4KiB."""
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
+    @check
+    def _is_memory(self) -> Iterator[Diagnostic]:
         if self.start + self.size > _TOP:
-            raise problem(
+            yield Diagnostic(
                 "CXT206",
-                "the range ends above every address that a processor has",
+                "range ends above the highest physical address",
+                path=("start",) if self.start >= _TOP else ("size",),
                 found=f"{format_address(self.start)} + {format_size(self.size)}",
                 expected=f"an end of at most {format_address(_TOP)}",
             )
-        if not self.block.fits:
-            raise _unfit(self.block)
-        return self
+
+    @check
+    def _fits(self) -> Iterator[Diagnostic]:
+        """A size that no register holds says nothing of the start, beyond that it begins a page."""
+        power = self.size >= PAGE and self.size & (self.size - 1) == 0
+        if not power:
+            yield _unfit(("size",), self.block)
+        if self.start % (self.size if power else PAGE):
+            yield _unfit(("start",), self.block)
+
+    @property
+    def range(self) -> Range:
+        """The bytes in it."""
+        return Range(self.start, self.start + self.size)
 
     @property
     def block(self) -> Block:
@@ -151,36 +169,55 @@ class MtrrSpec(Model):
     state: Literal["present", "absent"] = "present"
     """`absent`: registers of just these ranges go, unless the firmware set them."""
 
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
+    @check
+    def _memory_is_named_once(self) -> Iterator[Diagnostic]:
         if bool(self.cover) == bool(self.ranges):
-            raise problem(
+            yield Diagnostic(
                 "CXT205",
-                "either `cover` or `ranges` says which memory is meant",
+                "`cover` or `ranges` is required, not both"
+                if self.cover
+                else "`cover` or `ranges` is required",
+                path=("ranges",) if self.cover else (),
                 found="both" if self.cover else "neither",
                 expected="cover: dax.NAME, or ranges: [{start: 512GiB, size: 64GiB}]",
             )
+
+    @check
+    def _window_is_of_a_cover(self) -> Iterator[Diagnostic]:
         if self.within and not self.cover:
-            raise problem(
+            yield Diagnostic(
                 "CXT205",
                 "`within` is for computed ranges",
+                path=("within",),
                 found="within, and no cover",
                 expected="cover: dax.NAME beside it",
                 hint="take `within` out: written ranges are taken as they are",
             )
-        for one, other in combinations(self.ranges, 2):
-            if one.block.overlaps(other.block.base, other.block.end):
-                raise problem(
-                    "CXT208",
-                    "two ranges overlap",
-                    found=f"{_written(one.block)} and {_written(other.block)}",
-                    expected="ranges that are apart",
-                    hint="keep the larger: one register is enough",
-                )
-        return self
+
+    @check
+    def _ranges_are_apart(self) -> Iterator[Diagnostic]:
+        for one, number in clashes(self.ranges, lambda each: each.range, Range.overlaps):
+            yield Diagnostic(
+                "CXT208",
+                "two ranges overlap",
+                path=("ranges", number, "start"),
+                found=f"{_written(one.block)} and {_written(self.ranges[number].block)}",
+                expected="ranges that are apart",
+                hint="keep the larger: one register is enough",
+            )
 
 
-def _unfit(block: Block) -> PydanticCustomError:
+def _window(end: str, found: str) -> Diagnostic:
+    return Diagnostic(
+        "CXT204",
+        "invalid window for computed ranges",
+        path=(end,),
+        found=found,
+        expected=f"start before end, both multiples of 4KiB, up to {format_address(_TOP)}",
+    )
+
+
+def _unfit(path: Path, block: Block) -> Diagnostic:
     """With the kernel's own reason (`mtrr_check`, `generic_validate_add_page`), and what comes near."""
     if block.base % PAGE or block.size % PAGE:
         reason = "size and base must be multiples of 4 kiB"
@@ -191,9 +228,10 @@ def _unfit(block: Block) -> PydanticCustomError:
     hint = f"{_written(_around(low, high))} holds it all"
     if 1 < len(exact) <= _FEW:
         hint += f"; nothing more than it: {', '.join(map(_written, exact))}"
-    return problem(
+    return Diagnostic(
         "CXT207",
         "a register cannot hold this range",
+        path=path,
         found=f"{_written(block)}: {reason}",
         expected="a size that is a power of two from 4KiB on, and a start that is a multiple of it",
         hint=hint,

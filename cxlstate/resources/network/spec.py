@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
-from cxlstate.core.model import Model, problem
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.model import Model, check, problem, readable
 from cxlstate.core.path import Path
 from cxlstate.formats.network_xml import Fields, Range
 
@@ -26,6 +26,9 @@ _LONGEST_NAME: Final = 253
 
 _NO_NAME: Final = re.compile(r"[0-9]+[wdhmsWDHMS]?|ignore|infinite")
 """Words in which dnsmasq sees a lease time or an order (dhcp-host in its manual)."""
+
+_UNIQUE: Final = {"mac": "MAC address", "ip": "address", "name": "name"}
+"""What no two reservations may share."""
 
 _MAX_PREFIX: Final = 30
 _MAX_RANGE: Final = 65535  # virSocketAddrGetRange
@@ -179,16 +182,16 @@ class Dhcp(Model):
     end: Ip
     """The last one."""
 
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
+    @check
+    def _is_a_range(self) -> Iterator[Diagnostic]:
         if not 0 <= int(self.end) - int(self.start) < _MAX_RANGE:
-            raise problem(
+            yield Diagnostic(
                 "CXN208",
                 "invalid range of addresses",
+                path=("end",),
                 found=f"{self.start}-{self.end}",
                 expected=f"an end that is not before the start, and at most {_MAX_RANGE} addresses",
             )
-        return self
 
 
 class Reservation(Model):
@@ -206,17 +209,23 @@ class Reservation(Model):
     state: Literal["present", "absent"] = "present"
     """`absent`: there is none for this MAC address."""
 
-    @model_validator(mode="after")
-    def _has_an_address(self) -> Self:
+    @check
+    def _has_an_address(self) -> Iterator[Diagnostic]:
         if self.state == "present" and self.ip is None:
-            raise problem(
+            yield Diagnostic(
                 "CXN209",
                 "the reservation has no address",
                 found=self.mac,
                 expected="ip: the address that is reserved",
                 hint="state: absent takes a reservation away",
             )
-        return self
+
+    def reserved(self, word: str) -> str | None:
+        """The MAC address, or what is reserved for it, as no other reservation may have it."""
+        if word == "mac":
+            return self.mac
+        value = getattr(self, word) if self.state == "present" else None
+        return None if value is None else str(value).lower()
 
 
 class NetworkSpec(Model):
@@ -249,39 +258,40 @@ class NetworkSpec(Model):
     reservations: Annotated[tuple[Reservation, ...], Field(strict=False)] = ()
     """Addresses that stay with a MAC address. What others have reserved is kept."""
 
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
-        found = [InitErrorDetails(type=what, loc=where, input=None) for where, what in self._problems()]
-        if found:
-            raise ValidationError.from_exception_data(type(self).__name__, found)
-        return self
-
-    def _problems(self) -> Iterator[tuple[Path, PydanticCustomError]]:
-        """Every one, where it stands."""
+    @check
+    def _range_is_within(self) -> Iterator[Diagnostic]:
         if self.address:
-            yield from ((where, _outside(ip, self.address)) for where, ip in self.outside(self.address))
-        yield from self._twice()
+            yield from (_outside(*one, self.address) for one in self._ends_outside(self.address))
+
+    @check
+    def _reservations_are_within(self) -> Iterator[Diagnostic]:
+        if self.address:
+            yield from (_outside(*one, self.address) for one in self._reserved_outside(self.address))
+
+    @check
+    def _nothing_is_reserved_twice(self) -> Iterator[Diagnostic]:
+        words = [(number, word) for number in range(len(self.reservations)) for word in _UNIQUE]
+        first: dict[tuple[str, str], int] = {}
+        for index, value in readable(words, lambda one: self.reservations[one[0]].reserved(one[1])):
+            number, word = words[index]
+            if value is not None and first.setdefault((word, value), number) != number:
+                yield _same(("reservations", number, word), value, first[word, value])
 
     def outside(self, address: IPv4Interface) -> Iterator[tuple[Path, IPv4Address]]:
         """What is written and can be nobody's address on such a network, with its place."""
-        ends = (("start", self.dhcp.start), ("end", self.dhcp.end)) if self.dhcp else ()
-        for word, ip in ends:
-            if not _is_host(ip, address.network):
-                yield ("dhcp", word), ip
-        for number, one in enumerate(self.reservations):
-            if one.state == "present" and one.ip is not None and not is_free(one.ip, address):
-                yield ("reservations", number, "ip"), one.ip
+        yield from self._ends_outside(address)
+        yield from self._reserved_outside(address)
 
-    def _twice(self) -> Iterator[tuple[Path, PydanticCustomError]]:
-        first: dict[tuple[str, object], int] = {}
-        for number, one in enumerate(self.reservations):
-            words: tuple[tuple[str, object], ...] = (("mac", one.mac),)
-            if one.state == "present":
-                words = (*words, ("ip", one.ip), ("name", one.name.lower() if one.name else None))
-            for word, value in words:
-                if value is not None and first.setdefault((word, value), number) != number:
-                    before = first[word, value]
-                    yield ("reservations", number, word), _same(word, str(value), before)
+    def _ends_outside(self, address: IPv4Interface) -> Iterator[tuple[Path, IPv4Address]]:
+        ends = ("start", "end") if self.dhcp else ()
+        for number, ip in readable(ends, lambda end: getattr(self.dhcp, end)):
+            if not _is_host(ip, address.network):
+                yield ("dhcp", ends[number]), ip
+
+    def _reserved_outside(self, address: IPv4Interface) -> Iterator[tuple[Path, IPv4Address]]:
+        for number, ip in readable(self.reservations, lambda one: one.state == "present" and one.ip):
+            if ip and not is_free(ip, address):
+                yield ("reservations", number, "ip"), ip
 
     @property
     def fields(self) -> Fields:
@@ -295,8 +305,8 @@ def is_free(ip: IPv4Address, address: IPv4Interface) -> bool:
     return _is_host(ip, address.network) and ip != address.ip
 
 
-def _outside(ip: IPv4Address, address: IPv4Interface) -> PydanticCustomError:
-    return problem("CXN210", **outside_words(ip, address))
+def _outside(path: Path, ip: IPv4Address, address: IPv4Interface) -> Diagnostic:
+    return Diagnostic("CXN210", path=path, **outside_words(ip, address))
 
 
 def outside_words(ip: IPv4Address, address: IPv4Interface) -> dict[str, Any]:
@@ -337,11 +347,12 @@ def widest(address: IPv4Interface) -> tuple[IPv4Address, IPv4Address]:
     return start, min(end, start + _MAX_RANGE - 1)
 
 
-def _same(word: str, value: str, before: int) -> PydanticCustomError:
-    what = {"mac": "MAC address", "ip": "address", "name": "name"}[word]
-    return problem(
+def _same(path: Path, value: str, before: int) -> Diagnostic:
+    what = _UNIQUE[str(path[-1])]
+    return Diagnostic(
         "CXN211",
-        f"two reservations with the same {what}",
+        f"two reservations have the same {what}",
+        path=path,
         found=f"{value}, as in reservations[{before}]",
         expected=f"another {what} in each",
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from cxlstate.core.model import Model, problem
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.model import Model, check, problem
 
 # deb-control(5): lower case letters, digits and + - . after the first; here with `:architecture`.
 # A name that ends in - would have apt-get remove the package; no character of a pattern gets through.
@@ -62,23 +64,40 @@ class Package(Model):
     alternatives: tuple[PackageName, ...] = ()
     """Other packages that will do as well where they are installed; if none is, `name` is installed."""
 
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Package:
-        if self.version and self.alternatives:
-            raise problem("CXP103", "`version` and alternatives exclude each other", found=self.version)
-        if self.state == "absent" and (self.version or self.alternatives):
-            raise problem(
+    @check
+    def _version_is_of_one_package(self) -> Iterator[Diagnostic]:
+        if self.version and self.alternatives and self.state == "present":
+            yield Diagnostic(
                 "CXP103",
-                "an absent package takes no version and no alternatives",
-                found=self.version or " | ".join(self.alternatives),
-                hint="list each absent package separately",
+                "`version` and alternatives exclude each other",
+                path=("version",),
+                found=self.version,
             )
-        return self
+
+    @check
+    def _absent_takes_no_version(self) -> Iterator[Diagnostic]:
+        if self.state == "absent" and self.version:
+            yield _absent("version", self.version)
+
+    @check
+    def _absent_takes_no_alternatives(self) -> Iterator[Diagnostic]:
+        if self.state == "absent" and self.alternatives:
+            yield _absent("alternatives", " | ".join(self.alternatives))
 
     @property
     def text(self) -> str:
         """As it is written on one line; for people."""
         return " | ".join((f"{self.name}={self.version}" if self.version else self.name, *self.alternatives))
+
+
+def _absent(word: str, found: str) -> Diagnostic:
+    return Diagnostic(
+        "CXP103",
+        "an absent package takes no version and no alternatives",
+        path=(word,),
+        found=found,
+        hint="list each absent package separately",
+    )
 
 
 def _from_text(written: object) -> object:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema
 
-from cxlstate.core.model import Model, problem
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.model import Model, check, problem
 
 _SUFFIXES = (".service", ".socket", ".timer", ".path", ".mount", ".automount", ".swap", ".target", ".slice")
 _NAME = r"[A-Za-z0-9_:][A-Za-z0-9_:.\\@-]{0,254}"  # systemd.unit(5), without its patterns
@@ -67,13 +69,22 @@ class Service(Model):
     masked: bool | None = Field(default=None, examples=[True])
     """Kept from being started at all, by hand or by another unit (`systemctl mask`)."""
 
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Service:
-        if self.masked and (self.enabled or self.running):
-            raise problem(
-                "CXV103",
-                "a masked unit cannot be enabled or running",
-                found="enabled: true" if self.enabled else "running: true",
-                expected="masked: true alone, or masked: false",
-            )
-        return self
+    @check
+    def _masked_is_not_enabled(self) -> Iterator[Diagnostic]:
+        if self.masked and self.enabled:
+            yield _masked("enabled")
+
+    @check
+    def _masked_does_not_run(self) -> Iterator[Diagnostic]:
+        if self.masked and self.running:
+            yield _masked("running")
+
+
+def _masked(word: str) -> Diagnostic:
+    return Diagnostic(
+        "CXV103",
+        "a masked unit cannot be enabled or running",
+        path=(word,),
+        found=f"{word}: true",
+        expected="masked: true alone, or masked: false",
+    )

@@ -15,7 +15,7 @@ from cxlstate.formats import domain_xml
 from cxlstate.resources.vm import paths
 from cxlstate.resources.vm.devices import NvdimmSpec
 from cxlstate.resources.vm.probe import Host, Live, Missing, Seen
-from cxlstate.resources.vm.spec import VmSpec, from_to
+from cxlstate.resources.vm.spec import VmSpec
 from cxlstate.resources.vm.wish import device_of, least_align, path_of, wish
 
 KIB: Final = 1 << 10
@@ -331,7 +331,7 @@ def _vcpus(spec: VmSpec, plugged: CpuNumbers, maximum: int) -> Iterator[Diagnost
             "vcpupin does not fit the vCPUs that the VM has",
             path=("vcpupin",),
             found=f"{pins} for {least if pins < least else most} vCPUs",
-            expected=f"{from_to(least, most)}: the nth entry is for vCPU n",
+            expected=f"{least if least == most else f'{least} to {most}'}: the nth entry is for vCPU n",
         )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Annotated, Final, Literal, Self
+from collections.abc import Callable, Iterator
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema
 
-from cxlstate.core.model import Model, problem
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.model import Model, check, problem
 from cxlstate.core.path import Path
 from cxlstate.core.units import Size, format_size
 from cxlstate.formats.storage import volatile
@@ -89,13 +90,14 @@ def loses(path: Path) -> str:
     return "the disk" if path[0] == "disks" else "the contents of the NVDIMM"
 
 
-def _check_place(word: str, path: str | None) -> None:
+def _check_place(word: str, path: str | None) -> Iterator[Diagnostic]:
     """Below /dev are devices; whether one is there, the machine says."""
     folder = volatile(path) if path else None
     if folder and folder != "/dev":
-        raise problem(
+        yield Diagnostic(
             "CXQ350",
             f"{loses((word,))} would be lost at the next boot",
+            path=("path",),
             found=path,
             expected=f"a path outside {folder}, which does not outlive a boot",
             hint="write path: /var/lib/libvirt/images/NAME",
@@ -145,27 +147,69 @@ class NvdimmSpec(Model):
     state: Here = "present"
     """`absent`: taken out of the VM. What is in the memory stays."""
 
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
+    @check
+    def _is_one_thing(self) -> Iterator[Diagnostic]:
         if (self.dax is None) == (self.path is None):
-            raise problem(
+            yield Diagnostic(
                 "CXQ220",
                 "an NVDIMM is either a dax device or a path",
-                found="both" if self.dax else "neither",
+                path=("path",) if self.path else (),
+                found="both" if self.path else "neither",
                 expected="dax: dax.NAME, or path: /…",
             )
-        if is_dax(self) and self.access == "private":
-            raise problem(
+
+    @check
+    def _dax_is_shared(self) -> Iterator[Diagnostic]:
+        if self.access == "private" and is_dax(self):
+            yield Diagnostic(
                 "CXQ226",
                 "a dax device can be mapped shared only",
+                path=("access",),
                 found="access: private",
                 expected="access: shared",
                 hint="the kernel refuses any other mapping of it",
             )
+
+    @check
+    def _file_is_kept(self) -> Iterator[Diagnostic]:
         if self.state == "present":
-            _check_place("nvdimm", self.path)
-        _check_sizes(self)
-        return self
+            yield from _check_place("nvdimm", self.path)
+
+    @check
+    def _is_aligned_as_qemu_can(self) -> Iterator[Diagnostic]:
+        if self.alignsize and not _is_alignment(self.alignsize):
+            yield Diagnostic(
+                "CXQ221",
+                "QEMU does not support this alignment",
+                path=("alignsize",),
+                found=format_size(self.alignsize),
+                expected="a power of two, at least 4KiB",
+            )
+
+    @check
+    def _size_is_aligned(self) -> Iterator[Diagnostic]:
+        size, align = self.size, self.alignsize or 0
+        step = max(MODULE, align if _is_alignment(align) else 0)
+        if size and size % step:
+            down, up = format_size(size // step * step), format_size(-(-size // step) * step)
+            yield Diagnostic(
+                "CXQ222",
+                "the size of an NVDIMM does not fit its alignment",
+                path=("size",),
+                found=format_size(size),
+                expected=f"a multiple of {format_size(step)}",
+                hint=f"write {up}" if down == "0" else f"write {down} or {up}",
+            )
+
+    @check
+    def _label_is_large_enough(self) -> Iterator[Diagnostic]:
+        if self.label and self.label < LABEL_LEAST:
+            yield _bad_label(self.label)
+
+    @check
+    def _label_fits(self) -> Iterator[Diagnostic]:
+        if self.label and self.size and self.label >= max(self.size, LABEL_LEAST):
+            yield _bad_label(self.label)
 
 
 def is_dax(spec: NvdimmSpec) -> bool:
@@ -173,31 +217,18 @@ def is_dax(spec: NvdimmSpec) -> bool:
     return spec.dax is not None or re.fullmatch(_DAX, spec.path or "") is not None
 
 
-def _check_sizes(spec: NvdimmSpec) -> None:
-    if spec.alignsize and (spec.alignsize < PAGE or spec.alignsize & (spec.alignsize - 1)):
-        raise problem(
-            "CXQ221",
-            "not an alignment that QEMU takes",
-            found=format_size(spec.alignsize),
-            expected="a power of two, at least 4KiB",
-        )
-    step = max(MODULE, spec.alignsize or 0)
-    if spec.size and spec.size % step:
-        down, up = format_size(spec.size // step * step), format_size(-(-spec.size // step) * step)
-        raise problem(
-            "CXQ222",
-            "the size of an NVDIMM does not fit its alignment",
-            found=format_size(spec.size),
-            expected=f"a multiple of {format_size(step)}",
-            hint=f"write {up}" if down == "0" else f"write {down} or {up}",
-        )
-    if spec.label and (spec.label < LABEL_LEAST or (spec.size and spec.label >= spec.size)):
-        raise problem(
-            "CXQ223",
-            "not a label area that QEMU takes",
-            found=format_size(spec.label),
-            expected="at least 128KiB, and less than the size of the NVDIMM",
-        )
+def _is_alignment(size: int) -> bool:
+    return size >= PAGE and size & (size - 1) == 0
+
+
+def _bad_label(label: int) -> Diagnostic:
+    return Diagnostic(
+        "CXQ223",
+        "QEMU does not support this label area",
+        path=("label",),
+        found=format_size(label),
+        expected="at least 128KiB, and less than the size of the NVDIMM",
+    )
 
 
 class DiskSpec(Model):
@@ -230,20 +261,32 @@ class DiskSpec(Model):
     state: Here = "present"
     """`absent`: taken out of the VM. The file stays."""
 
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
+    @check
+    def _has_one_source(self) -> Iterator[Diagnostic]:
         if self.image and self.path:
-            raise problem("CXQ224", "a disk has two sources", found="image and path", expected="one of them")
+            yield Diagnostic(
+                "CXQ224",
+                "a disk has two sources",
+                path=("path",),
+                found="image and path",
+                expected="one of them",
+            )
+
+    @check
+    def _format_is_of_a_path(self) -> Iterator[Diagnostic]:
         if self.image and self.format:
-            raise problem(
+            yield Diagnostic(
                 "CXQ224",
                 "the format of an image is said where the image is",
+                path=("format",),
                 found=f"format: {self.format}",
                 expected="no format beside image",
             )
+
+    @check
+    def _file_is_kept(self) -> Iterator[Diagnostic]:
         if self.state == "present" and is_written_to(self):
-            _check_place("disks", self.path)
-        return self
+            yield from _check_place("disks", self.path)
 
 
 def is_written_to(disk: DiskSpec) -> bool:
@@ -272,13 +315,13 @@ class InterfaceSpec(Model):
     state: Here = "present"
     """`absent`: taken out of the VM."""
 
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
+    @check
+    def _is_plugged_in_once(self) -> Iterator[Diagnostic]:
         if self.network and self.bridge:
-            raise problem(
+            yield Diagnostic(
                 "CXQ225",
                 "an interface is plugged in twice",
+                path=("bridge",),
                 found="network and bridge",
                 expected="one of them",
             )
-        return self

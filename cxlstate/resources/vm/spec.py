@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Sequence
-from typing import Annotated, Final, Literal, Self, TypeVar
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from math import prod
+from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema
 
-from cxlstate.core.model import BesideText, Model, problem
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.model import BesideText, Model, check, problem, readable
+from cxlstate.core.path import Path
 from cxlstate.core.units import CpuSet, Size, format_cpus, format_size
 from cxlstate.resources.vm.devices import DiskSpec, HostPath, InterfaceSpec, NvdimmSpec
 
@@ -94,6 +97,16 @@ class TopologySpec(Model):
 
     threads: Annotated[int, Field(ge=1, le=MAX_VCPUS)] = 1
     """Threads a core."""
+
+    @property
+    def factors(self) -> list[int]:
+        """What is multiplied, without what is not written."""
+        return [self.sockets, *filter(None, (self.dies, self.clusters)), self.cores, self.threads]
+
+    @property
+    def product(self) -> int:
+        """How many vCPUs it is for."""
+        return prod(self.factors)
 
 
 class CpuSpec(Model):
@@ -193,125 +206,164 @@ class VmSpec(Model):
     xml: BesideText | None = None
     """A domain XML beside the spec: what a new VM begins with, for all that has no word here."""
 
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
-        _check_vcpus(self)
-        _check_cells(self)
-        _check_nvdimms(self)
-        _unique("disks", "target", self.disks or (), lambda disk: disk.target)
-        _unique("interfaces", "MAC address", self.interfaces or (), lambda one: one.mac)
-        return self
-
-
-def _check_vcpus(spec: VmSpec) -> None:
-    """What holds for every VM. A pin or a topology of more than `vcpu` may be right: see `check.py`."""
-    if spec.vcpu and spec.maxvcpus and spec.vcpu > spec.maxvcpus:
-        raise problem(
-            "CXQ330",
-            "vcpu exceeds maxvcpus",
-            found=f"vcpu: {spec.vcpu}, maxvcpus: {spec.maxvcpus}",
-            expected=f"at most {spec.maxvcpus}",
-        )
-    pins, least, most = len(spec.vcpupin or ()), spec.vcpu, spec.maxvcpus
-    if pins and ((least and pins < least) or (most and pins > most)):
-        raise problem(
-            "CXQ202",
-            "vcpupin lacks a CPU set for each vCPU" if least and pins < least else "vcpupin exceeds maxvcpus",
-            found=f"{pins} for {most if most and pins > most else least} vCPUs",
-            expected=from_to(least, most) + ": the nth entry is for vCPU n",
-        )
-    if spec.iothreads is not None and spec.iothreadpin and len(spec.iothreadpin) > spec.iothreads:
-        raise problem(
-            "CXQ203",
-            "iothreadpin exceeds iothreads",
-            found=f"{len(spec.iothreadpin)} for {spec.iothreads}",
-            expected=f"at most {spec.iothreads}",
-            hint=f"write iothreads: {len(spec.iothreadpin)}",
-        )
-    if spec.cpu and spec.cpu.topology:
-        _check_topology(spec.cpu.topology, least, most)
-
-
-def from_to(least: int | None, most: int | None) -> str:
-    """`2 to 8`, or the one number that there is."""
-    return f"{least} to {most}" if least and most and least != most else str(least or most)
-
-
-def _check_topology(topology: TopologySpec, vcpu: int | None, maximum: int | None) -> None:
-    product = topology.sockets * (topology.dies or 1) * (topology.clusters or 1)
-    product *= topology.cores * topology.threads
-    if (maximum and product != maximum) or (not maximum and vcpu and product < vcpu):
-        wanted = maximum or vcpu or 1
-        dies = wanted // product if topology.dies is None and wanted % product == 0 else None
-        raise problem(
-            "CXQ204",
-            "the topology does not match the vCPUs",
-            found=f"{' * '.join(str(factor) for factor in _factors(topology))} = {product}",
-            expected=f"a product of {wanted}",
-            hint=f"a VM with several dies needs them in its spec: dies: {dies}" if dies else None,
-        )
-
-
-def _factors(one: TopologySpec) -> list[int]:
-    return [one.sockets, *filter(None, (one.dies, one.clusters)), one.cores, one.threads]
-
-
-def _check_cells(spec: VmSpec) -> None:
-    cells = (spec.cpu.numa if spec.cpu else None) or ()
-    if not cells:
-        return
-    seen: frozenset[int] = frozenset()
-    for cell in cells:
-        if twice := seen & cell.cpus:
-            raise problem(
-                "CXQ205",
-                "a vCPU is in two NUMA cells",
-                found=format_cpus(twice),
-                expected="each vCPU in one cell",
-            )
-        seen |= cell.cpus
-    wanted = frozenset(range(spec.maxvcpus or spec.vcpu or 0))
-    if wanted - seen or (spec.maxvcpus and seen - wanted):
-        raise problem(
-            "CXQ205",
-            "the NUMA cells do not cover the vCPUs",
-            found=format_cpus(seen),
-            expected=format_cpus(wanted),
-        )
-    total = sum(cell.memory for cell in cells)
-    if spec.memory and total != spec.memory:
-        raise problem(
-            "CXQ206",
-            "the NUMA cells do not add up to memory",
-            found=" + ".join(format_size(cell.memory) for cell in cells) + f" = {format_size(total)}",
-            expected=format_size(spec.memory),
-            hint="leave NVDIMMs out of both",
-        )
-
-
-def _check_nvdimms(spec: VmSpec) -> None:
-    entries = spec.nvdimm or ()
-    _unique("nvdimm", "slot", [one for one in entries if one.slot is not None], lambda one: one.slot)
-    _unique("nvdimm", "device", entries, lambda one: one.dax or one.path)
-    cells = spec.cpu.numa if spec.cpu else None
-    for one in entries:
-        if one.state == "present" and cells and one.node is not None and one.node >= len(cells):
-            raise problem(
-                "CXQ208",
-                "an NVDIMM is in a NUMA cell that does not exist",
-                found=f"node: {one.node}",
-                expected=f"0 to {len(cells) - 1}",
+    @check
+    def _vcpus_are_within_the_maximum(self) -> Iterator[Diagnostic]:
+        if self.vcpu and self.maxvcpus and self.vcpu > self.maxvcpus:
+            yield Diagnostic(
+                "CXQ330",
+                "vcpu exceeds maxvcpus",
+                path=("vcpu",),
+                found=f"vcpu: {self.vcpu}, maxvcpus: {self.maxvcpus}",
+                expected=f"at most {self.maxvcpus}",
             )
 
+    @check
+    def _each_vcpu_is_pinned(self) -> Iterator[Diagnostic]:
+        pins = len(self.vcpupin or ())
+        if pins and self.vcpu and pins < self.vcpu:
+            expected = f"one entry per vCPU ({self.vcpu})"
+            yield _bad_pins("vcpupin lacks a CPU set for each vCPU", pins, expected)
 
-def _unique(word: str, what: str, entries: Sequence[T], key: Callable[[T], Hashable]) -> None:
+    @check
+    def _pins_are_within_the_maximum(self) -> Iterator[Diagnostic]:
+        """More than `vcpu` may be right: see `check.py`."""
+        pins = len(self.vcpupin or ())
+        if self.maxvcpus and pins > self.maxvcpus:
+            yield _bad_pins("vcpupin exceeds maxvcpus", pins, f"at most {self.maxvcpus}")
+
+    @check
+    def _iothread_pins_are_of_iothreads(self) -> Iterator[Diagnostic]:
+        pins = len(self.iothreadpin or ())
+        if self.iothreads is not None and pins > self.iothreads:
+            yield Diagnostic(
+                "CXQ203",
+                "iothreadpin exceeds iothreads",
+                path=("iothreadpin",),
+                found=f"{pins} for {self.iothreads}",
+                expected=f"at most {self.iothreads}",
+                hint=f"write iothreads: {pins}",
+            )
+
+    @check
+    def _topology_is_of_the_vcpus(self) -> Iterator[Diagnostic]:
+        """A topology of more than `vcpu` may be right: see `check.py`."""
+        if self.cpu and (topology := self.cpu.topology):
+            wanted = self.maxvcpus or self.vcpu or 1
+            if topology.product != wanted if self.maxvcpus else topology.product < wanted:
+                yield _bad_topology(topology, wanted)
+
+    @check
+    def _cells_are_apart(self) -> Iterator[Diagnostic]:
+        seen: frozenset[int] = frozenset()
+        for number, cpus in readable(self.cells, lambda cell: cell.cpus):
+            if twice := seen & cpus:
+                yield _bad_cells(
+                    "a vCPU is in two NUMA cells", (number, "cpus"), twice, "each vCPU in one cell"
+                )
+            seen |= cpus
+
+    @check
+    def _cells_hold_the_vcpus(self) -> Iterator[Diagnostic]:
+        counts = readable(("maxvcpus", "vcpu"), lambda word: getattr(self, word))
+        wanted = frozenset(range(next((count for _, count in counts if count), 0)))
+        held = frozenset[int]().union(*(cell.cpus for cell in self.cells))
+        if self.cells and not wanted <= held:
+            where = (0, "cpus") if len(self.cells) == 1 else ()
+            yield _bad_cells("the NUMA cells do not cover the vCPUs", where, held, format_cpus(wanted))
+
+    @check
+    def _cells_hold_no_more(self) -> Iterator[Diagnostic]:
+        for number, cpus in readable(self.cells if self.maxvcpus else (), lambda cell: cell.cpus):
+            if cpus - (wanted := frozenset(range(self.maxvcpus or 0))):
+                yield _bad_cells("a NUMA cell exceeds maxvcpus", (number, "cpus"), cpus, format_cpus(wanted))
+
+    @check
+    def _cells_add_up(self) -> Iterator[Diagnostic]:
+        total = sum(cell.memory for cell in self.cells)
+        if self.cells and self.memory and total != self.memory:
+            yield Diagnostic(
+                "CXQ206",
+                "the NUMA cells do not add up to memory",
+                path=("cpu", "numa", *((0, "memory") if len(self.cells) == 1 else ())),
+                found=" + ".join(format_size(cell.memory) for cell in self.cells)
+                + f" = {format_size(total)}",
+                expected=format_size(self.memory),
+                hint="leave NVDIMMs out of both",
+            )
+
+    @check
+    def _nvdimms_are_in_cells(self) -> Iterator[Diagnostic]:
+        last = len(self.cells) - 1
+        nodes = readable(self.nvdimm or (), lambda one: one.node if one.state == "present" else None)
+        for number, node in nodes if self.cells else ():
+            if node is not None and node > last:
+                yield Diagnostic(
+                    "CXQ208",
+                    "an NVDIMM is in a NUMA cell that does not exist",
+                    path=("nvdimm", number, "node"),
+                    found=f"node: {node}",
+                    expected=f"0 to {last}",
+                )
+
+    @check
+    def _slots_are_unique(self) -> Iterator[Diagnostic]:
+        yield from _unique("nvdimm", "slot", self.nvdimm, lambda one: ("slot", one.slot))
+
+    @check
+    def _nvdimms_are_unique(self) -> Iterator[Diagnostic]:
+        yield from _unique(
+            "nvdimm", "device", self.nvdimm, lambda one: ("dax", one.dax) if one.dax else ("path", one.path)
+        )
+
+    @check
+    def _disks_are_unique(self) -> Iterator[Diagnostic]:
+        yield from _unique("disks", "target", self.disks, lambda one: ("target", one.target))
+
+    @check
+    def _interfaces_are_unique(self) -> Iterator[Diagnostic]:
+        yield from _unique("interfaces", "MAC address", self.interfaces, lambda one: ("mac", one.mac))
+
+    @property
+    def cells(self) -> tuple[CellSpec, ...]:
+        """Its NUMA nodes, as far as they are written."""
+        return (self.cpu.numa if self.cpu else None) or ()
+
+
+def _bad_pins(message: str, pins: int, expected: str) -> Diagnostic:
+    found = f"{pins} {'entry' if pins == 1 else 'entries'}"
+    return Diagnostic("CXQ202", message, path=("vcpupin",), found=found, expected=expected)
+
+
+def _bad_topology(topology: TopologySpec, wanted: int) -> Diagnostic:
+    product = topology.product
+    dies = wanted // product if topology.dies is None and wanted % product == 0 else None
+    return Diagnostic(
+        "CXQ204",
+        "the topology does not match the vCPUs",
+        path=("cpu", "topology"),
+        found=f"{' * '.join(str(factor) for factor in topology.factors)} = {product}",
+        expected=f"a product of {wanted}",
+        hint=f"a VM with several dies needs them in its spec: dies: {dies}" if dies else None,
+    )
+
+
+def _bad_cells(message: str, path: Path, found: frozenset[int], expected: str) -> Diagnostic:
+    return Diagnostic(
+        "CXQ205", message, path=("cpu", "numa", *path), found=format_cpus(found), expected=expected
+    )
+
+
+def _unique(
+    word: str, what: str, entries: Sequence[T] | None, key: Callable[[T], tuple[str, Hashable]]
+) -> Iterator[Diagnostic]:
+    """`key` is the word in which the entries have to differ, and its value."""
     seen = set()
-    for entry in entries:
-        value = key(entry)
-        if value in seen:
-            raise problem(
+    for number, (leaf, value) in readable(entries or (), key):
+        if value is not None and value in seen:
+            yield Diagnostic(
                 "CXQ207",
                 f"two entries of {word} have the same {what}",
+                path=(word, number, leaf),
                 found=str(value),
                 expected=f"each {what} once",
             )
