@@ -111,7 +111,7 @@ def problems(value: object, path: Path = ()) -> Iterator[Diagnostic]:
     elif isinstance(value, BaseModel):
         for name, below in vars(value).items():
             yield from problems(below, (*path, *step_of(type(value), name)))
-        for method in _checks(type(value)):
+        for method in checks_of(type(value)):
             with suppress(Refused):
                 for found in method(value):
                     yield replace(found, path=(*path, *found.path))
@@ -123,7 +123,8 @@ def step_of(model: type[BaseModel], name: str) -> Path:
 
 
 @cache
-def _checks(model: type[BaseModel]) -> tuple[Callable[[BaseModel], Iterator[Diagnostic]], ...]:
+def checks_of(model: type[BaseModel]) -> tuple[Callable[[BaseModel], Iterator[Diagnostic]], ...]:
+    """The checks of a model, those of the classes it inherits from included."""
     members = {name: one for each in reversed(model.__mro__) for name, one in vars(each).items()}
     return tuple(one for one in members.values() if hasattr(one, _CHECK))
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.model import Model, Refused, check
+from cxlstate.core.model import Model, Refused, check, checks_of
 from cxlstate.core.units import Size
 from cxlstate.resources import kinds
 from cxlstate.spec.entry import EntryReader
+from cxlstate.spec.load import load
 
 
 class Part(Model):
@@ -98,6 +100,28 @@ def models(of: object, seen: set[type[BaseModel]]) -> set[type[BaseModel]]:
     for inner in getattr(of, "__args__", ()):
         models(inner, seen)
     return seen
+
+
+def test_each_check_of_each_kind_finds_something_in_the_bad_specs(monkeypatch):
+    found = set()
+
+    def watched(model):
+        def watching(method):
+            def finds(self):
+                for each in method(self):
+                    found.add((model.__name__, method.__name__))
+                    yield each
+
+            return finds
+
+        return tuple(watching(method) for method in checks_of(model))
+
+    monkeypatch.setattr("cxlstate.core.model.checks_of", watched)
+    load(sorted((Path(__file__).parent / "bad" / "kinds").glob("*.yaml")), kinds())
+    all_models = set().union(*(models(kind.model, set()) for kind in kinds().values()))
+    checks = {(model.__name__, method.__name__) for model in all_models for method in checks_of(model)}
+    assert len(checks) > 50
+    assert not checks - found
 
 
 def test_no_model_of_a_kind_stops_at_the_first_fault_between_its_fields():
