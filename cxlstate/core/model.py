@@ -136,6 +136,18 @@ def readable(entries: Sequence[T], key: Callable[[T], K]) -> Iterator[tuple[int,
             yield index, key(entry)
 
 
+def written(model: BaseModel, *names: str) -> list[str]:
+    """Those of some optional fields that say something, be it right or wrong."""
+    said = []
+    for name in names:
+        try:
+            if getattr(model, name) not in (None, ()):
+                said.append(name)
+        except Refused:
+            said.append(name)
+    return said
+
+
 def clashes(
     entries: Sequence[T], key: Callable[[T], K], clash: Callable[[K, K], bool]
 ) -> Iterator[tuple[T, int]]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.model import Model, check, clashes, problem, readable
+from cxlstate.core.model import Model, check, clashes, problem, readable, written
 from cxlstate.core.path import Path
 from cxlstate.core.units import MemoryAddress, Size, format_address, format_size
 from cxlstate.formats.iomem import Range, joined
@@ -167,11 +167,7 @@ class DaxSpec(Model):
 
     @check
     def _has_one_identity(self) -> Iterator[Diagnostic]:
-        ways = [
-            way
-            for way in ("range", "ranges", "target_node", "device")
-            if getattr(self, way) not in (None, ())
-        ]
+        ways = written(self, "range", "ranges", "target_node", "device")
         if len(ways) != 1:
             yield Diagnostic(
                 "CXD206",

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.model import Model, check, problem
+from cxlstate.core.model import Model, check, problem, written
 from cxlstate.core.path import Path
 from cxlstate.core.units import Size, format_size
 from cxlstate.formats.storage import volatile
@@ -204,12 +204,13 @@ class ImageSource(Model):
 
     @check
     def _is_one_file(self) -> Iterator[Diagnostic]:
-        if (self.path is None) is (self.url is None):
+        ways = written(self, "path", "url")
+        if len(ways) != 1:
             yield Diagnostic(
                 "CXI209",
                 "source needs either path or url",
-                path=("url",) if self.url else (),
-                found="both" if self.url else "neither",
+                path=("url",) if ways else (),
+                found="both" if ways else "neither",
                 expected="path: /srv/images/base.qcow2, or url with sha256",
             )
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.model import Model, check, clashes, problem
+from cxlstate.core.model import Model, check, clashes, problem, written
 from cxlstate.core.path import Path
 from cxlstate.core.units import MemoryAddress, Size, format_address, format_size
 from cxlstate.formats.iomem import Range
@@ -171,20 +171,19 @@ class MtrrSpec(Model):
 
     @check
     def _memory_is_named_once(self) -> Iterator[Diagnostic]:
-        if bool(self.cover) == bool(self.ranges):
+        ways = written(self, "cover", "ranges")
+        if len(ways) != 1:
             yield Diagnostic(
                 "CXT205",
-                "`cover` or `ranges` is required, not both"
-                if self.cover
-                else "`cover` or `ranges` is required",
-                path=("ranges",) if self.cover else (),
-                found="both" if self.cover else "neither",
+                "`cover` or `ranges` is required, not both" if ways else "`cover` or `ranges` is required",
+                path=("ranges",) if ways else (),
+                found="both" if ways else "neither",
                 expected="cover: dax.NAME, or ranges: [{start: 512GiB, size: 64GiB}]",
             )
 
     @check
     def _window_is_of_a_cover(self) -> Iterator[Diagnostic]:
-        if self.within and not self.cover:
+        if written(self, "within", "cover") == ["within"]:
             yield Diagnostic(
                 "CXT205",
                 "`within` is for computed ranges",

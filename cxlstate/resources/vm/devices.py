@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.model import Model, check, problem
+from cxlstate.core.model import Model, check, problem, written
 from cxlstate.core.path import Path
 from cxlstate.core.units import Size, format_size
 from cxlstate.formats.storage import volatile
@@ -149,12 +149,13 @@ class NvdimmSpec(Model):
 
     @check
     def _is_one_thing(self) -> Iterator[Diagnostic]:
-        if (self.dax is None) == (self.path is None):
+        ways = written(self, "dax", "path")
+        if len(ways) != 1:
             yield Diagnostic(
                 "CXQ220",
                 "an NVDIMM is either a dax device or a path",
-                path=("path",) if self.path else (),
-                found="both" if self.path else "neither",
+                path=("path",) if ways else (),
+                found="both" if ways else "neither",
                 expected="dax: dax.NAME, or path: /…",
             )
 
@@ -263,7 +264,7 @@ class DiskSpec(Model):
 
     @check
     def _has_one_source(self) -> Iterator[Diagnostic]:
-        if self.image and self.path:
+        if len(written(self, "image", "path")) > 1:
             yield Diagnostic(
                 "CXQ224",
                 "a disk has two sources",
@@ -274,7 +275,7 @@ class DiskSpec(Model):
 
     @check
     def _format_is_of_a_path(self) -> Iterator[Diagnostic]:
-        if self.image and self.format:
+        if self.format and written(self, "image"):
             yield Diagnostic(
                 "CXQ224",
                 "the format of an image is said where the image is",
@@ -317,7 +318,7 @@ class InterfaceSpec(Model):
 
     @check
     def _is_plugged_in_once(self) -> Iterator[Diagnostic]:
-        if self.network and self.bridge:
+        if len(written(self, "network", "bridge")) > 1:
             yield Diagnostic(
                 "CXQ225",
                 "an interface is plugged in twice",
