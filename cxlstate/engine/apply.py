@@ -27,6 +27,9 @@ from cxlstate.spec.load import MachineSpec
 LOOKS = 6
 """How often a group is looked at before it counts as not converged, a second apart."""
 
+_NOT_ALLOWED = {Result.FOREIGN: Risk.FOREIGN_BOOT, Result.REFUSED: Risk.POWER_OFF_VM}
+"""What only shows while it is done, and needs consent of its own."""
+
 SETTLES, SETTLE = 24, 5.0
 """How often, and how many seconds apart, a machine is asked after a boot for what it does not tell yet."""
 
@@ -92,7 +95,7 @@ class Converger:
     only: frozenset[Address] | None = None
     stop: Callable[[], bool] = lambda: False
     sleep: Callable[[float], None] = time.sleep
-    _failed: dict[Address, Diagnostic] = field(default_factory=dict)
+    _failed: dict[Address, tuple[Diagnostic, ...]] = field(default_factory=dict)
     _unasked: list[Diagnostic] = field(default_factory=list)
     _stale: dict[Address, int] = field(default_factory=dict)
     _rebooted_for: set[Address] = field(default_factory=set)
@@ -119,7 +122,8 @@ class Converger:
                 self._do((restart,), result)
             elif not self._reboot(result):
                 break
-        result.diagnostics = [*self._failed.values(), *self._unasked]
+        told = dict.fromkeys(one for problems in self._failed.values() for one in problems)
+        result.diagnostics = [*told, *self._unasked]
         return result
 
     def _ready(self, result: Applied) -> list[ResourcePlan]:
@@ -169,16 +173,15 @@ class Converger:
         for address in done.addresses:
             if done.result is Result.DONE:
                 result.done.append(address)
-            elif done.result is Result.FOREIGN:
-                result.refused[address] = (Risk.FOREIGN_BOOT,)
-                self._unasked += [done.diagnostic] if done.diagnostic else []
-            elif done.result is Result.REFUSED:
-                result.refused[address] = (Risk.POWER_OFF_VM,)
-                self._unasked += [done.diagnostic] if done.diagnostic else []
+            elif done.half_done:
+                self._failed[address] = done.diagnostics
+            elif done.result in _NOT_ALLOWED:
+                result.refused[address] = (_NOT_ALLOWED[done.result],)
+                self._unasked += done.diagnostics
             elif done.result is Result.STALE and self._stale.get(address, 0) < LOOKS:
                 self._stale[address] = self._stale.get(address, 0) + 1
-            elif done.diagnostic:
-                self._failed[address] = done.diagnostic
+            else:
+                self._failed[address] = done.diagnostics
 
     def _prove(self, plans: list[ResourcePlan], result: Applied) -> None:
         """Ask again until nothing is left of what was done, or it counts as not converged."""
@@ -191,7 +194,7 @@ class Converger:
                 break
             self.watcher.waits(f"waiting for {left[0].address} to be as it should")
         for plan in left:
-            self._failed[plan.address] = _not_converged(self.spec, plan, result.plan)
+            self._failed[plan.address] = (_not_converged(self.spec, plan, result.plan),)
         self.watcher.proven(tuple(filter(None, (result.plan.at(plan.address) for plan in plans))))
 
     @staticmethod
@@ -205,7 +208,7 @@ class Converger:
         waiting = [plan for plan in result.plan.resources if _waits_for_reboot(plan)]
         again = [plan for plan in waiting if plan.address in self._rebooted_for]
         for plan in again:
-            self._failed[plan.address] = _not_converged(self.spec, plan, result.plan)
+            self._failed[plan.address] = (_not_converged(self.spec, plan, result.plan),)
         if not waiting or again or self._failed or result.refused or not self.writer.survives_reboot:
             return False
         if not all(self.consents.allow(Risk.REBOOT_HOST, self.spec.name, p.address) for p in waiting):

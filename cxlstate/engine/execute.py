@@ -6,24 +6,45 @@ The only module that hands effects to a writer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from cxlstate.core.action import Action, Effect, Generate, Reboot, Risk, Run
 from cxlstate.core.address import Address
+from cxlstate.core.commands import command
 from cxlstate.core.consent import Consents
-from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.libvirt import StopDomain
+from cxlstate.core.diagnostic import CxlstateError, Diagnostic
+from cxlstate.core.libvirt import LibvirtEffect, StopDomain
 from cxlstate.engine.plan import ResourcePlan, Status
 from cxlstate.machine.ports import Entry, Outcome, Result, Writer
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How the actions of a group of resources ended."""
+    """How the actions of a group of resources ended.
+
+    `half_done`: what was done before a failure could not all be undone.
+    """
 
     addresses: tuple[Address, ...]
     result: Result
-    diagnostic: Diagnostic | None = None
+    diagnostics: tuple[Diagnostic, ...] = ()
+    half_done: bool = False
+
+
+@dataclass(slots=True)
+class _Undone:
+    """What was taken back before a failure was told: what it did, and what libvirt said to that."""
+
+    stays: bool
+    does: dict[str, str] = field(default_factory=dict)
+    problems: tuple[Diagnostic, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """To be put behind a hint."""
+        said = [f"{does} ({said})" if said else does for does, said in self.does.items()]
+        taken_back = f"; taken back: {', '.join(said)}" if said else ""
+        return f"{taken_back}; what else was done stays done" if self.stays else taken_back
 
 
 def todo(plan: ResourcePlan) -> tuple[Action, ...]:
@@ -75,21 +96,59 @@ class Executor:
 
     def _perform(self, actions: Sequence[Action], addresses: tuple[Address, ...]) -> Done:
         """One action after the other; where one does not succeed, those before it are undone."""
-        undo: list[tuple[str, Effect]] = []
-        stays = False
+        done: list[Action] = []
         for action in actions:
-            effect = self._with_consent(action, addresses)
-            outcome = self.writer.perform(effect, self._entry(addresses, action.does, action.risk))
+            outcome = self._do(action, addresses)
             if outcome.result is not Result.DONE:
-                for does, backward in reversed(undo):
-                    self.writer.perform(backward, self._entry(addresses, f"undo: {does}", Risk.LIVE))
                 problem = _diagnostic(action, outcome, self.machine, addresses)
+                undone = self._undo(done, problem, addresses)
                 if outcome.result is Result.FAILED:
-                    problem = replace(problem, hint=f"{problem.hint}{_what_became(undo, stays=stays)}")
-                return Done(addresses, outcome.result, problem)
-            stays = stays or not action.undo
-            undo += [(action.does, backward) for backward in action.undo]
+                    problem = replace(problem, hint=f"{problem.hint}{undone.words}")
+                return Done(
+                    addresses, outcome.result, (problem, *undone.problems), half_done=bool(undone.problems)
+                )
+            done.append(action)
         return Done(addresses, Result.DONE)
+
+    def _undo(self, done: Sequence[Action], why: Diagnostic, addresses: tuple[Address, ...]) -> _Undone:
+        """The last action first; the effects of one action's undo in the order in which they are written.
+
+        The way back ends where a step of it fails: what is undone after that counts on it.
+        """
+        undone = _Undone(stays=any(not action.undo for action in done))
+        back = [(action, effect) for action in reversed(done) for effect in action.undo]
+        for number, (action, effect) in enumerate(back):
+            step = replace(action, does=f"undo: {action.does}", effect=effect, risk=Risk.LIVE)
+            try:
+                outcome = self._do(step, addresses)
+            except CxlstateError as lost:
+                left = self._half_done(back[number:], "", addresses)
+                raise CxlstateError((why, left, *lost.diagnostics)) from lost
+            if outcome.result is not Result.DONE:
+                undone.problems = (self._half_done(back[number:], outcome.output, addresses),)
+                break
+            undone.does[action.does] = outcome.output.strip() if isinstance(effect, LibvirtEffect) else ""
+        return undone
+
+    def _half_done(
+        self, left: Sequence[tuple[Action, Effect]], said: str, addresses: Sequence[Address]
+    ) -> Diagnostic:
+        """What was done and could not be taken back, and what takes it back by hand."""
+        does = dict.fromkeys(action.does for action, _ in left)
+        by_hand = " && ".join(command(effect) for _, effect in left)
+        return Diagnostic(
+            "CXE212",
+            f"undo failed: {next(iter(does))}",
+            machine=self.machine,
+            address=addresses[0],
+            found=f"still done: {', '.join(does)}" + (f"\n{said.strip()[-4000:]}" if said.strip() else ""),
+            expected="the machine as it was before",
+            hint=f"on {self.machine}: {by_hand}",
+        )
+
+    def _do(self, action: Action, addresses: Sequence[Address]) -> Outcome:
+        entry = Entry(self.run, tuple(map(str, addresses)), action.does, action.risk.value)
+        return self.writer.perform(self._with_consent(action, addresses), entry)
 
     def _with_consent(self, action: Action, addresses: Sequence[Address]) -> Effect:
         """What only shows while it is done (another's edit, a deaf guest) is judged by what was allowed."""
@@ -106,9 +165,6 @@ class Executor:
     def _allowed(self, risk: Risk, address: Address) -> bool:
         return self.consents.allow(risk, self.machine, address)
 
-    def _entry(self, addresses: Sequence[Address], does: str, risk: Risk) -> Entry:
-        return Entry(self.run, tuple(str(address) for address in addresses), does, risk.value)
-
 
 def _merged(plans: Sequence[ResourcePlan]) -> tuple[Action, ...]:
     """The actions of the first, with the operands of all."""
@@ -124,13 +180,6 @@ def _merged(plans: Sequence[ResourcePlan]) -> tuple[Action, ...]:
         more = f" and {len(together) - 1} more" if len(operands) > 1 else ""
         merged.append(replace(together[0], does=together[0].does + more, effect=effect, undo=()))
     return tuple(merged)
-
-
-def _what_became(undo: Sequence[tuple[str, Effect]], *, stays: bool) -> str:
-    """Of what was done before a failure."""
-    does = dict.fromkeys(does for does, _ in undo)
-    taken_back = f"; taken back: {', '.join(does)}" if does else ""
-    return f"{taken_back}; what else was done stays done" if stays else taken_back
 
 
 def _shape(plan: ResourcePlan) -> tuple[object, ...]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from cxlstate import __version__
+from cxlstate.core.commands import command
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.engine.memory_map import memory_map
 from cxlstate.engine.plan import MachinePlan, ResourcePlan
-from cxlstate.render.effects import command
 from cxlstate.render.memory_map import memory_map_json
 from cxlstate.render.shown import unicode_only
 

@@ -13,10 +13,10 @@ from click import style, unstyle
 
 from cxlstate.core.action import Risk
 from cxlstate.core.change import Change, Leaf
+from cxlstate.core.commands import command
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import show
 from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status
-from cxlstate.render.effects import command
 from cxlstate.render.shown import block, field
 
 if TYPE_CHECKING:  # a plan needs nothing of what apply needs

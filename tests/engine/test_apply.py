@@ -222,6 +222,17 @@ def test_where_an_action_fails_what_came_before_it_in_that_resource_is_undone(be
     assert applied.plan.at(CRON).status is Status.IN_SYNC, "others go on"
 
 
+def test_a_unit_file_that_is_taken_back_is_gone_before_systemd_reads_its_unit_files_again(bench):
+    """`systemctl enable` cannot make its link where a folder has the name of the link."""
+    wants = "etc/systemd/system/multi-user.target.wants"
+    bench.write(f"{wants}/cxlstate-restore.service/of-others", "")
+    spec = bench.spec({"mtrr": {"a": {"ranges": [{"start": "900GiB", "size": "1GiB"}]}}})
+    applied = bench.apply(spec)
+    assert codes(applied)[0] == "CXE203", applied.diagnostics
+    undone = [line for line in bench.journal() if line["event"] == "done" and "undo" in line["does"]]
+    assert [line["effect"] for line in undone] == ["remove-file", "run", "remove-file"]
+
+
 def test_the_boot_script_does_not_hold_what_could_not_be_done(bench):
     """The kernel's log has lost the number of registers, and the second range finds none free."""
     with bench.world() as world:

@@ -8,10 +8,13 @@ import pytest
 
 from cxlstate.core.action import Action, Risk, Run, Span, Step
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.consent import Consents
+from cxlstate.core.diagnostic import CxlstateError, fail
 from cxlstate.core.observation import Unknown
 from cxlstate.core.reconciler import How, Need, Resource
-from cxlstate.engine.execute import group, todo
+from cxlstate.engine.execute import Executor, group, todo
 from cxlstate.engine.plan import Exit, ResourcePlan, Status
+from cxlstate.machine.ports import Outcome, Result
 from tests.engine.fake_host import MAPPED, STATE, Bench, Host, Killed, step
 from tests.engine.fakes import Wish, World
 
@@ -220,6 +223,74 @@ def test_what_fails_once_on_the_way_back_is_undone_to_what_was_before(failing):
     assert bench.host.dax == {"cxl0": True}
     assert bench.host.vms == {"vm": True}
     assert bench.machine.wrong == []
+
+
+@pytest.mark.parametrize(
+    ("failing", "left", "by_hand"),
+    [
+        ("vm-start vm", ["stop vm"], "vm-start vm"),
+        ("dax-bind cxl0", ["unbind cxl0", "stop vm"], "dax-bind cxl0 && vm-start vm"),
+    ],
+)
+def test_an_undo_that_fails_ends_the_way_back_and_tells_what_is_left_and_what_mends_it(
+    failing, left, by_hand
+):
+    """A VM must not be started on a device that could not be bound again."""
+    bench = Bench(WISHES, in_use(), fails=("mtrr-add hi", failing))
+    applied = bench.apply("restart-vm")
+    assert applied.exit is Exit.ERROR
+    assert [d.code for d in applied.diagnostics] == ["CXE203", "CXE212"]
+    told = applied.diagnostics[1]
+    assert told.found == f"still done: {', '.join(left)}\nit did not work"
+    assert told.hint == f"on m: {by_hand}"
+    assert bench.machine.log[-1] == failing
+    assert bench.host.vms == {"vm": False}
+    assert applied.diagnostics[0].hint.endswith("; taken back: add lo") == (failing == "dax-bind cxl0")
+
+
+def test_an_undo_that_fails_is_an_error_also_where_the_action_was_only_refused():
+    bench = Bench(WISHES, in_use(), fails=("vm-start vm",))
+    perform = bench.machine.perform
+
+    def refuse(effect, entry):
+        return Outcome(Result.REFUSED) if effect.words[0] == "dax-unbind" else perform(effect, entry)
+
+    bench.machine.perform = refuse
+    applied = bench.apply("restart-vm")
+    assert applied.exit is Exit.ERROR
+    assert [d.code for d in applied.diagnostics] == ["CXE207", "CXE212"]
+    assert not applied.refused
+
+
+def test_a_connection_that_is_lost_on_the_way_back_hides_neither_the_failure_nor_what_is_left():
+    bench = Bench(WISHES, in_use(), fails=("mtrr-add hi",))
+    perform = bench.machine.perform
+
+    def lose(effect, entry):
+        if effect.words[0] == "dax-bind":
+            raise fail("CXC303", "connection lost")
+        return perform(effect, entry)
+
+    bench.machine.perform = lose
+    with pytest.raises(CxlstateError) as lost:
+        bench.apply("restart-vm")
+    assert [d.code for d in lost.value.diagnostics] == ["CXE203", "CXE212", "CXC303"]
+    assert lost.value.diagnostics[1].found == "still done: unbind cxl0, stop vm"
+
+
+def test_the_effects_of_one_undo_run_as_they_are_written_and_the_actions_from_last_to_first():
+    bench = Bench(WISHES, Host(), fails=("dax-bind third",))
+    actions = [
+        step("first", "dax-bind", "first", undo=[("dax-bind", "1a"), ("dax-bind", "1b")]),
+        step("second", "dax-bind", "second", undo=[("dax-bind", "2a"), ("dax-bind", "2b")]),
+        step("third", "dax-bind", "third", undo=[("dax-bind", "3")]),
+    ]
+    plan = replace(bench.at("mtrr.cxl0"), actions=tuple(actions))
+    (done,) = Executor(bench.machine, "run", "m", Consents()).execute([plan])
+    back = [words.removeprefix("dax-bind ") for words in bench.machine.log[3:]]
+    assert back == ["2a", "2b", "1a", "1b"]
+    assert not done.half_done
+    assert done.diagnostics[0].hint.endswith("; taken back: second, first")
 
 
 @pytest.mark.parametrize("after", range(len(DANCE) + 1))

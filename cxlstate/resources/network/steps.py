@@ -158,12 +158,12 @@ def _bridge_to_come(goal: Goal) -> str | None:
 
 
 def _back_to_the_old(goal: Goal) -> tuple[Effect, ...]:
-    """With what it ran until now; done from the last to the first."""
+    """With what it ran until now."""
     live, config = goal.live, goal.config
     if config is None or config.structure or live.active_xml is None or live.inactive_xml is None:
         return ()
     old = DefineNetwork(goal.name, live.active_xml, listing.digest(live.inactive_xml))
-    return (*_up_again(goal), old)
+    return (old, *_up_again(goal))
 
 
 def _stop(goal: Goal, *, undo: tuple[Effect, ...], activation: bool = False) -> Action:
@@ -203,12 +203,12 @@ def _isolates(tap: Tap) -> Run:
 
 
 def _up_again(goal: Goal) -> tuple[Effect, ...]:
-    """As it was; done from the last to the first."""
+    """As it was: started, and the guests plugged in."""
     plugs: list[Effect] = []
     for tap in goal.live.taps:
         plugs += [_plugs(tap, goal.live.bridge or "")]
         plugs += [_isolates(tap)] if tap.isolated else []
-    return (*reversed(plugs), StartNetwork(goal.name))
+    return (StartNetwork(goal.name), *plugs)
 
 
 def _taken_away(goal: Goal) -> Iterator[Action]:
@@ -217,7 +217,7 @@ def _taken_away(goal: Goal) -> Iterator[Action]:
         yield _stop(goal, undo=_up_again(goal))
     if live.inactive_xml is not None:
         back: tuple[Effect, ...] = (DefineNetwork(goal.name, live.inactive_xml),)
-        undo = (AutostartNetwork(goal.name, on=True), *back) if live.autostart else back
+        undo = (*back, AutostartNetwork(goal.name, on=True)) if live.autostart else back
         yield Action(f"undefine {goal.name}", UndefineNetwork(goal.name), undo=undo)
     for does, where, text in (
         ("remove the record of reservations", _list(goal), live.listed),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from cxlstate.core.commands import command
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, RemoveImage
-from cxlstate.render.effects import command
 
 GIB = 1 << 30
 WHOLE = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cxlstate.core.commands import command
 from cxlstate.core.libvirt import (
     AutostartNetwork,
     DefineNetwork,
@@ -14,7 +15,6 @@ from cxlstate.core.libvirt import (
     Update,
     UpdateNetwork,
 )
-from cxlstate.render.effects import command
 
 HOST = '<host mac="52:54:00:fc:10:bd" ip="10.0.0.2"/>'
 

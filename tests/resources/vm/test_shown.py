@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from cxlstate.core.commands import command
 from cxlstate.core.domain import Disk, Domain, Interface, Nvdimm
 from cxlstate.core.libvirt import DefineDomain, DomainEffect, EditDomain, PinDomain, PinOf, StopDomain
 from cxlstate.formats.domain_xml import read
-from cxlstate.render.effects import command
 from cxlstate.render.terminal import change_text
 from cxlstate.resources.vm.compare import compare
 from cxlstate.resources.vm.probe import Host, Live
