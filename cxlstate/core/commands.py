@@ -19,6 +19,7 @@ from cxlstate.core.libvirt import (
     PinDomain,
     PinOf,
     ResizeDisk,
+    RestoreDomain,
     StartDomain,
     StartNetwork,
     StopDomain,
@@ -68,7 +69,7 @@ def _domain(effect: DomainEffect) -> str:
             return f"edit the definition of {name}"
         case UndefineDomain():
             return f"virsh undefine {name} --keep-nvram"
-        case StartDomain():
+        case StartDomain() | RestoreDomain():
             return f"virsh start {name}"
         case StopDomain():
             return f"virsh shutdown {name}"

@@ -56,6 +56,23 @@ class StartDomain:
     devices: tuple[str, ...] = ()
 
 
+AGAIN = "it runs again"
+AS_IT_RAN = f"{AGAIN}, with the definition that it ran with before; the edited one was taken back"
+"""What a writer says when it has restored a domain."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreDomain:
+    """Start a domain that this run has shut down, as it ran; nothing where it runs.
+
+    Where its persistent definition is another by now, it gets the one back that it ran with, secrets
+    included: the writer has read that before it shut the domain down, and keeps it in memory only.
+    Its NVDIMMs have to lead to dax devices, as those of `StartDomain`.
+    """
+
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class StopDomain:
     """Ask the guest to shut down, and wait `timeout` seconds for it; nothing where it is off.
@@ -197,6 +214,7 @@ DomainEffect = (
     | EditDomain
     | UndefineDomain
     | StartDomain
+    | RestoreDomain
     | StopDomain
     | AutostartDomain
     | PinDomain

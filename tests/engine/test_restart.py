@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from cxlstate.core.action import Risk
@@ -56,6 +58,56 @@ def test_with_consent_it_is_restarted_once_and_is_in_force(bench):
     journal = bench.journal()
     assert bench.apply(wish).exit is Exit.IN_SYNC
     assert bench.journal() == journal
+
+
+def breaks_at_start(bench):
+    """Somebody's edit: libvirt takes the definition, and finds at the start that the file is not there."""
+    bench.edit("etc/libvirt/qemu/a.xml", "</devices>", LACKING + "</devices>")
+
+
+LACKING = (
+    "<disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='/srv/gone.iso'/>"
+    "<target dev='sdz' bus='sata'/><readonly/></disk>"
+)
+
+
+def test_a_start_that_fails_goes_back_to_the_definition_with_which_it_ran(bench):
+    wish = spec(bench, "2GiB", **OBEYS)
+    bench.apply(wish, NOTHING)
+    breaks_at_start(bench)
+    applied = bench.apply(wish, parse_consents(("restart-vm",)))
+    assert applied.exit is Exit.ERROR
+    (told,) = [one for one in applied.diagnostics if one.code.startswith("CXE")]
+    assert told.code == "CXE203"
+    assert "gone.iso" in told.found
+    assert "taken back: shut down a (it runs again, with the definition that it ran with before" in told.hint
+    assert len(ids(bench)) == 1, "it runs"
+    xml = bench.path("etc/libvirt/qemu/a.xml").read_text()
+    assert "1048576" in xml
+    assert "gone.iso" not in xml
+    assert "<alias" not in xml
+    undone = [line for line in bench.journal() if line["does"] == "undo: shut down a"]
+    assert [(line["event"], line["effect"]) for line in undone] == [
+        ("begin", "restore-domain"),
+        ("done", "restore-domain"),
+    ]
+
+
+def test_where_it_does_not_start_with_either_it_is_told_that_it_is_off_and_the_edit_stays(bench):
+    wish = spec(bench, "2GiB", **OBEYS)
+    bench.apply(wish, NOTHING)
+    bench.path("var/lib/libvirt/images/a.qcow2").unlink()
+    edited = bench.path("etc/libvirt/qemu/a.xml").read_text()
+    kinds = {**bench.kinds}
+    kinds["image"] = copy.copy(kinds["image"])
+    kinds["image"].diff = lambda *_: ()
+    bench.kinds = kinds
+    applied = bench.apply(wish, parse_consents(("restart-vm",)))
+    assert applied.exit is Exit.ERROR
+    assert [d.code for d in applied.diagnostics] == ["CXE203", "CXE212"]
+    assert applied.diagnostics[1].hint == "on bench: virsh start a"
+    assert ids(bench) == []
+    assert bench.path("etc/libvirt/qemu/a.xml").read_text() == edited
 
 
 def test_what_waited_is_restarted_later(bench):

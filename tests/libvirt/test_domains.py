@@ -11,6 +11,8 @@ import pytest
 
 from cxlstate.core.domain import Domain, Interface
 from cxlstate.core.libvirt import (
+    AGAIN,
+    AS_IT_RAN,
     AutostartDomain,
     DefineDomain,
     EditDomain,
@@ -18,6 +20,7 @@ from cxlstate.core.libvirt import (
     PinDomain,
     PinOf,
     ResizeDisk,
+    RestoreDomain,
     StartDomain,
     StopDomain,
     TuneNuma,
@@ -252,6 +255,35 @@ def test_a_transient_domain_is_not_stopped(writer, connection):
     vm = connection.createXML(domain())
     refused(writer.perform(StopDomain("vm", timeout=1, power_off=True)), "transient")
     assert vm.isActive()
+
+
+def test_what_was_stopped_and_does_not_start_as_edited_runs_again_as_it_ran_with_its_secrets(
+    writer, connection, tmp_path
+):
+    vm = connection.defineXML(domain(devices=GRAPHICS + disk(tmp_path / "disk")))
+    vm.create()
+    before = vm.XMLDesc(INACTIVE | SECURE)
+    assert writer.perform(EditDomain("vm", Domain(vcpu=1), seen(vm))) == DONE
+    lacking = disk(tmp_path / "other").replace("vda", "vdb")
+    (tmp_path / "other").unlink()
+    connection.defineXML(vm.XMLDesc(INACTIVE | SECURE).replace("</devices>", f"{lacking}</devices>"))
+    assert writer.perform(StopDomain("vm", timeout=0, power_off=True)) == DONE
+    refused(writer.perform(StartDomain("vm")), "No such file")
+    back = writer.perform(RestoreDomain("vm"))
+    assert (back.result, back.output) == (Result.DONE, AS_IT_RAN)
+    assert vm.isActive()
+    whole = vm.XMLDesc(INACTIVE | SECURE)
+    assert secrets_in(whole) == secrets_in(before) != frozenset()
+    for gone in ("<vcpu placement='static'>1<", "other", "<alias", "<seclabel", "<backingStore"):
+        assert gone not in whole
+
+
+def test_what_was_stopped_and_not_edited_keeps_its_definition_to_the_byte(writer, running):
+    before = running.XMLDesc(INACTIVE | SECURE)
+    writer.perform(StopDomain("vm", timeout=0, power_off=True))
+    assert writer.perform(RestoreDomain("vm")).output == AGAIN
+    assert running.isActive()
+    assert running.XMLDesc(INACTIVE | SECURE) == before
 
 
 def test_autostart(writer, vm):

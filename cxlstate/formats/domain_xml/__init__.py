@@ -4,12 +4,15 @@ from cxlstate.formats.domain_xml.compare import Difference, differences
 from cxlstate.formats.domain_xml.impossible import Impossible
 from cxlstate.formats.domain_xml.merge import merge
 from cxlstate.formats.domain_xml.new import new
+from cxlstate.formats.domain_xml.ran import as_it_ran, host_devices
 from cxlstate.formats.domain_xml.read import identity, networks, plugged, read
 
 __all__ = [
     "Difference",
     "Impossible",
+    "as_it_ran",
     "differences",
+    "host_devices",
     "identity",
     "merge",
     "networks",

@@ -8,10 +8,13 @@ from hashlib import sha256
 import libvirt
 
 from cxlstate.core.libvirt import (
+    AGAIN,
+    AS_IT_RAN,
     AutostartDomain,
     DefineDomain,
     DomainEffect,
     EditDomain,
+    RestoreDomain,
     StartDomain,
     StopDomain,
     UndefineDomain,
@@ -31,8 +34,8 @@ _PRESS_AGAIN = 10.0  # seconds: a guest that is booting misses the button
 _LOOK_AGAIN = 0.5
 
 
-def tell(connection: libvirt.virConnect, effect: DomainEffect) -> Outcome:
-    """Do it."""
+def tell(connection: libvirt.virConnect, effect: DomainEffect, ran: dict[str, str]) -> Outcome:
+    """Do it. `ran` is what the domains that were shut down ran with, by name: it is added to, and used."""
     if isinstance(effect, DefineDomain):
         return _define(connection, effect)
     if isinstance(effect, EditDomain):
@@ -40,14 +43,16 @@ def tell(connection: libvirt.virConnect, effect: DomainEffect) -> Outcome:
     domain = find_domain(connection, effect.name)
     if domain is None:
         raise Refused(f"there is no domain {effect.name}")
+    if isinstance(effect, StopDomain):
+        return _stop(domain, effect, ran)
+    if isinstance(effect, RestoreDomain):
+        return _restore(connection, domain, ran.get(effect.name))
     match effect:
         case UndefineDomain():
             _undefine(domain)
         case StartDomain():
             if not domain.isActive():
                 domain.create()
-        case StopDomain():
-            return _stop(domain, effect)
         case AutostartDomain(on=on):
             domain.setAutostart(int(on))
         case _:
@@ -86,6 +91,31 @@ def _edit(connection: libvirt.virConnect, effect: EditDomain) -> Outcome:
     return DONE
 
 
+def defined(domain: libvirt.virDomain) -> str:
+    """The persistent definition, with its secrets."""
+    text: str = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
+    return text
+
+
+def _restore(connection: libvirt.virConnect, domain: libvirt.virDomain, ran: str | None) -> Outcome:
+    """What was defined stays where not even the definition that it ran with starts."""
+    if domain.isActive():
+        return DONE
+    now = defined(domain)
+    old = domain_xml.as_it_ran(now, ran) if ran is not None else None
+    try:
+        if old is not None:
+            connection.defineXML(old)
+        domain.create()
+    except libvirt.libvirtError as error:
+        if not is_alive(connection):
+            raise
+        if old is not None:
+            connection.defineXML(now)
+        raise Refused(masked(str(error), secrets_in(now) | secrets_in(old or now))) from None
+    return Outcome(Result.DONE, output=AS_IT_RAN if old is not None else AGAIN)
+
+
 def _undefine(domain: libvirt.virDomain) -> None:
     if domain.isActive():
         raise Refused("it runs: undefined, it would be gone for good as soon as it is off")
@@ -102,11 +132,12 @@ def _undefine(domain: libvirt.virDomain) -> None:
     domain.undefineFlags(flags)
 
 
-def _stop(domain: libvirt.virDomain, effect: StopDomain) -> Outcome:
+def _stop(domain: libvirt.virDomain, effect: StopDomain, ran: dict[str, str]) -> Outcome:
     if not domain.isActive():
         return DONE
     if not domain.isPersistent():
         raise Refused("it is transient: once off, it would be gone")
+    ran[effect.name] = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE)
     complaint = _shut_down(domain, effect.timeout)
     if not domain.isActive():
         return DONE

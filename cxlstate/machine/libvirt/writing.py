@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 
 import libvirt
 
@@ -14,6 +15,7 @@ from cxlstate.core.libvirt import (
     DomainEffect,
     EditDomain,
     LibvirtEffect,
+    RestoreDomain,
     StartDomain,
     StopDomain,
     StopNetwork,
@@ -21,6 +23,7 @@ from cxlstate.core.libvirt import (
     UndefineNetwork,
     UpdateNetwork,
 )
+from cxlstate.formats import domain_xml
 from cxlstate.machine.libvirt import domains, networks
 from cxlstate.machine.libvirt.connection import Broken, Connection, Unusable, is_alive
 from cxlstate.machine.libvirt.fenced import Fence, Fenced
@@ -42,11 +45,12 @@ class LibvirtWriter:
 
     def __init__(self, way: Callable[[], Way]) -> None:
         self._connection = Connection(way, read_only=False)
+        self._ran: dict[str, str] = {}
 
     def before(self, effect: LibvirtEffect) -> Before:
         """What is to be known before an effect. A connection that broke since the last one is made anew."""
         try:
-            return self._connection.use(partial(before, effect=effect), PATIENCE)
+            return self._connection.use(partial(before, effect=effect, ran=self._ran), PATIENCE)
         except (Unusable, Broken, libvirt.libvirtError) as refused:
             return Before(refused=str(refused))
         except TimeoutError:
@@ -66,7 +70,7 @@ class LibvirtWriter:
             fence()
 
         def act(connection: libvirt.virConnect) -> Outcome:
-            return perform(Fenced(connection, look), effect)
+            return perform(Fenced(connection, look), effect, self._ran)
 
         try:
             return self._connection.use(act, patience, again=False)
@@ -84,7 +88,9 @@ class LibvirtWriter:
         self._connection.close()
 
 
-def before(connection: libvirt.virConnect, effect: LibvirtEffect) -> Before:
+def before(
+    connection: libvirt.virConnect, effect: LibvirtEffect, ran: Mapping[str, str] = MappingProxyType({})
+) -> Before:
     """Look at what an effect is about, so that a connection that broke is noticed before it is begun."""
     if not isinstance(effect, DomainEffect):
         network = find_network(connection, effect.name)
@@ -95,15 +101,23 @@ def before(connection: libvirt.virConnect, effect: LibvirtEffect) -> Before:
         return Before(_xml(domain, libvirt.VIR_DOMAIN_XML_INACTIVE))
     if isinstance(effect, StartDomain) and not (domain is not None and domain.isActive()):
         return Before(devices=effect.devices)
+    if isinstance(effect, RestoreDomain) and domain is not None and not domain.isActive():
+        now = domains.defined(domain)
+        old = domain_xml.as_it_ran(now, ran[effect.name]) if effect.name in ran else None
+        return Before(
+            _xml(domain, libvirt.VIR_DOMAIN_XML_INACTIVE), devices=domain_xml.host_devices(old or now)
+        )
     return Before()
 
 
-def perform(connection: libvirt.virConnect, effect: LibvirtEffect) -> Outcome:
-    """Do an effect. An error is raised only where the connection is gone."""
+def perform(
+    connection: libvirt.virConnect, effect: LibvirtEffect, ran: dict[str, str] | None = None
+) -> Outcome:
+    """Do an effect. An error is raised only where the connection is gone. `ran` as for `domains.tell`."""
     given = effect.xml if isinstance(effect, DefineDomain) else ""
     try:
         if isinstance(effect, DomainEffect):
-            return domains.tell(connection, effect)
+            return domains.tell(connection, effect, {} if ran is None else ran)
         return networks.tell(connection, effect)
     except Refused as refused:
         return Outcome(Result.FAILED, 1, str(refused))
@@ -125,7 +139,7 @@ def _xml(one: libvirt.virDomain | libvirt.virNetwork | None, inactive: int) -> s
 
 def _takes(effect: LibvirtEffect) -> int:
     match effect:
-        case StartDomain():
+        case StartDomain() | RestoreDomain():
             return STARTING
         case StopDomain(timeout=timeout):
             return timeout

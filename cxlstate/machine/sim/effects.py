@@ -46,6 +46,7 @@ class Effects:
     def __init__(self, directory: Path, faults: Faults) -> None:
         self._directory = directory
         self._faults = faults
+        self._ran: dict[str, str] = {}
         self._files = Files(directory / ROOT, {}, privileged=True)  # those on the disk alone
 
     def sweep(self) -> None:
@@ -161,12 +162,12 @@ class Effects:
         """What the definition was before goes into the store, as that of a file does."""
         host, digest = self._host(), ""
         try:
-            before = host.libvirt.before(effect)
+            before = host.libvirt.before(effect, self._ran)
         except Refused as why:
             return "", Outcome(Result.FAILED, 1, str(why))
         if before is not None:
             digest = self._store(before.encode("utf-8", "surrogateescape"))
-        outcome = host.libvirt.perform(effect)
+        outcome = host.libvirt.perform(effect, self._ran)
         host.save()
         return digest, outcome
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cxlstate.core.action import Action, Effect, Reboot, Risk
 from cxlstate.core.address import Address
 from cxlstate.core.change import Change
-from cxlstate.core.libvirt import StartDomain, StopDomain
+from cxlstate.core.libvirt import RestoreDomain, StartDomain, StopDomain
 from cxlstate.core.read import Answers
 from cxlstate.core.reconciler import Leftover, Resource
 from cxlstate.formats import dax, restore
@@ -34,7 +34,7 @@ def out_of_use(me: Resource[DaxSpec], live: Live) -> tuple[Actions, Actions]:
             f"shut down the VM {vm}, which holds {me.address}",
             StopDomain(vm, _TO_SHUT_DOWN),
             Risk.RESTART_VM,
-            undo=(StartDomain(vm),),
+            undo=(RestoreDomain(vm),),
             interrupts=Address("vm", vm),
         )
         for vm in _vms(live)
@@ -117,7 +117,7 @@ def given_up(me: Resource[DaxSpec], live: Live) -> Actions:
             StopDomain(vm, _TO_SHUT_DOWN),
             Risk.POWER_OFF_VM,
             why="it cannot run without the device, and stays off",
-            undo=(StartDomain(vm),),
+            undo=(RestoreDomain(vm),),
             interrupts=Address("vm", vm),
         )
         for vm in _vms(live)

@@ -13,6 +13,7 @@ from cxlstate.core.libvirt import (
     EditDomain,
     LinkInterface,
     PinDomain,
+    RestoreDomain,
     StartDomain,
     StopDomain,
     TuneNuma,
@@ -90,11 +91,12 @@ def start(me: Me, given: Given, *, activation: bool = False) -> Action:
 
 
 def stop(me: Me, *, stays_off: bool, activation: bool = False) -> Action:
-    """Asked to shut down; its power is cut only where that was allowed."""
+    """Asked to shut down; its power is cut only where that was allowed. Undone, it runs as it did."""
     return Action(
         f"shut down {me.name}",
         StopDomain(me.name, me.spec.shutdown_timeout),
         Risk.POWER_OFF_VM if stays_off else Risk.RESTART_VM,
+        undo=(RestoreDomain(me.name),),
         activation=activation,
     )
 

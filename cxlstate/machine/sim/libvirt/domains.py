@@ -10,12 +10,19 @@ from collections.abc import Callable
 from hashlib import sha256
 
 from cxlstate.core.libvirt import (
+    AGAIN,
+    AS_IT_RAN,
     AutostartDomain,
     DefineDomain,
     DomainEffect,
     EditDomain,
+    LinkInterface,
+    PinDomain,
+    ResizeDisk,
+    RestoreDomain,
     StartDomain,
     StopDomain,
+    TuneNuma,
     UndefineDomain,
 )
 from cxlstate.formats import domain_xml
@@ -48,8 +55,8 @@ class Domains:
         self._tuning = Tuning(world, files)
         self._step = step
 
-    def perform(self, effect: DomainEffect) -> Outcome:
-        """Do it. Raises Refused."""
+    def perform(self, effect: DomainEffect, ran: dict[str, str]) -> Outcome:
+        """Do it. Raises Refused. `ran` as in `machine/libvirt/domains.py`."""
         name = effect.name
         if isinstance(effect, DefineDomain):
             return self._define(effect)
@@ -57,13 +64,29 @@ class Domains:
             return self._edit(effect)
         if not self._exists(name):
             raise Refused(f"there is no domain {name}")
+        if isinstance(effect, StopDomain):
+            return self._stop(effect, ran)
+        if isinstance(effect, RestoreDomain):
+            return self._restore(name, ran.get(name))
+        self._change(effect)
+        return DONE
+
+    def _change(
+        self,
+        effect: UndefineDomain
+        | StartDomain
+        | AutostartDomain
+        | PinDomain
+        | TuneNuma
+        | LinkInterface
+        | ResizeDisk,
+    ) -> None:
+        name = effect.name
         match effect:
             case UndefineDomain():
                 self._undefine(name)
             case StartDomain():
                 self.start(name)
-            case StopDomain():
-                return self._stop(effect)
             case AutostartDomain(on=on):
                 if self._defined.get(name) is None:
                     raise Refused("cannot set autostart for transient domain", INVALID)
@@ -73,7 +96,6 @@ class Domains:
                 root = document(self._running_or_defined(name), "domain")
                 self._tuning.change(effect, root, self.active(name))
                 self._step(f"domain changed, live: {name}")
-        return DONE
 
     def active(self, name: str) -> ActiveDomain | None:
         """The domain, while its process runs."""
@@ -186,6 +208,27 @@ class Domains:
         self._defined.put(name, written(root))
         self._step(f"domain defined: {name}")
 
+    def to_restore(self, name: str, ran: str | None) -> tuple[str | None, str]:
+        """The definition to go back to, if any, and the one to start with."""
+        now = self._defined.get(name) or ""
+        old = domain_xml.as_it_ran(now, ran) if ran is not None else None
+        return old, old or now
+
+    def _restore(self, name: str, ran: str | None) -> Outcome:
+        if self.active(name) is not None:
+            return DONE
+        now = self._defined.get(name) or ""
+        old, _ = self.to_restore(name, ran)
+        try:
+            if old is not None:
+                self._put(old)
+            self.start(name)
+        except Refused:
+            if old is not None:
+                self._defined.put(name, now)
+            raise
+        return Outcome(Result.DONE, output=AS_IT_RAN if old is not None else AGAIN)
+
     def _undefine(self, name: str) -> None:
         if self.active(name) is not None:
             raise Refused("it runs: undefined, it would be gone for good as soon as it is off")
@@ -199,13 +242,14 @@ class Domains:
         self._defined.drop(name)
         self._step(f"domain undefined: {name}")
 
-    def _stop(self, effect: StopDomain) -> Outcome:
+    def _stop(self, effect: StopDomain, ran: dict[str, str]) -> Outcome:
         name = effect.name
         active = self.active(name)
         if active is None:
             return DONE
         if self._defined.get(name) is None:
             raise Refused("it is transient: once off, it would be gone")
+        ran[name] = active.xml
         if not (effect.power_off or self._obeys(name, document(active.xml, "domain"))):
             after = f"after {effect.timeout} s it is running"
             why = f"the guest does not react to its power button: {after}"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from cxlstate.core.libvirt import (
     DefineNetwork,
     DomainEffect,
     EditDomain,
     LibvirtEffect,
+    RestoreDomain,
     StartDomain,
     StopNetwork,
     UndefineDomain,
@@ -18,7 +20,7 @@ from cxlstate.core.libvirt import (
     UpdateNetwork,
 )
 from cxlstate.core.read import NOT_FOUND, Answer, LibvirtAddresses, LibvirtDomain, LibvirtNetwork, LibvirtRead
-from cxlstate.formats import network_xml
+from cxlstate.formats import domain_xml, network_xml
 from cxlstate.machine.ports import Outcome, Result
 from cxlstate.machine.sim.files import Files
 from cxlstate.machine.sim.libvirt import dhcp
@@ -55,7 +57,7 @@ class Libvirt:
             case LibvirtAddresses(name=name):
                 return Answer(0, self._addresses(name).encode())
 
-    def before(self, effect: LibvirtEffect) -> str | None:
+    def before(self, effect: LibvirtEffect, ran: Mapping[str, str] = MappingProxyType({})) -> str | None:
         """The definition that an effect changes or ends, without secrets. Raises Refused."""
         self._reach()
         match effect:
@@ -72,14 +74,18 @@ class Libvirt:
                 if self._domains.active(name) is None:
                     for path in devices:
                         self._check_device(path)
+            case RestoreDomain(name=name) if self._domains.active(name) is None:
+                for path in domain_xml.host_devices(self._domains.to_restore(name, ran.get(name))[1]):
+                    self._check_device(path)
+                return self._domains.definition(name)
         return None
 
-    def perform(self, effect: LibvirtEffect) -> Outcome:
-        """Do it."""
+    def perform(self, effect: LibvirtEffect, ran: dict[str, str] | None = None) -> Outcome:
+        """Do it. `ran` is what the domains that were shut down ran with, by name."""
         try:
             self._reach()
             if isinstance(effect, DomainEffect):
-                return self._domains.perform(effect)
+                return self._domains.perform(effect, {} if ran is None else ran)
             return self._networks.perform(effect)
         except Refused as why:
             return Outcome(Result.FAILED, 1, str(why))
