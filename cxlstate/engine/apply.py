@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from cxlstate.core.action import Risk
+from cxlstate.core.action import Action, Risk
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.consent import Consents
 from cxlstate.core.diagnostic import Diagnostic, Severity
@@ -53,6 +53,22 @@ class Watcher(Protocol):
         """Something takes long."""
 
 
+@dataclass(frozen=True, slots=True)
+class _TurnedDown:
+    """Actions that needed a consent of which nobody knew before they were begun."""
+
+    address: Address
+    actions: tuple[Action, ...]
+    risk: Risk
+    diagnostics: tuple[Diagnostic, ...]
+
+    def concerns(self, plan: ResourcePlan) -> bool:
+        """Whether the very same is still to be done."""
+        return (
+            plan.address == self.address and plan.status is not Status.IN_SYNC and todo(plan) == self.actions
+        )
+
+
 @dataclass
 class Applied:
     """What an apply came to. `diagnostics` tell what failed, and why what was refused on the way was."""
@@ -61,6 +77,7 @@ class Applied:
     diagnostics: list[Diagnostic] = field(default_factory=list)
     refused: dict[Address, tuple[Risk, ...]] = field(default_factory=dict)
     done: list[Address] = field(default_factory=list)
+    failed: frozenset[Address] = frozenset()
     interrupted: bool = False
 
     @property
@@ -68,8 +85,7 @@ class Applied:
         """The exit status: of the last plan, with what failed and what was refused."""
         exits = [_as_refused(resource, self.refused) for resource in self.plan.resources]
         exits += [Exit.ERROR for d in self.plan.diagnostics if d.severity is Severity.ERROR]
-        failed = [d for d in self.diagnostics if d.address not in self.refused]
-        exits += [Exit.ERROR] * (bool(failed) or self.interrupted)
+        exits += [Exit.ERROR] * (bool(self.failed) or self.interrupted)
         exits += [Exit.REFUSED] * bool(self.refused)
         return worst(exits)
 
@@ -96,7 +112,7 @@ class Converger:
     stop: Callable[[], bool] = lambda: False
     sleep: Callable[[float], None] = time.sleep
     _failed: dict[Address, tuple[Diagnostic, ...]] = field(default_factory=dict)
-    _unasked: list[Diagnostic] = field(default_factory=list)
+    _turned_down: list[_TurnedDown] = field(default_factory=list)
     _stale: dict[Address, int] = field(default_factory=dict)
     _rebooted_for: set[Address] = field(default_factory=set)
     _restarted: set[Address] = field(default_factory=set)
@@ -112,6 +128,7 @@ class Converger:
         """Do everything that can be done. `plan` is what the machine needs at this moment."""
         result = Applied(plan)
         while True:
+            result.refused = self._not_allowed(result.plan)
             if self.stop():
                 result.interrupted = True
                 break
@@ -122,9 +139,25 @@ class Converger:
                 self._do((restart,), result)
             elif not self._reboot(result):
                 break
-        told = dict.fromkeys(one for problems in self._failed.values() for one in problems)
-        result.diagnostics = [*told, *self._unasked]
+        result.failed = frozenset(self._failed)
+        standing = [
+            no.diagnostics for no in self._turned_down if any(map(no.concerns, result.plan.resources))
+        ]
+        told = [*self._failed.values(), *standing]
+        result.diagnostics = list(dict.fromkeys(one for problems in told for one in problems))
         return result
+
+    def _not_allowed(self, plan: MachinePlan) -> dict[Address, tuple[Risk, ...]]:
+        """What is refused as things stand: what was refused before and is in sync by now is not."""
+        refused = {}
+        for one in plan.resources:
+            turned_down = [no for no in self._turned_down if no.concerns(one)]
+            missing: tuple[Risk, ...] = ()
+            if one.status is Status.CHANGE:
+                missing = missing_consent(one, self.spec.name, self.consents)
+            if risks := (*missing, *(no.risk for no in turned_down)):
+                refused[one.address] = tuple(dict.fromkeys(risks))
+        return refused
 
     def _ready(self, result: Applied) -> list[ResourcePlan]:
         ready = []
@@ -133,9 +166,7 @@ class Converger:
                 continue
             if self._holds_what_failed(plan):
                 continue
-            if missing := missing_consent(plan, self.spec.name, self.consents):
-                result.refused[plan.address] = missing
-            elif plan.address not in result.refused:
+            if plan.address not in result.refused:
                 ready.append(plan)
         return ready
 
@@ -165,19 +196,20 @@ class Converger:
         ended = executor.execute(plans)
         for done in ended:
             self.watcher.ended(done)
-            self._note(done, result)
+            self._note(done, plans, result)
         good = {address for done in ended if done.result is Result.DONE for address in done.addresses}
         self._prove([plan for plan in plans if plan.address in good], result)
 
-    def _note(self, done: Done, result: Applied) -> None:
+    def _note(self, done: Done, plans: tuple[ResourcePlan, ...], result: Applied) -> None:
+        todo_of = {plan.address: todo(plan) for plan in plans}
         for address in done.addresses:
             if done.result is Result.DONE:
                 result.done.append(address)
             elif done.half_done:
                 self._failed[address] = done.diagnostics
             elif done.result in _NOT_ALLOWED:
-                result.refused[address] = (_NOT_ALLOWED[done.result],)
-                self._unasked += done.diagnostics
+                no = _TurnedDown(address, todo_of[address], _NOT_ALLOWED[done.result], done.diagnostics)
+                self._turned_down.append(no)
             elif done.result is Result.STALE and self._stale.get(address, 0) < LOOKS:
                 self._stale[address] = self._stale.get(address, 0) + 1
             else:

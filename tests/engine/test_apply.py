@@ -50,6 +50,33 @@ def test_what_interrupts_is_refused_whole_and_the_rest_is_done(bench):
     assert applied.plan.at(CRON).status is Status.IN_SYNC
 
 
+def test_what_was_refused_and_is_in_sync_at_the_end_is_not_refused(bench):
+    """Somebody does it by hand meanwhile."""
+    spec = bench.spec({"services": {"ssh": {"running": False}, "cron": {"running": False}}})
+    bench.watcher.begins = lambda _: bench.run("systemctl", "stop", "ssh")
+    applied = bench.apply(spec, NOTHING)
+    assert applied.exit is Exit.IN_SYNC
+    assert not applied.refused
+
+
+def test_what_was_refused_while_it_was_done_and_is_in_sync_at_the_end_is_not_refused(bench):
+    """Somebody generates grub.cfg with his own edit, and ours is in it."""
+    bench.edit("etc/default/grub.d/50-cloudimg-settings.cfg", "GRUB_TIMEOUT=0", "GRUB_TIMEOUT=7")
+    spec = bench.spec({"grub": {"args": ["a=1"]}, "users": {"admin": {"groups": ["kvm"]}}})
+
+    def somebody(plans):
+        if plans[0].address.kind == "user":
+            bench.write("etc/default/grub.d/60-site.cfg", 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX a=1"\n')
+            bench.regenerate()
+            bench.power_cut()
+
+    bench.watcher.begins = somebody
+    applied = bench.apply(spec, NOTHING)
+    assert [line["event"] for line in bench.journal() if line["effect"] == "generate"] == ["begin", "foreign"]
+    assert applied.exit is Exit.IN_SYNC, applied.diagnostics
+    assert not applied.diagnostics
+
+
 @pytest.mark.parametrize(
     ("allowed", "exit_"),
     [
