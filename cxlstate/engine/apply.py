@@ -27,6 +27,9 @@ from cxlstate.spec.load import MachineSpec
 LOOKS = 6
 """How often a group is looked at before it counts as not converged, a second apart."""
 
+MOST_TURNS = 8
+"""How often one resource may be done in a run, between two boots, though it differs otherwise each time."""
+
 _NOT_ALLOWED = {Result.FOREIGN: Risk.FOREIGN_BOOT, Result.REFUSED: Risk.POWER_OFF_VM}
 """What only shows while it is done, and needs consent of its own."""
 
@@ -111,6 +114,8 @@ class Converger:
     only: frozenset[Address] | None = None
     stop: Callable[[], bool] = lambda: False
     sleep: Callable[[float], None] = time.sleep
+    _apart: set[Address] = field(default_factory=set)
+    _proven: list[tuple[ResourcePlan, ...]] = field(default_factory=list)
     _failed: dict[Address, tuple[Diagnostic, ...]] = field(default_factory=dict)
     _turned_down: list[_TurnedDown] = field(default_factory=list)
     _stale: dict[Address, int] = field(default_factory=dict)
@@ -132,8 +137,11 @@ class Converger:
             if self.stop():
                 result.interrupted = True
                 break
+            if again := self._comes_back(result.plan):
+                self._failed[again.address] = (again,)
+                break
             if ready := self._ready(result):
-                self._do(group(ready), result)
+                self._do(self._group(ready), result)
             elif restart := self._restart(result):
                 self._restarted.add(restart.address)
                 self._do((restart,), result)
@@ -159,6 +167,37 @@ class Converger:
                 refused[one.address] = tuple(dict.fromkeys(risks))
         return refused
 
+    def _comes_back(self, plan: MachinePlan) -> Diagnostic | None:
+        """A change that is to be made again, though it was proven in this run: it would never end."""
+        for now in plan.resources:
+            if now.status is not Status.CHANGE or now.address in self._failed:
+                continue
+            turns = [n for n, group in enumerate(self._proven) for one in group if one.address == now.address]
+            same = [n for n in turns if any(set(one.changes) & set(now.changes) for one in self._at(n, now))]
+            since = same[-1] if same else turns[-1] if len(turns) >= MOST_TURNS else None
+            if since is not None:
+                others = (one.address for group in self._proven[since:] for one in group)
+                return self._undone_by(now, [one for one in dict.fromkeys(others) if one != now.address])
+        return None
+
+    def _at(self, turn: int, now: ResourcePlan) -> list[ResourcePlan]:
+        return [one for one in self._proven[turn] if one.address == now.address]
+
+    def _undone_by(self, now: ResourcePlan, others: list[Address]) -> Diagnostic:
+        by = ", ".join(map(str, others)) or "nothing of this run"
+        return Diagnostic(
+            "CXE211",
+            f"{now.address} was proven, and differs again" + (f" after {by}" if others else ""),
+            machine=self.spec.name,
+            address=now.address,
+            source=self.spec.locate(now.resource.path) if now.resource.path else None,
+            found=f"done since then: {by}; again {_differs(now)}",
+            expected="changes that do not undo each other",
+            hint=f"keep {now.address} or {others[0]} in the spec, not both"
+            if others
+            else f"find out what else changes {now.address}: look at the log of {self.spec.name}",
+        )
+
     def _ready(self, result: Applied) -> list[ResourcePlan]:
         ready = []
         for plan in result.plan.resources:
@@ -169,6 +208,12 @@ class Converger:
             if plan.address not in result.refused:
                 ready.append(plan)
         return ready
+
+    def _group(self, ready: list[ResourcePlan]) -> tuple[ResourcePlan, ...]:
+        """What is done now. What did not hold together is tried one by one."""
+        if ready[0].address in self._apart:
+            return (ready[0],)
+        return group([plan for plan in ready if plan.address not in self._apart])
 
     def _holds_what_failed(self, plan: ResourcePlan) -> bool:
         """Whether it would write down for later what just failed: it gathers a kind, and comes behind it."""
@@ -225,6 +270,10 @@ class Converger:
             if not left:
                 break
             self.watcher.waits(f"waiting for {left[0].address} to be as it should")
+        self._proven.append(tuple(plan for plan in plans if plan not in left))
+        if len(plans) > 1:
+            self._apart |= {plan.address for plan in left}
+            left = []
         for plan in left:
             self._failed[plan.address] = (_not_converged(self.spec, plan, result.plan),)
         self.watcher.proven(tuple(filter(None, (result.plan.at(plan.address) for plan in plans))))
@@ -245,6 +294,7 @@ class Converger:
             return False
         if not all(self.consents.allow(Risk.REBOOT_HOST, self.spec.name, p.address) for p in waiting):
             return False
+        self._proven.clear()  # what a boot forgets may have to be done again
         self._rebooted_for |= {plan.address for plan in waiting}
         result.done += [plan.address for plan in waiting]
         addresses = tuple(str(plan.address) for plan in waiting)
@@ -289,7 +339,7 @@ def _waits_for_reboot(plan: ResourcePlan) -> bool:
 
 def _not_converged(spec: MachineSpec, plan: ResourcePlan, after: MachinePlan) -> Diagnostic:
     now = after.at(plan.address) or plan
-    differs = "; ".join(f"{_dotted(c.path)}: {c.old}" for c in now.changes)
+    differs = _differs(now)
     wanted = "; ".join(f"{_dotted(c.path)}: {c.new}" for c in now.changes)
     return Diagnostic(
         "CXE204",
@@ -301,6 +351,10 @@ def _not_converged(spec: MachineSpec, plan: ResourcePlan, after: MachinePlan) ->
         expected=wanted,
         hint="something else may be changing it back: look at the journal of the machine",
     )
+
+
+def _differs(plan: ResourcePlan) -> str:
+    return "; ".join(f"{_dotted(c.path)}: {c.old}" for c in plan.changes)
 
 
 def _dotted(path: tuple[str | int, ...]) -> str:

@@ -16,6 +16,7 @@ from cxlstate.engine.apply import Converger
 from cxlstate.engine.execute import group
 from cxlstate.engine.plan import Exit, Status, worst
 from cxlstate.machine.sim.machine import SimWriter
+from cxlstate.machine.sim.world import Unit
 from cxlstate.resources import kinds
 from tests.laws.bench import DROP_IN, GRUB_CFG, OURS, Bench, Quiet
 
@@ -226,6 +227,69 @@ def test_an_edit_between_plan_and_action_is_never_overwritten(bench):
     assert "a=2" in bench.path(DROP_IN).read_text()
     kept = [path.read_text() for path in bench.path(f"{OURS}/blobs").iterdir()]
     assert any("# Mine" in text for text in kept), "the edit that was replaced is in the store"
+
+
+# Two that undo each other ----------------------------------------------------------------------------
+
+
+def in_conflict(bench, *names):
+    """systemd.unit(5), Conflicts=: to start the one stops the other."""
+    with bench.world() as world:
+        for name, other in zip(names, (*names[1:], names[0]), strict=True):
+            world.units.setdefault(f"{name}.service", Unit()).conflicts.append(f"{other}.service")
+            world.running.units.pop(f"{name}.service", None)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_two_that_undo_each_other_end_the_run_and_both_are_named(bench, apart):
+    """Started by one command, and by two."""
+    in_conflict(bench, "cron", "ssh")
+    with bench.world() as world:
+        world.units["ssh.service"].state = "disabled" if apart else world.units["cron.service"].state
+    spec = bench.spec({"services": {"cron": {"running": True}, "ssh": {"running": True, "enabled": True}}})
+    applied = bench.apply(spec, NOTHING)
+    assert applied.exit is Exit.ERROR
+    (told,) = applied.diagnostics
+    assert told.code == "CXE211"
+    said = f"{told.message} {told.found} {told.hint}"
+    assert "service.cron" in said
+    assert "service.ssh" in said
+    starts = [line for line in bench.journal() if line["event"] == "done" and "start" in line["does"]]
+    assert len(starts) <= 3
+
+
+def test_three_in_a_ring_end_the_run_too_and_all_are_named(bench):
+    in_conflict(bench, "cron", "ssh", "systemd-networkd")
+    wanted = {name: {"running": True} for name in ("cron", "ssh", "systemd-networkd")}
+    applied = bench.apply(bench.spec({"services": wanted}))
+    assert applied.exit is Exit.ERROR
+    assert codes(applied)[0] == "CXE211"
+
+
+def test_what_somebody_else_changes_back_each_time_ends_the_run(bench):
+    """Another value each time: the bound is how often it is done."""
+    kind = copy.copy(kinds()["service"])
+    count = iter(range(1000))
+    diff = kind.diff
+    kind.diff = lambda *it: tuple(replace(one, old=f"other {next(count)}") for one in diff(*it))
+    bench.kinds = {**bench.kinds, "service": kind}
+    in_conflict(bench, "cron", "ssh")
+    with bench.world() as world:
+        world.units["ssh.service"].state = "disabled"
+    spec = bench.spec({"services": {"cron": {"running": True}, "ssh": {"running": True, "enabled": True}}})
+    applied = bench.apply(spec, NOTHING)
+    assert [d.code for d in applied.diagnostics] == ["CXE211"]
+
+
+def test_what_a_reboot_forgets_is_done_again_and_is_no_conflict(bench):
+    spec = bench.spec({"modules": {"dummy": "present"}, "services": {"cron": {"running": True}},
+                       "grub": {"args": ["a=1"]}})  # fmt: skip
+    with bench.world() as world:
+        world.units["cron.service"].state = "disabled"
+        world.running.units.pop("cron.service", None)
+    assert bench.apply(spec).exit is Exit.IN_SYNC
+    starts = [line for line in bench.journal() if line["does"] == "start cron.service"]
+    assert len([line for line in starts if line["event"] == "done"]) == 2
 
 
 # Failure ---------------------------------------------------------------------------------------------

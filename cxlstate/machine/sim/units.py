@@ -158,6 +158,9 @@ class Units:
 
     def _up(self, name: str, unit: Unit) -> None:
         """Start it: a oneshot unit that does not remain is done at once."""
+        conflicting = {other for other, one in self._units.items() if name in one.conflicts}
+        for other in conflicting | set(unit.conflicts):  # systemd.unit(5): in both directions
+            self._states.pop(other, None)
         starts = unit.starts
         if self._own.exists(name) and name not in self._units:
             starts = self._execute(self._own.program(name)).status == 0

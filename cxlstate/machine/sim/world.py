@@ -57,7 +57,7 @@ class Unit:
     """A unit file of systemd. `state` is what `systemctl is-enabled` says while it is not masked.
 
     No state at all: there is no such file, and only its mask stands. `type` and `remains` are Type= and
-    RemainAfterExit=; one that does not start fails with an exit code.
+    RemainAfterExit=, `conflicts` is Conflicts=; one that does not start fails with an exit code.
     """
 
     state: str = "disabled"
@@ -67,6 +67,7 @@ class Unit:
     remains: bool = False
     triggered_by: list[str] = field(default_factory=list)
     aliases: list[str] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
     description: str = ""
 
 
