@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cxlstate.core.address import Address
     from cxlstate.core.diagnostic import Diagnostic
     from cxlstate.engine.plan import MachinePlan
-    from cxlstate.machine.open import Opener
+    from cxlstate.machine.open_reader import Opener
     from cxlstate.spec.load import Loaded, MachineSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -52,7 +52,7 @@ def loading(paths: Sequence[Path]) -> Iterator[tuple[Loaded, Opener]]:
     While the only spec is checked, its machine is being connected to; it is asked to let us in once
     nothing is wrong with the spec.
     """
-    from cxlstate.machine.open import ahead
+    from cxlstate.machine.open_reader import ahead
     from cxlstate.spec.glimpse import glimpse
 
     with ahead(glimpse(paths)) as (opener, authenticate):

@@ -23,12 +23,13 @@ from cxlstate.core.diagnostic import Diagnostic, fail
 from cxlstate.engine.apply import Applied, Converger
 from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status, worst
 from cxlstate.engine.survey import look
-from cxlstate.machine.open import open_writer
+from cxlstate.machine.open_writer import open_writer
 from cxlstate.render import document
+from cxlstate.render.applied import applied_text
 from cxlstate.render.moved import moved, without_places
 from cxlstate.render.output import Unwritable, say
 from cxlstate.render.progress import Progress
-from cxlstate.render.terminal import applied_text, plan_text
+from cxlstate.render.terminal import plan_text
 from cxlstate.resources import kinds
 from cxlstate.spec.load import Loaded, MachineSpec
 

@@ -21,7 +21,8 @@ from cxlstate.engine.observe import Kinds, observe
 from cxlstate.engine.plan import PENDING, Exit, MachinePlan, ResourcePlan, Status, worst
 from cxlstate.engine.planner import make_plan
 from cxlstate.engine.record import Record
-from cxlstate.machine.ports import Entry, Result, Writer
+from cxlstate.machine.outcome import Entry, Result
+from cxlstate.machine.writer import Writer
 from cxlstate.spec.load import MachineSpec
 
 LOOKS = 6

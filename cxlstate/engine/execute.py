@@ -15,7 +15,8 @@ from cxlstate.core.consent import Consents
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic
 from cxlstate.core.libvirt import LibvirtEffect, StopDomain
 from cxlstate.engine.plan import ResourcePlan, Status
-from cxlstate.machine.ports import Entry, Outcome, Result, Writer
+from cxlstate.machine.outcome import Entry, Outcome, Result
+from cxlstate.machine.writer import Writer
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from cxlstate.core.observation import Observation, Unknown
 from cxlstate.core.read import Answers, File, Read, ReadFailed
 from cxlstate.core.reconciler import Implied, Inspects, Leaves, Leftover, Reconciler, Resource
 from cxlstate.engine.record import Record, parse_record
-from cxlstate.machine.ports import Reader
+from cxlstate.machine.reader import Reader
 from cxlstate.machine.records import applied, applied_reads
 from cxlstate.spec.load import MachineSpec
 

@@ -12,7 +12,7 @@ from cxlstate.core.read import Read
 from cxlstate.engine.observe import Kinds, observe
 from cxlstate.engine.plan import MachinePlan
 from cxlstate.engine.planner import make_plan
-from cxlstate.machine.open import Opener, open_reader
+from cxlstate.machine.open_reader import Opener, open_reader
 from cxlstate.spec.load import MachineSpec
 
 AT_ONCE = 8

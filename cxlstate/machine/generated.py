@@ -6,7 +6,7 @@ import re
 from difflib import unified_diff
 
 from cxlstate.core.action import Generate
-from cxlstate.machine.ports import Outcome, Result
+from cxlstate.machine.outcome import Outcome, Result
 
 _BLANKS = re.compile(r"[ \t]+")
 

@@ -7,7 +7,9 @@ from urllib.parse import quote, unquote
 
 from cxlstate.core.address import Address
 from cxlstate.core.read import Answers, Attributes
-from cxlstate.machine.ports import STATE
+
+STATE = "/var/lib/cxlstate"
+"""Journal and records of what was last applied, on the machine itself."""
 
 APPLIED = f"{STATE}/applied"
 

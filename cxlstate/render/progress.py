@@ -12,7 +12,7 @@ from click import style
 
 from cxlstate.engine.execute import Done, todo
 from cxlstate.engine.plan import MachinePlan, ResourcePlan
-from cxlstate.machine.ports import Result
+from cxlstate.machine.outcome import Result
 from cxlstate.render.output import say, write_live
 from cxlstate.render.shown import field
 

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from shutil import get_terminal_size
 from textwrap import wrap
-from typing import TYPE_CHECKING
 
 from click import style, unstyle
 
@@ -18,9 +17,6 @@ from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import show
 from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status
 from cxlstate.render.shown import block, field
-
-if TYPE_CHECKING:  # a plan needs nothing of what apply needs
-    from cxlstate.engine.apply import Applied
 
 BARE = re.compile(r"[0-9,^-]+")
 """A value that does not say what it is of: the CPUs of the nth of many pins."""
@@ -90,10 +86,10 @@ def _consents(plan: MachinePlan) -> list[str]:
 
 def _resource_lines(resource: ResourcePlan) -> Iterator[str]:
     sign, colour = SIGNS[resource.status]
-    line = f"  {style(sign, fg=colour, bold=True)} {style(_address(resource), bold=True)}"
+    line = f"  {style(sign, fg=colour, bold=True)} {style(address_text(resource), bold=True)}"
     if resource.status is not Status.CHANGE:
         line += "  " + style(WORDS[resource.status], fg=colour)
-    yield from _with_waits(line, _waits(resource))
+    yield from _with_waits(line, waits_text(resource))
     if resource.reason:
         yield from _folded(resource.reason, 6)
     if resource.hint:
@@ -108,7 +104,8 @@ def _resource_lines(resource: ResourcePlan) -> Iterator[str]:
         told = action.why
 
 
-def _address(resource: ResourcePlan) -> str:
+def address_text(resource: ResourcePlan) -> str:
+    """Its address, safe for a terminal."""
     return field(str(resource.address))
 
 
@@ -121,7 +118,8 @@ def _with_waits(line: str, waits: str) -> Iterator[str]:
         yield line + style(waits, dim=True)
 
 
-def _waits(resource: ResourcePlan) -> str:
+def waits_text(resource: ResourcePlan) -> str:
+    """What it waits for, to follow its status."""
     names = [field(str(address)) for address in resource.waits_for]
     return f": waits for {_few(names)}" if names else ""
 
@@ -193,7 +191,9 @@ def drift_text(plans: Iterable[MachinePlan]) -> str:
                 if resource.cause and resource.exit is Exit.CHANGES
                 else WORDS[resource.status]
             )
-            lines.append(f"{field(plan.spec.name)}  {_address(resource)}  {word}{_drift_detail(resource)}")
+            lines.append(
+                f"{field(plan.spec.name)}  {address_text(resource)}  {word}{_drift_detail(resource)}"
+            )
     return "\n".join(lines)
 
 
@@ -231,43 +231,13 @@ def _labelled(label: str, text: str) -> Iterator[str]:
     yield from (f"            {line}" for line in rest)
 
 
-def applied_text(applied: Applied) -> str:
-    """What an apply came to: what is done, what is left and why, in a few lines."""
-    plan = applied.plan
-    lines = [heading(plan), "  " + summary(plan)]
-    for resource in plan.resources:
-        if resource.status is not Status.IN_SYNC:
-            sign, colour = SIGNS[resource.status]
-            lines.append(f"  {style(sign, fg=colour)} {_address(resource)}  {_left(resource, applied)}")
-    if applied.interrupted:
-        lines.append("  interrupted: the resources above are left; the next apply continues")
-    elif not plan.exit:
-        lines.append("  " + style("applied and proven" if applied.done else "nothing to do", fg="green"))
-    return "\n".join(lines)
-
-
-def _left(resource: ResourcePlan, applied: Applied) -> str:
-    refused = applied.refused.get(resource.address)
-    if refused:
-        classes = ",".join(risk.value for risk in refused)
-        return style(f"refused: needs --allow {classes}", fg="red") + " (nothing of it was done)"
-    word = WORDS[resource.status]
-    if resource.status is Status.PENDING_REBOOT:
-        return f"{word}: written, takes effect after a reboot (--allow reboot-host, or reboot by hand)"
-    if resource.status is Status.PENDING_RESTART and resource.risks and not resource.waits_for:
-        allow = ",".join(risk.value for risk in resource.risks)
-        return f"{word}: written, takes effect after a restart (--allow {allow}, or restart by hand)"
-    reason = f": {field(resource.reason)}" if resource.reason else ""
-    return word + style(_waits(resource) + reason, dim=True)
-
-
 def live_text(plan: MachinePlan) -> str:
     """The live state of everything that a spec names."""
     lines = [heading(plan)]
-    width = max((len(_address(r)) for r in plan.resources), default=0)
+    width = max((len(address_text(r)) for r in plan.resources), default=0)
     for resource in plan.resources:
         sign, colour = SIGNS[resource.status]
-        name = f"{_address(resource):<{width}}"
+        name = f"{address_text(resource):<{width}}"
         first, *rest = _state(resource, width + 6) or [""]
         lines.append(f"  {style(sign, fg=colour, bold=True)} {style(name, bold=True)}  {first}".rstrip())
         lines += (" " * (width + 6) + line for line in rest)

@@ -17,7 +17,7 @@ import pytest
 import cxlstate
 from cxlstate.cli.main import VERBS, _run
 from cxlstate.machine import own_files
-from cxlstate.machine.sim.machine import SimWriter
+from cxlstate.machine.sim.writer import SimWriter
 from cxlstate.pages import pages
 from tests.laws.bench import Bench
 

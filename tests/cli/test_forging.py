@@ -24,13 +24,14 @@ from cxlstate.engine.apply import Applied
 from cxlstate.engine.execute import Done
 from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status
 from cxlstate.engine.record import Cause
-from cxlstate.machine.ports import Result
+from cxlstate.machine.outcome import Result
 from cxlstate.render import document
+from cxlstate.render.applied import applied_text
 from cxlstate.render.moved import moved
 from cxlstate.render.output import dumps
 from cxlstate.render.progress import Progress
 from cxlstate.render.shown import block, field, unicode_only
-from cxlstate.render.terminal import applied_text, diagnostics_text, drift_text, live_text, plan_text
+from cxlstate.render.terminal import diagnostics_text, drift_text, live_text, plan_text
 from cxlstate.spec.document import Document, Mapping
 from cxlstate.spec.load import MachineSpec
 

@@ -14,9 +14,9 @@ import pytest
 from cxlstate.cli.main import _run
 from cxlstate.machine.sim.host import Host
 from cxlstate.machine.sim.loader import CONFIGURATION
-from cxlstate.machine.sim.machine import power_cut
 from cxlstate.machine.sim.mkconfig import mkconfig
 from cxlstate.machine.sim.world import load
+from cxlstate.machine.sim.writer import power_cut
 
 # The same as data is in tests/resources/grub, for the fast loop.
 pytestmark = pytest.mark.slow

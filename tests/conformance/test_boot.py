@@ -9,7 +9,7 @@ import pytest
 
 from cxlstate.core.read import Attributes
 from cxlstate.formats.grub_drop_in import DropIn
-from cxlstate.machine.ports import Result
+from cxlstate.machine.outcome import Result
 from tests.conformance.machines import GRUB_CFG
 from tests.lab.stages import Stage
 

@@ -6,7 +6,7 @@ import pytest
 
 from cxlstate.core.action import RemoveFile, WriteFile
 from cxlstate.core.read import Attributes, File, Glob, ReadFailed
-from cxlstate.machine.ports import Result
+from cxlstate.machine.outcome import Result
 
 ABSENT = "No such file or directory"
 DENIED = "Permission denied"

@@ -9,7 +9,7 @@ from cxlstate.core.read import Command, File, Holders, Links, MapAndRead, Names
 from cxlstate.formats import dax, mtrr, restore
 from cxlstate.formats.iomem import Range
 from cxlstate.formats.mtrr import Block
-from cxlstate.machine.ports import Result
+from cxlstate.machine.outcome import Result
 
 FAR = Block(0x5000000000 + (1 << 38), 1 << 30)  # nothing is there on either machine
 UNIT = "conformance-oneshot.service"

@@ -10,7 +10,7 @@ import pytest
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.read import Command, File, Names
 from cxlstate.formats import storage
-from cxlstate.machine.ports import Outcome, Result
+from cxlstate.machine.outcome import Outcome, Result
 
 MIB = 1 << 20
 BASE, GUEST = "/srv/facts/base.qcow2", "/srv/facts/guest.qcow2"

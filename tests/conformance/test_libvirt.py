@@ -43,7 +43,7 @@ from cxlstate.core.read import (
     ReadFailed,
 )
 from cxlstate.formats import dax, domain_xml, network_xml, restore
-from cxlstate.machine.ports import Outcome, Result
+from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.resources.network.probe import SERVERS, served_by, status
 from tests.conformance.machines import DNSMASQ
 from tests.conformance.test_boot import DROP_IN

@@ -6,7 +6,7 @@ import pytest
 
 from cxlstate.core.read import Holders, Links, MapAndRead
 from cxlstate.formats import dax, mtrr, restore
-from cxlstate.machine.ports import Result
+from cxlstate.machine.outcome import Result
 from tests.conformance.machines import HOLDER
 from tests.conformance.test_boot import DROP_IN
 from tests.conformance.test_host_memory import FAR, add, devices, refused, registers, remove, step

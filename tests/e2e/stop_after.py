@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cxlstate.core.consent import parse_consents
 from cxlstate.engine.apply import Converger
-from cxlstate.machine.open import open_writer
+from cxlstate.machine.open_writer import open_writer
 from cxlstate.render.progress import Progress
 from cxlstate.resources import kinds
 from cxlstate.spec.load import load

@@ -21,7 +21,7 @@ from cxlstate.core.reconciler import How, Leftover, Need, Reconciler, Resource
 from cxlstate.engine.apply import Converger
 from cxlstate.engine.observe import observe
 from cxlstate.engine.planner import make_plan
-from cxlstate.machine.ports import Outcome, Result
+from cxlstate.machine.outcome import Outcome, Result
 
 STATE = File("/state")
 MAPPED = File("/mapped")

@@ -15,8 +15,8 @@ from cxlstate.engine import apply as engine
 from cxlstate.engine.apply import Converger
 from cxlstate.engine.execute import group
 from cxlstate.engine.plan import Exit, Status, worst
-from cxlstate.machine.sim.machine import SimWriter
 from cxlstate.machine.sim.world import Unit
+from cxlstate.machine.sim.writer import SimWriter
 from cxlstate.resources import kinds
 from tests.laws.bench import DROP_IN, GRUB_CFG, OURS, Bench, Quiet
 

@@ -32,7 +32,7 @@ from cxlstate.core.connect import Ssh
 from cxlstate.core.domain import Domain
 from cxlstate.formats import domain_xml, network_xml, xml
 from cxlstate.machine.sim.default import NETWORK
-from cxlstate.machine.sim.machine import SimWriter
+from cxlstate.machine.sim.writer import SimWriter
 from cxlstate.pages import pages
 from cxlstate.rules import load
 from cxlstate.spec.glimpse import glimpse

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cxlstate.core.libvirt import LibvirtEffect, StartDomain, StopDomain, StopNetwork, UndefineNetwork
-from cxlstate.machine.ports import Result
+from cxlstate.machine.outcome import Result
 from cxlstate.machine.sim import qcow2
 from cxlstate.machine.sim.host import Host
 from cxlstate.machine.sim.world import World

@@ -31,7 +31,7 @@ from cxlstate.machine.libvirt.domains import digest
 from cxlstate.machine.libvirt.masking import masked, secrets_in
 from cxlstate.machine.libvirt.way import Direct
 from cxlstate.machine.libvirt.writing import perform
-from cxlstate.machine.ports import Outcome, Result
+from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.posix.transport import Before
 from tests.libvirt.definitions import GRAPHICS, INTERFACE, MAC, SECRET, disk, domain
 from tests.libvirt.unfenced import Unfenced

@@ -18,7 +18,7 @@ from cxlstate.formats import network_xml
 from cxlstate.machine.libvirt.domains import digest
 from cxlstate.machine.libvirt.way import Direct
 from cxlstate.machine.libvirt.writing import perform
-from cxlstate.machine.ports import Outcome, Result
+from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.posix.transport import Before
 from tests.libvirt.definitions import NETWORK
 from tests.libvirt.unfenced import Unfenced

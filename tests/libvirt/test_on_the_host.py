@@ -22,7 +22,7 @@ from cxlstate.core.libvirt import (
 )
 from cxlstate.core.read import File, LibvirtDomain, LibvirtNetwork
 from cxlstate.machine.libvirt.domains import digest
-from cxlstate.machine.ports import Entry, Outcome, Result
+from cxlstate.machine.outcome import Entry, Outcome, Result
 from cxlstate.machine.posix.reader import PosixReader
 from cxlstate.machine.posix.writer import PosixWriter
 from cxlstate.machine.ssh import SshTransport

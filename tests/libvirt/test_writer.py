@@ -30,7 +30,7 @@ from cxlstate.core.read import LibvirtDomain
 from cxlstate.machine.aside import Aside
 from cxlstate.machine.libvirt.domains import digest
 from cxlstate.machine.local import LocalTransport
-from cxlstate.machine.ports import Entry, Outcome, Result
+from cxlstate.machine.outcome import Entry, Outcome, Result
 from cxlstate.machine.posix.agent import Settings
 from cxlstate.machine.posix.writer import PosixWriter
 from cxlstate.machine.ssh import SshTransport

@@ -11,7 +11,7 @@ import time
 from cxlstate.core.action import Run
 from cxlstate.core.connect import Ssh
 from cxlstate.machine.local import LocalTransport
-from cxlstate.machine.ports import Entry
+from cxlstate.machine.outcome import Entry
 from cxlstate.machine.posix.agent import Settings
 from cxlstate.machine.posix.writer import PosixWriter
 from cxlstate.machine.ssh import SshTransport

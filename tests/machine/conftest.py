@@ -8,7 +8,7 @@ import pytest
 
 from cxlstate.core.connect import Ssh
 from cxlstate.machine.local import LocalTransport
-from cxlstate.machine.ports import Entry
+from cxlstate.machine.outcome import Entry
 from cxlstate.machine.posix.agent import Settings
 from cxlstate.machine.posix.transport import Reply
 from cxlstate.machine.posix.writer import PosixWriter

@@ -21,7 +21,7 @@ from cxlstate.core.address import Address
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.reconciler import Resource
 from cxlstate.machine.local import LocalTransport
-from cxlstate.machine.ports import Outcome, Result
+from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.posix.agent import Settings
 from cxlstate.machine.posix.writer import PosixWriter
 from cxlstate.resources.image import reconciler
@@ -543,7 +543,7 @@ CLIENT = """
 import sys
 from cxlstate.core.image import FetchFile, MakeImage
 from cxlstate.machine.local import LocalTransport
-from cxlstate.machine.ports import Entry
+from cxlstate.machine.outcome import Entry
 from cxlstate.machine.posix.agent import Settings
 from cxlstate.machine.posix.writer import PosixWriter
 state, lock, effect = sys.argv[1:]

@@ -12,11 +12,11 @@ import pytest
 
 from cxlstate.core.action import WriteFile
 from cxlstate.machine.local import LocalTransport
-from cxlstate.machine.ports import Entry, Result
+from cxlstate.machine.outcome import Entry, Result
 from cxlstate.machine.posix import agent, keeping
 from cxlstate.machine.posix.agent import Settings
 from cxlstate.machine.posix.writer import PosixWriter
-from cxlstate.machine.sim.machine import SimWriter
+from cxlstate.machine.sim.writer import SimWriter
 
 OLD = time.time() - 800 * 86400
 

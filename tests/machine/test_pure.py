@@ -7,7 +7,7 @@ import pytest
 from cxlstate.core.action import Generate
 from cxlstate.core.read import Command, File
 from cxlstate.machine import generated, known_hosts, records, ssh_config
-from cxlstate.machine.ports import Result
+from cxlstate.machine.outcome import Result
 from cxlstate.machine.posix import read_script
 
 

@@ -9,7 +9,7 @@ import pytest
 from cxlstate.core.action import Run
 from cxlstate.core.diagnostic import CxlstateError, fail
 from cxlstate.machine.local import LocalTransport
-from cxlstate.machine.ports import Result
+from cxlstate.machine.outcome import Result
 from cxlstate.machine.posix import effects
 from cxlstate.machine.posix.agent import Settings
 from cxlstate.machine.posix.writer import PosixWriter

@@ -10,10 +10,11 @@ import pytest
 from cxlstate.core.action import Generate, RemoveFile, Run, WriteFile
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.read import Attributes, Command, File
-from cxlstate.machine.ports import Entry, Result
+from cxlstate.machine.outcome import Entry, Result
 from cxlstate.machine.sim.faults import Faults, PowerCut
 from cxlstate.machine.sim.loader import NoBoot
-from cxlstate.machine.sim.machine import SimReader, SimWriter, power_cut
+from cxlstate.machine.sim.reader import SimReader
+from cxlstate.machine.sim.writer import SimWriter, power_cut
 
 ENTRY = Entry("run", ("test",), "a test", "live")
 GRUB_CFG = "/boot/grub/grub.cfg"

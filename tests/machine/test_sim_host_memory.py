@@ -12,11 +12,12 @@ from cxlstate.core.libvirt import AutostartDomain, DefineDomain, StartDomain, St
 from cxlstate.core.read import Attributes, File, Holders, Links, MapAndRead
 from cxlstate.formats import dax, iomem, mtrr, restore
 from cxlstate.formats.mtrr import Block
-from cxlstate.machine.ports import Entry, Result
+from cxlstate.machine.outcome import Entry, Result
 from cxlstate.machine.sim.faults import Faults, PowerCut
-from cxlstate.machine.sim.machine import SimReader, SimWriter, power_cut
 from cxlstate.machine.sim.memory import RAM, Range
+from cxlstate.machine.sim.reader import SimReader
 from cxlstate.machine.sim.world import Online
+from cxlstate.machine.sim.writer import SimWriter, power_cut
 from cxlstate.machine.sim.zones import zoneinfo
 
 ENTRY = Entry("run", ("test",), "a test", "live")

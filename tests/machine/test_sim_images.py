@@ -11,11 +11,12 @@ import pytest
 from cxlstate.core.action import Run
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, RemoveImage
 from cxlstate.core.read import Command, Names
-from cxlstate.machine.ports import Entry, Result
+from cxlstate.machine.outcome import Entry, Result
 from cxlstate.machine.sim import qcow2
 from cxlstate.machine.sim.faults import Faults, PowerCut
-from cxlstate.machine.sim.machine import SimReader, SimWriter
+from cxlstate.machine.sim.reader import SimReader
 from cxlstate.machine.sim.world import Installed, Process, load, save
+from cxlstate.machine.sim.writer import SimWriter
 
 ENTRY = Entry("run", ("image.a",), "a test", "live")
 GIB, MIB = 1 << 30, 1 << 20

@@ -13,8 +13,9 @@ import pytest
 from cxlstate.core.action import Run, WriteFile
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.read import Attributes, Command, File, Glob
-from cxlstate.machine.ports import Entry
-from cxlstate.machine.sim.machine import SimReader, SimWriter
+from cxlstate.machine.outcome import Entry
+from cxlstate.machine.sim.reader import SimReader
+from cxlstate.machine.sim.writer import SimWriter
 
 ENTRY = Entry("run", ("test",), "a test", "live")
 READS = (
@@ -159,7 +160,7 @@ def test_the_lock_dies_with_its_holder(directory):
     SimReader(directory, "host")
     program = (
         "import sys, time; from pathlib import Path\n"
-        "from cxlstate.machine.sim.machine import SimWriter\n"
+        "from cxlstate.machine.sim.writer import SimWriter\n"
         "writer = SimWriter(Path(sys.argv[1]), 'host'); print('locked', flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", program, directory], stdout=subprocess.PIPE) as holder:

@@ -12,7 +12,7 @@ import pytest
 from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.read import Answer, Answers, Attributes, File
 from cxlstate.machine import records
-from cxlstate.machine.ports import Outcome, Result
+from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.posix.reader import PosixReader
 from tests.machine.conftest import ENTRY, digest
 

@@ -24,7 +24,7 @@ from cxlstate.machine.libvirt import live
 from cxlstate.machine.libvirt.connection import is_alive
 from cxlstate.machine.libvirt.masking import Refused, masked, secrets_in
 from cxlstate.machine.libvirt.reading import STATES, find_domain, if_supported
-from cxlstate.machine.ports import Outcome, Result
+from cxlstate.machine.outcome import Outcome, Result
 
 DONE = Outcome(Result.DONE)
 STALE = Outcome(Result.STALE)

@@ -18,7 +18,7 @@ from cxlstate.formats import xml
 from cxlstate.machine.libvirt.domains import DONE, STALE, digest
 from cxlstate.machine.libvirt.masking import Refused
 from cxlstate.machine.libvirt.reading import find_network
-from cxlstate.machine.ports import Outcome
+from cxlstate.machine.outcome import Outcome
 
 _COMMANDS = {
     Update.MODIFY: libvirt.VIR_NETWORK_UPDATE_COMMAND_MODIFY,

@@ -30,7 +30,7 @@ from cxlstate.machine.libvirt.fenced import Fence, Fenced
 from cxlstate.machine.libvirt.masking import Refused, masked, secrets_in
 from cxlstate.machine.libvirt.reading import find_domain, find_network
 from cxlstate.machine.libvirt.way import Way
-from cxlstate.machine.ports import Outcome, Result
+from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.posix.transport import Before, Lost, Unclear
 
 PATIENCE = 300

@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from cxlstate.core.diagnostic import CxlstateError, fail
 from cxlstate.formats.sh import quote
 from cxlstate.machine import limits
-from cxlstate.machine.ports import STATE
 from cxlstate.machine.posix import launcher
 from cxlstate.machine.posix.effects import CLEAR
 from cxlstate.machine.posix.frames import number
 from cxlstate.machine.posix.keeping import PRUNE
 from cxlstate.machine.posix.transport import Lost, Transport
+from cxlstate.machine.records import STATE
 
 GREETING = 60
 """Seconds to wait for the agent's first words."""

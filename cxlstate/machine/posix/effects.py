@@ -18,7 +18,7 @@ from hashlib import sha256
 from cxlstate.core.action import Generate, RemoveFile, Run, Step, WriteFile
 from cxlstate.formats import restore
 from cxlstate.formats.sh import quote
-from cxlstate.machine.ports import Entry, Outcome, Result
+from cxlstate.machine.outcome import Entry, Outcome, Result
 from cxlstate.machine.posix.frames import number
 
 GENERATED = "generated"

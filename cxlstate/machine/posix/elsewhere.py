@@ -12,7 +12,7 @@ from hashlib import sha256
 
 from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.formats.sh import quote
-from cxlstate.machine.ports import Entry, Outcome
+from cxlstate.machine.outcome import Entry, Outcome
 from cxlstate.machine.posix.effects import script
 from cxlstate.machine.posix.transport import Before
 

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from cxlstate.core.image import FetchFile, GrowImage, ImageEffect, MakeImage, PermitImage, RemoveImage
-from cxlstate.machine.ports import Entry
+from cxlstate.machine.outcome import Entry
 from cxlstate.machine.posix.effects import FILES, script
 
 PATIENCE = 24 * 3600

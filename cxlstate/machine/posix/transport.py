@@ -8,7 +8,7 @@ from typing import Protocol
 
 from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.core.read import Answer, LibvirtRead
-from cxlstate.machine.ports import Outcome
+from cxlstate.machine.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,12 @@ from cxlstate.core.image import ImageEffect
 from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.core.read import Answers, Read
 from cxlstate.machine import generated, records
-from cxlstate.machine.ports import Entry, Outcome, Progress, Result
+from cxlstate.machine.outcome import Entry, Outcome, Result
 from cxlstate.machine.posix import effects, elsewhere, image_effects
 from cxlstate.machine.posix.agent import Agent, Settings
 from cxlstate.machine.posix.reader import PosixReader
 from cxlstate.machine.posix.transport import LockLost, Lost, Transport, Unclear
+from cxlstate.machine.writer import Progress
 
 DEFAULT = Settings()
 

@@ -20,8 +20,9 @@ from cxlstate.core.action import Effect, Generate, Reboot, RemoveFile, Run, Step
 from cxlstate.core.image import ImageEffect
 from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.machine import generated
-from cxlstate.machine.ports import STATE, Entry, Outcome, Result
+from cxlstate.machine.outcome import Entry, Outcome, Result
 from cxlstate.machine.posix import keeping
+from cxlstate.machine.records import STATE
 from cxlstate.machine.sim import images
 from cxlstate.machine.sim.ended import Ended, unknown
 from cxlstate.machine.sim.faults import Faults

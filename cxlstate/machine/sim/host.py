@@ -12,7 +12,7 @@ from typing import Self
 
 from cxlstate.core.image import ImageEffect
 from cxlstate.formats import restore
-from cxlstate.machine.ports import Outcome
+from cxlstate.machine.outcome import Outcome
 from cxlstate.machine.sim import loader, mtrr, processes, procfs
 from cxlstate.machine.sim.accounts import Accounts
 from cxlstate.machine.sim.ended import Ended, unknown

@@ -18,7 +18,8 @@ from stat import S_IMODE
 from urllib.parse import unquote, urlsplit
 
 from cxlstate.core.image import FetchFile, GrowImage, ImageEffect, MakeImage, PermitImage, RemoveImage
-from cxlstate.machine.ports import STATE, Outcome, Result
+from cxlstate.machine.outcome import Outcome, Result
+from cxlstate.machine.records import STATE
 from cxlstate.machine.sim import qcow2
 from cxlstate.machine.sim.accounts import GROUP, USERS
 from cxlstate.machine.sim.ended import NOT_FOUND, Ended, unknown

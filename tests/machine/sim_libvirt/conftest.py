@@ -7,9 +7,9 @@ import pytest
 from cxlstate.core.action import Run
 from cxlstate.core.libvirt import DefineDomain, StartDomain, StartNetwork, Update
 from cxlstate.formats import restore
-from cxlstate.machine.ports import Result
+from cxlstate.machine.outcome import Result
 from cxlstate.machine.sim import qcow2
-from cxlstate.machine.sim.machine import SimWriter
+from cxlstate.machine.sim.writer import SimWriter
 from tests.machine.sim_libvirt.machine import DEVICE, DISK, ENTRY, GIB, MIB, START, XML, Machine, update
 
 

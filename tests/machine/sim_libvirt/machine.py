@@ -8,8 +8,9 @@ from hashlib import sha256
 from cxlstate.core.libvirt import UpdateNetwork
 from cxlstate.core.read import LibvirtAddresses, LibvirtDomain, LibvirtNetwork
 from cxlstate.formats import network_xml
-from cxlstate.machine.ports import Entry, Result
-from cxlstate.machine.sim.machine import SimReader, SimWriter
+from cxlstate.machine.outcome import Entry, Result
+from cxlstate.machine.sim.reader import SimReader
+from cxlstate.machine.sim.writer import SimWriter
 
 ENTRY = Entry("run", ("test",), "a test", "live")
 MIB, GIB = 1 << 20, 1 << 30

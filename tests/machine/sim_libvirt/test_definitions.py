@@ -16,7 +16,7 @@ from cxlstate.core.libvirt import (
 )
 from cxlstate.core.read import LibvirtAddresses, LibvirtDomain, LibvirtNetwork
 from cxlstate.formats import domain_xml
-from cxlstate.machine.ports import Result
+from cxlstate.machine.outcome import Result
 from tests.machine.sim_libvirt.machine import BARE, DISK, MAC, MIB, XML, Machine
 
 

@@ -21,7 +21,7 @@ from cxlstate.core.libvirt import (
 )
 from cxlstate.core.read import Attributes, LibvirtAddresses, Names
 from cxlstate.formats import network_xml
-from cxlstate.machine.ports import Result
+from cxlstate.machine.outcome import Result
 from tests.machine.sim_libvirt.machine import (
     BARE,
     M1,

@@ -23,9 +23,9 @@ from cxlstate.core.libvirt import (
 )
 from cxlstate.core.read import LibvirtAddresses
 from cxlstate.formats import domain_xml, restore
-from cxlstate.machine.ports import Result
+from cxlstate.machine.outcome import Result
 from cxlstate.machine.sim import qcow2
-from cxlstate.machine.sim.machine import power_cut
+from cxlstate.machine.sim.writer import power_cut
 from tests.machine.sim_libvirt.machine import BARE, DEVICE, DISK, GIB, MAC, XML
 
 

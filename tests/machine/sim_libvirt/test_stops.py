@@ -24,9 +24,10 @@ from cxlstate.core.libvirt import (
 )
 from cxlstate.core.read import File
 from cxlstate.formats import restore
-from cxlstate.machine.ports import Result
+from cxlstate.machine.outcome import Result
 from cxlstate.machine.sim.faults import Faults, PowerCut
-from cxlstate.machine.sim.machine import SimReader, power_cut
+from cxlstate.machine.sim.reader import SimReader
+from cxlstate.machine.sim.writer import power_cut
 from tests.machine.sim_libvirt.machine import (
     BARE,
     DEVICE,

@@ -27,7 +27,7 @@ from cxlstate.core.libvirt import (
 )
 from cxlstate.formats import domain_xml
 from cxlstate.formats.xml import Element
-from cxlstate.machine.ports import Outcome, Result
+from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.sim.files import Files
 from cxlstate.machine.sim.libvirt import devices
 from cxlstate.machine.sim.libvirt.complete import complete

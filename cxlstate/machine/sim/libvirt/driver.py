@@ -21,7 +21,7 @@ from cxlstate.core.libvirt import (
 )
 from cxlstate.core.read import NOT_FOUND, Answer, LibvirtAddresses, LibvirtDomain, LibvirtNetwork, LibvirtRead
 from cxlstate.formats import domain_xml, network_xml
-from cxlstate.machine.ports import Outcome, Result
+from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.sim.files import Files
 from cxlstate.machine.sim.libvirt import dhcp
 from cxlstate.machine.sim.libvirt.domains import Domains

@@ -21,7 +21,7 @@ from cxlstate.core.libvirt import (
     UpdateNetwork,
 )
 from cxlstate.formats.xml import Element
-from cxlstate.machine.ports import Outcome, Result
+from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.sim.files import Files
 from cxlstate.machine.sim.libvirt import dhcp
 from cxlstate.machine.sim.libvirt.definitions import Definitions, drawn_mac, drawn_uuid

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415  # the libraries of an adapter cost 100 ms and more
-"""From what a spec says under `connect` to the machine. Each adapter is loaded only when needed."""
+"""From `connect` in a spec to a machine that can be asked. Each adapter is loaded only when needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cxlstate.core.connect import Connect, Local, Sim, Ssh
 
 if TYPE_CHECKING:
-    from cxlstate.machine.ports import Progress, Reader, Writer
+    from cxlstate.machine.reader import Reader
 
 Opener = Callable[[Connect, str], "Reader"]
 """How a machine of a name is opened for reading."""
@@ -30,7 +30,7 @@ def open_reader(connect: Connect, name: str) -> Reader:
 
             return PosixReader(SshTransport(connect, name), name)
         case Sim(directory=directory):
-            from cxlstate.machine.sim.machine import SimReader
+            from cxlstate.machine.sim.reader import SimReader
 
             return SimReader(directory, name)
 
@@ -58,23 +58,3 @@ def ahead(expected: Ssh | None) -> Iterator[tuple[Opener, Callable[[], None]]]:
         yield opener, transport.authenticate
     finally:
         transport.close()
-
-
-def open_writer(connect: Connect, name: str, *, progress: Progress) -> Writer:
-    """Something that can change the machine, and holds its lock. Raises CxlstateError."""
-    match connect:
-        case Local():
-            from cxlstate.machine.local import LocalTransport
-            from cxlstate.machine.posix.writer import PosixWriter
-
-            return PosixWriter(LocalTransport(), name, survives_reboot=False)
-        case Ssh():
-            from cxlstate.machine.posix.writer import PosixWriter
-            from cxlstate.machine.ssh import SshTransport
-
-            progress(f"connecting to {name}")
-            return PosixWriter(SshTransport(connect, name), name, survives_reboot=True)
-        case Sim(directory=directory):
-            from cxlstate.machine.sim.machine import SimWriter
-
-            return SimWriter(directory, name)

@@ -1,4 +1,4 @@
-"""Reader and writer of a simulated machine: the same contract as for a real one."""
+"""The writer of a simulated machine: the same contract as for a real one."""
 
 from __future__ import annotations
 
@@ -8,74 +8,22 @@ import os
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
 
 from cxlstate.core.action import Effect
 from cxlstate.core.diagnostic import CxlstateError, fail
 from cxlstate.core.read import Answers, Read
 from cxlstate.machine import records
-from cxlstate.machine.ports import Entry, Outcome, Progress
-from cxlstate.machine.posix.read_script import merge
-from cxlstate.machine.sim import loader
-from cxlstate.machine.sim.answers import answer
-from cxlstate.machine.sim.default import create
+from cxlstate.machine.outcome import Entry, Outcome
 from cxlstate.machine.sim.effects import Effects
 from cxlstate.machine.sim.faults import Faults
-from cxlstate.machine.sim.host import Host, Still
+from cxlstate.machine.sim.host import Host
 from cxlstate.machine.sim.loader import NoBoot
+from cxlstate.machine.sim.reader import SimReader
 from cxlstate.machine.sim.world import legible
+from cxlstate.machine.writer import Progress
 
 LOCK = "lock"
 """In the machine's folder: held with flock(2), and so free again when its holder is gone."""
-
-
-class SimReader:
-    """Asks the machine in a folder; the default host is made where there is no such folder.
-
-    That is all this ever writes: the folder of a machine that is there stays as it is, to the byte
-    and to the time stamp.
-    """
-
-    def __init__(self, directory: Path, name: str) -> None:
-        self._directory = directory
-        self._name = name
-        if not directory.exists():
-            create(directory)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def read(self, reads: Collection[Read]) -> Answers:
-        """Answers to all reads, from one moment. Raises CxlstateError CXC401, CXC402."""
-        with legible(self._directory):
-            host = Still.load(self._directory)
-            if not host.world.running.boot_id:
-                raise self._switched_off(host)
-            asked_for = merge(reads)
-            answers = {read: answer(host, read) for read in dict.fromkeys(asked_for.values())}
-        return Answers({read: answers[question] for read, question in asked_for.items()})
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def _switched_off(self, host: Host) -> CxlstateError:
-        """Why it does not run, by looking whether GRUB would boot it."""
-        try:
-            loader.boot(host.files)
-            found = "it is switched off"
-        except NoBoot as why:
-            found = str(why)
-        return fail(
-            "CXC402",
-            "simulated machine is not running",
-            machine=self._name,
-            found=found,
-            expected="a machine that has booted",
-            hint=f"fix the files in {self._directory / 'root'}; the next apply boots it",
-        )
 
 
 class SimWriter(SimReader):

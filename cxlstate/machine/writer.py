@@ -1,0 +1,42 @@
+"""What a machine can be told. A module of its own: `lint-imports` keeps it out of reach of what reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from cxlstate.core.action import Effect
+from cxlstate.machine.outcome import Entry, Outcome
+from cxlstate.machine.reader import Reader
+
+Progress = Callable[[str], None]
+"""Told what is being waited for; shown to a person, with how long it has taken."""
+
+
+class Writer(Reader, Protocol):
+    """Changes a machine, and holds its one lock for as long as it is open.
+
+    The lock is a process on the machine with a heartbeat: it is free again when that process ends,
+    and an effect still running keeps it until it is done.
+    """
+
+    @property
+    def survives_reboot(self) -> bool:
+        """Whether `reboot` can wait for the machine: false where we run on it ourselves."""
+        ...
+
+    def perform(self, effect: Effect, entry: Entry) -> Outcome:
+        """Do one effect and journal it: what it is before, how it ended after.
+
+        What a file held before goes into the journal's store first. Raises CxlstateError when the
+        connection is lost in the middle; the effect then goes on by itself, or was not begun.
+        """
+        ...
+
+    def record(self, records: Mapping[str, str | None]) -> None:
+        """Set the last-applied record (one line) of each address; None forgets it."""
+        ...
+
+    def reboot(self, entry: Entry, progress: Progress) -> None:
+        """Reboot, wait for a new boot id, and take the lock again before anything else."""
+        ...
