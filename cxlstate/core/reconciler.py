@@ -93,6 +93,7 @@ class Reconciler(ABC, Generic[S, L]):
     place: ClassVar[Place]
     model: ClassVar[Any]  # what one entry is validated as: a pydantic model or annotated type
     key: ClassVar[Any] = str  # what the name of an entry of a map is validated as, likewise
+    reboots: ClassVar[bool] = False  # its actions may reboot the machine: what that stops is asked along
 
     def name(self, spec: S) -> str:
         """The name of an entry of a list; entries of a map are named by their key."""

@@ -75,7 +75,10 @@ class _TurnedDown:
 
 @dataclass
 class Applied:
-    """What an apply came to. `diagnostics` tell what failed, and why what was refused on the way was."""
+    """What an apply came to. `diagnostics` tell what failed, and why what was refused on the way was.
+
+    `stopped` are VMs that ran before a reboot of the host, declared or not, and do not run now.
+    """
 
     plan: MachinePlan
     diagnostics: list[Diagnostic] = field(default_factory=list)
@@ -83,6 +86,7 @@ class Applied:
     done: list[Address] = field(default_factory=list)
     failed: frozenset[Address] = frozenset()
     interrupted: bool = False
+    stopped: tuple[str, ...] = ()
 
     @property
     def exit(self) -> Exit:
@@ -122,6 +126,7 @@ class Converger:
     _stale: dict[Address, int] = field(default_factory=dict)
     _rebooted_for: set[Address] = field(default_factory=set)
     _restarted: set[Address] = field(default_factory=set)
+    _ran: set[str] = field(default_factory=set)
 
     def plan(self) -> MachinePlan:
         """Ask the machine and plan."""
@@ -154,6 +159,8 @@ class Converger:
         ]
         told = [*self._failed.values(), *standing]
         result.diagnostics = list(dict.fromkeys(one for problems in told for one in problems))
+        runs = {vm.name for vm in result.plan.running.vms}
+        result.stopped = tuple(sorted(self._ran - runs))
         return result
 
     def _not_allowed(self, plan: MachinePlan) -> dict[Address, tuple[Risk, ...]]:
@@ -299,6 +306,7 @@ class Converger:
         self._rebooted_for |= {plan.address for plan in waiting}
         result.done += [plan.address for plan in waiting]
         addresses = tuple(str(plan.address) for plan in waiting)
+        self._ran |= {vm.name for vm in result.plan.running.vms}
         self.writer.reboot(Entry(self.run, addresses, "reboot", Risk.REBOOT_HOST.value), self.watcher.waits)
         result.plan = self._settled(result.plan)
         self.watcher.planned(result.plan)

@@ -17,6 +17,7 @@ from cxlstate.core.observation import Observation, Unknown
 from cxlstate.core.read import Answers, File, Read, ReadFailed
 from cxlstate.core.reconciler import Implied, Inspects, Leaves, Leftover, Reconciler, Resource
 from cxlstate.engine.record import Record, parse_record
+from cxlstate.engine.running import Running, running, running_reads
 from cxlstate.machine.reader import Reader
 from cxlstate.machine.records import applied, applied_reads
 from cxlstate.spec.load import MachineSpec
@@ -45,6 +46,7 @@ class Observed:
     leftovers: Mapping[Address, Leftover] = field(default_factory=dict)
     records: Mapping[Address, Record] | None = None
     boot_id: str | None = None
+    running: Running = field(default_factory=Running)
     unseen: Mapping[str, str] = field(default_factory=dict)
     defects: Mapping[Address, Exception] = field(default_factory=dict)
     answers: Answers | None = field(default=None, compare=False, repr=False)
@@ -83,6 +85,7 @@ def observe(
         leftovers=leftovers,
         records=_records(answers),
         boot_id=_boot_id(answers),
+        running=running(answers) if running_reads()[0] in reads else Running(),
         unseen=unseen,
         defects=defects,
         answers=answers if more else None,
@@ -94,6 +97,8 @@ def _reads(
 ) -> tuple[set[Read], dict[Address, Exception]]:
     """All that is to be asked, and of which resources that cannot be told since their kind fails."""
     reads: set[Read] = {BOOT_ID, *applied_reads()}
+    if any(kinds[address.kind].reboots for address in resources):
+        reads.update(running_reads())
     defects: dict[Address, Exception] = {}
     for address, resource in resources.items():
         kind = kinds[address.kind]

@@ -17,6 +17,7 @@ from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.read import Answers
 from cxlstate.core.reconciler import Resource
 from cxlstate.engine.record import Cause
+from cxlstate.engine.running import Running
 from cxlstate.spec.load import MachineSpec
 
 
@@ -86,6 +87,7 @@ class ResourcePlan:
 class MachinePlan:
     """All resources of a machine, in the order in which they would be done.
 
+    `running` are the VMs that a reboot would stop, where the plan of any resource may hold one.
     `answers` is what the machine said, where more was asked than a plan needs.
     """
 
@@ -93,6 +95,7 @@ class MachinePlan:
     resources: tuple[ResourcePlan, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     boot_id: str | None = None
+    running: Running = field(default_factory=Running)
     answers: Answers | None = field(default=None, compare=False, repr=False)
 
     @property

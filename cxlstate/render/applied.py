@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from shlex import quote
+
 from click import style
 
 from cxlstate.engine.apply import Applied
@@ -18,6 +21,9 @@ def applied_text(applied: Applied) -> str:
         if resource.status is not Status.IN_SYNC:
             sign, colour = SIGNS[resource.status]
             lines.append(f"  {style(sign, fg=colour)} {address_text(resource)}  {_left(resource, applied)}")
+    if applied.stopped:
+        lines.append("  " + style(f"not running since the reboot: {_names(applied.stopped)}", fg="yellow"))
+        lines.append(f"    → {field('; '.join(f'virsh start {quote(name)}' for name in applied.stopped))}")
     if applied.interrupted:
         lines.append("  interrupted: the resources above are left; the next apply continues")
     elif not plan.exit:
@@ -38,3 +44,7 @@ def _left(resource: ResourcePlan, applied: Applied) -> str:
         return f"{word}: written, takes effect after a restart (--allow {allow}, or restart by hand)"
     reason = f": {field(resource.reason)}" if resource.reason else ""
     return word + style(waits_text(resource) + reason, dim=True)
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(map(field, names))

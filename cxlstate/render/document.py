@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from cxlstate import __version__
+from cxlstate.core.action import Action, Reboot
 from cxlstate.core.commands import command
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.engine.memory_map import memory_map
 from cxlstate.engine.plan import MachinePlan, ResourcePlan
 from cxlstate.render.memory_map import memory_map_json
 from cxlstate.render.shown import unicode_only
+from cxlstate.render.stops import stops_json
 
 FORMAT = 1
 
@@ -52,16 +54,20 @@ def _resource(plan: MachinePlan, resource: ResourcePlan) -> dict[str, Any]:
         "status": resource.status.value,
         "source": {"file": source.file, "line": source.line, "column": source.column} if source else None,
         "changes": [change.as_json() for change in resource.changes],
-        "actions": [
-            {
-                "does": action.does,
-                "run": command(action.effect, whole=True),
-                "risk": action.risk.value,
-                "why": action.why or None,
-            }
-            for action in resource.actions
-        ],
+        "actions": [_action(plan, action) for action in resource.actions],
         "reason": resource.reason,
         "waits_for": [str(address) for address in resource.waits_for],
         "cause": resource.cause.value if resource.cause else None,
+    }
+
+
+def _action(plan: MachinePlan, action: Action) -> dict[str, Any]:
+    """One action. A reboot has `stops` where VMs run, or where it is unknown which do (null)."""
+    reboot, stops = isinstance(action.effect, Reboot), stops_json(plan.running)
+    return {
+        "does": action.does,
+        "run": command(action.effect, whole=True),
+        "risk": action.risk.value,
+        "why": action.why or None,
+        **({"stops": stops} if reboot and stops != [] else {}),
     }

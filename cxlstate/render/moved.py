@@ -10,6 +10,7 @@ from cxlstate.core.change import Change
 from cxlstate.core.compare import MISSING, Difference, differences
 from cxlstate.core.path import show
 from cxlstate.render.shown import field
+from cxlstate.render.stops import vms_text
 from cxlstate.render.terminal import change_text
 
 _MOST = 12
@@ -51,10 +52,15 @@ def _by_address(machine: Mapping[str, Any]) -> dict[str, Any]:
         resource["address"]: {
             "status": resource["status"],
             "changes": {_change(change): "" for change in resource["changes"]},
-            "actions": {f"{action['does']} ({action['risk']})": "" for action in resource["actions"]},
+            "actions": {_action(action): "" for action in resource["actions"]},
         }
         for resource in machine.get("resources", ())
     }
+
+
+def _action(action: Mapping[str, Any]) -> str:
+    stops = vms_text(action.get("stops") or ())
+    return f"{action['does']} ({action['risk']})" + (f", {stops}" if stops else "")
 
 
 def _change(change: Mapping[str, Any]) -> str:

@@ -10,13 +10,14 @@ from textwrap import wrap
 
 from click import style, unstyle
 
-from cxlstate.core.action import Risk
+from cxlstate.core.action import Reboot, Risk
 from cxlstate.core.change import Change, Leaf
 from cxlstate.core.commands import command
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import show
 from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status
 from cxlstate.render.shown import block, field
+from cxlstate.render.stops import stops_text
 
 BARE = re.compile(r"[0-9,^-]+")
 """A value that does not say what it is of: the CPUs of the nth of many pins."""
@@ -47,9 +48,12 @@ def plan_text(plan: MachinePlan, *, everything: bool = False) -> str:
 def _plan_lines(plan: MachinePlan, *, everything: bool) -> Iterator[str]:
     yield heading(plan)
     shown = [r for r in plan.resources if everything or r.status is not Status.IN_SYNC]
+    stops = stops_text(plan.running)
     for resource in shown:
         yield ""
-        yield from _resource_lines(resource)
+        yield from _resource_lines(resource, stops)
+        if any(isinstance(action.effect, Reboot) for action in resource.actions):
+            stops = ""  # told once: there is one reboot for all
     yield ""
     yield "  " + summary(plan)
     if consents := _consents(plan):
@@ -84,7 +88,8 @@ def _consents(plan: MachinePlan) -> list[str]:
     return list(dict.fromkeys(named))
 
 
-def _resource_lines(resource: ResourcePlan) -> Iterator[str]:
+def _resource_lines(resource: ResourcePlan, stops: str) -> Iterator[str]:
+    """`stops` is whom a reboot among its actions interrupts."""
     sign, colour = SIGNS[resource.status]
     line = f"  {style(sign, fg=colour, bold=True)} {style(address_text(resource), bold=True)}"
     if resource.status is not Status.CHANGE:
@@ -99,6 +104,8 @@ def _resource_lines(resource: ResourcePlan) -> Iterator[str]:
     for action in resource.actions:
         risk = "" if action.risk is Risk.LIVE else "  " + style(action.risk.value, fg="red", bold=True)
         yield f"      {style('$', fg='blue')} {field(command(action.effect))}{risk}"
+        if stops and isinstance(action.effect, Reboot):
+            yield from (style(line, fg="red") for line in _folded(stops, 8))
         if action.why and action.why != told:
             yield from (style(line, dim=True) for line in _folded(action.why, 8))
         told = action.why

@@ -42,6 +42,7 @@ from cxlstate.core.read import (
     Names,
     ReadFailed,
 )
+from cxlstate.engine.running import Running, RunningVm, running, running_reads
 from cxlstate.formats import dax, domain_xml, network_xml, restore
 from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.resources.network.probe import SERVERS, served_by, status
@@ -386,6 +387,17 @@ def test_a_guest_that_runs_has_an_active_definition_and_a_place_on_the_processor
     online = machine.text("/sys/devices/system/cpu/online").strip()
     assert answer["affinity"] == f"0 0-1,3\n1 {online}\n"
     assert refused(machine, UndefineDomain("fact")).startswith("it runs: ")
+
+
+def test_files_tell_which_guests_run_and_which_start_with_the_host(machine):
+    done(machine, DefineDomain("fact", BARE))
+    assert running(machine.writer.read(running_reads())) == Running()
+    done(machine, StartDomain("fact"))
+    assert running(machine.writer.read(running_reads())) == Running((RunningVm("fact", autostart=False),))
+    done(machine, AutostartDomain("fact", on=True))
+    assert running(machine.writer.read(running_reads())) == Running((RunningVm("fact", autostart=True),))
+    done(machine, AutostartDomain("fact", on=False), StopDomain("fact", timeout=0, power_off=True))
+    assert running(machine.writer.read(running_reads())) == Running()
 
 
 def test_a_guest_without_a_system_does_not_react_and_goes_on_until_it_is_powered_off(machine):

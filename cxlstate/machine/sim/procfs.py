@@ -48,6 +48,7 @@ def computed(world: World) -> dict[str, bytes]:
         "/sys/devices/system/memory/block_size_bytes": f"{BLOCK:x}\n",
         **running.files,
         **{f"/run/libvirt/network/{name}.xml": "<networkstatus/>\n" for name in running.networks},
+        **dict.fromkeys(_domain_status(world), "<domstatus/>\n"),
     }
     for number, region in enumerate(world.firmware):
         for name, value in (("start", region.start), ("end", region.end), ("type", region.type)):
@@ -85,8 +86,15 @@ def refused(world: World) -> dict[str, int]:
     """Why a file of the kernel cannot be opened, by path: lockdown refuses root too."""
     if world.login.root:
         return {PAT: errno.EPERM} if world.debugfs == "locked" else {}
-    private = dict.fromkeys((*Bus(world).private(), PAT), errno.EACCES)
+    private = dict.fromkeys((*Bus(world).private(), *_domain_status(world), PAT), errno.EACCES)
     return {**private, "/proc/mtrr": errno.EPERM}
+
+
+def _domain_status(world: World) -> list[str]:
+    """Libvirt's file of each domain while its process lives, for root alone (virXMLSaveFile)."""
+    alive = {one.pid for one in world.running.processes}
+    domains = world.running.domains.items()
+    return [f"/run/libvirt/qemu/{name}.xml" for name, one in domains if one.pid in alive]
 
 
 def _dax_drivers(world: World) -> Iterator[str]:

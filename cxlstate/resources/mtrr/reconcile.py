@@ -36,6 +36,7 @@ class Mtrr(Reconciler[MtrrSpec, Live]):
     """Found by content, never by number. The engine takes devices of that memory out of use meanwhile."""
 
     kind: ClassVar[str] = "mtrr"
+    reboots: ClassVar[bool] = True
     place: ClassVar[Place] = Place(Section.HOST, "mtrr", Shape.MAP)
     model: ClassVar[type[MtrrSpec]] = MtrrSpec
     key: ClassVar[object] = MtrrName

@@ -21,7 +21,7 @@ from cxlstate.core.libvirt import (
     TuneNuma,
     UndefineDomain,
 )
-from cxlstate.core.read import LibvirtAddresses
+from cxlstate.core.read import LibvirtAddresses, Names
 from cxlstate.formats import domain_xml, restore
 from cxlstate.machine.outcome import Result
 from cxlstate.machine.sim import qcow2
@@ -256,3 +256,10 @@ def test_live_changes_are_for_domains_that_run(machine):
         ResizeDisk("vm", "vda", 2 * GIB),
     ):
         assert machine.refused(effect) == "Requested operation is not valid: domain is not running"
+
+
+def test_libvirt_keeps_a_file_of_each_guest_that_runs(running):
+    status = Names("/run/libvirt/qemu/*.xml")
+    assert list(running.ask(status)) == ["/run/libvirt/qemu/vm.xml"]
+    running.done(StopDomain("vm", timeout=0, power_off=True))
+    assert running.ask(status) == {}
