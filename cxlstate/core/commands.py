@@ -18,7 +18,6 @@ from cxlstate.core.libvirt import (
     NetworkEffect,
     PinDomain,
     PinOf,
-    ResizeDisk,
     RestoreDomain,
     StartDomain,
     StartNetwork,
@@ -79,7 +78,7 @@ def _domain(effect: DomainEffect) -> str:
             return _while_it_runs(effect, name)
 
 
-def _while_it_runs(effect: PinDomain | TuneNuma | LinkInterface | ResizeDisk, name: str) -> str:
+def _while_it_runs(effect: PinDomain | TuneNuma | LinkInterface, name: str) -> str:
     match effect:
         case PinDomain(of=PinOf.EMULATOR, cpus=cpus):
             return f"virsh emulatorpin {name} {format_cpus(cpus)} --live"
@@ -89,8 +88,6 @@ def _while_it_runs(effect: PinDomain | TuneNuma | LinkInterface | ResizeDisk, na
             return f"virsh numatune {name} --nodeset {format_cpus(nodeset)} --live"
         case LinkInterface(mac=mac, up=up):
             return f"virsh domif-setlink {name} {mac} {'up' if up else 'down'}"
-        case ResizeDisk(target=target, size=size):
-            return f"virsh blockresize {name} {target} {size}B"
 
 
 def _network(effect: NetworkEffect) -> str:

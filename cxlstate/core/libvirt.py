@@ -133,15 +133,6 @@ class LinkInterface:
 
 
 @dataclass(frozen=True, slots=True)
-class ResizeDisk:
-    """Grow the disk of a running domain to a size in bytes (virDomainBlockResize)."""
-
-    name: str
-    target: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
 class DefineNetwork:
     """Define a network, or define it anew under its own UUID.
 
@@ -220,7 +211,6 @@ DomainEffect = (
     | PinDomain
     | TuneNuma
     | LinkInterface
-    | ResizeDisk
 )
 NetworkEffect = (
     DefineNetwork | UpdateNetwork | StartNetwork | StopNetwork | AutostartNetwork | UndefineNetwork

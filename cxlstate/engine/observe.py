@@ -5,7 +5,6 @@ Whatever a kind raises at an answer, the resource is *unknown*: one odd answer e
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,17 +13,13 @@ from typing import Any, TypeVar
 from cxlstate.core.address import Address
 from cxlstate.core.defect import summary
 from cxlstate.core.observation import Observation, Unknown
-from cxlstate.core.read import Answers, File, Read, ReadFailed
+from cxlstate.core.read import Answers, Read, ReadFailed
 from cxlstate.core.reconciler import Implied, Inspects, Leaves, Leftover, Reconciler, Resource
 from cxlstate.engine.record import Record, parse_record
 from cxlstate.engine.running import Running, running, running_reads
 from cxlstate.machine.reader import Reader
 from cxlstate.machine.records import applied, applied_reads
 from cxlstate.spec.load import MachineSpec
-
-BOOT_ID = File("/proc/sys/kernel/random/boot_id")
-
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # lib/uuid.c prints "%pU"
 
 T = TypeVar("T")
 
@@ -45,7 +40,6 @@ class Observed:
     observations: Mapping[Address, Observation[Any]]
     leftovers: Mapping[Address, Leftover] = field(default_factory=dict)
     records: Mapping[Address, Record] | None = None
-    boot_id: str | None = None
     running: Running = field(default_factory=Running)
     unseen: Mapping[str, str] = field(default_factory=dict)
     defects: Mapping[Address, Exception] = field(default_factory=dict)
@@ -84,7 +78,6 @@ def observe(
         },
         leftovers=leftovers,
         records=_records(answers),
-        boot_id=_boot_id(answers),
         running=running(answers) if running_reads()[0] in reads else Running(),
         unseen=unseen,
         defects=defects,
@@ -96,7 +89,7 @@ def _reads(
     resources: Mapping[Address, Resource[Any]], kinds: Kinds, *, closer: bool
 ) -> tuple[set[Read], dict[Address, Exception]]:
     """All that is to be asked, and of which resources that cannot be told since their kind fails."""
-    reads: set[Read] = {BOOT_ID, *applied_reads()}
+    reads: set[Read] = set(applied_reads())
     if any(kinds[address.kind].reboots for address in resources):
         reads.update(running_reads())
     defects: dict[Address, Exception] = {}
@@ -166,12 +159,3 @@ def _records(answers: Answers) -> dict[Address, Record] | None:
         return _parsed(lambda: {address: parse_record(line) for address, line in applied(answers).items()})
     except (ReadFailed, Unparsable):
         return None
-
-
-def _boot_id(answers: Answers) -> str | None:
-    """What the kernel calls this boot; None where it cannot be told."""
-    try:
-        told = answers.text(BOOT_ID).strip()
-    except ReadFailed:
-        return None
-    return told if _UUID.fullmatch(told) else None

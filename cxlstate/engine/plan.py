@@ -36,7 +36,7 @@ PENDING = (Status.PENDING_REBOOT, Status.PENDING_RESTART)
 
 
 class Exit(IntEnum):
-    """The exit statuses of the contract."""
+    """The exit statuses of a run. Wrong usage (64) is told by `cli.main`, before there is a plan."""
 
     IN_SYNC = 0
     ERROR = 1
@@ -44,7 +44,6 @@ class Exit(IntEnum):
     PENDING = 3
     REFUSED = 4
     UNKNOWN = 5
-    USAGE = 64
 
 
 _FIRST = (Exit.ERROR, Exit.UNKNOWN, Exit.REFUSED, Exit.CHANGES, Exit.PENDING, Exit.IN_SYNC)
@@ -94,7 +93,6 @@ class MachinePlan:
     spec: MachineSpec
     resources: tuple[ResourcePlan, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
-    boot_id: str | None = None
     running: Running = field(default_factory=Running)
     answers: Answers | None = field(default=None, compare=False, repr=False)
 

@@ -374,7 +374,7 @@ def make_plan(
     wanted = _with_needs(planner.graph, only) if only else {*planner.leftovers, *planner.order}
     plans = [planner.done[a] for a in (*planner.leftovers, *planner.order) if a in wanted]
     plans = [plan for plan in plans if plan.address not in seen.implied or _worth_showing(plan, planner)]
-    return MachinePlan(spec, tuple(plans), boot_id=seen.boot_id, running=seen.running, answers=seen.answers)
+    return MachinePlan(spec, tuple(plans), running=seen.running, answers=seen.answers)
 
 
 def _worth_showing(plan: ResourcePlan, planner: _Planner) -> bool:

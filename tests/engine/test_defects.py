@@ -17,7 +17,7 @@ from cxlstate.core.diagnostic import fail
 from cxlstate.core.observation import Present
 from cxlstate.core.read import Answer, Answers, File
 from cxlstate.core.reconciler import How, Need, Resource
-from cxlstate.engine.observe import BOOT_ID, observe
+from cxlstate.engine.observe import observe
 from cxlstate.engine.plan import Exit
 from cxlstate.engine.record import parse_record
 from cxlstate.engine.survey import survey
@@ -199,14 +199,11 @@ def test_leftovers_that_cannot_be_parsed_are_not_removed():
 
 
 @pytest.mark.parametrize("told", [b"\xff", b"", b"\0" * 99, b"x" * 99, b"{}\n\n", "ü".encode()])
-def test_odd_records_and_an_odd_boot_id_end_nothing(told):
+def test_odd_records_end_nothing(told):
     (folder,) = applied_reads()
     members = {f"{folder.pattern[:-1]}{name}": Answer(0, told) for name in ("a.x", "%FF", "\udcff", "", "%")}
-    reader = Says(
-        {File("/x"): Answer(0, b"good"), BOOT_ID: Answer(0, told), folder: Answer(0, files=members)}
-    )
+    reader = Says({File("/x"): Answer(0, b"good"), folder: Answer(0, files=members)})
     plan = survey([spec("m", "a.x")], {"a": Parses("a")}, None, lambda *_: reader)[0]
-    assert plan.boot_id is None
     assert plan.exit is Exit.IN_SYNC
 
 

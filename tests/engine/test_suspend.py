@@ -14,7 +14,7 @@ from cxlstate.core.observation import Unknown
 from cxlstate.core.reconciler import How, Need, Resource
 from cxlstate.engine.execute import Executor, group, todo
 from cxlstate.engine.plan import Exit, ResourcePlan, Status
-from cxlstate.machine.ports import Outcome, Result
+from cxlstate.machine.outcome import Outcome, Result
 from tests.engine.fake_host import MAPPED, STATE, Bench, Host, Killed, step
 from tests.engine.fakes import Wish, World
 

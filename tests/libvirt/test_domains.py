@@ -19,7 +19,6 @@ from cxlstate.core.libvirt import (
     LinkInterface,
     PinDomain,
     PinOf,
-    ResizeDisk,
     RestoreDomain,
     StartDomain,
     StopDomain,
@@ -340,17 +339,6 @@ def test_the_wish_for_a_cable_and_the_deed_are_the_same_words(writer, connection
     wish = Domain(interfaces=(Interface(MAC, link=False),))
     assert writer.perform(EditDomain("vm", wish, seen(vm))) == DONE
     assert "<link state='down'/>" in vm.XMLDesc(INACTIVE)
-
-
-def test_a_disk_grows_while_it_is_in_use_and_never_shrinks(writer, connection, tmp_path):
-    connection.defineXML(domain(devices=disk(tmp_path / "disk"))).create()
-    vm = connection.lookupByName("vm")
-    for size in (2 << 20, 2 << 20, 3 << 20):
-        assert writer.perform(ResizeDisk("vm", "vda", size)) == DONE
-        assert vm.blockInfo("vda")[0] == size
-    refused(writer.perform(ResizeDisk("vm", "vda", 1 << 20)), "3145728 bytes already")
-    assert vm.blockInfo("vda")[0] == 3 << 20
-    refused(writer.perform(ResizeDisk("vm", "vdz", 1 << 20)), "vdz")
 
 
 @pytest.mark.parametrize("nodes", [frozenset({1}), frozenset({0, 1})])

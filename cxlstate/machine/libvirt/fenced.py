@@ -15,7 +15,7 @@ Fence = Callable[[], None]
 _READING = frozenset(
     {
         *("ID", "UUIDString", "XMLDesc", "name", "state", "isActive", "isPersistent", "autostart"),
-        *("hasManagedSaveImage", "snapshotNum", "listAllCheckpoints", "blockInfo"),
+        *("hasManagedSaveImage", "snapshotNum", "listAllCheckpoints"),
         *("isAlive", "getCPUMap", "getLibVersion"),
     }
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import libvirt
 
-from cxlstate.core.libvirt import LinkInterface, PinDomain, PinOf, ResizeDisk, TuneNuma
+from cxlstate.core.libvirt import LinkInterface, PinDomain, PinOf, TuneNuma
 from cxlstate.formats import xml
 from cxlstate.machine.libvirt.masking import Refused
 from cxlstate.machine.libvirt.reading import cpu_set
@@ -13,7 +13,7 @@ from cxlstate.machine.libvirt.reading import cpu_set
 def change(
     connection: libvirt.virConnect,
     domain: libvirt.virDomain,
-    effect: PinDomain | TuneNuma | LinkInterface | ResizeDisk,
+    effect: PinDomain | TuneNuma | LinkInterface,
 ) -> None:
     """Do it. Raises Refused, libvirtError."""
     match effect:
@@ -24,8 +24,6 @@ def change(
             domain.setNumaParameters(nodeset, libvirt.VIR_DOMAIN_AFFECT_LIVE)
         case LinkInterface():
             _link(domain, effect)
-        case ResizeDisk():
-            _grow(domain, effect)
 
 
 def _pin(connection: libvirt.virConnect, domain: libvirt.virDomain, effect: PinDomain) -> None:
@@ -53,12 +51,3 @@ def _link(domain: libvirt.virDomain, effect: LinkInterface) -> None:
             domain.updateDeviceFlags(xml.plain(interface), libvirt.VIR_DOMAIN_AFFECT_LIVE)
             return
     raise Refused(f"none of its interfaces has the address {effect.mac}")
-
-
-def _grow(domain: libvirt.virDomain, effect: ResizeDisk) -> None:
-    """Never shrink: what lay behind the new end would be lost."""
-    size: int = domain.blockInfo(effect.target)[0]
-    if size > effect.size:
-        raise Refused(f"{effect.target} has {size} bytes already, more than {effect.size}")
-    if size < effect.size:
-        domain.blockResize(effect.target, effect.size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)

@@ -14,7 +14,6 @@ from cxlstate.core.libvirt import (
     LinkInterface,
     PinDomain,
     PinOf,
-    ResizeDisk,
     StartDomain,
     StartNetwork,
     StopDomain,
@@ -24,9 +23,8 @@ from cxlstate.core.libvirt import (
 from cxlstate.core.read import LibvirtAddresses, Names
 from cxlstate.formats import domain_xml, restore
 from cxlstate.machine.outcome import Result
-from cxlstate.machine.sim import qcow2
 from cxlstate.machine.sim.writer import power_cut
-from tests.machine.sim_libvirt.machine import BARE, DEVICE, DISK, GIB, MAC, XML
+from tests.machine.sim_libvirt.machine import BARE, DEVICE, DISK, MAC, XML
 
 
 def test_a_running_domain_has_an_active_definition_of_its_own(running):
@@ -238,22 +236,12 @@ def test_a_cable_is_pulled_and_plugged_in(running):
     assert said == f"none of its interfaces has the address {other}"
 
 
-def test_a_disk_is_grown_and_never_shrunk(running):
-    path = running.root / DISK.lstrip("/")
-    running.done(ResizeDisk("vm", "vda", GIB + 1))
-    assert qcow2.parse(path.read_bytes()).size == GIB + 512
-    assert "more than 512" in running.refused(ResizeDisk("vm", "vda", 512))
-    said = running.refused(ResizeDisk("vm", "vdb", GIB))
-    assert said == "invalid argument: invalid path vdb not assigned to domain"
-
-
 def test_live_changes_are_for_domains_that_run(machine):
     machine.done(DefineDomain("vm", XML))
     for effect in (
         PinDomain("vm", PinOf.VCPU, frozenset({1})),
         TuneNuma("vm", frozenset({1})),
         LinkInterface("vm", MAC, up=False),
-        ResizeDisk("vm", "vda", 2 * GIB),
     ):
         assert machine.refused(effect) == "Requested operation is not valid: domain is not running"
 

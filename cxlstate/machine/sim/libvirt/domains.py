@@ -52,7 +52,7 @@ class Domains:
         self._networks = networks
         self._defined = Definitions(files, "domain")
         self._processes = Processes(world, files, networks)
-        self._tuning = Tuning(world, files)
+        self._tuning = Tuning(world)
         self._step = step
 
     def perform(self, effect: DomainEffect, ran: dict[str, str]) -> Outcome:

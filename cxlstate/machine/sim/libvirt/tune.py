@@ -1,35 +1,28 @@
 """Changes of a domain that runs, as `machine/libvirt/live.py` asks libvirt for them.
 
-Sources: libvirt 11.3 `qemuDomainPinVcpuFlags`, `qemuDomainSetNumaParamsLive`, `qemuDomainBlockResize`.
+Sources: libvirt 11.3 `qemuDomainPinVcpuFlags`, `qemuDomainSetNumaParamsLive`.
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
-
-from cxlstate.core.libvirt import LinkInterface, PinDomain, PinOf, ResizeDisk, TuneNuma
+from cxlstate.core.libvirt import LinkInterface, PinDomain, PinOf, TuneNuma
 from cxlstate.core.units import format_cpus
 from cxlstate.formats.domain_xml.read import iothread_ids, max_vcpu
 from cxlstate.formats.xml import Element
-from cxlstate.machine.sim.files import Files
-from cxlstate.machine.sim.images import Disks
 from cxlstate.machine.sim.libvirt import devices, live
 from cxlstate.machine.sim.libvirt.process import check_nodes, host_cpus, host_nodes
 from cxlstate.machine.sim.libvirt.refused import ARGUMENT, INVALID, Refused, not_running
 from cxlstate.machine.sim.libvirt.text import under, written
 from cxlstate.machine.sim.world import ActiveDomain, World
 
-_SECTOR = 512  # a qcow2 image has whole ones
-Change = PinDomain | TuneNuma | LinkInterface | ResizeDisk
+Change = PinDomain | TuneNuma | LinkInterface
 
 
 class Tuning:
     """Changes running domains of one machine."""
 
-    def __init__(self, world: World, files: Files) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
-        self._files = files
 
     def change(self, effect: Change, root: Element, active: ActiveDomain | None) -> None:
         """Of the domain with this XML, the active one if it runs. Raises Refused."""
@@ -40,8 +33,6 @@ class Tuning:
                 self._tune(nodes, root, active)
             case LinkInterface():
                 self._link(effect, root, active)
-            case ResizeDisk():
-                self._grow(effect, root, active)
         if active is not None:
             active.xml = written(root)
 
@@ -87,23 +78,3 @@ class Tuning:
                 under(one, "link").set("state", "up" if effect.up else "down")
                 return
         raise Refused(f"none of its interfaces has the address {effect.mac}")
-
-    def _grow(self, effect: ResizeDisk, root: Element, active: ActiveDomain | None) -> None:
-        """Never shrunk: what lay behind the new end would be lost."""
-        disks = {devices.target(one): devices.source(one) for one in root.findall("devices/disk")}
-        path = disks.get(effect.target)
-        if path is None:
-            raise Refused(f"invalid path {effect.target} not assigned to domain", ARGUMENT)
-        image = Disks(self._world, self._files).image(path)
-        if image.size > effect.size:
-            has = f"{effect.target} has {image.size} bytes already"
-            raise Refused(f"{has}, more than {effect.size}")
-        if image.size == effect.size:
-            return
-        if active is None:
-            raise not_running()
-        if image.format == "raw":
-            os.truncate(self._files.real(path), effect.size)
-        else:
-            size = -(-effect.size // _SECTOR) * _SECTOR
-            self._files.write(path, replace(image.header, size=size).pack())
