@@ -144,7 +144,8 @@ class Converger:
                 result.interrupted = True
                 break
             if again := self._comes_back(result.plan):
-                self._failed[again.address] = (again,)
+                address, problem = again
+                self._failed[address] = (problem,)
                 break
             if ready := self._ready(result):
                 self._do(self._group(ready), result)
@@ -175,7 +176,7 @@ class Converger:
                 refused[one.address] = tuple(dict.fromkeys(risks))
         return refused
 
-    def _comes_back(self, plan: MachinePlan) -> Diagnostic | None:
+    def _comes_back(self, plan: MachinePlan) -> tuple[Address, Diagnostic] | None:
         """A change that is to be made again, though it was proven in this run: it would never end."""
         for now in plan.resources:
             if now.status is not Status.CHANGE or now.address in self._failed:
@@ -185,7 +186,8 @@ class Converger:
             since = same[-1] if same else turns[-1] if len(turns) >= MOST_TURNS else None
             if since is not None:
                 others = (one.address for group in self._proven[since:] for one in group)
-                return self._undone_by(now, [one for one in dict.fromkeys(others) if one != now.address])
+                by = [one for one in dict.fromkeys(others) if one != now.address]
+                return now.address, self._undone_by(now, by)
         return None
 
     def _at(self, turn: int, now: ResourcePlan) -> list[ResourcePlan]:

@@ -18,7 +18,6 @@ from cxlstate.core.libvirt import (
     EditDomain,
     LinkInterface,
     PinDomain,
-    ResizeDisk,
     RestoreDomain,
     StartDomain,
     StopDomain,
@@ -72,14 +71,7 @@ class Domains:
         return DONE
 
     def _change(
-        self,
-        effect: UndefineDomain
-        | StartDomain
-        | AutostartDomain
-        | PinDomain
-        | TuneNuma
-        | LinkInterface
-        | ResizeDisk,
+        self, effect: UndefineDomain | StartDomain | AutostartDomain | PinDomain | TuneNuma | LinkInterface
     ) -> None:
         name = effect.name
         match effect:
