@@ -156,6 +156,12 @@ def _left(kind: Any, answers: Answers, declared: frozenset[str]) -> dict[Address
 
 def _records(answers: Answers) -> dict[Address, Record] | None:
     try:
-        return _parsed(lambda: {address: parse_record(line) for address, line in applied(answers).items()})
+        return _parsed(
+            lambda: {
+                address: record
+                for address, line in applied(answers).items()
+                if (record := parse_record(line)) is not None
+            }
+        )
     except (ReadFailed, Unparsable):
         return None

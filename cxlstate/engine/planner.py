@@ -22,7 +22,7 @@ from cxlstate.core.reconciler import ForeseesBoot, How, Implied, Leftover, Need,
 from cxlstate.engine.graph import Graph
 from cxlstate.engine.observe import Kinds, Observed
 from cxlstate.engine.plan import PENDING, Exit, MachinePlan, ResourcePlan, Status, worst
-from cxlstate.engine.record import Cause, cause_of, digest_of
+from cxlstate.engine.record import Cause, Digests, cause_of, digest_of
 from cxlstate.engine.suspend import Holder, Suspension, suspending
 from cxlstate.spec.load import MachineSpec
 
@@ -84,6 +84,11 @@ class _Planner:
         return Given(told)
 
     @cached_property
+    def digests(self) -> Digests:
+        """Of what is wanted of each."""
+        return Digests(self.seen.resources, self.kinds, lambda address: self.graph.targets(address, *_TOLD))
+
+    @cached_property
     def order(self) -> list[Address]:
         """Who is done before whom."""
         return self.graph.order(*_BEFORE)
@@ -138,7 +143,7 @@ class _Planner:
         observation = self.seen.observations[address]
         given = self.given(address)
         problems = self.problems.get(address, ())
-        digest = digest_of(resource, given.everything())
+        digest = self.digests.of(address)
         base = ResourcePlan(resource, Status.IN_SYNC, Exit.IN_SYNC, digest=digest, diagnostics=problems)
         if isinstance(observation, Unknown):
             return self._unknown(base, observation, given)
@@ -336,7 +341,7 @@ class _Planner:
             changes=leftover.changes,
             actions=suspension.actions,
             reason="no longer in the spec",
-            digest=digest_of(resource, ()),
+            digest=digest_of(resource, {}),
             cause=Cause.UNAPPLIED,
         )
         gatherers = [one for one in self.order if address.kind in self._gathered(one)]

@@ -448,6 +448,67 @@ def test_what_has_no_record_or_a_damaged_one_is_undetermined_or_unapplied_and_ne
     assert bench.plan(spec).at(CRON).cause.value == "unapplied"
 
 
+COVERED = {
+    "memmap": [{"size": "2GiB", "start": "320GiB", "type": "reserved"}],
+    "modules": {"kmem": "absent"},
+    "dax": {"cxl0": {"range": {"start": "322GiB", "size": "96GiB"}, "align": "2MiB"}},
+    "mtrr": {
+        "cxl0": {"cover": "dax.cxl0", "type": "uncachable", "within": {"start": "320GiB", "end": "448GiB"}}
+    },
+}
+
+
+def covered(align="2MiB"):
+    host = copy.deepcopy(COVERED)
+    host["dax"]["cxl0"]["align"] = align
+    return host
+
+
+def by_hand(bench):
+    """A register is lost, and the device has another align."""
+    bench.disturb("our registers are gone")
+    with bench.world() as world:
+        (device,) = world.running.dax.values()
+        device.align = 1 << 30
+
+
+def causes(plan):
+    return {str(one.address): one.cause.value for one in plan.resources if one.changes}
+
+
+def test_what_was_changed_by_hand_on_both_sides_of_an_export_is_drifted(bench):
+    """A record holds what was wanted: what its device is like now makes a cover wanted no less."""
+    assert bench.apply(bench.spec(covered())).exit is Exit.IN_SYNC
+    by_hand(bench)
+    found = causes(bench.plan(bench.spec(covered())))
+    assert {"dax.cxl0", "mtrr.cxl0"} <= found.keys()
+    assert set(found.values()) == {"drifted"}
+
+
+def test_another_wish_for_what_it_is_told_of_makes_it_unapplied(bench):
+    assert bench.apply(bench.spec(covered())).exit is Exit.IN_SYNC
+    by_hand(bench)
+    assert set(causes(bench.plan(bench.spec(covered("4KiB")))).values()) == {"unapplied"}
+
+
+def test_what_a_service_only_waits_for_does_not_change_its_record(bench):
+    services = {"services": {"cron": {"running": True}}}
+    bench.apply(bench.spec({**services, "packages": ["hello"]}))
+    bench.run("systemctl", "stop", "cron")
+    plan = bench.plan(bench.spec({**services, "packages": ["hello", "tree"]}))
+    assert causes(plan)["service.cron"] == "drifted"
+
+
+def test_a_record_of_an_earlier_version_tells_nothing_and_is_made_anew(bench):
+    spec = bench.spec({"services": {"cron": {"running": True}}})
+    bench.write(f"{OURS}/applied/service.cron", f"{'0123456789abcdef' * 2} 0.1.0\n")
+    bench.run("systemctl", "stop", "cron")
+    assert bench.plan(spec).at(CRON).cause.value == "undetermined"
+    bench.apply(spec)
+    bench.run("systemctl", "stop", "cron")
+    assert bench.plan(spec).at(CRON).cause.value == "drifted"
+
+
 def test_a_target_is_done_with_what_it_needs_and_nothing_else(bench):
     spec = bench.spec(
         {
