@@ -44,9 +44,10 @@ def command(
 ) -> int:
     """Plan, show, ask, do, and ask the machine again to prove that nothing is left.
 
-    PATH is a spec, a folder of specs, or a file made by `plan --out`: then exactly that plan is
-    done, or nothing where the machine has moved on. What interrupts or destroys is done only where
-    its class is allowed by name; the rest stays untouched (exit status 4).
+    PATH is a spec, a folder of specs, or a file made by `plan --out`: then only what that plan holds is
+    done, and nothing where the machine has moved on. It ends at the first reboot (exit status 3). What
+    interrupts or destroys is done only where its class is allowed by name; the rest stays untouched
+    (exit status 4).
 
     \b
     Examples:

@@ -22,6 +22,7 @@ from cxlstate.core.consent import Consents
 from cxlstate.core.diagnostic import Diagnostic, fail
 from cxlstate.engine.apply import Applied, Converger
 from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status, worst
+from cxlstate.engine.promise import Promise
 from cxlstate.engine.survey import look
 from cxlstate.machine.open_writer import open_writer
 from cxlstate.render import document
@@ -104,6 +105,7 @@ class Session:
             )  # fmt: skip
             plan = converger.plan()
             self._refuse_stale(spec, plan, shown)
+            converger.promise = Promise(plan) if self.kept else None
             if self.yes:
                 self._show(plan)
             applied = converger.converge(plan)

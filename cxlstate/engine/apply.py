@@ -20,6 +20,7 @@ from cxlstate.engine.execute import Done, Executor, group, missing_consent, todo
 from cxlstate.engine.observe import Kinds, observe
 from cxlstate.engine.plan import PENDING, Exit, MachinePlan, ResourcePlan, Status, worst
 from cxlstate.engine.planner import make_plan
+from cxlstate.engine.promise import Promise
 from cxlstate.engine.record import Record
 from cxlstate.machine.outcome import Entry, Result
 from cxlstate.machine.writer import Writer
@@ -117,6 +118,7 @@ class Converger:
     tool: str
     watcher: Watcher
     only: frozenset[Address] | None = None
+    promise: Promise | None = None
     stop: Callable[[], bool] = lambda: False
     sleep: Callable[[float], None] = time.sleep
     _apart: set[Address] = field(default_factory=set)
@@ -215,7 +217,7 @@ class Converger:
                 continue
             if self._holds_what_failed(plan):
                 continue
-            if plan.address not in result.refused:
+            if plan.address not in result.refused and self._is_promised(plan):
                 ready.append(plan)
         return ready
 
@@ -241,9 +243,16 @@ class Converger:
                 continue
             if plan.address in self._restarted or plan.address in self._failed:
                 continue
-            if not missing_consent(plan, self.spec.name, self.consents):
+            if not missing_consent(plan, self.spec.name, self.consents) and self._is_promised(plan):
                 return plan
         return None
+
+    def _is_promised(self, plan: ResourcePlan) -> bool:
+        """Whether it may be done: where a plan file is applied, only what that holds."""
+        broken = self.promise.broken_by(plan) if self.promise else None
+        if broken:
+            self._failed[plan.address] = (broken,)
+        return broken is None
 
     def _do(self, plans: tuple[ResourcePlan, ...], result: Applied) -> None:
         self.watcher.begins(plans)
@@ -295,7 +304,12 @@ class Converger:
         return now is not None and now.status in (Status.CHANGE, done.status)
 
     def _reboot(self, result: Applied) -> bool:
-        """Reboot if that is what is left, if it was allowed, and if it has not been tried for it."""
+        """Reboot if that is what is left, if it was allowed, and if it has not been tried for it.
+
+        What a plan file holds ends here: what comes after a boot is not in it.
+        """
+        if self.promise:
+            return False
         waiting = [plan for plan in result.plan.resources if _waits_for_reboot(plan)]
         again = [plan for plan in waiting if plan.address in self._rebooted_for]
         for plan in again:

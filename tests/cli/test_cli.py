@@ -316,6 +316,13 @@ def test_a_plan_is_not_stale_for_a_comment_in_the_spec(run, bench, tmp_path):
     assert "hello" in bench.machine()["installed"]
 
 
+def test_a_plan_file_ends_at_the_first_reboot_whatever_is_allowed(run, bench, tmp_path):
+    spec = write(bench, grub={"args": ["a=1"]})
+    run("plan", "--out", tmp_path / "plan.json", spec)
+    assert run("apply", "--allow", "reboot-host", tmp_path / "plan.json")[0] == 3
+    assert run("apply", "--yes", "--allow", "reboot-host", spec)[0] == 0
+
+
 def test_a_plan_that_was_narrowed_to_a_target_is_applied_as_it_was(run, bench, tmp_path):
     spec = write(bench, packages=["hello", "tree"])
     run("plan", "--target", "package.hello", "--out", tmp_path / "plan.json", spec)

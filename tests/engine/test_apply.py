@@ -15,10 +15,11 @@ from cxlstate.engine import apply as engine
 from cxlstate.engine.apply import Converger
 from cxlstate.engine.execute import group
 from cxlstate.engine.plan import Exit, Status, worst
+from cxlstate.engine.promise import Promise
 from cxlstate.machine.sim.world import Unit
 from cxlstate.machine.sim.writer import SimWriter
 from cxlstate.resources import kinds
-from tests.laws.bench import DROP_IN, GRUB_CFG, OURS, Bench, Quiet
+from tests.laws.bench import DROP_IN, EVERYTHING, GRUB_CFG, OURS, Bench, Quiet
 
 NOTHING = Consents()
 SSH, CRON, GRUB = Address("service", "ssh"), Address("service", "cron"), Address("grub")
@@ -227,6 +228,70 @@ def test_an_edit_between_plan_and_action_is_never_overwritten(bench):
     assert "a=2" in bench.path(DROP_IN).read_text()
     kept = [path.read_text() for path in bench.path(f"{OURS}/blobs").iterdir()]
     assert any("# Mine" in text for text in kept), "the edit that was replaced is in the store"
+
+
+# A plan file ---------------------------------------------------------------------------------------
+
+
+def keep_to(bench, spec, consents=EVERYTHING):
+    """As `cxlstate apply plan.json`, where the machine is as the file says."""
+    with SimWriter(bench.directory, "bench") as writer:
+        converger = Converger(
+            spec, writer, bench.kinds, consents.with_live(), "run", "1", bench.watcher, sleep=lambda _: None
+        )
+        plan = converger.plan()
+        converger.promise = Promise(plan)
+        return converger.converge(plan)
+
+
+def test_what_a_plan_file_shows_in_sync_is_not_done_though_it_is_not_any_more(bench):
+    spec = bench.spec(
+        {
+            "services": {"cron": {"running": True}},
+            "packages": ["hello"],
+            "users": {"admin": {"groups": ["kvm"]}},
+        }
+    )
+    bench.watcher.begins = lambda plans: bench.run("systemctl", "stop", "cron")
+    applied = keep_to(bench, spec)
+    assert applied.exit is Exit.ERROR
+    assert done(bench) == {"package.hello", "user.admin"}
+    assert [(d.code, d.address) for d in applied.diagnostics] == [("CXE205", CRON)]
+    assert "cron.service" not in bench.machine()["running"]["units"]
+
+
+def test_what_moved_after_the_plan_file_was_made_is_not_done_though_its_actions_have_the_same_words(bench):
+    spec = bench.spec({"packages": ["hello"], "services": {"cron": {"running": True}}})
+    with bench.world() as world:
+        world.running.units.pop("cron.service")
+
+    def fails(plans):
+        with bench.world() as world:
+            world.running.units["cron.service"] = "failed"
+
+    bench.watcher.begins = fails
+    applied = keep_to(bench, spec)
+    assert done(bench) == {"package.hello"}
+    assert codes(applied) == ["CXE205"]
+
+
+def test_a_plan_file_ends_at_the_first_reboot_also_where_that_is_allowed(bench):
+    spec = bench.spec({"grub": {"args": ["a=1"]}})
+    applied = keep_to(bench, spec)
+    assert applied.exit is Exit.PENDING
+    assert [line for line in bench.journal() if line["effect"] == "reboot"] == []
+
+
+def test_a_plan_file_of_a_bare_host_is_done_as_far_as_the_first_reboot(bench):
+    """Much of it is blocked in the file, and planned as far as it can be seen."""
+    services = {"libvirtd": {"enabled": True, "running": True}}
+    packages = ["libvirt-daemon-system", "qemu-utils"]
+    users = {"admin": {"groups": ["libvirt"]}}
+    spec = bench.spec({**COVERED, "packages": packages, "services": services, "users": users})
+    applied = keep_to(bench, spec)
+    assert applied.exit is Exit.PENDING, applied.diagnostics
+    again = keep_to(bench, spec, NOTHING)
+    assert again.exit is Exit.PENDING
 
 
 # Two that undo each other ----------------------------------------------------------------------------
