@@ -16,6 +16,7 @@ OPEN_WRITER = "from cxlstate.machine.open_writer import open_writer\n"
 WRITES = {
     "cxlstate.engine.apply",
     "cxlstate.engine.execute",
+    "cxlstate.engine.promise",
     "cxlstate.render.applied",
     "cxlstate.render.progress",
     "cxlstate.cli.apply",

@@ -296,7 +296,7 @@ def test_only_what_cuts_guests_off_needs_consent_and_what_nobody_named_stays(spe
 def test_what_was_done_before_a_failure_is_undone(
     first: NetworkSpec, second: NetworkSpec, failing: int
 ) -> None:
-    """As the engine undoes it: the last first, and of each action's own the last first, too."""
+    """As the engine undoes it: the last action first, and what one names in the order in which it is written."""
     host = Host()
     host.converge(first)
     for _ in range(2):
@@ -306,7 +306,7 @@ def test_what_was_done_before_a_failure_is_undone(
             break
         for action in actions[:failing]:
             host.perform(action.effect)
-        for effect in reversed([effect for action in actions[:failing] for effect in action.undo]):
+        for effect in [effect for action in reversed(actions[:failing]) for effect in action.undo]:
             with suppress(AssertionError):  # a bridge may be gone: nobody looks at how an undo ends
                 host.perform(effect)
         done_before = [action for action in actions[:failing] if action.does != "note what is plugged in"]
