@@ -169,7 +169,10 @@ _GUEST_EDITED = {
     ),
     "a cell is smaller": ("memory='1048576'", "memory='524288'"),
     "the CPU is another": ("mode='host-passthrough'", "mode='maximum'"),
-    "the topology is another": ("clusters='1' cores='2'", "clusters='2' cores='1'"),
+    "the topology is another": (
+        "sockets='1' dies='1' clusters='1' cores='2'",
+        "sockets='2' dies='1' clusters='1' cores='1'",
+    ),
     "the pages are small": ("    <hugepages/>\n", ""),
     "an NVDIMM is smaller": (">99614720<", ">98566144<"),
     "an NVDIMM is another": ("/dev/cxlstate/cxl0", "/dev/dax0.0"),
