@@ -21,7 +21,7 @@ host:
 """
 TRAP = 'GRUB_CMDLINE_LINUX="memmap=2M\\$0x3b7a00000"\n'
 EVERYTHING = "find /etc /boot -xdev -printf '%p %s %T@ %C@ %m %u %l\\n'"
-CONSENT = "reboot-host,foreign-boot,network-blip,restart-vm,power-off-vm,destroy-data"
+CONSENT = "reboot-host,foreign-boot,network-blip,restart-vm,power-off-vm,destroy-data=lab/grub"
 
 
 def write(host):
