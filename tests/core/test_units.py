@@ -156,7 +156,8 @@ def test_the_schema_refuses_text_that_the_reader_refuses(type_, value):
     try:
         parsed = adapter.validate_python(value)
     except ValidationError as refused:
-        in_form = refused.errors()[0]["type"] in {"CXS303", "CXS304", "CXS320"}  # but out of range, empty, or hex without 0x
+        # but out of range, empty, or hex without 0x
+        in_form = refused.errors()[0]["type"] in {"CXS303", "CXS304", "CXS320"}
         parsed = None
     if parsed is None:
         assert in_form or not fits(value)

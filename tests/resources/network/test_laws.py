@@ -296,7 +296,7 @@ def test_only_what_cuts_guests_off_needs_consent_and_what_nobody_named_stays(spe
 def test_what_was_done_before_a_failure_is_undone(
     first: NetworkSpec, second: NetworkSpec, failing: int
 ) -> None:
-    """As the engine undoes it: the last action first, and what one names in the order in which it is written."""
+    """As the engine undoes it: the last action first, what one names in the order in which it is written."""
     host = Host()
     host.converge(first)
     for _ in range(2):
