@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from cxlstate.adapters.open_reader import Opener
     from cxlstate.core.address import Address
     from cxlstate.core.diagnostic import Diagnostic
     from cxlstate.engine.plan import MachinePlan
-    from cxlstate.machine.open_reader import Opener
     from cxlstate.spec.load import Loaded, MachineSpec
 
 
@@ -50,7 +50,7 @@ def loading(paths: Sequence[Path]) -> Iterator[tuple[Loaded, Opener]]:
     While the only spec is checked, its machine is being connected to; it is asked to let us in once
     nothing is wrong with the spec.
     """
-    from cxlstate.machine.open_reader import ahead
+    from cxlstate.adapters.open_reader import ahead
     from cxlstate.spec.glimpse import glimpse
 
     with ahead(glimpse(paths)) as (opener, authenticate):

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from cxlstate import __version__
+from cxlstate.adapters.open_writer import open_writer
 from cxlstate.cli.common import at_terminal, say_json, say_problems
 from cxlstate.cli.ended import problems_of
 from cxlstate.core.address import Address
@@ -24,7 +25,6 @@ from cxlstate.engine.apply import Applied, Converger
 from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status, worst
 from cxlstate.engine.promise import Promise
 from cxlstate.engine.survey import look
-from cxlstate.machine.open_writer import open_writer
 from cxlstate.render import document
 from cxlstate.render.applied import applied_text
 from cxlstate.render.moved import moved, without_places

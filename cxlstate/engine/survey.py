@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from functools import partial
 
+from cxlstate.adapters.open_reader import Opener, open_reader
 from cxlstate.core.address import Address
 from cxlstate.core.defect import defect
 from cxlstate.core.diagnostic import CxlstateError
@@ -12,7 +13,6 @@ from cxlstate.core.read import Read
 from cxlstate.engine.observe import Kinds, observe
 from cxlstate.engine.plan import MachinePlan
 from cxlstate.engine.planner import make_plan
-from cxlstate.machine.open_reader import Opener, open_reader
 from cxlstate.spec.load import MachineSpec
 
 AT_ONCE = 8

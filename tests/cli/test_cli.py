@@ -17,8 +17,8 @@ import pytest
 import cxlstate
 from cxlstate.cli.main import VERBS, _run
 from cxlstate.machine import own_files
-from cxlstate.machine.sim.writer import SimWriter
 from cxlstate.pages import pages
+from cxlstate.simulator.writer import SimWriter
 from tests.laws.bench import Bench
 
 ROOT = Path(__file__).parents[2]

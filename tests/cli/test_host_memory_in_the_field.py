@@ -8,9 +8,9 @@ import pytest
 
 from cxlstate.cli.main import _run
 from cxlstate.core.read import Links
-from cxlstate.machine.sim.reader import SimReader
-from cxlstate.machine.sim.world import Dax, Extent, load, save
-from cxlstate.machine.sim.writer import power_cut
+from cxlstate.simulator.reader import SimReader
+from cxlstate.simulator.world import Dax, Extent, load, save
+from cxlstate.simulator.writer import power_cut
 
 GIB = 1 << 30
 RELEASE = "6.12.117+deb13-amd64"

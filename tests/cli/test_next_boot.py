@@ -12,11 +12,11 @@ from hashlib import sha256
 import pytest
 
 from cxlstate.cli.main import _run
-from cxlstate.machine.sim.host import Host
-from cxlstate.machine.sim.loader import CONFIGURATION
-from cxlstate.machine.sim.mkconfig import mkconfig
-from cxlstate.machine.sim.world import load
-from cxlstate.machine.sim.writer import power_cut
+from cxlstate.simulator.host import Host
+from cxlstate.simulator.loader import CONFIGURATION
+from cxlstate.simulator.mkconfig import mkconfig
+from cxlstate.simulator.world import load
+from cxlstate.simulator.writer import power_cut
 
 # The same as data is in tests/resources/grub, for the fast loop.
 pytestmark = pytest.mark.slow

@@ -10,8 +10,8 @@ from cxlstate.cli.main import _run
 from cxlstate.core.action import Run
 from cxlstate.core.libvirt import AutostartDomain, DefineDomain, StartDomain, StopDomain
 from cxlstate.machine.outcome import Entry, Result
-from cxlstate.machine.sim.world import load
-from cxlstate.machine.sim.writer import SimWriter
+from cxlstate.simulator.world import load
+from cxlstate.simulator.writer import SimWriter
 from tests.laws.bench import BASE, Bench
 
 ENTRY = Entry("run", ("test",), "a test", "live")

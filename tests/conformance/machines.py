@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
+from cxlstate.adapters.open_reader import open_reader
+from cxlstate.adapters.open_writer import open_writer
 from cxlstate.core.action import Effect, Generate, RemoveFile, Run, WriteFile
 from cxlstate.core.connect import Sim, Ssh
 from cxlstate.core.read import Answer, Command, File, Read
-from cxlstate.machine.open_reader import open_reader
-from cxlstate.machine.open_writer import open_writer
 from cxlstate.machine.outcome import Entry, Outcome
 from cxlstate.machine.reader import Reader
-from cxlstate.machine.sim.default import create
 from cxlstate.machine.writer import Writer
+from cxlstate.simulator.default import create
 from tests.lab.host import LabHost
 
 ENTRY = Entry("conformance", ("test",), "a conformance fact", "live")

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from cxlstate.formats.mtrr import parse
-from cxlstate.machine.sim.mtrr import TYPES, Mtrrs, Register
+from cxlstate.simulator.mtrr import TYPES, Mtrrs, Register
 
 pytestmark = [pytest.mark.lab, pytest.mark.parametrize("stages", ["lab"], indirect=True)]
 

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CONTRACT = "Only apply is handed a writer"
-OPEN_WRITER = "from cxlstate.machine.open_writer import open_writer\n"
+OPEN_WRITER = "from cxlstate.adapters.open_writer import open_writer\n"
 
 WRITES = {
     "cxlstate.engine.apply",
@@ -83,12 +83,12 @@ def test_the_contract_is_kept(tree):
         ("engine/planner.py", OPEN_WRITER),
         ("engine/planner.py", "from cxlstate.machine.writer import Writer\n"),
         ("engine/observe.py", "def f():\n    from cxlstate.machine.posix.writer import PosixWriter\n"),
-        ("engine/survey.py", "from cxlstate.machine.sim.writer import SimWriter\n"),
+        ("engine/survey.py", "from cxlstate.simulator.writer import SimWriter\n"),
         ("render/document.py", "from cxlstate.engine.apply import Applied\n"),
         ("cli/show.py", "from cxlstate.cli.converge import Session\n"),
         ("core/compare.py", OPEN_WRITER),
         ("machine/records.py", OPEN_WRITER),  # which engine.observe imports: not it, but by way of it
-        ("machine/open_reader.py", OPEN_WRITER),
+        ("adapters/open_reader.py", OPEN_WRITER),
     ],
 )
 def test_an_import_of_what_writes_breaks_it(tree, where, what):

@@ -13,11 +13,11 @@ import sys
 import threading
 from pathlib import Path
 
+from cxlstate.adapters.open_writer import open_writer
 from cxlstate.core.consent import parse_consents
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.engine.apply import Converger
-from cxlstate.machine.open_writer import open_writer
 from cxlstate.render.progress import Progress
 from cxlstate.resources import kinds
 from cxlstate.spec.load import load

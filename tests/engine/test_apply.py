@@ -16,9 +16,9 @@ from cxlstate.engine.apply import Converger
 from cxlstate.engine.execute import group
 from cxlstate.engine.plan import Exit, Status, worst
 from cxlstate.engine.promise import Promise
-from cxlstate.machine.sim.world import Unit
-from cxlstate.machine.sim.writer import SimWriter
 from cxlstate.resources import kinds
+from cxlstate.simulator.world import Unit
+from cxlstate.simulator.writer import SimWriter
 from tests.laws.bench import DROP_IN, EVERYTHING, GRUB_CFG, OURS, Bench, Quiet
 
 NOTHING = Consents()

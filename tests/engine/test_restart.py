@@ -11,7 +11,7 @@ from cxlstate.core.address import Address
 from cxlstate.core.consent import Consents, parse_consents
 from cxlstate.engine.plan import Exit, Status
 from cxlstate.formats import network_xml
-from cxlstate.machine.sim.world import Guest, Process
+from cxlstate.simulator.world import Guest, Process
 from tests.laws.bench import Bench
 
 VM = Address("vm", "a")

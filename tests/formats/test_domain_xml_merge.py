@@ -10,7 +10,7 @@ import pytest
 from cxlstate.core.domain import Cell, Disk, Domain, Interface, MemNode, Nvdimm, Topology
 from cxlstate.core.units import format_cpus
 from cxlstate.formats.domain_xml import Impossible, differences, identity, merge, networks, read
-from cxlstate.machine.sim.libvirt.complete import complete
+from cxlstate.simulator.libvirt.complete import complete
 from tests.formats.domain_example import DOMAIN
 from tests.formats.leftovers import LEFT
 from tests.formats.leftovers import REFUSED as TOLD

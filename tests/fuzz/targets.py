@@ -31,10 +31,10 @@ from cxlstate.cli.main import _run
 from cxlstate.core.connect import Ssh
 from cxlstate.core.domain import Domain
 from cxlstate.formats import domain_xml, network_xml, xml
-from cxlstate.machine.sim.default import NETWORK
-from cxlstate.machine.sim.writer import SimWriter
 from cxlstate.pages import pages
 from cxlstate.rules import load
+from cxlstate.simulator.default import NETWORK
+from cxlstate.simulator.writer import SimWriter
 from cxlstate.spec.glimpse import glimpse
 
 ROOT = Path(__file__).parents[2]

@@ -21,16 +21,16 @@ from cxlstate.engine.observe import Kinds
 from cxlstate.engine.plan import MachinePlan, ResourcePlan
 from cxlstate.engine.survey import look
 from cxlstate.machine.outcome import Entry, Result
-from cxlstate.machine.sim import mtrr
-from cxlstate.machine.sim.dax import Bus
-from cxlstate.machine.sim.default import NETWORK
-from cxlstate.machine.sim.faults import Faults
-from cxlstate.machine.sim.host import Host
-from cxlstate.machine.sim.mkconfig import mkconfig
-from cxlstate.machine.sim.world import ActiveNetwork, Installed, Loaded, World, save
-from cxlstate.machine.sim.world import load as load_world
-from cxlstate.machine.sim.writer import SimWriter, power_cut
 from cxlstate.resources import kinds as all_kinds
+from cxlstate.simulator import mtrr
+from cxlstate.simulator.dax import Bus
+from cxlstate.simulator.default import NETWORK
+from cxlstate.simulator.faults import Faults
+from cxlstate.simulator.host import Host
+from cxlstate.simulator.mkconfig import mkconfig
+from cxlstate.simulator.world import ActiveNetwork, Installed, Loaded, World, save
+from cxlstate.simulator.world import load as load_world
+from cxlstate.simulator.writer import SimWriter, power_cut
 from cxlstate.spec.load import MachineSpec, load
 
 DROP_IN = "etc/default/grub.d/zz-cxlstate.cfg"

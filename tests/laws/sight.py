@@ -12,7 +12,7 @@ from typing import Any
 from cxlstate.core.address import Address
 from cxlstate.engine.plan import Exit, Status
 from cxlstate.engine.record import Cause
-from cxlstate.machine.sim.world import Installed, Loaded, Unit, World
+from cxlstate.simulator.world import Installed, Loaded, Unit, World
 from tests.laws import sight_virtual as virtual
 from tests.laws.bench import DROP_IN, GRUB_CFG, Bench
 

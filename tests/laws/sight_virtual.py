@@ -7,9 +7,9 @@ from typing import Any
 
 from cxlstate.core.libvirt import LibvirtEffect, StartDomain, StopDomain, StopNetwork, UndefineNetwork
 from cxlstate.machine.outcome import Result
-from cxlstate.machine.sim import qcow2
-from cxlstate.machine.sim.host import Host
-from cxlstate.machine.sim.world import World
+from cxlstate.simulator import qcow2
+from cxlstate.simulator.host import Host
+from cxlstate.simulator.world import World
 from tests.laws.bench import Bench
 
 Undo = Callable[[Bench], None]

@@ -14,7 +14,7 @@ import pytest
 
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.engine.plan import Exit
-from cxlstate.machine.sim.faults import Faults, PowerCut
+from cxlstate.simulator.faults import Faults, PowerCut
 from tests.laws.bench import OURS, bench
 
 FIRST = {

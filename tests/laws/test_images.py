@@ -13,8 +13,8 @@ from cxlstate.core.consent import parse_consents
 from cxlstate.core.diagnostic import Severity
 from cxlstate.engine.plan import Exit, Status
 from cxlstate.engine.record import Cause
-from cxlstate.machine.sim import qcow2
-from cxlstate.machine.sim.faults import Faults, PowerCut
+from cxlstate.simulator import qcow2
+from cxlstate.simulator.faults import Faults, PowerCut
 from cxlstate.spec.load import load
 from tests.laws.bench import OURS, bench
 

@@ -14,8 +14,8 @@ import pytest
 
 from cxlstate.core.domain import Domain
 from cxlstate.formats.domain_xml import differences, merge, read
-from cxlstate.machine.sim.libvirt import refused
-from cxlstate.machine.sim.libvirt.complete import complete
+from cxlstate.simulator.libvirt import refused
+from cxlstate.simulator.libvirt.complete import complete
 from tests.corpus.domains import DEVICES, SEED, other, sample
 from tests.libvirt.oracle import NoLibvirtError, Oracle, Refused
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from cxlstate.core.domain import Cell, Disk, Domain, Interface, MemNode, Nvdimm, Topology
 from cxlstate.formats.domain_xml import differences, merge, new, read
 from cxlstate.formats.xml import parse, serialise
-from cxlstate.machine.sim.libvirt.complete import complete
-from cxlstate.machine.sim.libvirt.refused import Refused as Unsupported
+from cxlstate.simulator.libvirt.complete import complete
+from cxlstate.simulator.libvirt.refused import Refused as Unsupported
 from tests.formats.domains import guests, known
 from tests.formats.leftovers import LEFT, REFUSED
 from tests.formats.wishes import wishes

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from cxlstate.formats.domain_xml import read
-from cxlstate.machine.sim.libvirt import refused
-from cxlstate.machine.sim.libvirt.complete import complete
-from cxlstate.machine.sim.libvirt.text import written
+from cxlstate.simulator.libvirt import refused
+from cxlstate.simulator.libvirt.complete import complete
+from cxlstate.simulator.libvirt.text import written
 from tests.libvirt.oracle import Oracle, Refused
 
 DOMAIN = """\

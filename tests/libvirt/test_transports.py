@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cxlstate.adapters.open_reader import ahead
 from cxlstate.core.connect import Ssh
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.libvirt import StartDomain
@@ -23,7 +24,6 @@ from cxlstate.machine.libvirt import tunnel
 from cxlstate.machine.libvirt.access import Access, through
 from cxlstate.machine.libvirt.tunnel import Tunnel
 from cxlstate.machine.local import LocalTransport
-from cxlstate.machine.open_reader import ahead
 from cxlstate.machine.outcome import Result
 from cxlstate.machine.posix.launcher import LIBVIRT_READ
 from cxlstate.machine.posix.reader import PosixReader
@@ -292,7 +292,7 @@ def test_a_process_apart_answers_what_is_ready_first(server, daemon, vm):
 def test_a_process_apart_loads_the_library_in_our_place(server, vm):
     code = (
         "import sys\nfrom cxlstate.core.connect import Ssh\nfrom cxlstate.core.read import LibvirtDomain\n"
-        "from cxlstate.machine.open_reader import ahead\n"
+        "from cxlstate.adapters.open_reader import ahead\n"
         "with ahead(Ssh('box')) as (opener, _):\n"
         "    answers = opener(Ssh('box'), 'box').read([LibvirtDomain('vm')])\n"
         "    print(sorted(answers.files(LibvirtDomain('vm'))), 'libvirt' in sys.modules)\n"

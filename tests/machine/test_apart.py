@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from cxlstate.adapters.open_reader import ahead
 from cxlstate.core.connect import Ssh
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.read import File
 from cxlstate.machine.apart import ApartTransport
-from cxlstate.machine.open_reader import ahead
 from cxlstate.machine.posix.transport import Lost
 from tests.machine import sshd
 from tests.machine.test_ssh import pasted
@@ -110,7 +110,7 @@ def test_closing_does_not_wait_for_an_answer():
         # Whoever was started in the background of a shell has inherited that SIGINT is ignored.
         "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from cxlstate.core.connect import Ssh\nfrom cxlstate.core.read import Command\n"
-        "from cxlstate.machine.open_reader import ahead\n"
+        "from cxlstate.adapters.open_reader import ahead\n"
         "with ahead(Ssh('box')) as (opener, _):\n"
         "    print('asking', flush=True)\n"
         "    opener(Ssh('box'), 'box').read([Command(('dmesg', '--follow'), timeout=60)])\n"

@@ -29,8 +29,8 @@ from cxlstate.machine.posix.frames import number
 from cxlstate.machine.posix.reader import PosixReader
 from cxlstate.machine.posix.transport import LockLost
 from cxlstate.machine.posix.writer import PosixWriter
-from cxlstate.machine.sim.reader import SimReader
 from cxlstate.resources import kinds
+from cxlstate.simulator.reader import SimReader
 from cxlstate.spec.load import load
 from tests.fuzz import answers as hostile
 from tests.machine.conftest import ENTRY

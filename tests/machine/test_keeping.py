@@ -16,7 +16,7 @@ from cxlstate.machine.outcome import Entry, Result
 from cxlstate.machine.posix import agent, keeping
 from cxlstate.machine.posix.agent import Settings
 from cxlstate.machine.posix.writer import PosixWriter
-from cxlstate.machine.sim.writer import SimWriter
+from cxlstate.simulator.writer import SimWriter
 
 OLD = time.time() - 800 * 86400
 

@@ -380,7 +380,7 @@ def test_an_answer_that_broke_off_is_noticed():
 
 def test_importing_the_ports_does_not_load_the_libraries():
     code = (
-        "import sys, cxlstate.machine.open_reader, cxlstate.machine.open_writer\n"
+        "import sys, cxlstate.adapters.open_reader, cxlstate.adapters.open_writer\n"
         "print([m for m in ('fabric', 'paramiko') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -15,12 +15,12 @@ from contextlib import suppress
 
 import pytest
 
+from cxlstate.adapters.open_reader import open_reader
 from cxlstate.core.connect import Ssh
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.read import Attributes, Command, File, Glob
 from cxlstate.machine import ssh as ssh_module
 from cxlstate.machine.apart import ApartTransport
-from cxlstate.machine.open_reader import open_reader
 from cxlstate.machine.posix.reader import PosixReader
 from tests.machine import sshd
 
@@ -218,7 +218,7 @@ def test_a_connection_cut_while_reading_is_an_error(server):
 def test_nothing_but_our_words_reaches_standard_error():
     code = (
         "from cxlstate.core.connect import Ssh\nfrom cxlstate.core.diagnostic import CxlstateError\n"
-        "from cxlstate.core.read import File\nfrom cxlstate.machine.open_reader import open_reader\n"
+        "from cxlstate.core.read import File\nfrom cxlstate.adapters.open_reader import open_reader\n"
         "for connect in (Ssh('box', user='nobody'), Ssh('box', port=1), Ssh('box')):\n"
         "    reader = open_reader(connect, 'box')\n"
         "    try: reader.read([File('/proc/version')])\n"

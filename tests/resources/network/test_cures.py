@@ -18,9 +18,9 @@ from cxlstate.core.observation import Present
 from cxlstate.core.read import Answer, Answers, LibvirtNetwork
 from cxlstate.core.reconciler import Resource
 from cxlstate.formats import xml
-from cxlstate.machine.sim.libvirt import dhcp
 from cxlstate.resources.network import reconciler
 from cxlstate.resources.network.spec import NetworkSpec
+from cxlstate.simulator.libvirt import dhcp
 
 IP = "<ip address='192.168.122.1' prefix='24'><dhcp>{}</dhcp></ip>"
 RANGE = "<range start='192.168.122.2' end='192.168.122.254'/>"

@@ -1,0 +1,1 @@
+"""From `connect` in a spec to a machine: one module for reading, one for writing."""

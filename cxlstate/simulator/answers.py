@@ -1,0 +1,111 @@
+"""What a simulated machine answers to a read."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from cxlstate.core.read import (
+    NOT_FOUND,
+    Answer,
+    Attributes,
+    Command,
+    File,
+    Glob,
+    Holders,
+    LibvirtRead,
+    Links,
+    MapAndRead,
+    Names,
+    Read,
+)
+from cxlstate.simulator.dax import DEVDAX, extents
+from cxlstate.simulator.host import Host
+
+_ONLY_ROOT = Answer(1, b"", "Permission denied: only root can see it")
+
+
+def answer(host: Host, read: Read) -> Answer:
+    """What the machine answers to one read."""
+    if isinstance(read, LibvirtRead):
+        return host.libvirt.answer(read)
+    match read:
+        case File(path=path, limit=limit):
+            return _file(host, path, limit)
+        case Glob(pattern=pattern, limit=limit):
+            return _files(host, pattern, limit, first_line=False)
+        case Attributes(pattern=pattern):
+            return _files(host, pattern, 1 << 16, first_line=True)
+        case Links(pattern=pattern):
+            return _paths(host, pattern, of_links=True)
+        case Names(pattern=pattern):
+            return _paths(host, pattern, of_links=False)
+        case Holders(name=name):
+            return _holders(host, name)
+        case MapAndRead(start=start):
+            return _mapped(host, start)
+        case Command(argv=argv, operands=operands):
+            ended = host.run((*argv, *operands))
+            stdout = ended.stdout.encode("utf-8", "surrogateescape")
+            return Answer(ended.status, stdout, ended.stderr.rstrip("\n"))
+
+
+def _file(host: Host, path: str, limit: int) -> Answer:
+    try:
+        content = host.files.read(path)
+    except OSError as error:
+        return Answer(1, b"", str(error.strerror))
+    if len(content) > limit:
+        return Answer(1, b"", f"it is larger than {limit} bytes")
+    return Answer(0, content)
+
+
+def _files(host: Host, pattern: str, limit: int, *, first_line: bool) -> Answer:
+    files = host.files
+    try:
+        paths = [path for path in files.glob(pattern) if files.is_file(path)]
+    except OSError as error:
+        return Answer(1, b"", f"{error.filename}: {error.strerror}")
+    found = {path: _file(host, path, limit) for path in paths}
+    if first_line:
+        found = {
+            path: Answer(one.status, one.stdout.split(b"\n")[0], one.stderr) for path, one in found.items()
+        }
+    return Answer(0, files=found)
+
+
+def _paths(host: Host, pattern: str, *, of_links: bool) -> Answer:
+    """What a pattern matches: names alone, or links with where they point to."""
+    files = host.files
+    try:
+        found = {path: files.link(path) if of_links else "" for path in files.glob(pattern)}
+    except OSError as error:
+        return Answer(1, b"", f"{error.filename}: {error.strerror}")
+    return Answer(0, files={path: Answer(0, to.encode()) for path, to in found.items() if to is not None})
+
+
+def _holders(host: Host, name: str) -> Answer:
+    if not host.world.login.root:
+        return _ONLY_ROOT
+    lines = [
+        f"{one.pid}\t{device}\t{one.command} \n"
+        for one in host.world.running.processes
+        for device in one.holds
+        if fnmatchcase(device, name)
+    ]
+    return Answer(0, "".join(lines).encode())
+
+
+def _mapped(host: Host, start: int) -> Answer:
+    """First and last byte of the device, in the words of the program in `formats/restore.sh`."""
+    if not host.world.login.root:
+        return _ONLY_ROOT
+    for name, one in host.world.running.dax.items():
+        parts = extents(one)
+        if start not in [low for low, _ in parts]:
+            continue
+        if one.driver != DEVDAX:
+            return Answer(1, b"", f"{name} is not bound to device_dax")
+        if not host.world.python:
+            return Answer(NOT_FOUND, b"", "python3 is not installed")
+        return Answer(0, f"0x0 0x00\n{sum(high - low for low, high in parts) - 1:#x} 0x00\n".encode())
+    return Answer(1, b"", "no dax device starts there")

@@ -1,0 +1,178 @@
+"""The machine as a whole: its programs, and how it boots."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import uuid
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from cxlstate.core.image import ImageEffect
+from cxlstate.formats import restore
+from cxlstate.machine.outcome import Outcome
+from cxlstate.simulator import loader, mtrr, processes, procfs
+from cxlstate.simulator.accounts import Accounts
+from cxlstate.simulator.ended import Ended, unknown
+from cxlstate.simulator.files import Files
+from cxlstate.simulator.images import Disks, Drafts, Images
+from cxlstate.simulator.kernel import Modules
+from cxlstate.simulator.libvirt.driver import Libvirt
+from cxlstate.simulator.net import Devices
+from cxlstate.simulator.packages import Packages
+from cxlstate.simulator.restore import Restore
+from cxlstate.simulator.unit_files import UnitFiles
+from cxlstate.simulator.units import Units
+from cxlstate.simulator.world import ROOT, WEB, Running, World, load, save
+
+_RESTORE = ("/bin/sh", restore.SCRIPT, "restore")
+_TEXT = 2  # words of `-c` and its text
+_PLAIN = re.compile(r"[A-Za-z0-9_./:=,+-]+")
+
+
+class Host:
+    """One state of the machine in `directory`; `save` makes it the present one."""
+
+    def __init__(self, directory: Path, world: World, step: Callable[[str], None] = lambda _: None) -> None:
+        self.world = world
+        self._directory = directory
+        self._step = step
+
+    @classmethod
+    def load(cls, directory: Path, step: Callable[[str], None] = lambda _: None) -> Self:
+        """The machine as it stands. Raises CxlstateError CXC401."""
+        return cls(directory, load(directory), step)
+
+    @property
+    def files(self) -> Files:
+        """Its files as they are at this moment."""
+        return Files(
+            self._directory / ROOT,
+            procfs.computed(self.world),
+            privileged=self.world.login.root,
+            links=procfs.links(self.world),
+            refused=procfs.refused(self.world),
+        )
+
+    def save(self) -> None:
+        """Write `machine.json`, if anything in it changed."""
+        save(self.world, self._directory)
+
+    def run(self, argv: tuple[str, ...]) -> Ended:
+        """Run a program of the closed list that the simulator knows."""
+        name, *words = argv
+        program = self._programs().get(name)
+        return program(words) if program else unknown(argv)
+
+    def step(self, words: tuple[str, ...]) -> Ended:
+        """One verb of the boot script."""
+        modules = Modules(self.world, self.files)
+        return Restore(self.world, modules, self._checkpoint).run(words)
+
+    @property
+    def libvirt(self) -> Libvirt:
+        """Its libvirt."""
+        return self._libvirt(self._checkpoint)
+
+    def _libvirt(self, step: Callable[[str], None]) -> Libvirt:
+        return Libvirt(self.world, Files(self._directory / ROOT, {}, privileged=True), step)
+
+    def image(self, effect: ImageEffect, drafts: Drafts) -> Outcome:
+        """One effect on a disk image."""
+        return Images(self.world, self.files, self._directory / WEB, self._checkpoint, drafts).perform(effect)
+
+    def _programs(self) -> dict[str, Callable[[list[str]], Ended]]:
+        files = self.files
+        units, accounts = self._units(files, self._checkpoint), Accounts(files)
+        packages = Packages(self.world, files, accounts, units, self._checkpoint)
+        disks, devices = Disks(self.world, files), Devices(self.world)
+        return {
+            "apt-get": packages.apt_get,
+            "apt-mark": packages.mark,
+            "bridge": devices.bridge,
+            "chmod": disks.chmod,
+            "chown": disks.chown,
+            "dmesg": self._dmesg,
+            "dpkg": packages.dpkg,
+            "dpkg-query": packages.query,
+            "getent": accounts.getent,
+            "gpasswd": accounts.gpasswd,
+            "ip": devices.ip,
+            "modinfo": lambda words: Modules(self.world, files).modinfo(words),
+            "modprobe": lambda words: Modules(self.world, files).modprobe(words),
+            "pgrep": lambda words: processes.pgrep(self.world, words),
+            "pkill": lambda words: processes.pkill(self.world, words),
+            "qemu-img": disks.qemu_img,
+            "rmmod": lambda words: Modules(self.world, files).rmmod(words),
+            "sh": self._plain_shell,
+            "stat": disks.stat,
+            "systemctl": units.systemctl,
+            "uname": self._uname,
+            "usermod": accounts.usermod,
+        }
+
+    def boot(self) -> None:
+        """Everything volatile is lost; GRUB, the kernel, the modules, the services, the guests.
+
+        Raises NoBoot.
+        """
+        self.world.running = Running()
+        shutil.rmtree(self._directory / ROOT / "run", ignore_errors=True)
+        kernel, command_line = loader.boot(self.files)
+        self.world.running = Running(str(uuid.uuid4()), kernel, command_line)
+        mtrr.boot(self.world)
+        Modules(self.world, self.files).boot()
+        self._units(self.files, lambda _: None).boot()
+        self._libvirt(lambda _: None).boot()
+
+    def _units(self, files: Files, step: Callable[[str], None]) -> Units:
+        def execute(program: tuple[str, ...]) -> Ended:
+            return self._script(files, step) if program == _RESTORE else Ended()
+
+        return Units(self.world, UnitFiles(self.world, files), execute)
+
+    def _script(self, files: Files, step: Callable[[str], None]) -> Ended:
+        """The boot script, of which the part behind the table has to be just ours to be understood."""
+        text = files.text(restore.SCRIPT)
+        table = restore.table(text)
+        if table is None or not text.endswith(f"'\n{restore.library()}"):
+            return unknown(_RESTORE)
+        modules = Modules(self.world, files)
+        return Restore(self.world, modules, step).restore(table)
+
+    def _dmesg(self, words: list[str]) -> Ended:
+        if words:
+            return unknown(("dmesg", *words))
+        if not self.world.login.root:
+            return Ended(1, stderr="dmesg: read kernel buffer failed: Operation not permitted\n")
+        return Ended(stdout="".join(f"{line}\n" for line in self.world.running.log))
+
+    def _checkpoint(self, name: str) -> None:
+        self.save()
+        self._step(name)
+
+    def _uname(self, words: list[str]) -> Ended:
+        return (
+            Ended(stdout=f"{self.world.running.kernel}\n") if words == ["-r"] else unknown(("uname", *words))
+        )
+
+    def _plain_shell(self, words: list[str]) -> Ended:
+        """`sh -c` with commands of plain words and `;` between them, the last one perhaps after `exec`."""
+        commands = [tuple(part.split()) for part in words[-1].split(";")] if len(words) == _TEXT else []
+        commands = [one[1:] if one[:1] == ("exec",) else one for one in commands]
+        if words[:1] != ["-c"] or not all(one and all(map(_PLAIN.fullmatch, one)) for one in commands):
+            return unknown(("sh", *words))
+        ended = [self.run(one) for one in commands]
+        said = "".join(one.stdout for one in ended), "".join(one.stderr for one in ended)
+        return Ended(ended[-1].status, *said)
+
+
+class Still(Host):
+    """A machine that is only read: what the kernel computes is computed once."""
+
+    @cached_property
+    def files(self) -> Files:
+        """Its files as they were when they were first asked for."""
+        return super().files
