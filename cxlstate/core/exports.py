@@ -84,7 +84,7 @@ Export = KernelArguments | ModuleKeptOut | DaxDevice | RestoreStep | MtrrRanges 
 T = TypeVar("T", bound=Export)
 
 
-class Given:
+class Inputs:
     """The exports of everything that a resource needs or knows."""
 
     def __init__(self, exports: Mapping[Address, Sequence[Export]]) -> None:
@@ -97,3 +97,7 @@ class Given:
     def all(self, of: type[T]) -> list[tuple[Address, T]]:
         """Every export of a type with the resource it comes from, by address."""
         return [(address, export) for address, export in self.everything() if isinstance(export, of)]
+
+
+Given = Inputs
+"""The name of kinds that still answer in four parts."""

@@ -14,10 +14,11 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from cxlstate.core.action import Action
 from cxlstate.core.address import Address, Target
+from cxlstate.core.assessment import Assessment, Hold
 from cxlstate.core.change import Change
-from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.exports import Export, Given
-from cxlstate.core.observation import Observation
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.exports import DaxDevice, Export, Given, Inputs
+from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.path import Path
 from cxlstate.core.read import Answers, Read
 
@@ -94,6 +95,7 @@ class Reconciler(ABC, Generic[S, L]):
     model: ClassVar[Any]  # what one entry is validated as: a pydantic model or annotated type
     key: ClassVar[Any] = str  # what the name of an entry of a map is validated as, likewise
     reboots: ClassVar[bool] = False  # its actions may reboot the machine: what that stops is asked along
+    holds: ClassVar[bool] = False  # its resources may hold memory: one that cannot be assessed may hold any
 
     def name(self, spec: S) -> str:
         """The name of an entry of a list; entries of a map are named by their key."""
@@ -110,6 +112,35 @@ class Reconciler(ABC, Generic[S, L]):
     @abstractmethod
     def observe(self, me: Resource[S], answers: Answers) -> Observation[L]:
         """Parse the answers. `ReadFailed` may be let through: it makes the resource unknown."""
+
+    def assess(self, resource: Resource[S], seen: Observation[L], inputs: Inputs) -> Assessment:
+        """All that follows from what was seen and from the exports of what it needs, computed once.
+
+        Of what is Unknown: exports, and the problems that need no live state. Where a cure of that is about
+        to come, the engine asks again with Absent, for changes and actions alone.
+        """
+        live = seen.live if isinstance(seen, Present) else None
+        exports = tuple(self.exports(resource, live, inputs))
+        hold = _hold(self, resource, seen, inputs, exports)
+        bars_reboot = None
+        if isinstance(self, ForeseesBoot):
+            known = seen.partly if isinstance(seen, Unknown) else live
+            bars_reboot = self.bars_reboot(resource, known, inputs)
+        if isinstance(seen, Unknown):
+            return Assessment(exports, hold=hold, bars_reboot=bars_reboot)
+        problems = tuple(self.check(resource, live, inputs))
+        changes: tuple[Change, ...] = ()
+        if isinstance(seen, Absent) or not any(one.severity is Severity.ERROR for one in problems):
+            changes = tuple(self.diff(resource, live, inputs))
+        return Assessment(
+            exports,
+            problems,
+            changes,
+            tuple(self.actions(resource, live, changes, inputs)) if changes else (),
+            tuple(self.describe(resource, live)),
+            hold=hold,
+            bars_reboot=bars_reboot,
+        )
 
     def exports(self, me: Resource[S], live: L | None, given: Given) -> Sequence[Export]:
         """What others may know of it; made also while it is unknown or absent (`live` None)."""
@@ -176,6 +207,26 @@ class Suspendable(Protocol):
     def resume(self, me: Resource[Any], live: Any, given: Given) -> Sequence[Action]:
         """What puts back what `suspend` took out of use, and no more."""
         ...
+
+
+def _hold(
+    kind: object, resource: Resource[Any], seen: Observation[Any], inputs: Inputs, exports: Sequence[Export]
+) -> Hold | None:
+    """What a kind that can be suspended holds, in the words of `Assessment`."""
+    devices = [one for one in exports if isinstance(one, DaxDevice)]
+    if not isinstance(kind, Suspendable) or not devices:
+        return None
+    somewhere = any(not one.ranges for one in devices)
+    spans = () if somewhere else tuple(span for one in devices for span in one.ranges)
+    if isinstance(seen, Unknown) or (somewhere and not isinstance(seen, Absent)):
+        return Hold(spans, unknown=True)
+    live = seen.live if isinstance(seen, Present) else None
+    release = kind.suspend(resource, live, inputs)
+    if isinstance(release, Diagnostic):
+        return Hold(spans, stuck=release)
+    if not release:
+        return None
+    return Hold(spans, tuple(release), tuple(kind.resume(resource, live, inputs)))
 
 
 @runtime_checkable

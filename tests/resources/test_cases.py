@@ -70,12 +70,13 @@ import yaml
 from cxlstate.core import exports as export_types
 from cxlstate.core.action import Action, Generate, Reboot, RemoveFile, Run, Span, Step, WriteFile
 from cxlstate.core.address import Address
+from cxlstate.core.assessment import Hold
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.exports import DaxDevice, Export, Given, MtrrRanges, RestoreStep
+from cxlstate.core.exports import DaxDevice, Export, Inputs, MtrrRanges, RestoreStep
 from cxlstate.core.image import ImageEffect
 from cxlstate.core.libvirt import EditDomain, LibvirtEffect
-from cxlstate.core.observation import Absent, Present, Unknown
+from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import (
     Answer,
     Answers,
@@ -94,7 +95,7 @@ from cxlstate.core.read import (
     ReadFailed,
     describe,
 )
-from cxlstate.core.reconciler import Inspects, Leaves, Reconciler, Resource, Suspendable
+from cxlstate.core.reconciler import Inspects, Leaves, Reconciler, Resource
 from cxlstate.core.units import format_cpus
 from cxlstate.formats import restore
 from cxlstate.resources import kinds
@@ -153,41 +154,38 @@ def _outcome(kind: Reconciler[Any, Any], case: dict[str, Any], folder: Path) -> 
             return {
                 "unknown": {key: all_of_it[key] for key in wanted} if isinstance(wanted, dict) else reason
             }
-        case Present(live=live):
-            return _planned(kind, me, live, case)
+        case Present():
+            return _planned(kind, me, observation, case)
         case Absent():
-            return {**({"absent": True} if "absent" in case else {}), **_planned(kind, me, None, case)}
+            absent = {"absent": True} if "absent" in case else {}
+            return {**absent, **_planned(kind, me, observation, case)}
 
 
 def _planned(
-    kind: Reconciler[Any, Any], me: Resource[Any], live: Any, case: dict[str, Any]
+    kind: Reconciler[Any, Any], resource: Resource[Any], seen: Observation[Any], case: dict[str, Any]
 ) -> dict[str, Any]:
-    given = Given(
+    inputs = Inputs(
         {Address.parse(address): list(map(_export, many)) for address, many in case.get("given", {}).items()}
     )
-    diagnostics = kind.check(me, live, given)
+    found = kind.assess(resource, seen, inputs)
     outcome: dict[str, Any] = {}
-    if diagnostics:
-        outcome["diagnostics"] = _chosen(list(map(_diagnostic, diagnostics)), case.get("diagnostics", []))
+    if found.problems:
+        outcome["diagnostics"] = _chosen(list(map(_diagnostic, found.problems)), case.get("diagnostics", []))
     if "exports" in case:
-        outcome["exports"] = list(map(_exported, kind.exports(me, live, given)))
+        outcome["exports"] = list(map(_exported, found.exports))
     if "describe" in case:
-        outcome["describe"] = dict(kind.describe(me, live))
+        outcome["describe"] = dict(found.facts)
+    hold = found.hold or Hold()
     if "suspend" in case:
-        assert isinstance(kind, Suspendable)
-        outcome["suspend"] = _suspended(kind.suspend(me, live, given), case["suspend"])
+        outcome["suspend"] = _suspended(hold.stuck or hold.release, case["suspend"])
     if "resume" in case:
-        assert isinstance(kind, Suspendable)
-        outcome["resume"] = _chosen(list(map(_action, kind.resume(me, live, given))), case["resume"])
-    if any(diagnostic.severity == "error" for diagnostic in diagnostics):
+        outcome["resume"] = _chosen(list(map(_action, hold.retake)), case["resume"])
+    if found.refused:
         return outcome
-    changes = kind.diff(me, live, given)
-    if changes:
-        outcome["changes"] = list(map(_change, changes))
-    # The engine never asks for actions where nothing differs.
-    actions = kind.actions(me, live, changes, given) if changes else ()
-    if actions:
-        outcome["actions"] = _chosen(list(map(_action, actions)), case.get("actions", []))
+    if found.changes:
+        outcome["changes"] = list(map(_change, found.changes))
+    if found.actions:
+        outcome["actions"] = _chosen(list(map(_action, found.actions)), case.get("actions", []))
     return outcome
 
 
