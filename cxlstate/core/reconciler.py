@@ -54,15 +54,13 @@ class How(Enum):
     """`REQUIRES`: must be in force before. `AFTER`: only later in the order, if it is declared.
 
     `KNOWS`: its exports are wanted, whatever the order. `AWAITS`: must be in force before, and its
-    exports are not told, since it wants to know ours. `COMPARES`: its exports are told to `check` alone,
-    so that resources can be judged together that compare each other.
+    exports are not told, since it wants to know ours.
     """
 
     REQUIRES = "requires"
     AWAITS = "awaits"
     AFTER = "after"
     KNOWS = "knows"
-    COMPARES = "compares"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +93,7 @@ class Reconciler(ABC, Generic[S, L]):
     model: ClassVar[Any]  # what one entry is validated as: a pydantic model or annotated type
     key: ClassVar[Any] = str  # what the name of an entry of a map is validated as, likewise
     reboots: ClassVar[bool] = False  # its actions may reboot the machine: what that stops is asked along
+    informs: ClassVar[bool] = False  # its resources export something that others are made of
     holds: ClassVar[bool] = False  # its resources may hold memory: one that cannot be assessed may hold any
 
     def name(self, spec: S) -> str:
@@ -157,15 +156,15 @@ class Reconciler(ABC, Generic[S, L]):
         """
         return ()
 
-    @abstractmethod
     def diff(self, me: Resource[S], live: L | None, given: Given) -> Sequence[Change]:
         """The differences in what the user wrote, and in nothing else."""
+        return ()
 
-    @abstractmethod
     def actions(
         self, me: Resource[S], live: L | None, changes: Sequence[Change], given: Given
     ) -> Sequence[Action]:
         """What closes the differences, in order. None at all: whatever it requires will do it."""
+        return ()
 
 
 @runtime_checkable

@@ -7,18 +7,19 @@ its exports.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from cxlstate.core.action import Reboot, Risk
 from cxlstate.core.address import Address
+from cxlstate.core.assessment import Assessment, Collective, Hold
 from cxlstate.core.defect import defect
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic, Severity
-from cxlstate.core.exports import DaxDevice, Export, Given, RestoreStep
-from cxlstate.core.observation import Absent, Observation, Present, Unknown
-from cxlstate.core.reconciler import ForeseesBoot, How, Implied, Leftover, Need, Resource, Suspendable
+from cxlstate.core.exports import Export, Inputs, RestoreStep
+from cxlstate.core.observation import Absent, Unknown
+from cxlstate.core.reconciler import How, Implied, Leftover, Need, Resource
 from cxlstate.engine.graph import Graph
 from cxlstate.engine.observe import Kinds, Observed
 from cxlstate.engine.plan import PENDING, Exit, MachinePlan, ResourcePlan, Status, worst
@@ -33,55 +34,56 @@ _BEFORE = (*_IN_FORCE, How.AFTER)
 
 @dataclass
 class _Planner:
-    """The state of one planning: what was observed, and what was judged so far.
+    """The state of one planning: what was observed, what each kind made of it, and what was judged so far.
 
-    `defects` is what kinds raised; `lost` are resources whose exports are not known because of it.
+    `defects` is what kinds raised. Who is not in `assessed` is lost: its exports are not known because of it.
     """
 
     spec: MachineSpec
     kinds: Kinds
     seen: Observed
     graph: Graph
-    exports: dict[Address, Sequence[Export]] = field(default_factory=dict)
+    assessed: dict[Address, Assessment] = field(default_factory=dict)
     problems: dict[Address, tuple[Diagnostic, ...]] = field(default_factory=dict)
     done: dict[Address, ResourcePlan] = field(default_factory=dict)
     defects: dict[Address, Exception] = field(default_factory=dict)
-    lost: set[Address] = field(default_factory=set)
 
-    def prepare(self) -> None:
-        """Exports and checks of all, before anything is judged: a consumer after its providers."""
+    def assess(self) -> None:
+        """Every resource, before anything is judged: a consumer after its providers."""
         for address in self.graph.order(*_TOLD):
-            self.exports[address] = self._exports(address)
-        for address, resource in self.seen.resources.items():
-            observation = self.seen.observations[address]
-            self.problems[address] = ()
-            if isinstance(observation, Unknown) or address in self.lost:
+            if address in self.defects or self._lost_providers(address):
                 continue
+            resource, seen = self.seen.resources[address], self.seen.observations[address]
             try:
-                given = self.given(address, How.COMPARES)
-                found = self.kinds[address.kind].check(resource, _live(observation), given)
-                self.problems[address] = tuple(self._placed(d, resource) for d in found)
+                found = self.kinds[address.kind].assess(resource, seen, self.inputs(address))
+                self.problems[address] = tuple(self._placed(one, resource) for one in found.problems)
+                self.assessed[address] = found
             except Exception as error:  # noqa: BLE001  # a kind's defect concerns its own resource only
                 self.defects[address] = error
+        for kind in self.kinds.values():
+            if isinstance(kind, Collective):
+                self._together(kind, {a: one for a, one in self.assessed.items() if a.kind == kind.kind})
 
-    def _exports(self, address: Address) -> Sequence[Export]:
-        """What it tells others. Where it cannot be told, those that are told it are lost, too."""
-        if address not in self.defects and not self._lost_providers(address):
-            resource, live = self.seen.resources[address], _live(self.seen.observations[address])
-            try:
-                return tuple(self.kinds[address.kind].exports(resource, live, self.given(address)))
-            except Exception as error:  # noqa: BLE001  # as above
-                self.defects[address] = error
-        self.lost.add(address)
-        return ()
+    def _together(self, kind: Collective, assessed: Mapping[Address, Assessment]) -> None:
+        """What only all of a kind show. A defect there concerns each of them."""
+        try:
+            for one in kind.together(assessed) if assessed else ():
+                resource = self.seen.resources[one.address or next(iter(assessed))]
+                self.problems[resource.address] += (self._placed(one, resource),)
+        except Exception as error:  # noqa: BLE001  # as above
+            self.defects |= dict.fromkeys(assessed, error)
 
     def _lost_providers(self, address: Address) -> tuple[Address, ...]:
         told = dict.fromkeys(self.graph.targets(address, *_TOLD))
-        return tuple(t for t in told if t in self.lost)
+        return tuple(t for t in told if t not in self.assessed)
 
-    def given(self, address: Address, *also: How) -> Given:
-        told = {t: self.exports[t] for t in self.graph.targets(address, *_TOLD, *also)}
-        return Given(told)
+    def exports(self, address: Address) -> Sequence[Export]:
+        """What it tells others."""
+        return self.assessed[address].exports if address in self.assessed else ()
+
+    def inputs(self, address: Address) -> Inputs:
+        """What it is told."""
+        return Inputs({t: self.exports(t) for t in self.graph.targets(address, *_TOLD)})
 
     @cached_property
     def digests(self) -> Digests:
@@ -98,25 +100,21 @@ class _Planner:
         """Who may have to be taken out of use while something else is done, in the order of doing."""
         found = []
         for address in self.order:
-            kind = self.kinds[address.kind]
-            resource, seen = self.seen.resources[address], self.seen.observations[address]
-            devices = tuple(one for one in self.exports[address] if isinstance(one, DaxDevice))
-            if address in self.lost:  # it may hold any memory
-                devices, seen = (DaxDevice(""),), Unknown("")
-            if isinstance(kind, Suspendable) and devices:
-                found.append(Holder(kind, resource, seen, self.given(address), devices))
+            if address in self.assessed:
+                hold = self.assessed[address].hold
+            else:  # it may hold any memory
+                hold = Hold(unknown=True) if self.kinds[address.kind].holds else None
+            if hold:
+                found.append(Holder(address, hold))
         return found
 
     @cached_property
     def bars_reboot(self) -> Diagnostic | None:
-        """What makes the next boot lose this machine, by the first kind that foresees it."""
+        """What makes the next boot lose this machine, by the first resource that foresees it."""
         for address, resource in self.seen.resources.items():
-            kind, seen = self.kinds[address.kind], self.seen.observations[address]
-            if isinstance(kind, ForeseesBoot):
-                live = seen.partly if isinstance(seen, Unknown) else _live(seen)
-                found = kind.bars_reboot(resource, live, self.given(address))
-                if found is not None:
-                    return self._placed(replace(found, path=()), resource)
+            barred = self.assessed[address].bars_reboot if address in self.assessed else None
+            if barred is not None:
+                return self._placed(replace(barred, path=()), resource)
         return None
 
     def judge(self, address: Address) -> ResourcePlan:
@@ -139,27 +137,29 @@ class _Planner:
         return replace(base, reason=placed[0].message, diagnostics=(*base.diagnostics, *placed))
 
     def _judged(self, address: Address) -> ResourcePlan:
-        resource = self.seen.resources[address]
-        observation = self.seen.observations[address]
-        given = self.given(address)
-        problems = self.problems.get(address, ())
-        digest = self.digests.of(address)
-        base = ResourcePlan(resource, Status.IN_SYNC, Exit.IN_SYNC, digest=digest, diagnostics=problems)
-        if isinstance(observation, Unknown):
-            return self._unknown(base, observation, given)
-        kind = self.kinds[address.kind]
-        live = _live(observation)
-        base = replace(base, facts=tuple(kind.describe(resource, live)))
-        errors = [d for d in problems if d.severity is Severity.ERROR]
-        if errors:
+        found, digest = self.assessed[address], self.digests.of(address)
+        base = ResourcePlan(
+            self.seen.resources[address],
+            Status.IN_SYNC,
+            Exit.IN_SYNC,
+            digest=digest,
+            diagnostics=self.problems[address],
+            facts=found.facts,
+        )
+        seen = self.seen.observations[address]
+        if isinstance(seen, Unknown) and not self._coming(seen):
+            exit_ = Exit.ERROR if self._errors(address) else Exit.UNKNOWN
+            return replace(base, status=Status.UNKNOWN, exit=exit_, reason=seen.reason, hint=seen.hint)
+        if errors := self._errors(address):
             return replace(base, status=Status.BLOCKED, exit=Exit.ERROR, reason=errors[0].message)
-        changes = tuple(kind.diff(resource, live, given))
-        if not changes:
+        if isinstance(seen, Unknown):
+            return self._to_be_cured(base, seen)
+        if not found.changes:
             return base
-        suspension = suspending(address, kind.actions(resource, live, changes, given), self.holders)
+        suspension = suspending(address, found.actions, self.holders)
         record = (self.seen.records or {}).get(address)
         cause = cause_of(record, digest, records_readable=self.seen.records is not None)
-        base = replace(base, changes=changes, actions=suspension.actions, cause=cause)
+        base = replace(base, changes=found.changes, actions=suspension.actions, cause=cause)
         if barred := self._barred(base):
             return barred
         if untold := self._untold(address):
@@ -221,19 +221,16 @@ class _Planner:
             )
         return replace(base, status=Status.CHANGE, exit=Exit.CHANGES)
 
-    def _unknown(self, base: ResourcePlan, seen: Unknown, given: Given) -> ResourcePlan:
-        """Unknown, or blocked where what would let it be told is about to come.
+    def _to_be_cured(self, base: ResourcePlan, seen: Unknown) -> ResourcePlan:
+        """Unknown, and what would let it be told is about to come.
 
-        Then it is planned as on a machine where it is absent, so that a first plan can be read whole.
+        It is planned as on a machine where it is absent, so that a first plan can be read whole.
         """
-        coming = self._coming(seen)
-        if coming:
-            kind = self.kinds[base.address.kind]
-            changes = tuple(kind.diff(base.resource, None, given))
-            actions = kind.actions(base.resource, None, changes, given) if changes else ()
-            shown = suspending(base.address, actions, self.holders).actions
-            return self._blocked(replace(base, changes=changes, actions=shown), coming, seen.reason)
-        return replace(base, status=Status.UNKNOWN, exit=Exit.UNKNOWN, reason=seen.reason, hint=seen.hint)
+        kind = self.kinds[base.address.kind]
+        found = kind.assess(base.resource, Absent(), self.inputs(base.address))
+        shown = suspending(base.address, found.actions, self.holders).actions
+        base = replace(base, changes=found.changes, actions=shown)
+        return self._blocked(base, self._coming(seen), seen.reason)
 
     def _coming(self, seen: Unknown) -> tuple[Address, ...]:
         cures = [address for target in seen.cured_by for address in self.graph.declared(target)]
@@ -266,9 +263,11 @@ class _Planner:
         return tuple(t for t in known if self._cannot_tell(t))
 
     def _cannot_tell(self, address: Address) -> bool:
-        if isinstance(self.seen.observations[address], Unknown) or address in self.defects:
-            return True
-        return any(d.severity is Severity.ERROR for d in self.problems[address])
+        unknown = isinstance(self.seen.observations[address], Unknown) or address in self.defects
+        return unknown or bool(self._errors(address))
+
+    def _errors(self, address: Address) -> list[Diagnostic]:
+        return [one for one in self.problems.get(address, ()) if one.severity is Severity.ERROR]
 
     def _placed(self, diagnostic: Diagnostic, resource: Resource[Any]) -> Diagnostic:
         path = (*resource.path, *diagnostic.path)
@@ -314,7 +313,8 @@ class _Planner:
         """Without what another resource wants under its own name."""
         if not leftover.content:
             return leftover
-        steps = [one for exports in self.exports.values() for one in exports if isinstance(one, RestoreStep)]
+        exported = (one for found in self.assessed.values() for one in found.exports)
+        steps = [one for one in exported if isinstance(one, RestoreStep)]
         wanted = {(one.words[0], *one.words[2:]) for one in steps}
         rows = zip(leftover.changes, leftover.actions, leftover.content, strict=True)
         kept = [row for row in rows if row[2] not in wanted]
@@ -374,7 +374,7 @@ def make_plan(
         except Exception as error:  # noqa: BLE001  # as in the planner
             needs[address], defects[address] = (), error
     planner = _Planner(spec, kinds, seen, Graph(needs), defects=defects)
-    planner.prepare()
+    planner.assess()
     planner.judge_all()
     wanted = _with_needs(planner.graph, only) if only else {*planner.leftovers, *planner.order}
     plans = [planner.done[a] for a in (*planner.leftovers, *planner.order) if a in wanted]
@@ -384,9 +384,9 @@ def make_plan(
 
 def _worth_showing(plan: ResourcePlan, planner: _Planner) -> bool:
     """Something implied is shown where it differs, or where something declared builds on it."""
-    if plan.changes or plan.address in planner.lost:
+    if plan.changes or plan.address not in planner.assessed:
         return True
-    return bool(planner.given(plan.address).everything())
+    return bool(planner.inputs(plan.address).everything())
 
 
 def _with_needs(graph: Graph, only: frozenset[Address]) -> set[Address]:
@@ -398,14 +398,6 @@ def _with_needs(graph: Graph, only: frozenset[Address]) -> set[Address]:
             wanted.add(address)
             todo += graph.targets(address, *_BEFORE, How.KNOWS)
     return wanted
-
-
-def _live(observation: Observation[Any]) -> Any:
-    match observation:
-        case Present(live=live):
-            return live
-        case Absent() | Unknown():
-            return None
 
 
 def _names(addresses: Sequence[Address]) -> str:

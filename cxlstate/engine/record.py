@@ -68,9 +68,7 @@ class Digests:
     def of(self, address: Address) -> str:
         """Kinds that export nothing have no part in it, whatever a resource needs of them."""
         if address not in self._made:
-            tellers = (
-                t for t in self.told(address) if type(self.kinds[t.kind]).exports is not Reconciler.exports
-            )
+            tellers = (teller for teller in self.told(address) if self.kinds[teller.kind].informs)
             told = {teller: self.of(teller) for teller in dict.fromkeys(tellers)}
             self._made[address] = digest_of(self.resources[address], told)
         return self._made[address]

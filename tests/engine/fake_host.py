@@ -11,11 +11,12 @@ from types import SimpleNamespace
 
 from cxlstate.core.action import Action, Risk, Span, Step
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.assessment import Assessment, Hold
 from cxlstate.core.change import Change
 from cxlstate.core.consent import Consents, parse_consents
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import DaxDevice, RestoreStep
-from cxlstate.core.observation import Absent, Present
+from cxlstate.core.observation import Absent, Present, Unknown
 from cxlstate.core.read import Answer, Answers, File
 from cxlstate.core.reconciler import How, Leftover, Need, Reconciler, Resource
 from cxlstate.engine.apply import Converger
@@ -159,6 +160,8 @@ class Dax(OfHost):
     """`spec` is where it is, or None: known once it is there."""
 
     kind = "dax"
+    informs = True
+    holds = True
 
     def needs(self, me):
         return (Need(AllOf("mtrr"), How.AWAITS),)
@@ -170,59 +173,54 @@ class Dax(OfHost):
         seen = super().observe(me, answers)
         return seen if me.name in seen.live.dax else Absent()
 
-    def exports(self, me, live, given):
-        place = me.spec or (None, None)
-        ranges = () if None in place else (Span(*place),)
-        return (DaxDevice(f"/dev/cxlstate/{me.name}", ranges), RestoreStep(2, ("dax", me.name)))
-
-    def diff(self, me, live, given):
-        if live is None or not live.dax[me.name]:
-            return (Change(("driver",), "none", "device_dax"),)
-        wrong = live.registers and live.types[me.name] == "write-back"
-        return (Change(("memory type",), "write-back", "uncached-minus"),) if wrong else ()
-
-    def actions(self, me, live, changes, given):
-        if live is None:
-            return ()
-        if not live.dax[me.name]:
-            return (bind(me.name),)
-        return (*self.suspend(me, live, given), *self.resume(me, live, given))
-
-    def suspend(self, me, live, given):
-        if live is None or not live.dax[me.name]:
-            return ()
-        if me.name in live.processes:
-            held = f"{me.name} is held by {live.processes[me.name]}"
-            return Diagnostic("CXX306", held, path=("range",))
-        return (*map(stop, self._users(me, live)), unbind(me.name))
-
-    def resume(self, me, live, given):
-        assert live.dax[me.name], "asked for though there was nothing to suspend"
-        return (bind(me.name), *map(start, self._users(me, live)))
+    def assess(self, resource, seen, inputs):
+        spans = (Span(*resource.spec),) if resource.spec else ()
+        device = DaxDevice(f"/dev/cxlstate/{resource.name}", spans)
+        exports = (device, RestoreStep(2, ("dax", resource.name)))
+        if isinstance(seen, Unknown):
+            return Assessment(exports, hold=Hold(spans, unknown=True))
+        if isinstance(seen, Absent):
+            return Assessment(exports, changes=(Change(("driver",), "none", "device_dax"),))
+        name, live = resource.name, seen.live
+        if not live.dax[name]:
+            change = Change(("driver",), "none", "device_dax")
+            hold = None if spans else Hold(unknown=True)
+            return Assessment(exports, changes=(change,), actions=(bind(name),), hold=hold)
+        hold = self._hold(name, spans, live)
+        if not live.registers or live.types[name] != "write-back":
+            return Assessment(exports, hold=hold)
+        change = Change(("memory type",), "write-back", "uncached-minus")
+        return Assessment(exports, changes=(change,), actions=(*hold.release, *hold.retake), hold=hold)
 
     @staticmethod
-    def _users(me, live):
-        return [vm for vm in running(live) if me.name in live.holds[vm]]
+    def _hold(name, spans, live):
+        if not spans:
+            return Hold(unknown=True)
+        if name in live.processes:
+            held = f"{name} is held by {live.processes[name]}"
+            return Hold(spans, stuck=Diagnostic("CXX306", held, path=("range",)))
+        users = [vm for vm in running(live) if name in live.holds[vm]]
+        return Hold(spans, (*map(stop, users), unbind(name)), (bind(name), *map(start, users)))
 
 
 class Mtrr(OfHost):
     """`spec` is (registers, span)."""
 
     kind = "mtrr"
+    informs = True
 
     def needs(self, me):
         return (Need(AllOf("dax"), How.KNOWS),)
 
-    def exports(self, me, live, given):
-        return (RestoreStep(1, ("mtrr", me.name)),)
-
-    def diff(self, me, live, given):
-        registers, _ = me.spec
-        return tuple(Change((one,), None, "uncachable") for one in registers if one not in live.registers)
-
-    def actions(self, me, live, changes, given):
-        _, span = me.spec
-        return tuple(_register("add", "remove", str(change.path[0]), span) for change in changes)
+    def assess(self, resource, seen, inputs):
+        exports = (RestoreStep(1, ("mtrr", resource.name)),)
+        if isinstance(seen, Unknown):
+            return Assessment(exports)
+        registers, span = resource.spec
+        lacking = [one for one in registers if one not in seen.live.registers]
+        changes = tuple(Change((one,), None, "uncachable") for one in lacking)
+        actions = tuple(_register("add", "remove", one, span) for one in lacking)
+        return Assessment(exports, changes=changes, actions=actions)
 
     def leftover_reads(self):
         return (STATE,)
@@ -261,16 +259,12 @@ class Boot(OfHost):
     def needs(self, me):
         return tuple(Need(AllOf(kind), how) for kind in ("dax", "mtrr") for how in (How.KNOWS, How.AFTER))
 
-    def diff(self, me, live, given):
-        wanted = self._wanted(given)
-        return () if live.table == wanted else (Change(("table",), str(live.table), str(wanted)),)
-
-    def actions(self, me, live, changes, given):
-        return (step("write the table", "write-table", *self._wanted(given)),)
-
-    @staticmethod
-    def _wanted(given):
-        return [" ".join(one.words) for _, one in given.all(RestoreStep)]
+    def assess(self, resource, seen, inputs):
+        wanted = [" ".join(one.words) for _, one in inputs.all(RestoreStep)]
+        if isinstance(seen, Unknown) or seen.live.table == wanted:
+            return Assessment()
+        change = Change(("table",), str(seen.live.table), str(wanted))
+        return Assessment(changes=(change,), actions=(step("write the table", "write-table", *wanted),))
 
 
 class Bench:

@@ -9,10 +9,11 @@ import pytest
 
 from cxlstate.core.action import Action, Risk, Run
 from cxlstate.core.address import Address
+from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import KernelArguments
-from cxlstate.core.observation import Absent, Present
+from cxlstate.core.observation import Absent, Present, Unknown
 from cxlstate.core.reconciler import Need, Reconciler, Resource
 from cxlstate.engine.observe import Observed
 from cxlstate.engine.planner import make_plan
@@ -25,6 +26,7 @@ class Wish:
     value: str = "on"
     needs: tuple[Need, ...] = ()
     error: str | None = None
+    known: str | None = None  # an error that is told also while it is unknown
     tells: tuple[str, ...] = ()
     pending: bool = False
     risk: Risk = Risk.LIVE
@@ -32,6 +34,7 @@ class Wish:
 
 
 class Fake(Reconciler):
+    informs = True
     place = None
     model = None
 
@@ -47,30 +50,22 @@ class Fake(Reconciler):
     def observe(self, me, answers):
         raise AssertionError("the tests of the plan observe nothing")
 
-    def exports(self, me, live, given):
-        return [KernelArguments(me.spec.tells)] if me.spec and me.spec.tells else []
-
-    def check(self, me, live, given):
-        return [Diagnostic("CXX001", me.spec.error)] if me.spec and me.spec.error else []
-
-    def diff(self, me, live, given):
-        wanted = (
-            me.spec.value if me.spec else " ".join(t for _, k in given.all(KernelArguments) for t in k.texts)
+    def assess(self, resource, seen, inputs):
+        wish = resource.spec or Wish(" ".join(t for _, k in inputs.all(KernelArguments) for t in k.texts))
+        exports = (KernelArguments(wish.tells),) if wish.tells else ()
+        if isinstance(seen, Unknown):
+            problems = (Diagnostic("CXX002", wish.known),) if wish.known else ()
+            return Assessment(exports, problems)
+        live = seen.live if isinstance(seen, Present) else None
+        problems = (Diagnostic("CXX001", wish.error),) if wish.error else ()
+        changes = () if live == wish.value else (Change(("value",), live, wish.value, wish.pending),)
+        action = Action(
+            f"set {resource.address}",
+            Run(("set",), (str(resource.address),)),
+            risk=wish.risk,
+            activation=wish.pending,
         )
-        return (
-            []
-            if live == wanted
-            else [Change(("value",), live, wanted, pending=me.spec.pending if me.spec else False)]
-        )
-
-    def actions(self, me, live, changes, given):
-        if me.spec and me.spec.no_action:
-            return []
-        risk = me.spec.risk if me.spec else Risk.LIVE
-        activation = bool(me.spec and me.spec.pending)
-        return [
-            Action(f"set {me.address}", Run(("set",), (str(me.address),)), risk=risk, activation=activation)
-        ]
+        return Assessment(exports, problems, changes, (action,) if changes and not wish.no_action else ())
 
 
 class FakeGatherer(Fake):

@@ -19,6 +19,7 @@ from cxlstate.engine.promise import Promise
 from cxlstate.resources import kinds
 from cxlstate.simulator.world import Unit
 from cxlstate.simulator.writer import SimWriter
+from tests.assessing import answering
 from tests.laws.bench import DROP_IN, EVERYTHING, GRUB_CFG, OURS, Bench, Quiet
 
 NOTHING = Consents()
@@ -333,11 +334,14 @@ def test_three_in_a_ring_end_the_run_too_and_all_are_named(bench):
 
 def test_what_somebody_else_changes_back_each_time_ends_the_run(bench):
     """Another value each time: the bound is how often it is done."""
-    kind = copy.copy(kinds()["service"])
     count = iter(range(1000))
-    diff = kind.diff
-    kind.diff = lambda *it: tuple(replace(one, old=f"other {next(count)}") for one in diff(*it))
-    bench.kinds = {**bench.kinds, "service": kind}
+
+    def otherwise(found):
+        return replace(
+            found, changes=tuple(replace(one, old=f"other {next(count)}") for one in found.changes)
+        )
+
+    bench.kinds = {**bench.kinds, "service": answering(kinds()["service"], otherwise)}
     in_conflict(bench, "cron", "ssh")
     with bench.world() as world:
         world.units["ssh.service"].state = "disabled"
@@ -441,9 +445,8 @@ class WithoutEffect:
     """Kinds of which `user` names an action that does nothing."""
 
     def __new__(cls):
-        user = copy.copy(kinds()["user"])
-        user.actions = lambda *_: (Action("do nothing", Run(("systemctl", "daemon-reload"))),)
-        return {**kinds(), "user": user}
+        nothing = (Action("do nothing", Run(("systemctl", "daemon-reload"))),)
+        return {**kinds(), "user": answering(kinds()["user"], lambda found: replace(found, actions=nothing))}
 
 
 def test_what_was_done_and_does_not_hold_is_not_converged_after_a_bounded_number_of_looks(tmp_path):

@@ -50,7 +50,7 @@ def broken(kind, method, error=ODD[1]):
     return type("Broken", (Fake,), {method: fail})(kind)
 
 
-@pytest.mark.parametrize("method", ["needs", "exports", "check", "describe", "diff", "actions"])
+@pytest.mark.parametrize("method", ["needs", "assess"])
 @pytest.mark.parametrize("error", ODD, ids=lambda error: type(error).__name__)
 def test_a_defect_is_an_error_of_its_resource_and_of_nothing_else(method, error):
     world = World({"a.x": Wish(), "b.y": Wish(), "c.z": Wish()}, {"c.z": "on"})
@@ -65,23 +65,21 @@ def test_a_defect_is_an_error_of_its_resource_and_of_nothing_else(method, error)
     assert plan.at(A).actions == ()
 
 
-# Who only KNOWS of a resource has been told all that there is before it is compared.
-@pytest.mark.parametrize(
-    ("how", "method"),
-    [
-        (How.REQUIRES, "exports"),
-        (How.AWAITS, "exports"),
-        (How.KNOWS, "exports"),
-        (How.REQUIRES, "diff"),
-        (How.AWAITS, "diff"),
-    ],
-)
-def test_nothing_is_planned_on_what_depends_on_a_defect(how, method):
+@pytest.mark.parametrize("how", [How.REQUIRES, How.AWAITS, How.KNOWS])
+def test_nothing_is_planned_on_what_depends_on_a_defect(how):
     world = World({"a.x": Wish(), "b.y": Wish(needs=(Need(A, how),)), "c.z": Wish(needs=(Need(B, how),))})
-    world.kinds["a"] = broken("a", method)
+    world.kinds["a"] = broken("a", "assess")
     expected = {"b.y": ("blocked", Exit.ERROR), "c.z": ("blocked", Exit.ERROR)}
     plan = world.plan()
     assert {str(r.address): (r.status.value, r.exit) for r in plan.resources if r.address != A} == expected
+
+
+def test_a_defect_in_what_all_of_a_kind_show_together_is_an_error_of_each_and_of_nothing_else():
+    world = World({"a.x": Wish(), "a.y": Wish(), "c.z": Wish()}, {"c.z": "on"})
+    world.kinds["a"] = broken("a", "together")
+    plan = world.plan()
+    assert [(d.code, str(d.address)) for d in plan.all_diagnostics] == [("CXE900", "a.x"), ("CXE900", "a.y")]
+    assert plan.at(C).status.value == "in-sync"
 
 
 def test_what_builds_on_lost_exports_is_not_called_in_sync():
@@ -89,7 +87,7 @@ def test_what_builds_on_lost_exports_is_not_called_in_sync():
     world = World({"a.x": Wish(tells=("one",)), "b": None}, {"b": ""})
     gatherer = FakeGatherer("b")
     gatherer.needs = lambda me: (Need(AllOf("a"), How.KNOWS),)
-    world.kinds |= {"a": broken("a", "exports"), "b": gatherer}
+    world.kinds |= {"a": broken("a", "assess"), "b": gatherer}
     world.implied = frozenset({Address("b")})
     plan = world.plan()
     assert plan.at(Address("b")).status.value == "blocked"
@@ -99,24 +97,16 @@ def test_what_builds_on_lost_exports_is_not_called_in_sync():
 def test_memory_of_a_holder_that_cannot_be_told_is_not_touched():
     bench = Bench({"dax.cxl0": (0, 100), "mtrr.m0": (("m0",), Span(0, 100))}, Host(dax={"cxl0": True}))
     assert bench.at("mtrr.m0").status.value == "change"
-    bench.kinds["dax"].exports = lambda *_: 1 // 0
+    bench.kinds["dax"].assess = lambda *_: 1 // 0
     plan = bench.plan()
     assert plan.at(Address.parse("dax.cxl0")).diagnostics[0].code == "CXE900"
-    assert plan.at(Address.parse("mtrr.m0")).status.value == "blocked"
-    assert plan.at(Address.parse("mtrr.m0")).actions == ()
-
-
-def test_a_holder_that_fails_to_let_go_stops_the_one_that_asks():
-    bench = Bench({"dax.cxl0": (0, 100), "mtrr.m0": (("m0",), Span(0, 100))}, Host(dax={"cxl0": True}))
-    bench.kinds["dax"].suspend = lambda *_: 1 // 0
-    plan = bench.plan()
-    assert plan.at(Address.parse("mtrr.m0")).diagnostics[0].code == "CXE900"
-    assert plan.at(Address.parse("mtrr.m0")).exit is Exit.ERROR
+    asks = plan.at(Address.parse("mtrr.m0"))
+    assert (asks.status.value, asks.exit, asks.actions) == ("blocked", Exit.ERROR, ())
 
 
 def test_a_diagnostic_that_a_kind_raises_stays_what_it_is():
     world = World({"a.x": Wish(), "b.y": Wish()})
-    world.kinds["a"] = broken("a", "diff", fail("CXX777", "no"))
+    world.kinds["a"] = broken("a", "assess", fail("CXX777", "no"))
     assert [d.code for d in world.plan().all_diagnostics] == ["CXX777"]
 
 

@@ -15,6 +15,7 @@ from cxlstate.core.reconciler import How, Need, Resource
 from cxlstate.engine.execute import Executor, group, todo
 from cxlstate.engine.plan import Exit, ResourcePlan, Status
 from cxlstate.machine.outcome import Outcome, Result
+from tests.assessing import answering
 from tests.engine.fake_host import MAPPED, STATE, Bench, Host, Killed, step
 from tests.engine.fakes import Wish, World
 
@@ -33,6 +34,13 @@ def in_use(**more):
 def converged(bench):
     host = bench.host
     return bench.plan().exit is Exit.IN_SYNC and host.dax["cxl0"] and host.types["cxl0"] == "uncached-minus"
+
+
+def acting(bench, kind, edit):
+    """A kind that does other things than it would."""
+    bench.kinds[kind] = answering(
+        bench.kinds[kind], lambda found: replace(found, actions=edit(*found.actions))
+    )
 
 
 def words(actions):
@@ -63,8 +71,8 @@ def test_neighbours_under_the_same_suspension_share_one_and_others_have_their_ow
 
 def test_a_step_between_that_needs_no_suspension_is_done_while_all_is_in_use():
     bench = Bench(WISHES, in_use())
-    made, plain = bench.kinds["mtrr"].actions, step("note", "note")
-    bench.kinds["mtrr"].actions = lambda *a: (made(*a)[0], plain, made(*a)[1])
+    plain = step("note", "note")
+    acting(bench, "mtrr", lambda lo, hi: (lo, plain, hi))
     assert bench.runs("mtrr.cxl0") == [*DANCE[:3], *DANCE[4:], "note", *DANCE[:2], *DANCE[3:]]
 
 
@@ -106,16 +114,14 @@ def test_a_vm_that_holds_two_devices_is_stopped_once_and_started_when_both_are_b
 def test_who_acts_on_its_own_memory_sees_to_itself():
     bench = Bench(WISHES, in_use(registers=["lo", "hi"]))
     assert bench.runs("dax.cxl0") == [*DANCE[:2], *DANCE[4:]]
-    made = bench.kinds["dax"].actions
-    bench.kinds["dax"].actions = lambda *a: tuple(replace(one, suspends=(Span(0, 128),)) for one in made(*a))
+    acting(bench, "dax", lambda *all_: tuple(replace(one, suspends=(Span(0, 128),)) for one in all_))
     assert bench.runs("dax.cxl0") == [*DANCE[:2], *DANCE[4:]]
 
 
 def test_an_activation_keeps_its_suspension_to_itself():
     """Without consent to it nothing of it is done: also not the stop of a VM."""
     bench = Bench(WISHES, in_use())
-    made = bench.kinds["mtrr"].actions
-    bench.kinds["mtrr"].actions = lambda *a: (made(*a)[0], replace(made(*a)[1], activation=True))
+    acting(bench, "mtrr", lambda lo, hi: (lo, replace(hi, activation=True)))
     plan = bench.at("mtrr.cxl0")
     assert words(todo(plan)) == [*DANCE[:3], *DANCE[4:]]
     assert words(plan.actions) == [*DANCE[:3], *DANCE[4:], *DANCE[:2], *DANCE[3:]]

@@ -58,7 +58,7 @@ wish, a line `field: value` each), `lacks` texts that must not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
@@ -70,7 +70,7 @@ import yaml
 from cxlstate.core import exports as export_types
 from cxlstate.core.action import Action, Generate, Reboot, RemoveFile, Run, Span, Step, WriteFile
 from cxlstate.core.address import Address
-from cxlstate.core.assessment import Hold
+from cxlstate.core.assessment import Assessment, Collective, Hold
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import DaxDevice, Export, Inputs, MtrrRanges, RestoreStep
@@ -167,7 +167,7 @@ def _planned(
     inputs = Inputs(
         {Address.parse(address): list(map(_export, many)) for address, many in case.get("given", {}).items()}
     )
-    found = kind.assess(resource, seen, inputs)
+    found = _assessed(kind, resource, seen, inputs)
     outcome: dict[str, Any] = {}
     if found.problems:
         outcome["diagnostics"] = _chosen(list(map(_diagnostic, found.problems)), case.get("diagnostics", []))
@@ -187,6 +187,22 @@ def _planned(
     if found.actions:
         outcome["actions"] = _chosen(list(map(_action, found.actions)), case.get("actions", []))
     return outcome
+
+
+def _assessed(
+    kind: Reconciler[Any, Any], resource: Resource[Any], seen: Observation[Any], inputs: Inputs
+) -> Assessment:
+    """With what shows only in all of a kind together: of the others there is what they export."""
+    found = kind.assess(resource, seen, inputs)
+    if not isinstance(kind, Collective):
+        return found
+    others = {
+        address: Assessment(tuple(one for of, one in inputs.everything() if of == address))
+        for address, _ in inputs.everything()
+        if address.kind == kind.kind
+    }
+    problems = kind.together({**others, resource.address: found})
+    return replace(found, problems=(*found.problems, *problems))
 
 
 def _left(kind: Reconciler[Any, Any], case: dict[str, Any], folder: Path) -> dict[str, Any]:

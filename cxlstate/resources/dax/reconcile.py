@@ -36,6 +36,7 @@ class Dax(Reconciler[DaxSpec, Seen]):
     """Found by where it is. Nothing here touches what is in the memory: binding and aligning keep it."""
 
     kind: ClassVar[str] = "dax"
+    informs: ClassVar[bool] = True
     holds: ClassVar[bool] = True
     reboots: ClassVar[bool] = True
     place: ClassVar[Place] = Place(Section.HOST, "dax", Shape.MAP)

@@ -28,6 +28,7 @@ class Grub(Reconciler[GrubSpec, Live]):
     """One drop-in and one regeneration for the kernel arguments of every resource of a host."""
 
     kind: ClassVar[str] = "grub"
+    informs: ClassVar[bool] = True
     reboots: ClassVar[bool] = True
     place: ClassVar[Place] = Place(Section.HOST, "grub", Shape.ONE)
     model: ClassVar[type[GrubSpec]] = GrubSpec

@@ -31,6 +31,7 @@ class ImageReconciler(Reconciler[ImageSpec, Seen]):
     """Made once. What is in it is its guest's from then on: it is grown, and never written over."""
 
     kind: ClassVar[str] = "image"
+    informs: ClassVar[bool] = True
     place: ClassVar[Place] = Place(Section.ROOT, "images", Shape.MAP)
     model: ClassVar[type[ImageSpec]] = ImageSpec
     key: ClassVar[object] = ImageName

@@ -23,6 +23,7 @@ class Memmap(Reconciler[MemmapSpec, Live]):
     """Ranges of memory taken from the kernel. `grub` writes the arguments; this kind checks the rest."""
 
     kind: ClassVar[str] = "memmap"
+    informs: ClassVar[bool] = True
     reboots: ClassVar[bool] = True
     place: ClassVar[Place] = Place(Section.HOST, "memmap", Shape.ONE)
     model: ClassVar[type[MemmapSpec]] = MemmapSpec

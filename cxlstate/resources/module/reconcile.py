@@ -31,6 +31,7 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
     """
 
     kind = "module"
+    informs = True
     reboots = True
     place = Place(Section.HOST, "modules", Shape.MAP)
     model = Wanted
