@@ -27,6 +27,12 @@ def diagnose(spec: ImageSpec, live: Seen) -> Iterator[Diagnostic]:
         yield from _of_image(spec, live, live.info)
 
 
+def before_it_is_seen(spec: ImageSpec, known: Missing) -> Iterator[Diagnostic]:
+    """What the folders tell already, while nothing can look into an image."""
+    yield from _in_memory(spec, known)
+    yield from exposed(known)
+
+
 def _of_image(spec: ImageSpec, live: Live, info: Info) -> Iterator[Diagnostic]:
     if info.format != spec.format:
         yield _other_format(spec, info)
