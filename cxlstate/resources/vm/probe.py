@@ -114,7 +114,7 @@ def observe(name: str, spec: VmSpec, answers: Answers) -> Observation[Seen]:
         parts = answers.files(LibvirtDomain(name))
     except ReadFailed as failed:
         return Unknown(
-            failed.reason, PROVIDERS, "on the machine: `virsh -r list --all` tells what libvirt says"
+            failed.reason, PROVIDERS, "on the machine: `virsh -r list --all` tells what libvirt says", host
         )
     if not parts:
         return Present(Missing(host))
