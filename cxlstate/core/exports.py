@@ -97,7 +97,3 @@ class Inputs:
     def all(self, of: type[T]) -> list[tuple[Address, T]]:
         """Every export of a type with the resource it comes from, by address."""
         return [(address, export) for address, export in self.everything() if isinstance(export, of)]
-
-
-Given = Inputs
-"""The name of kinds that still answer in four parts."""

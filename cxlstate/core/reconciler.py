@@ -14,11 +14,10 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from cxlstate.core.action import Action
 from cxlstate.core.address import Address, Target
-from cxlstate.core.assessment import Assessment, Hold
+from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
-from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.core.exports import DaxDevice, Export, Given, Inputs
-from cxlstate.core.observation import Absent, Observation, Present, Unknown
+from cxlstate.core.exports import Inputs
+from cxlstate.core.observation import Observation
 from cxlstate.core.path import Path
 from cxlstate.core.read import Answers, Read
 
@@ -112,59 +111,13 @@ class Reconciler(ABC, Generic[S, L]):
     def observe(self, me: Resource[S], answers: Answers) -> Observation[L]:
         """Parse the answers. `ReadFailed` may be let through: it makes the resource unknown."""
 
+    @abstractmethod
     def assess(self, resource: Resource[S], seen: Observation[L], inputs: Inputs) -> Assessment:
         """All that follows from what was seen and from the exports of what it needs, computed once.
 
-        Of what is Unknown: exports, and the problems that need no live state. Where a cure of that is about
-        to come, the engine asks again with Absent, for changes and actions alone.
+        Of what is Unknown: exports, the problems that need no live state, and what is checked later. Where a
+        cure of that is about to come, the engine asks again with Absent, for changes and actions alone.
         """
-        live = seen.live if isinstance(seen, Present) else None
-        exports = tuple(self.exports(resource, live, inputs))
-        hold = _hold(self, resource, seen, inputs, exports)
-        bars_reboot = None
-        if isinstance(self, ForeseesBoot):
-            known = seen.partly if isinstance(seen, Unknown) else live
-            bars_reboot = self.bars_reboot(resource, known, inputs)
-        if isinstance(seen, Unknown):
-            return Assessment(exports, hold=hold, bars_reboot=bars_reboot)
-        problems = tuple(self.check(resource, live, inputs))
-        changes: tuple[Change, ...] = ()
-        if isinstance(seen, Absent) or not any(one.severity is Severity.ERROR for one in problems):
-            changes = tuple(self.diff(resource, live, inputs))
-        return Assessment(
-            exports,
-            problems,
-            changes,
-            tuple(self.actions(resource, live, changes, inputs)) if changes else (),
-            tuple(self.describe(resource, live)),
-            hold=hold,
-            bars_reboot=bars_reboot,
-        )
-
-    def exports(self, me: Resource[S], live: L | None, given: Given) -> Sequence[Export]:
-        """What others may know of it; made also while it is unknown or absent (`live` None)."""
-        return ()
-
-    def describe(self, me: Resource[S], live: L | None) -> Sequence[tuple[str, str]]:
-        """The live state for people: a few words and their values, for `show`."""
-        return ()
-
-    def check(self, me: Resource[S], live: L | None, given: Given) -> Sequence[Diagnostic]:
-        """What cannot be right, now that the machine was seen. An error stops this resource.
-
-        `path` of a diagnostic is relative to the resource.
-        """
-        return ()
-
-    def diff(self, me: Resource[S], live: L | None, given: Given) -> Sequence[Change]:
-        """The differences in what the user wrote, and in nothing else."""
-        return ()
-
-    def actions(
-        self, me: Resource[S], live: L | None, changes: Sequence[Change], given: Given
-    ) -> Sequence[Action]:
-        """What closes the differences, in order. None at all: whatever it requires will do it."""
-        return ()
 
 
 @runtime_checkable
@@ -178,54 +131,6 @@ class Implied(Protocol):
     def implied(self) -> Any:
         """The spec to assume when none was written."""
         ...
-
-
-@runtime_checkable
-class ForeseesBoot(Protocol):
-    """A kind that knows what the next boot leads to. It is asked wherever a plan would reboot."""
-
-    def bars_reboot(self, me: Resource[Any], live: Any, given: Given) -> Diagnostic | None:
-        """An error that a reboot would run into; None where a reboot is safe, as far as it is known."""
-        ...
-
-
-@runtime_checkable
-class Suspendable(Protocol):
-    """A kind whose resources hold memory, and can be taken out of use while something else acts on it.
-
-    It exports the memory as a `DaxDevice`.
-    """
-
-    def suspend(self, me: Resource[Any], live: Any, given: Given) -> Sequence[Action] | Diagnostic:
-        """What takes it out of use, each with its undo; nothing where it is not in use.
-
-        A diagnostic where that is not possible: then nothing is done at all.
-        """
-        ...
-
-    def resume(self, me: Resource[Any], live: Any, given: Given) -> Sequence[Action]:
-        """What puts back what `suspend` took out of use, and no more."""
-        ...
-
-
-def _hold(
-    kind: object, resource: Resource[Any], seen: Observation[Any], inputs: Inputs, exports: Sequence[Export]
-) -> Hold | None:
-    """What a kind that can be suspended holds, in the words of `Assessment`."""
-    devices = [one for one in exports if isinstance(one, DaxDevice)]
-    if not isinstance(kind, Suspendable) or not devices:
-        return None
-    somewhere = any(not one.ranges for one in devices)
-    spans = () if somewhere else tuple(span for one in devices for span in one.ranges)
-    if isinstance(seen, Unknown) or (somewhere and not isinstance(seen, Absent)):
-        return Hold(spans, unknown=True)
-    live = seen.live if isinstance(seen, Present) else None
-    release = kind.suspend(resource, live, inputs)
-    if isinstance(release, Diagnostic):
-        return Hold(spans, stuck=release)
-    if not release:
-        return None
-    return Hold(spans, tuple(release), tuple(kind.resume(resource, live, inputs)))
 
 
 @runtime_checkable

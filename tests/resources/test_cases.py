@@ -30,7 +30,8 @@ A case is `tests/resources/<kind>/<case>.yaml`:
     invalid: [{code: CXG201, path: [args, 0], found: …}]     # then nothing else is looked at
     unknown: the reason       # or a mapping of reason, hint, cured_by
     absent: true
-    diagnostics: [{code: …, severity: …, path: …}]
+    diagnostics: [{code: …, severity: …, path: …}]    # also of what is unknown
+    later: [{what: …, after: [dax.cxl0]}]    # checks that have to wait
     exports: [KernelArguments: [modprobe.blacklist=kmem]]    # of a DaxDevice, what is not None
     describe: {now: loaded}   # what `show` says
     changes: [{path: [args], from: null, to: quiet, pending: true}]
@@ -49,8 +50,8 @@ where it is off; texts of XML, hashes, the wish of an `EditDomain`, and a number
 A file that is asked for and has no answer does not exist; a pattern matches the files that have an
 answer. The parts of a domain or network go before those of the host one by one; null takes a part out.
 An answer that nobody asked for is a mistake in the case. Of a diagnostic and an action only
-what the case names is compared; that there are no others always is. `exports`, `describe`, `suspend` and
-`resume` are compared where the case has them. `holds` are texts that must stand in what the effect
+what the case names is compared; that there are no others always is. `exports`, `describe`, `suspend`, `resume`
+and `later` are compared where the case has them. `holds` are texts that must stand in what the effect
 writes (of a `Step`: in what is shown; of an effect on libvirt: in its XML; of an `EditDomain`: in its
 wish, a line `field: value` each), `lacks` texts that must not.
 """
@@ -151,9 +152,8 @@ def _outcome(kind: Reconciler[Any, Any], case: dict[str, Any], folder: Path) -> 
                 "cured_by": list(map(str, observation.cured_by)),
             }
             wanted = case.get("unknown")
-            return {
-                "unknown": {key: all_of_it[key] for key in wanted} if isinstance(wanted, dict) else reason
-            }
+            told = {key: all_of_it[key] for key in wanted} if isinstance(wanted, dict) else reason
+            return {"unknown": told, **_planned(kind, me, observation, case)}
         case Present():
             return _planned(kind, me, observation, case)
         case Absent():
@@ -175,6 +175,8 @@ def _planned(
         outcome["exports"] = list(map(_exported, found.exports))
     if "describe" in case:
         outcome["describe"] = dict(found.facts)
+    if "later" in case:
+        outcome["later"] = [{"what": one.what, "after": list(map(str, one.after))} for one in found.later]
     hold = found.hold or Hold()
     if "suspend" in case:
         outcome["suspend"] = _suspended(hold.stuck or hold.release, case["suspend"])
@@ -226,7 +228,7 @@ def _suspended(found: Sequence[Action] | Diagnostic, expected: Any) -> Any:
 
 def _expected(case: dict[str, Any]) -> dict[str, Any]:
     compared = ("invalid", "unknown", "absent", "diagnostics", "changes", "actions")
-    where_named = ("exports", "describe", "suspend", "resume", "leftovers")
+    where_named = ("exports", "describe", "suspend", "resume", "leftovers", "later")
     expected = {key: case[key] for key in compared if case.get(key)}
     expected |= {key: case[key] for key in where_named if key in case}
     for action in _actions_of(expected):
