@@ -298,11 +298,12 @@ def test_a_plan_file_of_a_bare_host_is_done_as_far_as_the_first_reboot(bench):
 # Two that undo each other ----------------------------------------------------------------------------
 
 
-def in_conflict(bench, *names):
-    """systemd.unit(5), Conflicts=: to start the one stops the other."""
+def in_conflict(bench, *names, said=False):
+    """To start the one stops the next; `said` by Conflicts= (systemd.unit(5)), or else by nothing."""
     with bench.world() as world:
         for name, other in zip(names, (*names[1:], names[0]), strict=True):
-            world.units.setdefault(f"{name}.service", Unit()).conflicts.append(f"{other}.service")
+            unit = world.units.setdefault(f"{name}.service", Unit())
+            (unit.conflicts if said else unit.stops).append(f"{other}.service")
             world.running.units.pop(f"{name}.service", None)
 
 
@@ -322,6 +323,19 @@ def test_two_that_undo_each_other_end_the_run_and_both_are_named(bench, apart):
     assert "service.ssh" in said
     starts = [line for line in bench.journal() if line["event"] == "done" and "start" in line["does"]]
     assert len(starts) <= 3
+
+
+def test_two_that_say_so_are_refused_before_the_first_action(bench):
+    in_conflict(bench, "cron", "ssh", said=True)
+    applied = bench.apply(
+        bench.spec({"services": {"cron": {"running": True}, "ssh": {"running": True}, "rsync": {}}})
+    )
+    assert applied.exit is Exit.ERROR
+    assert [(d.code, str(d.address)) for d in applied.plan.all_diagnostics] == [
+        ("CXV330", "service.cron"), ("CXV330", "service.ssh")
+    ]  # fmt: skip
+    assert len({d.source.line for d in applied.plan.all_diagnostics}) == 2
+    assert bench.journal() == []
 
 
 def test_three_in_a_ring_end_the_run_too_and_all_are_named(bench):

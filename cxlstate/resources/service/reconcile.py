@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from cxlstate.core.action import Action, Effect, Risk, Run
-from cxlstate.core.address import AllOf
-from cxlstate.core.assessment import Assessment
+from cxlstate.core.address import Address, AllOf
+from cxlstate.core.assessment import Assessment, Later
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Inputs
@@ -77,9 +77,10 @@ class ServiceReconciler(Reconciler[Service, UnitLive]):
 
     def assess(self, resource: Resource[Service], seen: Observation[UnitLive], inputs: Inputs) -> Assessment:
         """Only of what is written; a mask in the way of it counts as written."""
-        if isinstance(seen, Unknown):
-            return Assessment()
         spec, unit = resource.spec, unit_of(resource.name)
+        if isinstance(seen, Unknown):
+            waits = Later(f"which units {unit} conflicts with", seen.cured_by)
+            return Assessment(later=(waits,) if spec.running else ())
         if isinstance(seen, Absent):
             facts = (("unit", "there is none"),)
             if spec.masked:
@@ -89,13 +90,49 @@ class ServiceReconciler(Reconciler[Service, UnitLive]):
             return Assessment((), (), changes, _actions(_to_come(unit), changes), facts)
         live = seen.live
         changes = _diff(spec, live)
-        return Assessment((), _problems(spec, live), changes, _actions(live, changes), _facts(live))
+        return Assessment(
+            (),
+            _problems(spec, live),
+            changes,
+            _actions(live, changes),
+            _facts(live),
+            shared=live if spec.running else None,
+        )
+
+    def together(self, assessed: Mapping[Address, Assessment]) -> Sequence[Diagnostic]:
+        """Units that are both to run, where to start one stops the other (Conflicts=, systemd.unit(5))."""
+        wanted = {
+            address: found.shared for address, found in assessed.items() if isinstance(found.shared, UnitLive)
+        }
+        of_unit = {name: address for address, live in wanted.items() for name in (live.id, *live.names)}
+        pairs = {
+            frozenset((address, of_unit[other])): (address, of_unit[other])
+            for address, live in wanted.items()
+            for other in live.conflicts & of_unit.keys()
+        }
+        return [one for pair in sorted(pairs.values()) for one in _conflict(*pair, wanted)]
 
 
 def _facts(live: UnitLive) -> tuple[tuple[str, str], ...]:
     """Both states in systemd's words, and the socket it waits behind."""
     waits = f", {live.socket} listens" if live.socket else ""
     return (("state", f"{live.state}{waits}"), ("at boot", live.file or "no unit file"))
+
+
+def _conflict(one: Address, other: Address, wanted: Mapping[Address, UnitLive]) -> Iterator[Diagnostic]:
+    """Of each of the two. Those that both run, behind their sockets, do no harm to each other."""
+    if wanted[one].running and wanted[other].running:
+        return
+    for address in (one, other):
+        yield Diagnostic(
+            "CXV330",
+            f"{one.name} and {other.name} cannot both run",
+            path=_RUNNING,
+            address=address,
+            found=f"running: true for both, and {wanted[one].id} has Conflicts={wanted[other].id}",
+            expected="at most one of them running",
+            hint=f"write `{address.name}: {{running: false}}`",
+        )
 
 
 def _problems(spec: Service, live: UnitLive) -> tuple[Diagnostic, ...]:
