@@ -21,15 +21,8 @@ _NO_INSTALL_CONFIG = (
 # What `systemctl show` can be asked for, in the order in which it answers.
 _PROPERTIES = (
     *("Type", "RemainAfterExit", "Result", "Id", "Names", "Conflicts", "TriggeredBy", "Description"),
-    *(
-        "LoadState",
-        "ActiveState",
-        "SubState",
-        "FragmentPath",
-        "DropInPaths",
-        "UnitFileState",
-        "NeedDaemonReload",
-    ),
+    *("LoadState", "ActiveState", "SubState", "FragmentPath", "DropInPaths", "UnitFileState"),
+    "NeedDaemonReload",
 )
 _HAVE_A_RESULT = (".service", ".socket", ".timer", ".mount")
 

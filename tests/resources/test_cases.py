@@ -51,8 +51,8 @@ A file that is asked for and has no answer does not exist; a pattern matches the
 answer. The parts of a domain or network go before those of the host one by one; null takes a part out.
 An answer that nobody asked for is a mistake in the case. Of a diagnostic and an action only
 what the case names is compared; that there are no others always is. `exports`, `describe`, `suspend`,
-`resume` and `later` are compared where the case has them. `holds` are texts that must stand in what the effect
-writes (of a `Step`: in what is shown; of an effect on libvirt: in its XML; of an `EditDomain`: in its
+`resume` and `later` are compared where the case has them. `holds` are texts that must stand in what the
+effect writes (of a `Step`: in what is shown; of an effect on libvirt: in its XML; of an `EditDomain`: in its
 wish, a line `field: value` each), `lacks` texts that must not.
 """
 
