@@ -36,6 +36,17 @@ class Graph:
         needs = self._needs[address]
         return frozenset(n.target.kind for n in needs if n.how is How.KNOWS and isinstance(n.target, AllOf))
 
+    def reached(self, start: Iterable[Address], *how: How) -> set[Address]:
+        """Those, and all that they need in these ways, and what that needs, and so on."""
+        found: set[Address] = set()
+        todo = list(start)
+        while todo:
+            address = todo.pop()
+            if address not in found:
+                found.add(address)
+                todo += self.targets(address, *how)
+        return found
+
     def order(self, *how: How) -> list[Address]:
         """Every resource after what it needs in these ways; within that, by kind and name.
 

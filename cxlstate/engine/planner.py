@@ -376,8 +376,9 @@ def make_plan(
     planner = _Planner(spec, kinds, seen, Graph(needs), defects=defects)
     planner.assess()
     planner.judge_all()
-    wanted = _with_needs(planner.graph, only) if only else {*planner.leftovers, *planner.order}
-    plans = [planner.done[a] for a in (*planner.leftovers, *planner.order) if a in wanted]
+    everything = (*planner.leftovers, *planner.order)
+    wanted = planner.graph.reached(only, *_BEFORE, How.KNOWS) if only else set(everything)
+    plans = [planner.done[address] for address in everything if address in wanted]
     plans = [plan for plan in plans if plan.address not in seen.implied or _worth_showing(plan, planner)]
     return MachinePlan(spec, tuple(plans), running=seen.running, answers=seen.answers)
 
@@ -387,17 +388,6 @@ def _worth_showing(plan: ResourcePlan, planner: _Planner) -> bool:
     if plan.changes or plan.address not in planner.assessed:
         return True
     return bool(planner.inputs(plan.address).everything())
-
-
-def _with_needs(graph: Graph, only: frozenset[Address]) -> set[Address]:
-    wanted: set[Address] = set()
-    todo = list(only)
-    while todo:
-        address = todo.pop()
-        if address not in wanted:
-            wanted.add(address)
-            todo += graph.targets(address, *_BEFORE, How.KNOWS)
-    return wanted
 
 
 def _names(addresses: Sequence[Address]) -> str:
