@@ -54,8 +54,8 @@ class Network(Reconciler[NetworkSpec, Live]):
         live = seen.live if isinstance(seen, Present) else Live()
         aim = Goal(resource.name, resource.spec, live)
         found = Assessment(problems=tuple(diagnose(aim)), changes=tuple(changes(aim)), facts=_facts(live))
-        if found.refused or not found.changes:
-            return found
+        if not found.changes or (found.refused and isinstance(seen, Present)):
+            return found  # a network that is there, and in which something is in the way
         return replace(found, actions=tuple(steps.actions(aim)))
 
 
