@@ -79,7 +79,25 @@ class DiskImage:
     size: int | None = None
 
 
-Export = KernelArguments | ModuleKeptOut | DaxDevice | RestoreStep | MtrrRanges | DiskImage
+@dataclass(frozen=True, slots=True)
+class NvdimmOfVm:
+    """An NVDIMM of a VM, for what is inside the guest. `number` is its place in the VM's list.
+
+    Bytes; `size` includes the label area, which QEMU takes off its end. `align` is the alignment that is
+    wished for the memory behind it, of which `align_of` is the resource. `others` are VMs that have the same
+    memory, and so write the same labels.
+    """
+
+    number: int
+    slot: int
+    size: int
+    label: int = 0
+    align: int | None = None
+    align_of: Address | None = None
+    others: tuple[str, ...] = ()
+
+
+Export = KernelArguments | ModuleKeptOut | DaxDevice | RestoreStep | MtrrRanges | DiskImage | NvdimmOfVm
 
 T = TypeVar("T", bound=Export)
 

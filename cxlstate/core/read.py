@@ -123,6 +123,9 @@ READ_ONLY: tuple[tuple[tuple[str, ...], str], ...] = (
     (("getent", "passwd"), r""),
     (("loginctl", "list-sessions"), r"--no-legend|--no-pager"),
     (("daxctl", "list"), r"-[A-Za-z]+|--[a-z-]+"),
+    (("ndctl", "list"), r"-[NRDi]+"),
+    (("ndctl", "read-labels", "-j"), r""),
+    (("lsblk", "--json"), r"--output=[A-Z,]+"),
     (("qemu-img", "info", "--output=json"), r"-U|/.*"),  # a path, and no `json:` or `nbd://`
     (("stat",), r"--dereference|--format=.*"),
     (("uname",), r"-[a-z]+"),

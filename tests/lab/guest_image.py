@@ -28,14 +28,14 @@ GUEST = Recipe(
 )
 
 
-def build_guest(draft: Image, work: Path, log: Callable[[str], None]) -> None:
+def build_guest(draft: Image, work: Path, log: Callable[[str], None], recipe: Recipe = GUEST) -> None:
     """Build the guest image, and the lab's key pair with it."""
     make_key(draft.identity)
     root = work / "root"
     log("guest: installing Debian into a folder")
-    bootstrap(GUEST, root, identity=draft.identity)
+    bootstrap(recipe, root, identity=draft.identity)
     log("guest: making the disk")
-    make_disk(root, draft.disk, mib=GUEST.disk_mib)
+    make_disk(root, draft.disk, mib=recipe.disk_mib)
     shutil.copyfile((root / "vmlinuz").resolve(), draft.kernel)
     shutil.copyfile((root / "initrd.img").resolve(), draft.initrd)
     key = (root / "etc/ssh/ssh_host_ed25519_key.pub").read_text().strip()

@@ -21,6 +21,7 @@ A case is `tests/resources/<kind>/<case>.yaml`:
       network default: {status: 1, stderr: 'Permission denied'}    # LibvirtNetwork, likewise: facts, ports
       addresses cxl_vmx: 52:54:00:fc:10:bd 192.168.122.110/24      # LibvirtAddresses; none: no lease
     given:                    # what other resources export
+      vm.cxl_vmx: [NvdimmOfVm: {number: 0, slot: 1, size: …, label: …, align_of: dax.cxl0}]
       memmap: [KernelArguments: [memmap=1G!6G]]
       dax.cxl0: [DaxDevice: {link: /dev/cxlstate/cxl0, start: 0x5080000000, end: 0x6880000000}]
       dax.cxl1: [DaxDevice: {link: /dev/cxlstate/cxl1, ranges: [{start: 0x1000, end: 0x2000}, …]}]
@@ -32,6 +33,7 @@ A case is `tests/resources/<kind>/<case>.yaml`:
     absent: true
     diagnostics: [{code: …, severity: …, path: …}]    # also of what is unknown
     later: [{what: …, after: [dax.cxl0]}]    # checks that have to wait
+    derived: [{path: [align], value: 4KiB, of: dax.cxl0}]    # what follows from the wish of another
     exports: [KernelArguments: [modprobe.blacklist=kmem]]    # of a DaxDevice, what is not None
     describe: {now: loaded}   # what `show` says
     changes: [{path: [args], from: null, to: quiet, pending: true}]
@@ -74,7 +76,7 @@ from cxlstate.core.address import Address
 from cxlstate.core.assessment import Assessment, Collective, Hold
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.exports import DaxDevice, Export, Inputs, MtrrRanges, RestoreStep
+from cxlstate.core.exports import DaxDevice, Export, Inputs, MtrrRanges, NvdimmOfVm, RestoreStep
 from cxlstate.core.image import ImageEffect
 from cxlstate.core.libvirt import EditDomain, LibvirtEffect
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
@@ -177,6 +179,10 @@ def _planned(
         outcome["describe"] = dict(found.facts)
     if "later" in case:
         outcome["later"] = [{"what": one.what, "after": list(map(str, one.after))} for one in found.later]
+    if "derived" in case:
+        outcome["derived"] = [
+            {"path": list(one.path), "value": one.value, "of": str(one.of)} for one in found.derived
+        ]
     hold = found.hold or Hold()
     if "suspend" in case:
         outcome["suspend"] = _suspended(hold.stuck or hold.release, case["suspend"])
@@ -228,7 +234,7 @@ def _suspended(found: Sequence[Action] | Diagnostic, expected: Any) -> Any:
 
 def _expected(case: dict[str, Any]) -> dict[str, Any]:
     compared = ("invalid", "unknown", "absent", "diagnostics", "changes", "actions")
-    where_named = ("exports", "describe", "suspend", "resume", "leftovers", "later")
+    where_named = ("exports", "describe", "suspend", "resume", "leftovers", "later", "derived")
     expected = {key: case[key] for key in compared if case.get(key)}
     expected |= {key: case[key] for key in where_named if key in case}
     for action in _actions_of(expected):
@@ -386,6 +392,9 @@ def _export(written: dict[str, Any]) -> Export:
         rows = [one.split() for one in value]
         return MtrrRanges(tuple((int(base, 16), int(size, 16), kind) for base, size, kind in rows))
     build = getattr(export_types, name)
+    if build is NvdimmOfVm:
+        of, others = value.pop("align_of", None), tuple(value.pop("others", ()))
+        return NvdimmOfVm(align_of=Address.parse(of) if of else None, others=others, **value)
     if build is DaxDevice:
         return _device(**value)
     return build(**value) if isinstance(value, dict) else build(tuple(value))

@@ -1,0 +1,146 @@
+"""Which region is meant, what is in it, and who uses that."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+from typing import Final
+
+from cxlstate.core.address import Address, AllOf
+from cxlstate.core.exports import NvdimmOfVm
+from cxlstate.core.observation import Present, Unknown
+from cxlstate.core.read import Answers, Holders, Read, ReadFailed
+from cxlstate.formats import blocks, dax, modprobe, ndctl, storage
+from cxlstate.formats.dax import Device, Holder
+from cxlstate.formats.ndctl import Namespace, Region
+from cxlstate.resources.namespace.spec import NamespaceSpec
+
+MODULES: Final = ("nd_pmem", "dax_pmem")
+HOLDERS: Final = tuple(map(Holders, ("dax[0-9]*", "pmem[0-9]*")))
+READS: Final[tuple[Read, ...]] = (
+    *ndctl.READS,
+    *dax.READS,
+    *HOLDERS,
+    *map(modprobe.info, MODULES),
+    *(storage.MOUNTS, blocks.SIGNATURES),
+)
+
+_NOT_ALLOWED: Final = ("Permission denied", "Operation not permitted")
+_ROOT: Final = "connect as root, or as a user with passwordless sudo"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What is known of the content of a namespace, and who uses it.
+
+    `signature` is what is on its disk, `mounts` where that is mounted.
+    """
+
+    signature: str | None = None
+    mounts: tuple[str, ...] = ()
+    holders: tuple[Holder, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """All regions with what is in them; which one is meant may hang on what the VM says (`meant`).
+
+    `devices` are the dax devices of the machine. `missing` are the modules that the running kernel does not
+    have. `labels` are the UUIDs in the label areas by `nmem`; None where they were not asked for.
+    """
+
+    regions: tuple[Region, ...]
+    devices: tuple[Device, ...]
+    uses: tuple[tuple[str, Use], ...]
+    missing: tuple[str, ...]
+    labels: tuple[tuple[str, frozenset[str]], ...] | None = None
+
+    def use(self, namespace: Namespace) -> Use:
+        """What is known of one."""
+        return dict(self.uses).get(namespace.name, Use())
+
+    def device(self, namespace: Namespace) -> Device | None:
+        """Its dax device, as the dax bus has it."""
+        wanted = namespace.device or namespace.dax_name
+        return next((one for one in self.devices if one.name == wanted and one.region == "pmem"), None)
+
+    def relabelled(self, region: Region) -> bool:
+        """Whether labels on the NVDIMM differ from those that the kernel read: somebody else wrote them."""
+        found = dict(self.labels or ())
+        there = frozenset(uuid for dimm in region.dimms for uuid in found.get(dimm, ()))
+        known = frozenset(one.label for one in region.namespaces if one.label)
+        return self.labels is not None and region.labelled and there != known
+
+
+def reads(spec: NamespaceSpec) -> tuple[Read, ...]:
+    """Reading a label area of 16 MiB takes thousands of calls to the firmware: only where others write it."""
+    return (*READS, *((ndctl.LABELS,) if spec.writer else ()))
+
+
+def observe(spec: NamespaceSpec, answers: Answers) -> Present[Live] | Unknown:
+    """What the machine has of persistent memory."""
+    try:
+        live = _seen(spec, answers)
+    except ReadFailed as failed:
+        denied = any(word in failed.reason for word in _NOT_ALLOWED)
+        cure = (AllOf("package"),) if failed.missing_tool else ()
+        return Unknown(failed.reason, cure, hint=_ROOT if denied else None)
+    except ValueError as error:
+        return Unknown(str(error))
+    idle = next((one for region in live.regions for one in region.namespaces if not one.enabled), None)
+    if idle is None or live.missing:
+        return Present(live)
+    # Its mode and what is in it are only seen by the driver that has it (mode_show in namespace_devs.c).
+    return Unknown(
+        f"{idle.name} is disabled: what is in it cannot be seen",
+        tuple(Address("module", name) for name in MODULES),
+        hint=f"ndctl enable-namespace {idle.name}",
+    )
+
+
+def _seen(spec: NamespaceSpec, answers: Answers) -> Live:
+    regions = ndctl.read_regions(answers)
+    labels = ndctl.label_uuids(answers.text(ndctl.LABELS)) if spec.writer else None
+    return Live(
+        regions=regions,
+        devices=dax.read_devices(answers),
+        uses=tuple((one.name, _use(one, answers)) for region in regions for one in region.namespaces),
+        missing=tuple(
+            name for name in MODULES if modprobe.is_missing(name, answers.raw(modprobe.info(name)))
+        ),
+        labels=None if labels is None else tuple(labels.items()),
+    )
+
+
+def _use(namespace: Namespace, answers: Answers) -> Use:
+    """Of partitions of its disk, too."""
+    disk = namespace.device
+    if disk is None:
+        return Use()
+    signatures = blocks.signatures(answers.text(blocks.SIGNATURES))
+    holders = (one for read in HOLDERS for one in dax.holders(answers.text(read)))
+    mounts = storage.mount_lines(answers.text(storage.MOUNTS))
+    return Use(
+        signature=", ".join(kind for name, kind in signatures.items() if _is_of(disk, name)) or None,
+        mounts=tuple(one.point for one in mounts if _is_of(disk, posixpath.basename(one.source))),
+        holders=tuple(one for one in holders if _is_of(disk, one.device)),
+    )
+
+
+def _is_of(disk: str, name: str) -> bool:
+    """Whether it is a disk or one of its partitions: `pmem0`, `pmem0p1`, `pmem0s` (of mode sector)."""
+    return name == disk or name.removeprefix(f"{disk}p").isdigit()
+
+
+def meant(spec: NamespaceSpec, given: NvdimmOfVm | None, live: Live) -> tuple[Region, ...]:
+    """The regions that the spec's words fit: one, where all is well.
+
+    An NVDIMM of a VM has the NFIT handle slot + 1 (`nvdimm_build_structure_memdev` in QEMU's
+    `hw/acpi/nvdimm.c`): neither the order of names nor that of addresses follows the slots.
+    """
+    if spec.region is not None:
+        return tuple(one for one in live.regions if one.start == spec.region)
+    handle = spec.handle if given is None else given.slot + 1
+    if handle is not None:
+        return tuple(one for one in live.regions if handle in one.handles)
+    return live.regions
