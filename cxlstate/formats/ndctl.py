@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -65,7 +65,8 @@ class Namespace:
 class Region:
     """Memory of NVDIMMs. `start` is None where it may not be read (only root may); `handles` are of the NFIT.
 
-    `free` is what no namespace has of it. `seed` is the name that the next namespace in it gets.
+    `free` is what no namespace has of it. `seed` is the name that the next namespace in it gets: ndctl takes
+    the 0th where it is idle (`region_get_namespace`).
     """
 
     name: str
@@ -116,7 +117,7 @@ def _region(one: Mapping[str, Any], handles: Mapping[str, int], attributes: Mapp
         namespaces=tuple(each for each in spaces if each.size),
         dimms=dimms,
         free=int(one.get("available_size", 0)),
-        seed=next((each.name for each in spaces if not each.size), None),
+        seed=min((each.name for each in spaces if not each.size), default=None, key=_number),
         enabled=one.get("state") != "disabled",
     )
 
@@ -140,6 +141,10 @@ def _namespace(one: Mapping[str, Any], attributes: Mapping[str, str]) -> Namespa
     )
 
 
+def _number(name: str) -> int:
+    return int(name.partition(".")[2])
+
+
 def label_uuids(text: str) -> dict[str, frozenset[str]]:
     """UUIDs of the labels that are in the label areas now, by `nmem`, of the answer to `LABELS`.
 
@@ -147,7 +152,13 @@ def label_uuids(text: str) -> dict[str, frozenset[str]]:
     """
     found = json.loads(text) if text.strip() else []
     dimms = found if isinstance(found, list) else [found]
-    return {str(one["dev"]): frozenset(str(each["uuid"]) for each in one.get("label", ())) for one in dimms}
+    return {str(one["dev"]): frozenset(_labels(one)) for one in dimms}
+
+
+def _labels(dimm: Mapping[str, Any]) -> Iterator[str]:
+    """None at all where there is no index: what ndctl lists then is the zeros of an empty area."""
+    if any(one.get("signature") for one in dimm.get("index", ())):
+        yield from (str(each["uuid"]) for each in dimm.get("label", ()))
 
 
 def usable(size: int, start: int, mode: str, location: str, align: int) -> int:

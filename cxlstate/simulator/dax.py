@@ -20,6 +20,7 @@ BLOCK = 1 << 31
 _PMD = 1 << 21
 _NEWER = 7
 _ALIGNMENTS = (4096, _PMD, 1 << 30)
+_ND_BUS = "LNXSYSTM:00/LNXSYBUS:00/ACPI0012:00/ndbus0"
 _OTHERS = "PAT: [mem 0x00000000fed00000-0x00000000fed01000] uncached-minus\n"
 
 
@@ -48,7 +49,7 @@ class Bus:
         """The driver kmem takes all that have none, and makes their whole blocks RAM (`dax_kmem_range`)."""
         for name, one in self.devices.items():
             blocks = [(start, end) for start, end in map(_whole_blocks, extents(one)) if start < end]
-            if one.driver or self.online(name) or not blocks:
+            if one.driver or one.pmem or self.online(name) or not blocks:
                 continue
             one.driver = KMEM
             state = {"movable": self._policy() == "online_movable", "offline": self._policy() == "offline"}
@@ -58,7 +59,8 @@ class Bus:
     def unload(self, module: str) -> None:
         """A driver goes, or, with dax_hmem, the devices do. RAM stays RAM."""
         if module == "dax_hmem":
-            self.devices.clear()
+            for name in [name for name, one in self.devices.items() if not one.pmem]:
+                del self.devices[name]
         for one in self.devices.values():
             if one.driver == module:
                 one.driver = one.memory_type = ""
@@ -86,6 +88,8 @@ class Bus:
         one = self.devices[name]
         if one.driver:
             return errno.EBUSY
+        if one.pmem:  # static: its `align` cannot be written (dev_dax_visible)
+            return errno.EACCES
         if align not in _ALIGNMENTS or any((end - start) % max(align, _PMD) for start, end in extents(one)):
             return errno.EINVAL
         one.align = align
@@ -135,8 +139,8 @@ class Bus:
             yield f"{folder}/target_node", f"{one.node}\n"
             yield f"{folder}/numa_node", "0\n"
             yield f"{folder}/modalias", "dax:t0\n"
-            yield f"{folder}/../modalias", "platform:hmem\n"
-            yield f"{folder}/../dax_region/align", f"{_PMD}\n"
+            yield f"{folder}/../modalias", "nd:t7\n" if one.pmem else "platform:hmem\n"
+            yield f"{folder}/../dax_region/align", f"{one.align if one.pmem else _PMD}\n"
             if one.driver:
                 yield f"/sys/module/{one.driver}/drivers/dax:{one.driver}/{name}/modalias", "dax:t0\n"
 
@@ -145,7 +149,8 @@ class Bus:
         folder = "hmem_platform.0/hmem" if names_no_soft_reserved(self._running.kernel) else "hmem"
         for name, one in self.devices.items():
             number = name.removeprefix("dax").partition(".")[0]
-            yield f"/sys/bus/dax/devices/{name}", f"../../../devices/platform/{folder}.{number}/{name}"
+            place = f"{_ND_BUS}/region{number}/{name}" if one.pmem else f"platform/{folder}.{number}"
+            yield f"/sys/bus/dax/devices/{name}", f"../../../devices/{place}/{name}"
             if one.driver:
                 yield f"/sys/bus/dax/devices/{name}/driver", f"../../../../bus/dax/drivers/{one.driver}"
 

@@ -13,13 +13,14 @@ from typing import Self
 from cxlstate.core.image import ImageEffect
 from cxlstate.formats import restore
 from cxlstate.machine.outcome import Outcome
-from cxlstate.simulator import loader, mtrr, processes, procfs
+from cxlstate.simulator import blocks, loader, mtrr, processes, procfs
 from cxlstate.simulator.accounts import Accounts
 from cxlstate.simulator.ended import Ended, unknown
 from cxlstate.simulator.files import Files
 from cxlstate.simulator.images import Disks, Drafts, Images
 from cxlstate.simulator.kernel import Modules
 from cxlstate.simulator.libvirt.driver import Libvirt
+from cxlstate.simulator.ndctl import Nd
 from cxlstate.simulator.net import Devices
 from cxlstate.simulator.packages import Packages
 from cxlstate.simulator.restore import Restore
@@ -102,6 +103,8 @@ class Host:
             "ip": devices.ip,
             "modinfo": lambda words: Modules(self.world, files).modinfo(words),
             "modprobe": lambda words: Modules(self.world, files).modprobe(words),
+            "lsblk": lambda words: blocks.lsblk(self.world, words),
+            "ndctl": Nd(self.world, self._checkpoint).ndctl,
             "pgrep": lambda words: processes.pgrep(self.world, words),
             "pkill": lambda words: processes.pkill(self.world, words),
             "qemu-img": disks.qemu_img,
@@ -124,6 +127,7 @@ class Host:
         self.world.running = Running(str(uuid.uuid4()), kernel, command_line)
         mtrr.boot(self.world)
         Modules(self.world, self.files).boot()
+        Nd(self.world, lambda _: None).boot()
         self._units(self.files, lambda _: None).boot()
         self._libvirt(lambda _: None).boot()
 

@@ -28,10 +28,16 @@ _FIRST: Final = 1_048_000
 def mountinfo(world: World) -> str:
     """`/proc/self/mountinfo`."""
     lines = []
-    for number, (point, kind) in enumerate((_USUAL | world.mounts).items()):
-        source = "/dev/sda1" if kind == "ext4" else kind
+    for number, (point, said) in enumerate((_USUAL | world.mounts).items()):
+        kind, _, device = said.partition(" ")
+        source = device or ("/dev/sda1" if kind == "ext4" else kind)
         lines.append(f"{22 + number} 1 0:{_FIRST + number} / {point} rw,relatime - {kind} {source} rw\n")
     return "".join(lines)
+
+
+def mounted(world: World, device: str) -> bool:
+    """Whether a device is mounted somewhere."""
+    return any(one.source == device for one in mount_lines(mountinfo(world)))
 
 
 class Mounts:

@@ -16,6 +16,7 @@ from cxlstate.simulator import mtrr
 from cxlstate.simulator.dax import BLOCK, DEVDAX, KMEM, Bus, bounds, names_no_soft_reserved, regions
 from cxlstate.simulator.memory import NAMES, RAM, SOFT_RESERVED, TYPES, Range, boot_map
 from cxlstate.simulator.mounts import mountinfo
+from cxlstate.simulator.ndctl import Nd
 from cxlstate.simulator.net import Devices
 from cxlstate.simulator.world import Dax, Online, Region, World
 from cxlstate.simulator.zones import nodes_of_ram, zoneinfo
@@ -65,6 +66,7 @@ def computed(world: World) -> dict[str, bytes]:
     for name in _dax_drivers(world):
         files[f"/sys/bus/dax/drivers/{name}/uevent"] = ""
     files.update(bus.files())
+    files.update(Nd(world, lambda _: None).files())
     files.update(Devices(world).files())
     if world.mtrr.registers:
         files["/proc/mtrr"] = mtrr.of(world).text()
@@ -86,7 +88,8 @@ def refused(world: World) -> dict[str, int]:
     """Why a file of the kernel cannot be opened, by path: lockdown refuses root too."""
     if world.login.root:
         return {PAT: errno.EPERM} if world.debugfs == "locked" else {}
-    private = dict.fromkeys((*Bus(world).private(), *_domain_status(world), PAT), errno.EACCES)
+    nd = Nd(world, lambda _: None)
+    private = dict.fromkeys((*Bus(world).private(), *nd.private(), *_domain_status(world), PAT), errno.EACCES)
     return {**private, "/proc/mtrr": errno.EPERM}
 
 

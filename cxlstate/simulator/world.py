@@ -209,7 +209,7 @@ class Dax:
     """A dax device as the kernel has it now, bounds as those of a region.
 
     `memory_type` is the record of how it is mapped, made when device_dax took it. `more` are the further
-    ranges of one that was made of several.
+    ranges of one that was made of several. `pmem`: it is a namespace of persistent memory.
     """
 
     start: str
@@ -219,6 +219,40 @@ class Dax:
     driver: str = ""
     memory_type: str = ""
     more: list[Extent] = field(default_factory=list)
+    pmem: bool = False
+
+
+@dataclass
+class NdNamespace:
+    """A namespace of persistent memory: what its label and the metadata inside it say.
+
+    `size` is what it takes of its region, `uuid` that of the metadata, `label` that of the label. `holds` is
+    the file system on its disk, as blkid names it.
+    """
+
+    name: str
+    size: int
+    mode: str = "raw"
+    map: str = ""
+    align: int = 0
+    uuid: str = ""
+    label: str = ""
+    holds: str = ""
+
+
+@dataclass
+class Nvdimm:
+    """An NVDIMM with a label area, bounds as those of a region, of which the kernel makes one region.
+
+    Its handle is that of the NFIT. `labelled`: labels were written. `made` counts its namespaces, for UUIDs.
+    """
+
+    start: str
+    end: str
+    handle: int = 1
+    labelled: bool = False
+    made: int = 0
+    namespaces: list[NdNamespace] = field(default_factory=list)
 
 
 @dataclass
@@ -256,6 +290,7 @@ class Running:
     strays: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
+    disabled_namespaces: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
 
     @property
@@ -271,7 +306,9 @@ class World:
     `first_region` is the number that the first dax region gets at boot, which is what renames devices.
     `debugfs` is mounted, locked (the kernel's lockdown hides it from root too) or absent. `python`: there is
     a python3. `bridges` are those that the host itself has. `owners` are `user:group` of files that are not
-    root's, by path. `mounts` are the types of file systems that stand somewhere besides those of every host.
+    root's, by path. `mounts` are the types of file systems that stand somewhere besides those of every host,
+    behind a blank the device that they are on.
+    `nvdimms` are in the order of their regions' numbers.
     """
 
     format: int = FORMAT
@@ -288,6 +325,7 @@ class World:
     guests: dict[str, Guest] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
     mounts: dict[str, str] = field(default_factory=dict)
+    nvdimms: list[Nvdimm] = field(default_factory=list)
     units: dict[str, Unit] = field(default_factory=dict)
     archive: Archive = field(default_factory=Archive)
     installed: dict[str, Installed] = field(default_factory=dict)

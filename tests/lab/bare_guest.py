@@ -1,7 +1,7 @@
 """A machine that *is* a guest, without a host around it: with an NVDIMM, and booted ten times faster.
 
-For what happens inside a guest: namespaces, disks, file systems. Its memory behind the NVDIMM is lost with its
-power, as CXL memory is.
+For what happens inside a guest: namespaces, disks, file systems. What is in its NVDIMM is lost with its
+power, as in CXL memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from tests.lab.build import _ensure
 from tests.lab.guest_image import GUEST, build_guest
 from tests.lab.host import LabHost
-from tests.lab.image import HERE, Image, _hash_sources, cache_directory
+from tests.lab.image import _GUEST_FROM, Image, _hash_sources, cache_directory
 from tests.lab.qemu import QEMU, Machine, accelerator
 
 if TYPE_CHECKING:
@@ -27,12 +27,11 @@ BARE = replace(
     disk_mib=2 * 1024,
 )
 NVDIMM_MIB, LABEL_MIB = 1024, 16
-_FROM = ("bare_guest.py", "guest_image.py", "steps.py", "prepare.sh", "customize-guest.sh", "rootfs-guest")
 
 
 def ensure_bare_guest(log: Callable[[str], None] = lambda _: None) -> Image:
     """Return its image, built first if it is not there."""
-    name = f"bare-{_hash_sources(hashlib.sha256(), _FROM)}"
+    name = f"bare-{_hash_sources(hashlib.sha256(repr(BARE).encode()), _GUEST_FROM)}"
     return _ensure(Image(cache_directory() / name), partial(build_guest, recipe=BARE), log)
 
 

@@ -177,12 +177,7 @@ def _planned(
         outcome["exports"] = list(map(_exported, found.exports))
     if "describe" in case:
         outcome["describe"] = dict(found.facts)
-    if "later" in case:
-        outcome["later"] = [{"what": one.what, "after": list(map(str, one.after))} for one in found.later]
-    if "derived" in case:
-        outcome["derived"] = [
-            {"path": list(one.path), "value": one.value, "of": str(one.of)} for one in found.derived
-        ]
+    outcome |= {key: told for key, told in _told(found).items() if key in case}
     hold = found.hold or Hold()
     if "suspend" in case:
         outcome["suspend"] = _suspended(hold.stuck or hold.release, case["suspend"])
@@ -195,6 +190,14 @@ def _planned(
     if found.actions:
         outcome["actions"] = _chosen(list(map(_action, found.actions)), case.get("actions", []))
     return outcome
+
+
+def _told(found: Assessment) -> dict[str, Any]:
+    """What is compared only where a case has it."""
+    return {
+        "later": [{"what": one.what, "after": list(map(str, one.after))} for one in found.later],
+        "derived": [{"path": list(one.path), "value": one.value, "of": str(one.of)} for one in found.derived],
+    }
 
 
 def _assessed(

@@ -12,8 +12,8 @@ from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.model import Model, check, problem, written
 from cxlstate.core.units import MemoryAddress, Size, format_size
 
-_NAME: Final = "[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
-_KERNELS: Final = re.compile(r"(?:namespace|dax|pmem|region)[0-9]+(?:\.[0-9]+)?", re.ASCII)
+_KERNELS: Final = r"(?:namespace|dax|pmem|region)[0-9]+(?:\.[0-9]+)?"
+_NAME: Final = rf"(?!{_KERNELS}$)[A-Za-z0-9][A-Za-z0-9_.-]{{0,62}}"
 
 ALIGNS: Final = (4 << 10, 2 << 20, 1 << 30)
 """What ndctl lists for x86 (`ndctl list -RC`)."""
@@ -23,7 +23,7 @@ PAGED: Final = ("devdax", "fsdax")
 
 
 def _name(text: str) -> str:
-    if not re.fullmatch(_NAME, text) or _KERNELS.fullmatch(text):
+    if not re.fullmatch(_NAME, text):
         raise problem(
             "CXA201",
             "invalid name for a namespace",
