@@ -76,6 +76,16 @@ class MapAndRead:
 
 
 @dataclass(frozen=True, slots=True)
+class FileSystem:
+    """What the superblock of a mounted ext4, XFS or Btrfs says, by its tool: dumpe2fs, xfs_info, btrfs.
+
+    Nothing is written. The answer is parsed by `formats.filesystem`; of another type it is a failure.
+    """
+
+    point: str
+
+
+@dataclass(frozen=True, slots=True)
 class LibvirtDomain:
     """A libvirt domain by name, over a read-only connection; secrets are never asked for.
 
@@ -161,7 +171,7 @@ class Command:
             raise ValueError(f"an operand of {self.argv[0]} would be taken as an option")
 
 
-Read = File | Glob | Attributes | Links | Names | Holders | MapAndRead | Command | LibvirtRead
+Read = File | Glob | Attributes | Links | Names | Holders | MapAndRead | FileSystem | Command | LibvirtRead
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +212,7 @@ class Answers:
         except KeyError:
             raise ReadFailed(read, f"{describe(read)} was not asked for") from None
 
-    def text(self, read: File | Command | Holders | MapAndRead | LibvirtAddresses) -> str:
+    def text(self, read: File | Command | Holders | MapAndRead | FileSystem | LibvirtAddresses) -> str:
         """The file's content or the command's output; anything but success is a failure."""
         answer = self.raw(read)
         if answer.status != 0:
@@ -235,6 +245,8 @@ def failure(read: Read, answer: Answer) -> ReadFailed:
     said = answer.stderr.strip().splitlines()
     if isinstance(read, Command) and answer.status == NOT_FOUND:
         return ReadFailed(read, f"{read.argv[0]} is not installed", missing_tool=read.argv[0])
+    if isinstance(read, FileSystem) and answer.status == NOT_FOUND:
+        return ReadFailed(read, f"{said[-1]} is not installed", missing_tool=said[-1])
     if isinstance(read, LibvirtRead) and answer.status == NOT_FOUND:
         return ReadFailed(read, said[-1] if said else "libvirt is not installed", missing_tool="libvirt")
     if isinstance(read, Command) and answer.status == TIMED_OUT:
@@ -259,6 +271,8 @@ def describe(read: Read) -> str:
             return f"processes that hold {name}"
         case MapAndRead(start=start):
             return f"a mapping of the dax device at {start:#x}"
+        case FileSystem(point=point):
+            return f"file system on {point}"
         case Command(argv=argv, operands=operands):
             return " ".join((*argv, *operands))
         case LibvirtDomain(name=name) | LibvirtAddresses(name=name):

@@ -10,6 +10,7 @@ from cxlstate.core.read import (
     Attributes,
     Command,
     File,
+    FileSystem,
     Glob,
     Holders,
     LibvirtRead,
@@ -18,6 +19,7 @@ from cxlstate.core.read import (
     Names,
     Read,
 )
+from cxlstate.simulator.blocks import Blocks
 from cxlstate.simulator.dax import DEVDAX, extents
 from cxlstate.simulator.host import Host
 
@@ -28,6 +30,15 @@ def answer(host: Host, read: Read) -> Answer:
     """What the machine answers to one read."""
     if isinstance(read, LibvirtRead):
         return host.libvirt.answer(read)
+    if isinstance(read, FileSystem):
+        return Blocks(host.world).file_system(read.point)
+    return _of_the_kernel(host, read)
+
+
+def _of_the_kernel(
+    host: Host, read: File | Glob | Attributes | Links | Names | Holders | MapAndRead | Command
+) -> Answer:
+    """The same, of files, devices and commands."""
     match read:
         case File(path=path, limit=limit):
             return _file(host, path, limit)

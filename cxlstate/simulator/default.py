@@ -105,6 +105,7 @@ _BASE = {
     "bash": "5.2.37-2+b5",
     "cron": "3.0pl1-197",
     "dpkg": "1.22.22",
+    "e2fsprogs": "1.47.2-3+b7",
     "grub-pc": "2.12-9+deb13u2",
     "kmod": "34.2-2",
     "openssh-server": "1:10.0p1-7",
@@ -233,6 +234,7 @@ def _archive() -> list[Package]:
         Package("cxl", _NDCTL),
         Package("virtinst", "1:5.0.0-5", depends=["libvirt0"], architecture="all"),
         Package("bridge-utils", "1.7.1-4"),
+        Package("cloud-guest-utils", "0.33-1", architecture="all"),
         Package("hello", "2.10-5"),
         Package("tree", "2.2.1-1"),
     ]

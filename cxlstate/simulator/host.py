@@ -13,8 +13,9 @@ from typing import Self
 from cxlstate.core.image import ImageEffect
 from cxlstate.formats import restore
 from cxlstate.machine.outcome import Outcome
-from cxlstate.simulator import blocks, loader, mtrr, processes, procfs
+from cxlstate.simulator import loader, mtrr, processes, procfs
 from cxlstate.simulator.accounts import Accounts
+from cxlstate.simulator.blocks import Blocks
 from cxlstate.simulator.ended import Ended, unknown
 from cxlstate.simulator.files import Files
 from cxlstate.simulator.images import Disks, Drafts, Images
@@ -89,7 +90,12 @@ class Host:
         units, accounts = self._units(files, self._checkpoint), Accounts(files)
         packages = Packages(self.world, files, accounts, units, self._checkpoint)
         disks, devices = Disks(self.world, files), Devices(self.world)
+        blocks = Blocks(self.world, self._checkpoint)
         return {
+            "btrfs": blocks.btrfs,
+            "growpart": blocks.growpart,
+            "resize2fs": blocks.resize2fs,
+            "xfs_growfs": blocks.xfs_growfs,
             "apt-get": packages.apt_get,
             "apt-mark": packages.mark,
             "bridge": devices.bridge,
@@ -103,7 +109,7 @@ class Host:
             "ip": devices.ip,
             "modinfo": lambda words: Modules(self.world, files).modinfo(words),
             "modprobe": lambda words: Modules(self.world, files).modprobe(words),
-            "lsblk": lambda words: blocks.lsblk(self.world, words),
+            "lsblk": blocks.lsblk,
             "ndctl": Nd(self.world, self._checkpoint).ndctl,
             "pgrep": lambda words: processes.pgrep(self.world, words),
             "pkill": lambda words: processes.pkill(self.world, words),

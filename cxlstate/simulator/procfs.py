@@ -13,6 +13,7 @@ from cxlstate.core.units import format_cpus
 from cxlstate.formats import kernel_cmdline
 from cxlstate.formats.domain_xml import meaning
 from cxlstate.simulator import mtrr
+from cxlstate.simulator.blocks import Blocks
 from cxlstate.simulator.dax import BLOCK, DEVDAX, KMEM, Bus, bounds, names_no_soft_reserved, regions
 from cxlstate.simulator.memory import NAMES, RAM, SOFT_RESERVED, TYPES, Range, boot_map
 from cxlstate.simulator.mounts import mountinfo
@@ -67,6 +68,7 @@ def computed(world: World) -> dict[str, bytes]:
         files[f"/sys/bus/dax/drivers/{name}/uevent"] = ""
     files.update(bus.files())
     files.update(Nd(world, lambda _: None).files())
+    files.update(Blocks(world).files())
     files.update(Devices(world).files())
     if world.mtrr.registers:
         files["/proc/mtrr"] = mtrr.of(world).text()
@@ -77,7 +79,12 @@ def computed(world: World) -> dict[str, bytes]:
 
 def links(world: World) -> dict[str, str]:
     """Every symbolic link of the kernel and in /dev, by path."""
-    found = {**world.running.links, **dict(Bus(world).links()), **dict(Devices(world).links())}
+    found = {
+        **world.running.links,
+        **dict(Bus(world).links()),
+        **dict(Devices(world).links()),
+        **dict(Blocks(world).links()),
+    }
     for start, end, node in (*nodes_of_ram(world, memory_map(world)), *_added(world)):
         for number in range(start // BLOCK, -(-end // BLOCK)):
             found[f"/sys/devices/system/node/node{node}/memory{number}"] = f"../../memory/memory{number}"

@@ -223,6 +223,25 @@ class Dax:
 
 
 @dataclass
+class Partition:
+    """A partition, in sectors of 512 bytes, with the file system on it, and the bytes that this takes."""
+
+    number: int
+    start: int
+    size: int
+    type: str = "ext4"
+    holds: int = 0
+
+
+@dataclass
+class Disk:
+    """A disk of the machine by the kernel's name, in sectors of 512 bytes."""
+
+    size: int
+    partitions: list[Partition] = field(default_factory=list)
+
+
+@dataclass
 class NdNamespace:
     """A namespace of persistent memory: what its label and the metadata inside it say.
 
@@ -308,7 +327,7 @@ class World:
     a python3. `bridges` are those that the host itself has. `owners` are `user:group` of files that are not
     root's, by path. `mounts` are the types of file systems that stand somewhere besides those of every host,
     behind a blank the device that they are on.
-    `nvdimms` are in the order of their regions' numbers.
+    `nvdimms` are in the order of their regions' numbers. Without `disks` there is one that is full.
     """
 
     format: int = FORMAT
@@ -325,6 +344,7 @@ class World:
     guests: dict[str, Guest] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
     mounts: dict[str, str] = field(default_factory=dict)
+    disks: dict[str, Disk] = field(default_factory=dict)
     nvdimms: list[Nvdimm] = field(default_factory=list)
     units: dict[str, Unit] = field(default_factory=dict)
     archive: Archive = field(default_factory=Archive)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conformance.guests import EmulatedGuest, SimulatedGuest
 from tests.conformance.machines import Emulated, Simulated
+from tests.lab.bare_guest import BareGuest
 from tests.lab.build import ensure_image
 from tests.lab.host import LabHost
 from tests.lab.stages import FRESH, Stages
@@ -37,3 +39,19 @@ def machine(request, stages):
     marker = request.node.get_closest_marker("stage")
     changes = request.node.get_closest_marker("changes") is not None
     return stages.at(marker.args[0] if marker else FRESH, looks=not changes)
+
+
+@pytest.fixture(scope="package", params=["sim", pytest.param("guest", marks=pytest.mark.lab)])
+def guest(request, tmp_path_factory):
+    """A machine that is a guest. Its facts are in the order of one life: each begins where the last one ended."""
+    if request.param == "sim":
+        subject = SimulatedGuest(tmp_path_factory.mktemp("guest") / "host")
+        yield subject
+        subject.close()
+        return
+    machine = BareGuest.started(tmp_path_factory.mktemp("guest-lab"))
+    with pytest.MonkeyPatch.context() as patch, machine:
+        patch.setenv("CXLSTATE_SSH_CONFIG", str(machine.ssh_config))
+        subject = EmulatedGuest(machine)
+        yield subject
+        subject.close()

@@ -22,7 +22,26 @@ class SimulatedGuest(Simulated):
             world["nvdimms"] = [{"start": f"{REGION:#x}", "end": f"{REGION + SIZE - 1:#x}"}]
             world["autoload"] += ["nd_pmem", "dax_pmem", "device_dax"]
             world["installed"]["ndctl"] = {"version": "81-1"}
+            world["installed"]["cloud-guest-utils"] = {"version": "0.33-1"}
         self.reboot()
+
+    disk = "sda"
+
+    def grow_disk(self, mib: int) -> None:
+        with self._edited() as world:
+            part = {"number": 1, "start": 2048, "size": (2047 << 20) // 512, "holds": 2047 << 20}
+            world["disks"] = world["disks"] or {"sda": {"size": 0, "partitions": [part]}}
+            world["disks"]["sda"]["size"] = (mib << 20) // 512
+
+    def add_partition(self, mib: int) -> None:
+        """Of one MiB, behind the first `mib` of the disk."""
+        with self._edited() as world:
+            part = {"number": 2, "start": (mib << 20) // 512, "size": 2048, "type": ""}
+            world["disks"]["sda"]["partitions"].append(part)
+
+    def remove_partition(self) -> None:
+        with self._edited() as world:
+            del world["disks"]["sda"]["partitions"][1]
 
     def mount(self, device: str, point: str) -> None:
         with self._edited() as world:
@@ -40,6 +59,20 @@ class EmulatedGuest(Emulated):
     def __init__(self, guest: BareGuest) -> None:  # without the units and the archive of a host
         self._host = guest
         self._open()
+
+    disk = "vda"
+
+    def grow_disk(self, mib: int) -> None:
+        self._host.grow_disk(mib)
+
+    def add_partition(self, mib: int) -> None:
+        row = f"start={(mib << 20) // 512}, size=2048, type=83"
+        self.shell(
+            f"echo '{row}' | sfdisk --append --no-reread --force /dev/vda; partx --add --nr 2 /dev/vda"
+        )
+
+    def remove_partition(self) -> None:
+        self.shell("sfdisk --delete --no-reread --force /dev/vda 2; partx --delete --nr 2 /dev/vda")
 
     def _open(self) -> None:
         self.writer = open_writer(Ssh("lab-root"), "guest", progress=lambda _: None)

@@ -9,26 +9,10 @@ import pytest
 from cxlstate.core.read import Answers, MapAndRead
 from cxlstate.formats import blocks, dax, ndctl, restore
 from cxlstate.machine.outcome import Result
-from tests.conformance.guests import REGION, SIZE, EmulatedGuest, SimulatedGuest
-from tests.lab.bare_guest import BareGuest
+from tests.conformance.guests import REGION, SIZE
 
 MAKE = ("ndctl", "create-namespace", "--force", "--reconfig=namespace0.0")
 LEFT_2M = SIZE - (2 << 20)
-
-
-@pytest.fixture(scope="module", params=["sim", pytest.param("guest", marks=pytest.mark.lab)])
-def guest(request, tmp_path_factory):
-    if request.param == "sim":
-        subject = SimulatedGuest(tmp_path_factory.mktemp("guest") / "host")
-        yield subject
-        subject.close()
-        return
-    machine = BareGuest.started(tmp_path_factory.mktemp("guest-lab"))
-    with pytest.MonkeyPatch.context() as patch, machine:
-        patch.setenv("CXLSTATE_SSH_CONFIG", str(machine.ssh_config))
-        subject = EmulatedGuest(machine)
-        yield subject
-        subject.close()
 
 
 def read(guest, *reads):

@@ -15,6 +15,7 @@ A case is `tests/resources/<kind>/<case>.yaml`:
       /etc/systemd/system/x: {package: formats/restore.service}    # a file of the package
       holders dax*: "4711\tdax0.0\tqemu -name guest=a"    # Holders('dax*'); without an answer: nobody
       mapping 0x5080000000: ok                        # MapAndRead; without an answer: no python3
+      file system on /: {file: captured/dumpe2fs.txt}    # FileSystem; without an answer: not mounted
       domain cxl_vmx:                                 # LibvirtDomain, by parts; null or none: no such domain
         inactive.xml: {file: captured/cxl_vmx.xml}    # also active.xml, facts, affinity
         facts: "state=shut-off\\npersistent=yes"
@@ -86,6 +87,7 @@ from cxlstate.core.read import (
     Attributes,
     Command,
     File,
+    FileSystem,
     Glob,
     Holders,
     LibvirtAddresses,
@@ -318,6 +320,8 @@ def _key(read: Read) -> str:
             return f"holders {name}"
         case MapAndRead(start=start):
             return f"mapping {start:#x}"
+        case FileSystem(point=point):
+            return f"file system on {point}"
         case LibvirtDomain(name=name):
             return f"domain {name}"
         case LibvirtNetwork(name=name):
@@ -354,6 +358,8 @@ def _answer(read: Read, texts: dict[str, Any], folder: Path) -> Answer:
             return Answer(0, files={path: Answer(0) for path in texts if _asks_for(read, path, None)})
         case Holders() | LibvirtDomain() | LibvirtNetwork() | LibvirtAddresses():
             return Answer(0)
+        case FileSystem():
+            return Answer(1, stderr="nothing is mounted there")
         case MapAndRead():
             return Answer(127, stderr="sh: python3: not found")
         case Command(argv=argv):

@@ -1,6 +1,6 @@
-"""What is asked about devices in use: who holds them, and whether they can be mapped. Pure.
+"""What is asked about devices in use: who holds them, can they be mapped, how large is what is on them. Pure.
 
-Shell functions for the script of `read_script`, and the words to call them with. Both need root, and
+Shell functions for the script of `read_script`, and the words to call them with. All need root, and
 say so: what is hidden from a user must not look like nobody.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from cxlstate.core.read import Holders, MapAndRead
+from cxlstate.core.read import FileSystem, Holders, MapAndRead
 from cxlstate.formats import restore
 from cxlstate.formats.sh import quote
 
@@ -60,16 +60,34 @@ map_and_read() {
     echo 'no dax device starts there' >&2
     return 1
 }
+tool() { command -v "$1" >/dev/null || { echo "$1" >&2; return 127; }; "$@"; }
+file_system() {
+    as_root || return 1
+    number= type=
+    while read -r _ _ device _ at rest; do
+        [ "$at" = "$1" ] || continue
+        number=$device rest=${rest#* - } type=${rest%% *}
+    done </proc/self/mountinfo
+    case $type in
+        ext[234]) tool dumpe2fs -h "/dev/block/$number" ;;
+        xfs) tool xfs_info "$1" ;;
+        btrfs) tool btrfs filesystem show --raw "$1" ;;
+        '') echo 'nothing is mounted there' >&2; return 1 ;;
+        *) echo "it is of type $type" >&2; return 1 ;;
+    esac
+}
 """
 
 
-def question(read: Holders | MapAndRead) -> str:
+def question(read: Holders | MapAndRead | FileSystem) -> str:
     """The function that answers it, and its words."""
     match read:
         case Holders(name=name):
             return f"held {quote(name)} {quote(_regex(name))}"
         case MapAndRead(start=start):
             return f"map_and_read {start} {quote(restore.map_and_read())}"
+        case FileSystem(point=point):
+            return f"file_system {quote(point)}"
 
 
 _WILD = {"*": "[^/]*", "?": "[^/]"}

@@ -28,6 +28,7 @@ from cxlstate.core.read import (
     Attributes,
     Command,
     File,
+    FileSystem,
     Glob,
     Holders,
     Links,
@@ -40,7 +41,7 @@ from cxlstate.machine import limits
 from cxlstate.machine.posix import device_reads
 from cxlstate.machine.posix.frames import number
 
-ScriptRead = File | Glob | Attributes | Links | Names | Holders | MapAndRead | Command
+ScriptRead = File | Glob | Attributes | Links | Names | Holders | MapAndRead | FileSystem | Command
 """What the script can ask: all but libvirt."""
 
 R = TypeVar("R", bound=Read)
@@ -207,7 +208,7 @@ def script(nonce: str, reads: Sequence[ScriptRead]) -> bytes:
     numbers = {"count": len(reads), "most": limits.HUNG, "pause": limits.TICK}
     settings = "".join(f"{name}={value}\n" for name, value in numbers.items())
     parts = [f"nonce={quote(nonce)}\n{settings}{_PRELUDE}{_patience(reads)}".encode()]
-    if any(isinstance(read, Holders | MapAndRead) for read in reads):
+    if any(isinstance(read, Holders | MapAndRead | FileSystem) for read in reads):
         parts.append(device_reads.FUNCTIONS.encode())
     parts.append(b"work() {\n")
     for index, read in enumerate(reads):
@@ -225,7 +226,7 @@ def limit(read: ScriptRead) -> int:
     match read:
         case Command(timeout=timeout):
             return timeout + 5
-        case Holders() | MapAndRead():
+        case Holders() | MapAndRead() | FileSystem():
             return limits.LONG_READ
     return limits.READ
 
@@ -252,7 +253,7 @@ def _question(index: int, read: ScriptRead) -> str:
             return _each(index, pattern, f'link {index} "$found"')
         case Names(pattern=pattern):
             return _each(index, pattern, f'name {index} "$found"')
-        case Holders() | MapAndRead():
+        case Holders() | MapAndRead() | FileSystem():
             return f"ask {index} {device_reads.question(read)}\n"
         case Command(argv=argv, operands=operands, timeout=timeout):
             words = " ".join(map(quote, (*argv, *operands)))
@@ -349,7 +350,7 @@ def _judged(read: ScriptRead, answer: Answer, members: dict[str, Answer]) -> Ans
         case Links() | Names():
             judged = {path: _whole_file(member, LINE_LIMIT) for path, member in members.items()}
             return _of_pattern(answer, judged)
-        case Holders() | MapAndRead() | Command():
+        case Holders() | MapAndRead() | FileSystem() | Command():
             return answer
 
 

@@ -1,0 +1,5 @@
+"""Mounted file systems (`filesystems`)."""
+
+from cxlstate.resources.filesystem.reconcile import FileSystemReconciler
+
+reconciler = FileSystemReconciler()

@@ -1,0 +1,91 @@
+"""What is mounted there, on which partition of which disk, and how large each of them is."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+from typing import Final
+
+from cxlstate.core.address import AllOf
+from cxlstate.core.observation import Present, Unknown
+from cxlstate.core.read import Answers, FileSystem, Names, Read, ReadFailed
+from cxlstate.formats import filesystem, partitions, storage
+from cxlstate.formats.filesystem import Extent
+from cxlstate.formats.partitions import Block, Growth
+
+GROWPART: Final = Names("/usr/bin/growpart")
+PACKAGES: Final = {
+    "growpart": "cloud-guest-utils",
+    "dumpe2fs": "e2fsprogs",
+    "xfs_info": "xfsprogs",
+    "btrfs": "btrfs-progs",
+}
+_ROOT: Final = "connect as root, or as a user with passwordless sudo"
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A mounted file system. `block` is None where it is on no disk of the machine.
+
+    `disk` and `growth` are None where the file system is not on a partition. `extent` is None, and `untold`
+    says why, where its type has no tool here.
+    """
+
+    type: str
+    source: str
+    block: Block | None = None
+    disk: Block | None = None
+    growth: Growth | None = None
+    extent: Extent | None = None
+    untold: str = ""
+    read_only: bool = False
+
+
+def reads(point: str) -> tuple[Read, ...]:
+    """Mounts, disks, and the superblock."""
+    return (storage.MOUNTS, *partitions.READS, GROWPART, FileSystem(point))
+
+
+def observe(point: str, answers: Answers) -> Present[Live | None] | Unknown:
+    """None: nothing is mounted there."""
+    try:
+        live = _seen(point, answers)
+    except ReadFailed as failed:
+        return _missing(failed.missing_tool) if failed.missing_tool else _failed(failed)
+    except ValueError as error:
+        return Unknown(str(error))
+    if live and live.growth and live.growth.sectors and not answers.files(GROWPART):
+        return _missing("growpart")
+    return Present(live)
+
+
+def _failed(failed: ReadFailed) -> Unknown:
+    return Unknown(failed.reason, hint=_ROOT if "Permission denied" in failed.reason else None)
+
+
+def _missing(tool: str) -> Unknown:
+    package = PACKAGES.get(tool, tool)
+    return Unknown(f"{tool} is not installed", (AllOf("package"),), hint=f"add to packages: {package}")
+
+
+def _seen(point: str, answers: Answers) -> Live | None:
+    """The last mount on a point is the one that is seen there."""
+    lines = [one for one in storage.mount_lines(answers.text(storage.MOUNTS)) if one.point == point]
+    if not lines:
+        return None
+    mount, blocks = lines[-1], partitions.read_blocks(answers)
+    name = posixpath.basename(mount.source)
+    block = next((one for one in blocks if mount.number == one.device), None) or next(
+        (one for one in blocks if mount.source.startswith("/dev/") and one.name == name), None
+    )
+    read_only = "ro" in mount.options.split(",")
+    if block is None or block.stacked or mount.type not in filesystem.TYPES:
+        return Live(mount.type, mount.source, block, read_only=read_only)
+    disk = next((one for one in blocks if one.name == block.disk), None)
+    extent, untold = None, ""
+    try:
+        extent = filesystem.parse(mount.type, answers.text(FileSystem(point)), block.name)
+    except ValueError as error:
+        untold = str(error)
+    growth = partitions.growth(block, disk, blocks) if disk else None
+    return Live(mount.type, mount.source, block, disk, growth, extent, untold, read_only)

@@ -1,0 +1,190 @@
+"""The kind `filesystem`: differences and actions. It grows while it is mounted, and there is no way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Final
+
+from cxlstate.core.action import Action, Run
+from cxlstate.core.address import AllOf
+from cxlstate.core.assessment import Assessment
+from cxlstate.core.change import Change
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.exports import Inputs
+from cxlstate.core.observation import Observation, Present
+from cxlstate.core.read import Answers, Read
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.units import format_size
+from cxlstate.formats import filesystem, partitions
+from cxlstate.resources.filesystem import probe
+from cxlstate.resources.filesystem.probe import Live
+from cxlstate.resources.filesystem.spec import FileSystemSpec, MountPoint
+
+GROW: Final = ("grow",)
+
+_WORTH: Final = 1 << 20
+"""Bytes below which growpart leaves a partition as it is."""
+
+
+class FileSystemReconciler(Reconciler[FileSystemSpec, Live | None]):
+    """By mount point: its partition fills the disk, and it fills the partition."""
+
+    kind: ClassVar[str] = "filesystem"
+    place: ClassVar[Place] = Place(Section.HOST, "filesystems", Shape.MAP)
+    model: ClassVar[type[FileSystemSpec]] = FileSystemSpec
+    key: ClassVar[object] = MountPoint
+
+    def needs(self, me: Resource[FileSystemSpec]) -> Sequence[Need]:
+        """Its tools first."""
+        return (Need(AllOf("package"), How.AFTER),)
+
+    def reads(self, me: Resource[FileSystemSpec]) -> Sequence[Read]:
+        """Mounts, disks, and the superblock."""
+        return probe.reads(me.name)
+
+    def observe(self, me: Resource[FileSystemSpec], answers: Answers) -> Observation[Live | None]:
+        """What is mounted there."""
+        return probe.observe(me.name, answers)
+
+    def assess(
+        self, resource: Resource[FileSystemSpec], seen: Observation[Live | None], inputs: Inputs
+    ) -> Assessment:
+        """The partition first, then what is on it."""
+        if not isinstance(seen, Present):
+            return Assessment()
+        live, point = seen.live, resource.name
+        if live is None or not resource.spec.grow:
+            return Assessment(
+                problems=(_not_mounted(point),) if live is None else (), facts=_facts(live) if live else ()
+            )
+        problems = tuple(_problems(point, live))
+        steps = tuple(_steps(point, live)) if not problems else ()
+        return Assessment(
+            problems=problems,
+            changes=tuple(change for change, _ in steps),
+            actions=tuple(action for _, action in steps),
+            facts=_facts(live),
+        )
+
+
+def _steps(point: str, live: Live) -> Iterator[tuple[Change, Action]]:
+    block, disk, growth = live.block, live.disk, live.growth
+    if block is None or live.extent is None:
+        return
+    size = block.bytes
+    if disk and growth and growth.sectors:
+        size += growth.sectors * partitions.SECTOR
+        run = Run(("growpart", f"/dev/{disk.name}", str(block.number)))
+        yield _grown("partition", block.bytes, size), Action(f"let {block.name} fill {disk.name}", run)
+    if not live.extent.fills(size):
+        run = Run(_resize(point, live.type, block.name))
+        yield _grown("size", live.extent.size, size), Action(f"let the {live.type} on {point} fill it", run)
+
+
+def _grown(word: str, old: int, new: int) -> Change:
+    return Change((word,), format_size(old), format_size(new))
+
+
+def _resize(point: str, kind: str, name: str) -> tuple[str, ...]:
+    if kind == filesystem.XFS:
+        return ("xfs_growfs", point)
+    if kind == filesystem.BTRFS:
+        return ("btrfs", "filesystem", "resize", "max", point)
+    return ("resize2fs", f"/dev/{name}")
+
+
+def _problems(point: str, live: Live) -> Iterator[Diagnostic]:
+    """What cannot be grown, and what would have to be guessed."""
+    if live.block and live.block.stacked:
+        yield _stacked(point, live)
+    elif live.type not in filesystem.TYPES or live.block is None:
+        yield _no_disk(point, live)
+    elif live.untold:
+        yield Diagnostic(
+            "CXF304",
+            f"cannot tell how large the file system on {point} is",
+            path=GROW,
+            found=live.untold,
+            expected=f"one {live.type} on one device",
+            hint="grow it by hand, and write `grow: false`",
+        )
+    elif live.extent and _is_blocked(live):
+        yield _blocked(live)
+    elif live.read_only and tuple(_steps(point, live)):
+        yield Diagnostic(
+            "CXF305",
+            f"{point} is mounted read-only",
+            path=GROW,
+            found=f"{live.source} on {point}, ro",
+            expected="a file system that may be written",
+            hint=f"mount -o remount,rw {point}",
+        )
+
+
+def _is_blocked(live: Live) -> bool:
+    """Whether another partition is before the free space: to growpart that is *no change*, too."""
+    growth = live.growth
+    if growth is None or growth.behind is None:
+        return False
+    return not growth.sectors and growth.free * partitions.SECTOR >= _WORTH
+
+
+def _not_mounted(point: str) -> Diagnostic:
+    return Diagnostic(
+        "CXF301",
+        f"nothing is mounted on {point}",
+        found="no such mount",
+        expected="a mount point, as findmnt shows it",
+        hint="mount it, or name the mount point that its folder lies in",
+    )
+
+
+def _stacked(point: str, live: Live) -> Diagnostic:
+    block = live.block
+    kind = block.stacked.partition("-")[0] if block else ""
+    return Diagnostic(
+        "CXF302",
+        f"the file system on {point} is not on a partition itself",
+        path=GROW,
+        found=f"{live.source}: {kind or 'device mapper'}",
+        expected="a disk or a partition: how space is shared in between is not guessed",
+        hint="for LVM: growpart, pvresize and lvextend --resizefs, and `grow: false` here",
+    )
+
+
+def _no_disk(point: str, live: Live) -> Diagnostic:
+    return Diagnostic(
+        "CXF303",
+        f"the file system on {point} cannot be grown",
+        path=GROW,
+        found=f"{live.type} from {live.source}",
+        expected=", ".join(filesystem.TYPES),
+        hint="write `grow: false`",
+    )
+
+
+def _blocked(live: Live) -> Diagnostic:
+    growth, block = live.growth, live.block
+    behind = growth.behind.name if growth and growth.behind else ""
+    free = format_size((growth.free * partitions.SECTOR if growth else 0) // _WORTH * _WORTH)
+    name = block.name if block else ""
+    return Diagnostic(
+        "CXF306",
+        f"{behind} keeps {name} from the free space of the disk",
+        path=GROW,
+        found=f"{free} are free behind {behind}, none behind {name}",
+        expected=f"free space right behind {name}",
+        hint=f"remove or move {behind} if nobody needs it there, or write `grow: false`",
+    )
+
+
+def _facts(live: Live) -> tuple[tuple[str, str], ...]:
+    """Type, device, and how large each layer is."""
+    facts = [("type", live.type), ("device", live.source)]
+    if live.disk:
+        facts.append(("disk", f"{live.disk.name} ({format_size(live.disk.bytes)})"))
+    if live.block:
+        facts.append(("device size", format_size(live.block.bytes)))
+    if live.extent:
+        facts.append(("size", format_size(live.extent.size)))
+    return tuple(facts)
