@@ -132,8 +132,8 @@ class Host:
         kernel, command_line = loader.boot(self.files)
         self.world.running = Running(str(uuid.uuid4()), kernel, command_line)
         mtrr.boot(self.world)
-        Modules(self.world, self.files).boot()
         Nd(self.world, lambda _: None).boot()
+        Modules(self.world, self.files).boot()
         self._units(self.files, lambda _: None).boot()
         self._libvirt(lambda _: None).boot()
 

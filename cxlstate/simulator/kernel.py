@@ -13,6 +13,7 @@ from cxlstate.formats import kernel_cmdline
 from cxlstate.simulator.dax import DEVDAX, KMEM, Bus
 from cxlstate.simulator.ended import Ended, unknown
 from cxlstate.simulator.files import Files
+from cxlstate.simulator.ndctl import Nd
 from cxlstate.simulator.procfs import memory_map
 from cxlstate.simulator.world import Loaded, World
 
@@ -146,6 +147,8 @@ class Modules:
         takes = KMEM in modules or (KMEM in self._builtin and not self._refuses(KMEM))
         if takes and name in ("dax_hmem", KMEM):
             Bus(self._world).match()
+        if name in ("nd_pmem", "dax_pmem", DEVDAX):
+            Nd(self._world, lambda _: None).drive()
 
     def _references(self, name: str) -> int:
         """Who else uses a loaded module, without a name: those that hold a dax device, too."""

@@ -36,17 +36,21 @@ class Nd:
     # The kernel ----------------------------------------------------------------------------------
 
     def boot(self) -> None:
-        """A region without labels is one namespace; each gets its driver, if that is there."""
+        """A region without labels is one namespace; nothing has its driver yet."""
         for number, one in enumerate(self._world.nvdimms):
             if not one.labelled and not one.namespaces:
                 one.namespaces.append(NdNamespace(f"namespace{number}.0", _size(one)))
+        self._world.running.disabled_namespaces[:] = [one.name for one in self._spaces()]
+
+    def drive(self) -> None:
+        """A driver was loaded: the bus gives it what has none. Each of devdax needs both."""
         modules = self._world.running.modules
         for one in self._world.nvdimms:
             for space in one.namespaces:
-                if "nd_pmem" in modules and (space.mode != "devdax" or "dax_pmem" in modules):
+                has = "nd_pmem" in modules and (space.mode != "devdax" or "dax_pmem" in modules)
+                if has and not self._is_enabled(space):
+                    self._start(space)
                     self._enable(one, space)
-                else:
-                    self._world.running.disabled_namespaces.append(space.name)
 
     def files(self) -> Iterator[tuple[str, str]]:
         """Attributes in sysfs."""

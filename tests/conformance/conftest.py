@@ -43,7 +43,7 @@ def machine(request, stages):
 
 @pytest.fixture(scope="package", params=["sim", pytest.param("guest", marks=pytest.mark.lab)])
 def guest(request, tmp_path_factory):
-    """A machine that is a guest. Its facts are in the order of one life: each begins where the last one ended."""
+    """A machine that is a guest. Its facts are one life: each begins where the last one ended."""
     if request.param == "sim":
         subject = SimulatedGuest(tmp_path_factory.mktemp("guest") / "host")
         yield subject

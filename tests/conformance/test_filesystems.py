@@ -1,4 +1,4 @@
-"""Facts of disks, partitions and file systems: what the kind `filesystem` builds on. In the order of one life."""
+"""Facts of disks, partitions and file systems: what the kind `filesystem` builds on. They are one life."""
 
 from __future__ import annotations
 

@@ -350,6 +350,11 @@ def _answer(read: Read, texts: dict[str, Any], folder: Path) -> Answer:
             parts = {name: text for name, text in texts[key].items() if text is not None}
             return Answer(0, files={name: _one(text, folder) for name, text in parts.items()})
         return _one(texts[key], folder)
+    return _unanswered(read, texts, folder)
+
+
+def _unanswered(read: Read, texts: dict[str, Any], folder: Path) -> Answer:
+    """What matches a pattern; else that it is not there."""
     match read:
         case Glob() | Attributes() | Links():
             matching = [path for path in texts if _asks_for(read, path, texts[path])]
@@ -365,7 +370,7 @@ def _answer(read: Read, texts: dict[str, Any], folder: Path) -> Answer:
         case Command(argv=argv):
             return Answer(127, stderr=f"{argv[0]}: not found")
         case File():
-            return Answer(1, stderr=f"cat: {key}: No such file or directory")
+            return Answer(1, stderr=f"cat: {_key(read)}: No such file or directory")
 
 
 def _failed(said: Any) -> bool:
