@@ -2,7 +2,8 @@
 
 `/sys/class/block/NAME/{size,start,partition,dev}`, and NAME itself a link: a partition stands below its disk
 (Documentation/ABI/stable/sysfs-block). `growth` is the arithmetic of growpart (`resize_sfdisk` of
-cloud-utils 0.33), whose exit status 1 says both *no change* and *another partition is in the way*.
+cloud-utils), whose exit status 1 says both *no change* and *another partition is in the way*. Its older
+versions (0.33, of Debian 13) fill the disk to the sector, newer ones to a whole MiB.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ STACKED: Final = Attributes(f"{FOLDER}/*/dm/uuid")
 PLACE: Final = Links(f"{FOLDER}/*")
 READS: Final[tuple[Read, ...]] = (*ATTRIBUTES, STACKED, PLACE)
 
-_STEP: Final = (1 << 20) // SECTOR  # partitions end at whole MiB, and less than that is not worth it (FUDGE)
+_LEAST: Final = 2 * (1 << 20) // SECTOR  # one MiB that is not worth it (FUDGE), and one that newer ones leave
 _BACKUP: Final = 33  # of a GPT at the end of the disk; left free with an MBR, too
 _MBR: Final = 1 << 32
 
@@ -51,7 +52,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """How many sectors a partition can grow by; `behind` is the partition that keeps it from the rest.
+    """How many sectors a partition can grow by, at most; `behind` is the next one, which keeps it from more.
 
     `free` are the sectors of the disk that no partition has, behind that one.
     """
@@ -98,7 +99,6 @@ def growth(part: Block, disk: Block, blocks: tuple[Block, ...]) -> Growth:
     last = min(after.start if after else disk.size, disk.size) - 1
     if last > disk.size - _BACKUP:
         last = disk.size - _BACKUP - 1
-    last = (last + 1 - part.start) // _STEP * _STEP + part.start - 1
     more = last - (part.end - 1)
     free = disk.size - max((one.end for one in others), default=part.end) - _BACKUP
-    return Growth(more if more >= _STEP else 0, after, max(free, 0))
+    return Growth(more if more >= _LEAST else 0, after, max(free, 0))

@@ -22,8 +22,7 @@ from cxlstate.resources.filesystem.spec import FileSystemSpec, MountPoint
 
 GROW: Final = ("grow",)
 
-_WORTH: Final = 1 << 20
-"""Bytes below which growpart leaves a partition as it is."""
+_MIB: Final = 1 << 20
 
 
 class FileSystemReconciler(Reconciler[FileSystemSpec, Live | None]):
@@ -82,7 +81,7 @@ def _steps(point: str, live: Live) -> Iterator[tuple[Change, Action]]:
 
 
 def _grown(word: str, old: int, new: int) -> Change:
-    return Change((word,), format_size(old), format_size(new))
+    return Change((word,), _shown(old), _shown(new))
 
 
 def _resize(point: str, kind: str, name: str) -> tuple[str, ...]:
@@ -126,7 +125,7 @@ def _is_blocked(live: Live) -> bool:
     growth = live.growth
     if growth is None or growth.behind is None:
         return False
-    return not growth.sectors and growth.free * partitions.SECTOR >= _WORTH
+    return not growth.sectors and growth.free * partitions.SECTOR >= _MIB
 
 
 def _not_mounted(point: str) -> Diagnostic:
@@ -166,7 +165,7 @@ def _no_disk(point: str, live: Live) -> Diagnostic:
 def _blocked(live: Live) -> Diagnostic:
     growth, block = live.growth, live.block
     behind = growth.behind.name if growth and growth.behind else ""
-    free = format_size((growth.free * partitions.SECTOR if growth else 0) // _WORTH * _WORTH)
+    free = _shown(growth.free * partitions.SECTOR if growth else 0)
     name = block.name if block else ""
     return Diagnostic(
         "CXF306",
@@ -182,9 +181,14 @@ def _facts(live: Live) -> tuple[tuple[str, str], ...]:
     """Type, device, and how large each layer is."""
     facts = [("type", live.type), ("device", live.source)]
     if live.disk:
-        facts.append(("disk", f"{live.disk.name} ({format_size(live.disk.bytes)})"))
+        facts.append(("disk", f"{live.disk.name} ({_shown(live.disk.bytes)})"))
     if live.block:
-        facts.append(("device size", format_size(live.block.bytes)))
+        facts.append(("device size", _shown(live.block.bytes)))
     if live.extent:
-        facts.append(("size", format_size(live.extent.size)))
+        facts.append(("size", _shown(live.extent.size)))
     return tuple(facts)
+
+
+def _shown(size: int) -> str:
+    """In whole MiB: to the sector it says nothing to anybody."""
+    return format_size(size // _MIB * _MIB)
