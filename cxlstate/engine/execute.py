@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from cxlstate.core.action import Action, Effect, Generate, Reboot, Risk, Run
+from cxlstate.core.action import Action, Generate, Reboot, Risk, Run
 from cxlstate.core.address import Address
-from cxlstate.core.commands import command
 from cxlstate.core.consent import Consents
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic
+from cxlstate.core.effect import Effect
 from cxlstate.core.libvirt import LibvirtEffect, StopDomain
 from cxlstate.engine.plan import ResourcePlan, Status
 from cxlstate.machine.outcome import Entry, Outcome, Result
@@ -112,31 +112,31 @@ class Executor:
         return Done(addresses, Result.DONE)
 
     def _undo(self, done: Sequence[Action], why: Diagnostic, addresses: tuple[Address, ...]) -> _Undone:
-        """The last action first; the effects of one action's undo in the order in which they are written.
+        """The last action first; the undo of one action in the order in which it is written.
 
-        The way back ends where a step of it fails: what is undone after that counts on it.
+        The way back ends where an action of it fails: what is undone after that counts on it.
         """
         undone = _Undone(stays=any(not action.undo for action in done))
-        back = [(action, effect) for action in reversed(done) for effect in action.undo]
-        for number, (action, effect) in enumerate(back):
-            step = replace(action, does=f"undo: {action.does}", effect=effect, risk=Risk.LIVE)
+        way = [(action, back) for action in reversed(done) for back in action.undo]
+        for number, (action, back) in enumerate(way):
             try:
-                outcome = self._do(step, addresses)
+                outcome = self._do(_on_the_way_back(action, back), addresses)
             except CxlstateError as lost:
-                left = self._half_done(back[number:], "", addresses)
+                left = self._half_done(way[number:], "", addresses)
                 raise CxlstateError((why, left, *lost.diagnostics)) from lost
             if outcome.result is not Result.DONE:
-                undone.problems = (self._half_done(back[number:], outcome.output, addresses),)
+                undone.problems = (self._half_done(way[number:], outcome.output, addresses),)
                 break
-            undone.does[action.does] = outcome.output.strip() if isinstance(effect, LibvirtEffect) else ""
+            told = isinstance(back.effect, LibvirtEffect)
+            undone.does[action.does] = outcome.output.strip() if told else ""
         return undone
 
     def _half_done(
-        self, left: Sequence[tuple[Action, Effect]], said: str, addresses: Sequence[Address]
+        self, left: Sequence[tuple[Action, Action]], said: str, addresses: Sequence[Address]
     ) -> Diagnostic:
         """What was done and could not be taken back, and what takes it back by hand."""
         does = dict.fromkeys(action.does for action, _ in left)
-        by_hand = " && ".join(command(effect) for _, effect in left)
+        by_hand = " && ".join(back.effect.shown() for _, back in left)
         return Diagnostic(
             "CXE212",
             f"undo failed: {next(iter(does))}",
@@ -165,6 +165,12 @@ class Executor:
 
     def _allowed(self, risk: Risk, address: Address) -> bool:
         return self.consents.allow(risk, self.machine, address)
+
+
+def _on_the_way_back(action: Action, back: Action) -> Action:
+    """As the journal tells it: what is undone, and by what. It concerns whom the action concerned."""
+    does = f"undo {action.does}: {back.does}"
+    return replace(back, does=does, interrupts=back.interrupts or action.interrupts)
 
 
 def _merged(plans: Sequence[ResourcePlan]) -> tuple[Action, ...]:

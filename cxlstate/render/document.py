@@ -7,7 +7,6 @@ from typing import Any
 
 from cxlstate import __version__
 from cxlstate.core.action import Action, Reboot
-from cxlstate.core.commands import command
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.engine.memory_map import memory_map
 from cxlstate.engine.plan import MachinePlan, ResourcePlan
@@ -66,7 +65,7 @@ def _action(plan: MachinePlan, action: Action) -> dict[str, Any]:
     reboot, stops = isinstance(action.effect, Reboot), stops_json(plan.running)
     return {
         "does": action.does,
-        "run": command(action.effect, whole=True),
+        "run": action.effect.exact(),
         "risk": action.risk.value,
         "why": action.why or None,
         **({"stops": stops} if reboot and stops != [] else {}),

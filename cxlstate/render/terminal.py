@@ -12,7 +12,6 @@ from click import style, unstyle
 
 from cxlstate.core.action import Reboot, Risk
 from cxlstate.core.change import Change, Leaf
-from cxlstate.core.commands import command
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import show
 from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status
@@ -103,7 +102,7 @@ def _resource_lines(resource: ResourcePlan, stops: str) -> Iterator[str]:
     told = ""
     for action in resource.actions:
         risk = "" if action.risk is Risk.LIVE else "  " + style(action.risk.value, fg="red", bold=True)
-        yield f"      {style('$', fg='blue')} {field(command(action.effect))}{risk}"
+        yield f"      {style('$', fg='blue')} {field(action.effect.shown())}{risk}"
         if stops and isinstance(action.effect, Reboot):
             yield from (style(line, fg="red") for line in _folded(stops, 8))
         if action.why and action.why != told:

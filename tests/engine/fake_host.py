@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from types import SimpleNamespace
 
-from cxlstate.core.action import Action, Risk, Span, Step
+from cxlstate.core.action import Action, Risk, Span, Step, undoing
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.consent import Consents, parse_consents
@@ -121,7 +121,7 @@ def running(host):
 
 def step(does, *words, risk=Risk.LIVE, undo=(), suspends=(), why=""):
     return Action(
-        does, Step(words, does), risk, why, tuple(Step(u, " ".join(u)) for u in undo), suspends=suspends
+        does, Step(words, does), risk, why, undoing(*(Step(u, " ".join(u)) for u in undo)), suspends=suspends
     )
 
 

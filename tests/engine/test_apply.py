@@ -374,7 +374,7 @@ def test_where_an_action_fails_what_came_before_it_in_that_resource_is_undone(be
     assert failed.hint.endswith("apply again; taken back: enable ssh.service")
     assert bench.machine()["units"]["ssh.service"]["state"] == "disabled"
     told = [(line["event"], line["does"]) for line in bench.journal() if line["addresses"] == ["service.ssh"]]
-    assert ("done", "undo: enable ssh.service") in told
+    assert ("done", "undo enable ssh.service: systemctl disable ssh.service") in told
     assert applied.plan.at(CRON).status is Status.IN_SYNC, "others go on"
 
 

@@ -86,7 +86,7 @@ def test_a_start_that_fails_goes_back_to_the_definition_with_which_it_ran(bench)
     assert "1048576" in xml
     assert "gone.iso" not in xml
     assert "<alias" not in xml
-    undone = [line for line in bench.journal() if line["does"] == "undo: shut down a"]
+    undone = [line for line in bench.journal() if line["does"] == "undo shut down a: virsh start a"]
     assert [(line["event"], line["effect"]) for line in undone] == [
         ("begin", "restore-domain"),
         ("done", "restore-domain"),

@@ -73,8 +73,7 @@ from cxlstate.core.address import Address
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import DaxDevice, Export, Given, MtrrRanges, RestoreStep
-from cxlstate.core.image import ImageEffect
-from cxlstate.core.libvirt import EditDomain, LibvirtEffect
+from cxlstate.core.libvirt import EditDomain
 from cxlstate.core.observation import Absent, Present, Unknown
 from cxlstate.core.read import (
     Answer,
@@ -436,7 +435,7 @@ def _action(action: Action) -> dict[str, Any]:
         "effect": _effect(action.effect),
         "risk": action.risk.value,
         "why": action.why,
-        "undo": list(map(_effect, action.undo)),
+        "undo": [_effect(back.effect) for back in action.undo],
         "activation": action.activation,
         "suspends": list(map(asdict, action.suspends)),
         "written": _written(action.effect),
@@ -454,7 +453,6 @@ def _effect(effect: Any) -> str:
         case Reboot():
             return "Reboot"
         case _:
-            assert isinstance(effect, LibvirtEffect | ImageEffect)
             said = [_word(field.name, getattr(effect, field.name)) for field in fields(effect)]
             return " ".join((type(effect).__name__, *filter(None, said)))
 
@@ -484,7 +482,7 @@ def _written(effect: Any) -> str:
             return content.decode()
         case Generate(predicted=predicted, must_hold=must_hold):
             return "\n".join((predicted.decode(), *must_hold))
-        case Step(shown=shown):
+        case Step(typed=shown):
             return shown
         case EditDomain(wish=wish):
             stated = {field.name: getattr(wish, field.name) for field in fields(wish)}

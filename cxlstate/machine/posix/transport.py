@@ -87,6 +87,10 @@ class Before:
 class LibvirtWrites(Protocol):
     """Tells the machine's libvirt what to do, over a connection that is kept."""
 
+    def performs(self, effect: type[LibvirtEffect]) -> bool:
+        """Whether it knows how. Nothing is opened for it."""
+        ...
+
     def before(self, effect: LibvirtEffect) -> Before:
         """Look at what an effect is about. Raises Lost."""
         ...

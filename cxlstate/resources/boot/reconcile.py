@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Final
 
-from cxlstate.core.action import Action, Effect, RemoveFile, Run, WriteFile
+from cxlstate.core.action import Action, RemoveFile, Run, WriteFile, undoing
 from cxlstate.core.address import AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.effect import Effect
 from cxlstate.core.exports import Given, RestoreStep
 from cxlstate.core.observation import Observation, Present
 from cxlstate.core.read import Answers, Read
@@ -133,12 +134,12 @@ def _install(
     if paths & {UNIT, RELOAD}:
         yield Action("reload the unit files of systemd", _RELOAD)
     if ENABLED in paths:
-        yield Action(f"enable {restore.UNIT}", _ENABLE, undo=(_DISABLE,))
+        yield Action(f"enable {restore.UNIT}", _ENABLE, undo=undoing(_DISABLE))
 
 
 def _remove(live: Live, paths: set[tuple[str | int, ...]]) -> Iterator[Action]:
     if ENABLED in paths:
-        yield Action(f"disable {restore.UNIT}", _DISABLE, undo=(_ENABLE,))
+        yield Action(f"disable {restore.UNIT}", _DISABLE, undo=undoing(_ENABLE))
     if UNIT in paths and live.unit is not None:
         yield _forget(restore.UNIT_FILE, live.unit, _RELOAD)
     if paths & {UNIT, RELOAD}:
@@ -150,15 +151,16 @@ def _remove(live: Live, paths: set[tuple[str | int, ...]]) -> Iterator[Action]:
 def _write(path: str, content: bytes, now: str | None, *behind: Effect) -> Action:
     if now is None:
         back: Effect = RemoveFile(path, _digest(content))
-        return Action(f"write {path}", WriteFile(path, content), undo=(back, *behind))
+        return Action(f"write {path}", WriteFile(path, content), undo=undoing(back, *behind))
     old = _bytes(now)
     back = WriteFile(path, old, _digest(content))
-    return Action(f"write {path}", WriteFile(path, content, _digest(old)), undo=(back, *behind))
+    return Action(f"write {path}", WriteFile(path, content, _digest(old)), undo=undoing(back, *behind))
 
 
 def _forget(path: str, now: str, *behind: Effect) -> Action:
     old = _bytes(now)
-    return Action(f"remove {path}", RemoveFile(path, _digest(old)), undo=(WriteFile(path, old), *behind))
+    undo = undoing(WriteFile(path, old), *behind)
+    return Action(f"remove {path}", RemoveFile(path, _digest(old)), undo=undo)
 
 
 def _is_linked(live: Live) -> bool:

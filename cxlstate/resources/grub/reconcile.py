@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Sequence
 from typing import ClassVar
 
-from cxlstate.core.action import Action, Effect, Generate, Reboot, RemoveFile, Risk, WriteFile
+from cxlstate.core.action import Action, Generate, Reboot, RemoveFile, Risk, WriteFile, undoing
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.effect import Effect
 from cxlstate.core.exports import Export, Given, KernelArguments
 from cxlstate.core.observation import Observation
 from cxlstate.core.read import Answers, Read
@@ -124,11 +125,11 @@ def _why_filtered(aim: Goal, live: Live) -> str:
     return "; ".join(told)
 
 
-def _undo(live: Live, written: str | None) -> tuple[Effect, ...]:
+def _undo(live: Live, written: str | None) -> tuple[Action, ...]:
     digest = _digest(written) if written is not None else None
     if live.ours is not None:
-        return (WriteFile(drop_in.PATH, _bytes(live.ours), digest),)
-    return (RemoveFile(drop_in.PATH, digest),) if digest else ()
+        return undoing(WriteFile(drop_in.PATH, _bytes(live.ours), digest))
+    return undoing(RemoveFile(drop_in.PATH, digest)) if digest else ()
 
 
 def _generate(aim: Goal, live: Live) -> Action:

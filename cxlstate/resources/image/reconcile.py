@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from cxlstate.core.action import Action, Risk
+from cxlstate.core.action import Action, Risk, undoing
 from cxlstate.core.address import AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
@@ -118,7 +118,7 @@ def _fetch(spec: ImageSpec, base: probe.Base | None) -> tuple[Action, ...]:
         return ()
     effect = FetchFile(source.url, source.sha256, path)
     why = f"{format_size(base.part)} of it are there from an earlier time" if base and base.part else ""
-    return (Action(f"fetch {effect.shown}", effect, why=why),)
+    return (Action(f"fetch {effect.redacted_url}", effect, why=why),)
 
 
 def _make(spec: ImageSpec, base: probe.Base | None) -> Action:
@@ -155,13 +155,13 @@ def _give(spec: ImageSpec, live: Live) -> tuple[Action, ...]:
         spec.path, owner=stat.owner if spec.owner else None, group=stat.group if spec.group else None
     )
     after = PermitImage(spec.path, owner=spec.owner, group=spec.group)
-    return (Action(f"give {spec.path} to {new}", after, undo=(before,)),)
+    return (Action(f"give {spec.path} to {new}", after, undo=undoing(before)),)
 
 
 def _open_up(spec: ImageSpec, live: Live) -> tuple[Action, ...]:
     mode, before = str(spec.mode), live.stat.permissions
     after, undo = (PermitImage(spec.path, mode=int(one, 8)) for one in (mode, before))
-    return (Action(f"set the mode of {spec.path} to {mode}", after, undo=(undo,)),)
+    return (Action(f"set the mode of {spec.path} to {mode}", after, undo=undoing(undo)),)
 
 
 def _grow(spec: ImageSpec, live: Live) -> tuple[Action, ...]:
@@ -194,7 +194,7 @@ def _said(spec: ImageSpec) -> str:
 
 def _origin(source: ImageSource) -> str:
     if source.url and source.sha256:
-        return FetchFile(source.url, source.sha256, "").shown
+        return FetchFile(source.url, source.sha256, "").redacted_url
     return str(source.path)
 
 

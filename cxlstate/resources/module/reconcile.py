@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from cxlstate.core.action import Action, Reboot, RemoveFile, Risk, Run, WriteFile
+from cxlstate.core.action import Action, Reboot, RemoveFile, Risk, Run, WriteFile, undoing
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
@@ -147,14 +147,14 @@ def _load(name: str) -> Action:
     return Action(
         f"load the module {name}",
         Run(("modprobe", name)),
-        undo=(Run(("rmmod", canonical(name))),),
+        undo=undoing(Run(("rmmod", canonical(name)))),
     )
 
 
 def _at_boot(name: str, live: ModuleLive) -> Action:
     content = f"# Written by cxlstate for module.{name}\n{name}\n".encode()
     path = probe.own_file(name)
-    undo = () if live.own is not None else (RemoveFile(path, _digest(content)),)
+    undo = () if live.own is not None else undoing(RemoveFile(path, _digest(content)))
     expected = None if live.own is None else _digest(_bytes(live.own))
     return Action(f"load {name} at every boot", WriteFile(path, content, expected), undo=undo)
 
@@ -164,7 +164,7 @@ def _forget(name: str, text: str) -> Action:
     return Action(
         f"stop loading {name} at boot",
         RemoveFile(path, _digest(content)),
-        undo=(WriteFile(path, content),),
+        undo=undoing(WriteFile(path, content)),
     )
 
 
@@ -174,7 +174,7 @@ def _unload(name: str, live: ModuleLive) -> Action:
         f"unload the module {name}",
         Run(("rmmod", canonical(name))),
         why=f"nothing uses it, and {live.kept_out_by} keeps it from being loaded again",
-        undo=(Run(("modprobe", name)),),
+        undo=undoing(Run(("modprobe", name))),
     )
 
 

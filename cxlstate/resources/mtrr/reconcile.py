@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final
 
-from cxlstate.core.action import Action, Reboot, Risk, Span
+from cxlstate.core.action import Action, Reboot, Risk, Span, undoing
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
@@ -171,7 +171,7 @@ def _add(one: Content, spans: tuple[Span, ...]) -> Action:
     return Action(
         f"add MTRR {one}",
         restore.mtrr_add(one.block, one.type),
-        undo=(restore.mtrr_remove(one.block, one.type),),
+        undo=undoing(restore.mtrr_remove(one.block, one.type)),
         suspends=spans,
     )
 
@@ -180,7 +180,7 @@ def _remove(one: Content, spans: tuple[Span, ...]) -> Action:
     return Action(
         f"remove MTRR {one}",
         restore.mtrr_remove(one.block, one.type),
-        undo=(restore.mtrr_add(one.block, one.type),),
+        undo=undoing(restore.mtrr_add(one.block, one.type)),
         suspends=spans,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cxlstate.core.action import Action, Effect, Run
+from cxlstate.core.action import Action, Run, undoing
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import Given
@@ -132,7 +132,7 @@ def _finish(found: Record | None) -> Action:
     mine = found is not None and found.code in probe.UNFINISHED
     return Action(
         "finish the package work that was interrupted",
-        Run(_FINISH, environment=_QUIET, shown="dpkg --configure -a"),
+        Run(_FINISH, environment=_QUIET, typed="dpkg --configure -a"),
         why=f"{found.name} is {found.state}" if found and mine else "apt installs nothing before",
     )
 
@@ -140,25 +140,25 @@ def _finish(found: Record | None) -> Action:
 def _update() -> Action:
     return Action(
         "update the package index",
-        Run(_UPDATE, environment=_QUIET, timeout=600, shown="apt-get update"),
+        Run(_UPDATE, environment=_QUIET, timeout=600, typed="apt-get update"),
         why="the package index is empty",
     )
 
 
 def _install(spec: Package, found: Record | None) -> Action:
     new = found is None or found.code in probe.NOT_INSTALLED
-    undo: tuple[Effect, ...] = (Run(_REMOVE, (spec.name,), _QUIET),) if new else ()
+    undo = undoing(Run(_REMOVE, (spec.name,), _QUIET)) if new else ()
     if spec.version is None:
-        return Action(f"install {spec.name}", Run(_INSTALL, (spec.name,), _QUIET, shown=_PLAIN), undo=undo)
+        return Action(f"install {spec.name}", Run(_INSTALL, (spec.name,), _QUIET, typed=_PLAIN), undo=undo)
     operand = f"{spec.name}={spec.version}"
     if found and not new:
-        undo = (Run(_INSTALL_VERSION, (f"{spec.name}={found.version}",), _QUIET),)
-    return Action(f"install {operand}", Run(_INSTALL_VERSION, (operand,), _QUIET, shown=_PLAIN), undo=undo)
+        undo = undoing(Run(_INSTALL_VERSION, (f"{spec.name}={found.version}",), _QUIET))
+    return Action(f"install {operand}", Run(_INSTALL_VERSION, (operand,), _QUIET, typed=_PLAIN), undo=undo)
 
 
 def _remove(name: str, found: Record | None) -> Action:
     """With dpkg, which takes nothing else along: it refuses what another package depends on."""
-    undo = (Run(_INSTALL_VERSION, (f"{name}={found.version}",), _QUIET),) if found else ()
+    undo = undoing(Run(_INSTALL_VERSION, (f"{name}={found.version}",), _QUIET)) if found else ()
     return Action(
         f"remove {name}",
         Run(_REMOVE, (name,), _QUIET),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cxlstate.core.action import Action, Effect, Risk, Run
+from cxlstate.core.action import Action, Risk, Run, undoing
 from cxlstate.core.address import AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
@@ -195,7 +195,7 @@ def _systemctl(
     verb: str, unit: str, *options: str, undo: str | None = None, risk: Risk = Risk.LIVE, why: str = ""
 ) -> Action:
     does = "forget the failure of" if verb == "reset-failed" else verb
-    backward: tuple[Effect, ...] = (Run(("systemctl", undo, *options), (unit,)),) if undo else ()
+    backward = undoing(Run(("systemctl", undo, *options), (unit,))) if undo else ()
     return Action(f"{does} {unit}", Run(("systemctl", verb, *options), (unit,)), risk, why, backward)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cxlstate.core.action import Action, Run
+from cxlstate.core.action import Action, Run, undoing
 from cxlstate.core.address import AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
@@ -81,7 +81,7 @@ def _add(user: str, group: str) -> Action:
         f"add {user} to the group {group}",
         Run(("gpasswd", "--add", user, group)),
         why=f"takes effect when {user} logs in again",
-        undo=(Run(("gpasswd", "--delete", user, group)),),
+        undo=undoing(Run(("gpasswd", "--delete", user, group))),
     )
 
 

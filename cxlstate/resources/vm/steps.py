@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cxlstate.core.action import Action, Risk
+from cxlstate.core.action import Action, Risk, undoing
 from cxlstate.core.domain import Domain
 from cxlstate.core.exports import Given
 from cxlstate.core.libvirt import (
@@ -53,7 +53,7 @@ def _at_once(me: Me, wished: Domain, live: Live, differences: tuple[Difference, 
                     does,
                     LinkInterface(me.name, interface.mac, up),
                     Risk.LIVE if up else Risk.NETWORK_BLIP,
-                    undo=(LinkInterface(me.name, interface.mac, not up),),
+                    undo=undoing(LinkInterface(me.name, interface.mac, not up)),
                 )
             case ("numatune", "nodeset") if wished.numa_nodeset:
                 yield Action(
@@ -74,7 +74,7 @@ def _pin(me: Me, wished: Domain, live: Live, word: str, index: int | str | None)
     return Action(
         f"pin {which} of {me.name}",
         PinDomain(me.name, of, cpus, number),
-        undo=(PinDomain(me.name, of, was, number),) if was else (),
+        undo=undoing(PinDomain(me.name, of, was, number)) if was else (),
     )
 
 
@@ -82,7 +82,7 @@ def autostart(me: Me) -> Action:
     """With the host, or not."""
     on = bool(me.spec.autostart)
     does = f"{'enable' if on else 'disable'} autostart of {me.name}"
-    return Action(does, AutostartDomain(me.name, on), undo=(AutostartDomain(me.name, not on),))
+    return Action(does, AutostartDomain(me.name, on), undo=undoing(AutostartDomain(me.name, not on)))
 
 
 def start(me: Me, given: Given, *, activation: bool = False) -> Action:
@@ -96,7 +96,7 @@ def stop(me: Me, *, stays_off: bool, activation: bool = False) -> Action:
         f"shut down {me.name}",
         StopDomain(me.name, me.spec.shutdown_timeout),
         Risk.POWER_OFF_VM if stays_off else Risk.RESTART_VM,
-        undo=(RestoreDomain(me.name),),
+        undo=undoing(RestoreDomain(me.name)),
         activation=activation,
     )
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from cxlstate.core.commands import command
 from cxlstate.core.domain import Disk, Domain, Interface, Nvdimm
 from cxlstate.core.libvirt import DefineDomain, DomainEffect, EditDomain, PinDomain, PinOf, StopDomain
 from cxlstate.formats.domain_xml import read
@@ -30,7 +29,7 @@ GIB = 1 << 30
     ],
 )
 def test_an_editor_is_no_command(effect: DomainEffect, shown: str) -> None:
-    assert command(effect) == shown
+    assert effect.shown() == shown
 
 
 CHANGES = {
