@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
@@ -181,6 +182,12 @@ class Action:
     activation: bool = False
     suspends: tuple[Span, ...] = ()
     interrupts: Address | None = None
+
+
+def effect_types(actions: Iterable[Action]) -> tuple[type[Effect], ...]:
+    """Of all that they may do: their undo included, each once."""
+    every = (one for action in actions for one in (action, *action.undo))
+    return tuple(dict.fromkeys(type(one.effect) for one in every))
 
 
 def undoing(*effects: Effect) -> tuple[Action, ...]:

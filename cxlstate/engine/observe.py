@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from cxlstate.core.address import Address
 from cxlstate.core.defect import summary
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.effect import Effect
 from cxlstate.core.observation import Observation, Unknown
 from cxlstate.core.read import Answers, Read, ReadFailed
 from cxlstate.core.reconciler import Implied, Inspects, Leaves, Leftover, Reconciler, Resource
@@ -26,6 +28,10 @@ T = TypeVar("T")
 Kinds = Mapping[str, Reconciler[Any, Any]]
 
 
+def _nothing(_effect: type[Effect]) -> Diagnostic | None:
+    return None
+
+
 @dataclass(frozen=True)
 class Observed:
     """What one exchange told about a machine.
@@ -33,6 +39,7 @@ class Observed:
     `unseen` are kinds of which it could not be told what an earlier spec left, with the reason.
     `defects` are resources whose kind could not even say what to read.
     `answers` are all of them, where more was asked than a plan needs.
+    `lacks` tells why an effect of some type could not be performed, as `Reader.lacks`.
     """
 
     resources: Mapping[Address, Resource[Any]]
@@ -44,6 +51,7 @@ class Observed:
     unseen: Mapping[str, str] = field(default_factory=dict)
     defects: Mapping[Address, Exception] = field(default_factory=dict)
     answers: Answers | None = field(default=None, compare=False, repr=False)
+    lacks: Callable[[type[Effect]], Diagnostic | None] = field(default=_nothing, compare=False, repr=False)
 
 
 def resources_of(spec: MachineSpec, kinds: Kinds) -> tuple[dict[Address, Resource[Any]], frozenset[Address]]:
@@ -82,6 +90,7 @@ def observe(
         unseen=unseen,
         defects=defects,
         answers=answers if more else None,
+        lacks=reader.lacks,
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from cxlstate.core.action import Reboot, Risk
+from cxlstate.core.action import Reboot, Risk, effect_types
 from cxlstate.core.address import Address
 from cxlstate.core.defect import defect
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic, Severity
@@ -160,14 +160,21 @@ class _Planner:
         record = (self.seen.records or {}).get(address)
         cause = cause_of(record, digest, records_readable=self.seen.records is not None)
         base = replace(base, changes=changes, actions=suspension.actions, cause=cause)
-        if barred := self._barred(base):
-            return barred
+        if impossible := self._lacking(base) or self._barred(base):
+            return impossible
         if untold := self._untold(address):
             reason = f"gathers what {_names(untold)} asks for, which is unknown now"
             return self._blocked(base, untold, reason)
         if unseen := self._unseen(address):
             return replace(base, status=Status.BLOCKED, exit=Exit.UNKNOWN, reason=unseen)
         return self._differs(base, suspension)
+
+    def _lacking(self, base: ResourcePlan) -> ResourcePlan | None:
+        """Blocked, where one of its actions could not be performed from here."""
+        lacks = map(self.seen.lacks, effect_types(base.actions))
+        found = tuple(dict.fromkeys(filter(None, lacks)))
+        blocked = replace(base, status=Status.BLOCKED, exit=Exit.ERROR)
+        return self._defective(blocked, CxlstateError(found)) if found else None
 
     def _barred(self, base: ResourcePlan) -> ResourcePlan | None:
         """Blocked, where it would reboot into what loses the machine."""
@@ -232,7 +239,8 @@ class _Planner:
             changes = tuple(kind.diff(base.resource, None, given))
             actions = kind.actions(base.resource, None, changes, given) if changes else ()
             shown = suspending(base.address, actions, self.holders).actions
-            return self._blocked(replace(base, changes=changes, actions=shown), coming, seen.reason)
+            base = replace(base, changes=changes, actions=shown)
+            return self._lacking(base) or self._blocked(base, coming, seen.reason)
         return replace(base, status=Status.UNKNOWN, exit=Exit.UNKNOWN, reason=seen.reason, hint=seen.hint)
 
     def _coming(self, seen: Unknown) -> tuple[Address, ...]:
@@ -346,7 +354,7 @@ class _Planner:
         )
         gatherers = [one for one in self.order if address.kind in self._gathered(one)]
         if leftover.actions or not gatherers:
-            return self._barred(base) or self._suspended(base, suspension)
+            return self._lacking(base) or self._barred(base) or self._suspended(base, suspension)
         exit_ = worst(self.done[one].exit for one in gatherers) or Exit.CHANGES
         return replace(base, status=Status.BLOCKED, exit=exit_, waits_for=tuple(gatherers))
 

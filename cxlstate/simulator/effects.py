@@ -64,12 +64,12 @@ class Effects:
 
     def perform(self, effect: Effect, entry: Entry) -> Outcome:
         """One effect, with its two lines in the journal."""
-        details = effect.journalled()
+        details, perform = effect.journalled(), performer(SIMULATED, type(effect))
         self._log("begin", entry, details)
         self._faults.step(f"begun: {entry.does}")
         before = ""
         try:
-            before, outcome = performer(SIMULATED, type(effect))(effect, self._session)
+            before, outcome = perform(effect, self._session)
         except OSError as error:
             why = f"{error.filename or ''}: {os.strerror(error.errno or 0)}\n"
             outcome = Outcome(Result.FAILED, 1, why)

@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Collection
 from pathlib import Path
 
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.effect import Effect
 from cxlstate.core.read import Answers, Read
 from cxlstate.engine.observe import observe
 from cxlstate.machine.posix import read_script
@@ -63,6 +65,9 @@ class Recorder:
     def read(self, reads: Collection[Read]) -> Answers:
         self.asked += reads
         return Answers({})
+
+    def lacks(self, effect: type[Effect]) -> Diagnostic | None:
+        return None
 
     def close(self) -> None:
         pass

@@ -156,6 +156,9 @@ def run(capsys, monkeypatch, tmp_path):
     asked = set()
 
     class Machine:
+        def lacks(self, effect):
+            return None
+
         def read(self, reads):
             asked.update(reads)
             given = answers(RUNBOOK)

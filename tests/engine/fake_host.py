@@ -57,6 +57,9 @@ class Machine:
     asked: set = field(default_factory=set)
     survives_reboot = False
 
+    def lacks(self, effect):
+        return None
+
     def read(self, reads):
         self.asked = set(reads)
         said = json.dumps(asdict(self.host)).encode()

@@ -141,6 +141,9 @@ class Says:
     def __init__(self, answers):
         self.answers = answers
 
+    def lacks(self, effect):
+        return None
+
     def read(self, reads):
         return Answers(
             {read: self.answers.get(read, Answer(1, b"", "No such file or directory")) for read in reads}

@@ -9,7 +9,7 @@ import pytest
 from cxlstate.core.action import Action, Risk, Run, Span, Step
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.consent import Consents
-from cxlstate.core.diagnostic import CxlstateError, fail
+from cxlstate.core.diagnostic import CxlstateError, Diagnostic, fail
 from cxlstate.core.observation import Unknown
 from cxlstate.core.reconciler import How, Need, Resource
 from cxlstate.engine.execute import Executor, group, todo
@@ -293,6 +293,25 @@ def test_the_effects_of_one_undo_run_as_they_are_written_and_the_actions_from_la
     assert done.diagnostics[0].hint.endswith("; taken back: second, first")
 
 
+def test_an_undo_is_journalled_as_what_it_is_and_may_have_words_and_a_subject_of_its_own():
+    bench = Bench(WISHES, Host(), fails=("dax-bind third",))
+    back = Action("let go", Step(("dax-bind", "back"), "x"), Risk.RESTART_VM, interrupts=Address("vm", "v"))
+    actions = (
+        replace(step("first", "dax-bind", "first"), undo=(back,)),
+        step("third", "dax-bind", "third"),
+    )
+    perform, told = bench.machine.perform, []
+
+    def listen(effect, entry):
+        told.append((entry.does, entry.risk))
+        return perform(effect, entry)
+
+    bench.machine.perform = listen
+    plan = replace(bench.at("mtrr.cxl0"), actions=actions)
+    Executor(bench.machine, "run", "m", Consents()).execute([plan])
+    assert told == [("first", "live"), ("third", "live"), ("undo first: let go", "restart-vm")]
+
+
 @pytest.mark.parametrize("after", range(len(DANCE) + 1))
 def test_killed_between_the_next_apply_converges_from_what_it_finds(after):
     bench = Bench(WISHES, in_use(), killed_after=after)
@@ -318,6 +337,29 @@ def test_one_that_suspends_is_never_run_together_with_another():
     assert len(group([plan("x"), plan("y")])) == 2
     assert len(group([plan("x", span), plan("y", span)])) == 1
     assert len(group([plan("x"), plan("y", span)])) == 1
+
+
+# Lacking -----
+
+
+def test_what_this_computer_lacks_is_told_of_all_that_needs_it_before_anything_is_done():
+    """Also of what is blocked: the boot script waits for the register."""
+    bench = Bench(WISHES, Host(vms={"vm": True}, holds={"vm": ["cxl0"]}))
+    missing = Diagnostic("CXC501", "networks and VMs need libvirt-python")
+    bench.machine.lacks = lambda effect: missing if effect is Step else None
+    plan = bench.plan()
+    assert {str(one.address): one.status.value for one in plan.resources} == {
+        "mtrr.cxl0": "blocked",
+        "dax.cxl0": "in-sync",
+        "boot": "blocked",
+    }
+    assert [(d.code, str(d.address)) for d in plan.all_diagnostics] == [
+        ("CXC501", "mtrr.cxl0"),
+        ("CXC501", "boot"),
+    ]
+    assert plan.exit is Exit.ERROR
+    assert bench.apply("restart-vm").exit is Exit.ERROR
+    assert bench.machine.log == []
 
 
 # Awaiting --------------------------------------------------------------------------------------------

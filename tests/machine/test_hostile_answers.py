@@ -226,6 +226,9 @@ def scene(name):
 class Recorder:
     """Takes down what is asked."""
 
+    def lacks(self, effect):
+        return None
+
     def read(self, reads):
         self.reads = sorted(reads, key=repr)
         return Answers(dict.fromkeys(reads, Answer(1, b"", "no")))
@@ -240,6 +243,9 @@ def folder(tmp_path_factory):
 class Says:
     def __init__(self, answers):
         self.answers = answers
+
+    def lacks(self, effect):
+        return None
 
     def read(self, reads):
         return Answers(self.answers)
