@@ -20,7 +20,7 @@ from cxlstate.cli.common import at_terminal, say_json, say_problems
 from cxlstate.cli.ended import problems_of
 from cxlstate.core.address import Address
 from cxlstate.core.consent import Consents
-from cxlstate.core.diagnostic import Diagnostic, fail
+from cxlstate.core.diagnostic import CxlstateError, Diagnostic, fail
 from cxlstate.engine.apply import Applied, Converger
 from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status, worst
 from cxlstate.engine.promise import Promise
@@ -126,6 +126,8 @@ class Session:
             return
         before, now = without_places(before), without_places(document.machine(plan))
         if before != now:
+            if defects := tuple(one for one in plan.all_diagnostics if one.code == "CXE900"):
+                raise CxlstateError(defects)  # nothing moved: only a writer knows what nobody performs
             raise fail(
                 "CXE205",
                 "plan is stale: the machine or its spec changed since",

@@ -16,8 +16,10 @@ import pytest
 
 import cxlstate
 from cxlstate.cli.main import VERBS, _run
+from cxlstate.core.action import Run
 from cxlstate.machine import own_files
 from cxlstate.pages import pages
+from cxlstate.simulator.performers import SIMULATED
 from cxlstate.simulator.writer import SimWriter
 from tests.laws.bench import Bench
 
@@ -276,6 +278,20 @@ def test_a_plan_is_stale_once_the_machine_has_moved_on_and_nothing_is_done(run, 
     assert "package.tree" not in err
     assert bench.journal() == []
     assert "tree" not in bench.machine()["installed"]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_nobody_performs_is_told_before_the_first_action_and_is_no_stale_plan(
+    run, bench, tmp_path, monkeypatch, kept
+):
+    spec = write(bench, packages=["hello"])
+    assert run("plan", "--out", tmp_path / "plan.json", spec)[0] == 2
+    monkeypatch.delitem(SIMULATED, Run)
+    status, _, err = run("apply", tmp_path / "plan.json") if kept else run("apply", "--yes", spec)
+    assert status == 1
+    assert "nobody performs cxlstate.core.action.Run on this machine" in err
+    assert "CXE205" not in err
+    assert bench.journal() == []
 
 
 def test_a_plan_is_stale_once_the_machine_has_another_name(run, bench, tmp_path):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cxlstate.core.action import Action, RemoveFile, undoing
+from cxlstate.core.action import Action, RemoveFile, Run, undoing
 from cxlstate.core.address import Address
 from cxlstate.core.change import Change
 from cxlstate.core.consent import Consents
@@ -19,7 +19,7 @@ from cxlstate.core.reconciler import Reconciler, Resource
 from cxlstate.engine.apply import Converger
 from cxlstate.engine.plan import Exit, Status
 from cxlstate.machine.local import LocalTransport
-from cxlstate.machine.outcome import Outcome, Result
+from cxlstate.machine.outcome import Entry, Outcome, Result
 from cxlstate.machine.posix.agent import Settings
 from cxlstate.machine.posix.effects import script
 from cxlstate.machine.posix.performers import POSIX, by_script
@@ -125,16 +125,21 @@ def test_an_effect_of_its_own_needs_a_class_and_a_performer_and_nothing_else(sce
     ]
 
 
-@pytest.mark.usefixtures("registered")
-def test_what_is_derived_from_an_effect_is_performed_as_that(scene):
-    class Loud(WriteNote):
-        __slots__ = ()
+class Release(Run):
+    """Another form of one that is there."""
 
-        def shown(self):
-            return f"note {self.text.upper()}"
+    __slots__ = ()
 
-    assert scene.writer.lacks(Loud) is None
-    assert scene.writer.lacks(Effect) is not None
+    def shown(self):
+        return "look at the release"
+
+
+def test_what_is_derived_from_an_effect_is_performed_as_that_and_needs_no_performer(scene):
+    effect = Release(("uname",), ("-r",))
+    assert scene.writer.lacks(Release) is None
+    assert scene.writer.perform(effect, Entry("run", (), "look", "live")).result is Result.DONE
+    assert [line["argv"] for line in scene.journal()] == [["uname", "-r"]] * 2
+    assert effect.fingerprint() != Run(("uname",), ("-r",)).fingerprint()
 
 
 def test_an_effect_that_nobody_performs_is_told_before_the_first_action(scene):
