@@ -103,8 +103,7 @@ class Executor:
             if outcome.result is not Result.DONE:
                 problem = _diagnostic(action, outcome, self.machine, addresses)
                 undone = self._undo(done, problem, addresses)
-                if outcome.result is Result.FAILED:
-                    problem = replace(problem, hint=f"{problem.hint}{undone.words}")
+                problem = replace(problem, hint=f"{problem.hint}{undone.words}")
                 return Done(
                     addresses, outcome.result, (problem, *undone.problems), half_done=bool(undone.problems)
                 )

@@ -248,6 +248,20 @@ def test_an_undo_that_fails_ends_the_way_back_and_tells_what_is_left_and_what_me
     assert applied.diagnostics[0].hint.endswith("; taken back: add lo") == (failing == "dax-bind cxl0")
 
 
+def test_what_was_taken_back_is_told_also_where_the_action_was_only_refused():
+    bench = Bench(WISHES, in_use())
+    perform = bench.machine.perform
+
+    def refuse(effect, entry):
+        return Outcome(Result.REFUSED) if effect.words[0] == "dax-unbind" else perform(effect, entry)
+
+    bench.machine.perform = refuse
+    (told,) = bench.apply("restart-vm").diagnostics
+    assert told.code == "CXE207"
+    assert told.hint.endswith("; taken back: stop vm")
+    assert bench.host.vms == {"vm": True}
+
+
 def test_an_undo_that_fails_is_an_error_also_where_the_action_was_only_refused():
     bench = Bench(WISHES, in_use(), fails=("vm-start vm",))
     perform = bench.machine.perform
