@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic
 from cxlstate.core.effect import Effect
@@ -22,6 +22,11 @@ def performer(table: Mapping[type[Effect], P], effect: type[Effect]) -> P:
     if found is None:
         raise CxlstateError((nobody_performs(effect),))
     return found
+
+
+def waited_for(_effect: Effect, _session: object) -> NoReturn:
+    """In place of a performer of `Reboot`, which is more than an effect."""
+    raise TypeError("a reboot is waited for: call `reboot`")
 
 
 def nobody_performs(effect: type[Effect]) -> Diagnostic:

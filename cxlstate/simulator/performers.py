@@ -6,12 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from cxlstate.core.action import Generate, RemoveFile, Run, Step, WriteFile
+from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.effect import Effect
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.machine import generated
 from cxlstate.machine.outcome import Outcome, Result
+from cxlstate.machine.performing import waited_for
 from cxlstate.simulator import images
 from cxlstate.simulator.ended import Ended, unknown
 from cxlstate.simulator.files import Files
@@ -95,7 +96,7 @@ def _image(effect: Effect, session: Session) -> tuple[str, Outcome]:
     return "", host.image(effect, drafts)
 
 
-def _tell_libvirt(effect: LibvirtEffect, session: Session) -> tuple[str, Outcome]:
+def tell_libvirt(effect: LibvirtEffect, session: Session) -> tuple[str, Outcome]:
     """What the definition was before goes into the store, as that of a file does."""
     host, digest = session.host(), ""
     try:
@@ -120,10 +121,11 @@ SIMULATED: dict[type[Effect], Performer] = {
     Run: _run,
     Step: _step,
     Generate: _generate,
+    Reboot: waited_for,
     FetchFile: _image,
     MakeImage: _image,
     GrowImage: _image,
     RemoveImage: _image,
     PermitImage: _image,
-    LibvirtEffect: _tell_libvirt,  # type: ignore[type-abstract]  # the base of all that libvirt is told
+    LibvirtEffect: tell_libvirt,  # type: ignore[type-abstract]  # the base of all that libvirt is told
 }

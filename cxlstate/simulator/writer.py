@@ -9,10 +9,8 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cxlstate.core.action import Reboot
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic, fail
 from cxlstate.core.effect import Effect
-from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.core.read import Answers, Read
 from cxlstate.machine import records
 from cxlstate.machine.outcome import Entry, Outcome
@@ -23,7 +21,7 @@ from cxlstate.simulator.faults import Faults
 from cxlstate.simulator.host import Host
 from cxlstate.simulator.libvirt.driver import Libvirt
 from cxlstate.simulator.loader import NoBoot
-from cxlstate.simulator.performers import SIMULATED
+from cxlstate.simulator.performers import SIMULATED, tell_libvirt
 from cxlstate.simulator.reader import SimReader
 from cxlstate.simulator.world import legible
 
@@ -63,8 +61,9 @@ class SimWriter(SimReader):
 
     def lacks(self, effect: type[Effect]) -> Diagnostic | None:
         """That nobody performs it (CXE900)."""
-        known = find_performer(SIMULATED, effect) is not None or effect is Reboot
-        if known and issubclass(effect, LibvirtEffect):
+        found = find_performer(SIMULATED, effect)
+        known = found is not None
+        if found is tell_libvirt:
             known = Libvirt.performs(effect)
         return None if known else nobody_performs(effect)
 

@@ -34,7 +34,7 @@ class LibvirtWriter:
         self._connection = Connection(way, read_only=False)
         self._ran: dict[str, str] = {}
 
-    def performs(self, effect: type[LibvirtEffect]) -> bool:
+    def performs(self, effect: type[Effect]) -> bool:
         """Whether it is in the table. Nothing is opened for it."""
         return find_performer(LIBVIRT, effect) is not None
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from cxlstate.core.action import Generate, RemoveFile, Run, Step, WriteFile
+from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.effect import Effect
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.machine import generated
 from cxlstate.machine.outcome import Entry, Outcome, Result
+from cxlstate.machine.performing import waited_for
 from cxlstate.machine.posix import effects, elsewhere, image_effects
 from cxlstate.machine.posix.session import Session, text
 from cxlstate.machine.posix.transport import LockLost, Lost, Unclear
@@ -51,7 +52,7 @@ def _generate(effect: Generate, session: Session) -> Outcome:
     return Outcome(outcome.result, outcome.status, said + outcome.output)
 
 
-def _tell_libvirt(effect: LibvirtEffect, session: Session) -> Outcome:
+def tell_libvirt(effect: LibvirtEffect, session: Session) -> Outcome:
     """Between two exchanges with the machine, over a connection of libvirt's own."""
     libvirt = session.libvirt
     try:
@@ -88,6 +89,7 @@ POSIX: dict[type[Effect], Performer] = {
     Run: by_script(effects.run, lambda effect: effect.timeout),
     Step: by_script(effects.step, lambda effect: effect.timeout),
     Generate: _generate,
-    LibvirtEffect: _tell_libvirt,  # type: ignore[type-abstract]  # the base of all that libvirt is told
+    Reboot: waited_for,
+    LibvirtEffect: tell_libvirt,  # type: ignore[type-abstract]  # the base of all that libvirt is told
     **IMAGES,
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
+from cxlstate.core.effect import Effect
 from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.core.read import Answer, LibvirtRead
 from cxlstate.machine.outcome import Outcome
@@ -87,7 +88,7 @@ class Before:
 class LibvirtWrites(Protocol):
     """Tells the machine's libvirt what to do, over a connection that is kept."""
 
-    def performs(self, effect: type[LibvirtEffect]) -> bool:
+    def performs(self, effect: type[Effect]) -> bool:
         """Whether it knows how. Nothing is opened for it."""
         ...
 

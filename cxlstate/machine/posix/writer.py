@@ -5,17 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 
-from cxlstate.core.action import Reboot
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic, fail
 from cxlstate.core.effect import Effect
-from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.core.read import Answers, Read
 from cxlstate.machine import records
 from cxlstate.machine.outcome import Entry, Outcome, Result
 from cxlstate.machine.performing import find_performer, nobody_performs, performer
 from cxlstate.machine.posix import effects
 from cxlstate.machine.posix.agent import Agent, Settings
-from cxlstate.machine.posix.performers import POSIX
+from cxlstate.machine.posix.performers import POSIX, tell_libvirt
 from cxlstate.machine.posix.reader import PosixReader
 from cxlstate.machine.posix.session import SLACK, Session, text
 from cxlstate.machine.posix.transport import Lost, Transport
@@ -70,8 +68,9 @@ class PosixWriter:
         """What is missing here for it (CXC501), or that nobody performs it (CXE900)."""
         if missing := self._reader.lacks(effect):
             return missing
-        known = find_performer(POSIX, effect) is not None or effect is Reboot
-        if known and issubclass(effect, LibvirtEffect):
+        found = find_performer(POSIX, effect)
+        known = found is not None
+        if found is tell_libvirt:
             known = self._transport.libvirt.writer().performs(effect)
         return None if known else nobody_performs(effect)
 

@@ -60,7 +60,7 @@ class Libvirt:
                 return Answer(0, self._addresses(name).encode())
 
     @staticmethod
-    def performs(effect: type[LibvirtEffect]) -> bool:
+    def performs(effect: type[Effect]) -> bool:
         """Whether it knows how."""
         tables = (Domains.PERFORMERS, Networks.PERFORMERS)
         return any(find_performer(table, effect) is not None for table in tables)
