@@ -83,6 +83,8 @@ def test_the_contract_is_kept(tree):
         ("engine/planner.py", OPEN_WRITER),
         ("engine/planner.py", "from cxlstate.machine.writer import Writer\n"),
         ("engine/observe.py", "def f():\n    from cxlstate.machine.posix.writer import PosixWriter\n"),
+        ("engine/planner.py", "from cxlstate.machine.posix.performers import POSIX\n"),
+        ("engine/observe.py", "from cxlstate.simulator.performers import SIMULATED\n"),
         ("engine/survey.py", "from cxlstate.simulator.writer import SimWriter\n"),
         ("render/document.py", "from cxlstate.engine.apply import Applied\n"),
         ("cli/show.py", "from cxlstate.cli.converge import Session\n"),
