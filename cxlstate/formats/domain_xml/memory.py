@@ -55,12 +55,13 @@ class Before:
     bare: int | None
     unplugged: int
     modules: Modules
+    cells: frozenset[int]
 
 
 def before(root: Element) -> Before:
     """The same, of a document."""
-    total = sized(root.find("memory"))
-    return Before(max_vcpu(root), total, plain_memory(root), _unplugged(root), _modules(root))
+    total, ids = sized(root.find("memory")), frozenset(cell.id for cell in cells(root))
+    return Before(max_vcpu(root), total, plain_memory(root), _unplugged(root), _modules(root), ids)
 
 
 def _modules(root: Element) -> Modules:
@@ -104,7 +105,7 @@ def _derived(root: Element, wish: Domain, there: Sequence[Cell], was: Before) ->
         # Else "At least one numa node has to be configured when enabling memory hotplug" (qemu_domain.c).
         bare = was.bare if wish.memory is None else wish.memory
         if bare is None:
-            raise ValueError("the domain says nothing of its memory")
+            raise Impossible("nothing says how much memory the VM has", ("memory",), "write memory: 4GiB")
         return (Cell(0, frozenset(range(count)), bare),)
     if len(there) == 1:
         (only,) = there
@@ -154,9 +155,21 @@ def _forget_cells(root: Element, elements: Iterable[Element], gone: Collection[i
     take_out_if_empty(root.find("cpu/numa"))
     take_out_if_empty(root.find("numatune"))
     _forget_pages(root, frozenset(gone))
-    for one in root.findall("devices/*"):  # memory devices, and the expander buses of PCI
-        if (node := (one.findtext("target/node") or "").strip()) in names:
-            raise ValueError(f"a {one.tag!s} device is in NUMA cell {node}, which would be gone")
+
+
+def check_cells(root: Element, wish: Domain, was: Before) -> None:
+    """Impossible where a memory device, or an expander bus of PCI, is in a cell that is gone."""
+    wished = {one.path: index for index, one in enumerate(wish.nvdimm or ()) if not one.absent}
+    gone = was.cells - {cell.id for cell in cells(root)}
+    for one in root.findall("devices/*"):
+        node = (one.findtext("target/node") or "").strip()
+        if node in map(str, gone):
+            path = one.findtext("source/path") if one.get("model") == "nvdimm" else None
+            why = f"{path or f'a {one.tag!s} device'} is in NUMA cell {node}, which the spec takes out"
+            if path is not None and path in wished:
+                raise Impossible(why, ("nvdimm", wished[path]), "write node: 0")
+            cure = f"write nvdimm: [{{path: {path}, node: 0}}]" if path else "leave out cpu.numa"
+            raise Impossible(why, ("cpu", "numa"), cure)
 
 
 def _forget_pages(root: Element, gone: CpuNumbers) -> None:
@@ -231,7 +244,10 @@ def edit_hugepages(root: Element, wished: int | None) -> None:
     if wished is None or (there is not None and kib(there) == kib(wished)):
         return
     if (source := root.find("memoryBacking/source")) is not None and source.get("type") in _NOT_HUGE:
-        raise ValueError(f"memoryBacking has a source of type {source.get('type')}, which has no hugepages")
+        raise Impossible(
+            f"the memory of the VM has a source of type {source.get('type')}, which has no huge pages",
+            ("hugepages",),
+        )
     pages = child(child(root, "memoryBacking", order.DOMAIN), "hugepages", order.MEMORY_BACKING)
     take_out_all(pages, "page")
     if wished:
