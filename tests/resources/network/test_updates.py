@@ -127,9 +127,8 @@ def test_a_lease_time_that_an_entry_has_is_kept(scene: tuple[list[Host], Wishes]
 @example(([Host(MACS[0], IPS[0])], Wishes({MACS[1]: Wish(IPS[1])}, {MACS[0]})))
 def test_there_is_always_an_entry_where_one_is_left_at_last(scene: tuple[list[Host], Wishes]) -> None:
     hosts, wishes = scene
-    model, counts = Model(list(hosts)), []
-    for _ in _walk(model, wishes):
-        counts.append(len(model.hosts))
+    model = Model(list(hosts))
+    counts = [len(model.hosts) for _ in _walk(model, wishes)]
     assert all(counts) or not counts[0] or not counts[-1]
 
 
