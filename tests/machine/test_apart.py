@@ -60,9 +60,7 @@ def test_a_jump_host_is_told_no_more(server):
     assert "Accepted" not in server.log[log:]
 
 
-@pytest.mark.parametrize(
-    "words", ["Host odd\n  ProxyCommand touch {}\n", 'Match exec "touch {}"\n  User u\n']
-)
+@pytest.mark.parametrize("words", ["Host odd\n ProxyCommand touch {}\n", 'Match exec "touch {}"\n User u\n'])
 def test_a_command_of_the_ssh_configuration_runs_only_for_a_valid_spec(words, server, tmp_path, monkeypatch):
     """It may do anything, and authenticate anywhere."""
     ran = tmp_path / "ran"
