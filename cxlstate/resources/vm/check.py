@@ -16,9 +16,8 @@ from cxlstate.resources.vm import paths
 from cxlstate.resources.vm.devices import NvdimmSpec
 from cxlstate.resources.vm.probe import Host, Live, Missing, Seen
 from cxlstate.resources.vm.spec import VmSpec
-from cxlstate.resources.vm.wish import device_of, least_align, path_of, wish
+from cxlstate.resources.vm.wish import KIB, device_of, least_align, path_of, wish
 
-KIB: Final = 1 << 10
 LEAST_MEMORY: Final = 16 << 20
 """Less, no guest of today starts with."""
 
