@@ -93,7 +93,8 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
 
 
 def _plainly(error: NotUnderstood) -> str:
-    if "$" in error.why:
+    """A lone $ may be meant for the kernel; an expansion that only a shell can make is not."""
+    if "the shell's own $" in error.why or "which is not set here" in error.why:
         return r"where the kernel is to read a $, write \\\$ in double quotes or \$ in single quotes"
     return f"write plain {WATCHED}…= assignments: cxlstate reads these files and never runs them"
 
