@@ -524,3 +524,28 @@ def test_name_uuid_and_networks_are_told() -> None:
     assert identity(BARE) == ("bare", None)
     assert networks(DOMAIN) == ("default",)
     assert networks(BARE) == ()
+
+
+@pytest.mark.parametrize(
+    ("wish", "driver", "source"),
+    [
+        (Disk("vda", format="raw"), "<driver name='qemu' type='raw'/>", "<source file='/srv/a'/>"),
+        (
+            Disk("vda", path="/srv/b"),
+            "<driver name='qemu' type='qcow2'><metadata_cache/></driver>",
+            "<source file='/srv/b'/>",
+        ),
+    ],
+)
+def test_what_only_the_old_image_or_format_has_goes(wish: Disk, driver: str, source: str) -> None:
+    """The schema of libvirt 9.0 knows no `<dataStore>`."""
+    data = "<dataStore type='file'><format type='raw'/><source file='/srv/a.data'/></dataStore>"
+    text = (
+        "<domain><devices><disk type='file' device='disk'>{}{}<target dev='vda' bus='virtio'/></disk></devices>"
+        "</domain>"
+    )
+    before = text.format(
+        "<driver name='qemu' type='qcow2'><metadata_cache/></driver>",
+        f"<source file='/srv/a'>{data}</source>",
+    )
+    assert merge(before, Domain(disks=(wish,))) == text.format(driver, source)
