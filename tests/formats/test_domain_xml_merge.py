@@ -541,8 +541,8 @@ def test_what_only_the_old_image_or_format_has_goes(wish: Disk, driver: str, sou
     """The schema of libvirt 9.0 knows no `<dataStore>`."""
     data = "<dataStore type='file'><format type='raw'/><source file='/srv/a.data'/></dataStore>"
     text = (
-        "<domain><devices><disk type='file' device='disk'>{}{}<target dev='vda' bus='virtio'/></disk></devices>"
-        "</domain>"
+        "<domain><devices><disk type='file' device='disk'>{}{}<target dev='vda' bus='virtio'/></disk>"
+        "</devices></domain>"
     )
     before = text.format(
         "<driver name='qemu' type='qcow2'><metadata_cache/></driver>",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from cxlstate.core.domain import Cell, CpuNumbers, Domain, MemNode
+from cxlstate.core.path import Path
 from cxlstate.core.units import format_cpus, format_size
 from cxlstate.formats.domain_xml import order
 from cxlstate.formats.domain_xml.impossible import Impossible
@@ -192,10 +194,32 @@ def edit_sums(root: Element, wish: Domain, was: Before) -> None:
     bare = plain_memory(root) if cells(root) else was.bare if wish.memory is None else wish.memory
     if bare is None:
         return
+    _check_limit(root, bare, was.bare, ("cpu", "numa") if wish.cells else ("memory",))
     total = bare + memory_devices(root)
     set_size(child(root, "memory", order.DOMAIN), total)
     _current_memory(root, total, was)
     _max_memory(root, total)
+
+
+def _check_limit(root: Element, bare: int, before: int | None, path: Path) -> None:
+    """The kernel ends QEMU where the guest uses more than `<hard_limit>` of what its cgroup is charged for.
+
+    Huge pages and dax devices are not charged (mm/hugetlb_cgroup.c, drivers/dax).
+    """
+    one = root.find("memtune/hard_limit")
+    limit = sized(one) if one is not None else None
+    if limit is None or bare <= limit or bare <= (before or 0) or hugepages(root) is not None:
+        return
+    name = (root.findtext("name") or "").strip()
+    raise Impossible(
+        f"memtune has a hard limit of {format_size(limit)}, at which the kernel ends the VM",
+        path,
+        f"`virsh memtune {shlex.quote(name)} --hard-limit {kib(bare + HEADROOM)} --config`",
+    )
+
+
+HEADROOM: Final = 2 << 30
+"""Bytes that QEMU itself may take, generously: libvirt says that nobody can tell (formatdomain, memtune)."""
 
 
 def _current_memory(root: Element, total: int, was: Before) -> None:
