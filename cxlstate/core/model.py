@@ -181,7 +181,12 @@ def _beside(value: object, info: ValidationInfo) -> Beside:
         return value
     context: Mapping[str, Any] = info.context or {}
     if not isinstance(value, str) or not value or BESIDE not in context:
-        raise problem("CXS213", "not a file beside the spec", found=str(value)[:80], expected="its path")
+        raise problem(
+            "CXS213",
+            "invalid path of a file",
+            found=str(value)[:80],
+            expected="a path from the folder of the spec",
+        )
     return Beside(value, context[BESIDE](value))
 
 

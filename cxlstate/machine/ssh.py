@@ -114,7 +114,7 @@ class SshTransport:
         with self._connecting:
             if self._connection is None or not self._connection.is_connected:
                 self._disconnect()
-                self._connection = connection = _prepare(self._connect, self._name)
+                self._connection = connection = _prepare(self._connect, self._name, self._gate)
                 _open(connection, self._name, self._gate)
             return self._connection
 
@@ -130,10 +130,11 @@ def _silence() -> None:
 # Preparing: everything that is decided before the first packet.
 
 
-def _prepare(connect: Ssh, name: str) -> Connection:
+def _prepare(connect: Ssh, name: str, gate: Callable[[], object]) -> Connection:
     """The connection as the configuration wants it, host keys in place, not yet open."""
     try:
-        paramiko.config.invoke = ssh_config  # type: ignore[attr-defined]  # what it runs `Match exec` with
+        programs = ssh_config.Programs(gate)
+        paramiko.config.invoke = programs  # type: ignore[attr-defined]  # what it runs `Match exec` with
         settings = SSHConfig.from_text(ssh_config.load(ssh_config.files()))
         # Lazy: fabric's own configuration files and variables have no say in this.
         config = Config(lazy=True, ssh_config=settings)

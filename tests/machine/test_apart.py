@@ -60,11 +60,12 @@ def test_a_jump_host_is_told_no_more(server):
     assert "Accepted" not in server.log[log:]
 
 
-def test_a_command_of_the_ssh_configuration_runs_only_for_a_valid_spec(server, tmp_path, monkeypatch):
-    """It may authenticate anywhere."""
+@pytest.mark.parametrize("words", ["Host odd\n ProxyCommand touch {}\n", 'Match exec "touch {}"\n User u\n'])
+def test_a_command_of_the_ssh_configuration_runs_only_for_a_valid_spec(words, server, tmp_path, monkeypatch):
+    """It may do anything, and authenticate anywhere."""
     ran = tmp_path / "ran"
     config = tmp_path / "config"
-    config.write_text(f"Host odd\n  ProxyCommand touch {ran}\n{server.config.read_text()}")
+    config.write_text(words.format(ran) + server.config.read_text())
     monkeypatch.setenv("CXLSTATE_SSH_CONFIG", str(config))
     with ahead(Ssh("odd")) as (_, authenticate):
         time.sleep(2)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.units import format_size
 from cxlstate.formats import grub_menu, grub_script, kernel_cmdline, memmap
 from cxlstate.formats.grub_defaults import Assignment, as_sourced
 from cxlstate.formats.iomem import Range
@@ -155,6 +156,13 @@ def _effects(argument: Argument, line: Sequence[Argument], live: Live) -> tuple[
                 elif _fixed(line) and any(one.overlaps(Range(start, start + size)) for one in live.kernel_at):
                     place = _size(min(one.start for one in live.kernel_at))
                     found.append((f"covers the kernel, which nokaslr puts at {place}", "CXM320"))
+    regions = [
+        one for one in memmap.items(line) if isinstance(one, memmap.Region) and one.sign in memmap.TYPES
+    ]
+    largest = max(regions, key=lambda one: one.size, default=None)
+    left = memmap.too_little_left(regions, live.ram) if largest in items else None
+    if not found and left is not None:
+        found.append((f"leaves {format_size(left)} of RAM, with the other ranges of its line", "CXM380"))
     return tuple(found)
 
 
@@ -207,6 +215,8 @@ def _expected(finding: _Finding) -> str:
     match finding.code:
         case "CXM307":
             return "all RAM, or a range to take away: memmap=SIZE$START"
+        case "CXM380":
+            return "RAM to run the host: at least an eighth of it, or 8GiB"
         case "CXM320":
             return "a range without what the kernel needs to start"
         case _:

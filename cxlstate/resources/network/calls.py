@@ -103,7 +103,7 @@ def _host(step: HostStep, parent: int, *, again: bool) -> Call:
             does = f"reserve {said(new)} for {new.mac}"
         case Update.MODIFY:
             does = f"reserve {said(new)} for {new.mac}"
-            why = f"instead of {said(was)}" if was else ""
+            why = f"instead of {said(was) if was.mac == new.mac else was.mac}" if was else ""
         case Update.DELETE:
             does = f"take {said(new)} from {new.mac}"
             why = "it gets its new one when that is free" if again else ""

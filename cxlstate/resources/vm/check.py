@@ -8,7 +8,7 @@ from typing import Final
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.domain import CpuNumbers
 from cxlstate.core.exports import DaxDevice, Given
-from cxlstate.core.path import Path
+from cxlstate.core.path import Path, show
 from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import format_cpus, format_size
 from cxlstate.formats import domain_xml
@@ -16,9 +16,8 @@ from cxlstate.resources.vm import paths
 from cxlstate.resources.vm.devices import NvdimmSpec
 from cxlstate.resources.vm.probe import Host, Live, Missing, Seen
 from cxlstate.resources.vm.spec import VmSpec
-from cxlstate.resources.vm.wish import device_of, least_align, path_of, wish
+from cxlstate.resources.vm.wish import KIB, device_of, least_align, path_of, wish
 
-KIB: Final = 1 << 10
 LEAST_MEMORY: Final = 16 << 20
 """Less, no guest of today starts with."""
 
@@ -230,21 +229,29 @@ def _too_little(spec: VmSpec) -> Iterator[Diagnostic]:
 def _unmakeable(me: Resource[VmSpec], live: Seen, given: Given) -> Iterator[Diagnostic]:
     """What no definition can be: two devices in one slot, a base that is no domain."""
     wished, base = wish(me.spec, given), me.spec.xml
-    of_base = ("xml",) if base and isinstance(live, Missing) else ()
     try:
         if isinstance(live, Live):
             domain_xml.merge(live.xml, wished)
         else:
             domain_xml.new(me.name, wished, base.text if base else None)
-    except ValueError as impossible:
-        told = impossible if isinstance(impossible, domain_xml.Impossible) else None
+    except domain_xml.Impossible as impossible:
+        path = _written(me.spec, impossible.path)
         yield Diagnostic(
             "CXQ314",
             "libvirt would refuse the definition of the VM",
-            path=_written(me.spec, told.path) if told and told.path else of_base,
+            path=path,
             found=str(impossible),
             expected="a spec that fits what the VM has",
-            hint=(told and told.cure) or f"`virsh dumpxml --inactive {me.name}` shows what it has",
+            hint=impossible.cure or (f"leave out {show(path)}" if path else None),
+        )
+    except ValueError as odd:  # only a base can still be: what libvirt itself wrote was read before
+        yield Diagnostic(
+            "CXQ314",
+            "libvirt would refuse the definition of the VM",
+            path=("xml",),
+            found=str(odd),
+            expected="the XML of a domain",
+            hint=f"`virt-xml-validate {base.path} domain` shows what is wrong with it" if base else None,
         )
 
 
