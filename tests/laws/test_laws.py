@@ -153,7 +153,7 @@ def a_spec_that_is_dumped_and_loaded_is_the_same(host):
         one.file.write_text(text)
         loaded = load([one.file])
         assert loaded.specs == (spec,)
-        assert dump(loaded.specs[0]) == text
+        assert dump(loaded.trees[0]) == text
 
 
 # 8 -------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
 
     kind: ClassVar[str] = "vm"
     place: ClassVar[Place] = Place("vms", Shape.MAP, ROOT_ONLY)
+    has_guest: ClassVar[bool] = True
     model: ClassVar[type[VmSpec]] = VmSpec
     key: ClassVar[object] = VmName
 
