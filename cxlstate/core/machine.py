@@ -32,3 +32,8 @@ def guest_id(host: MachineId, vm: str) -> MachineId:
 def is_guest(machine: MachineId) -> bool:
     """Whether an id is that of a guest."""
     return "/" in machine
+
+
+def host_of(machine: MachineId) -> MachineId:
+    """The host that a guest runs on; a host itself."""
+    return machine.partition("/")[0]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cxlstate.core.action import Action, Risk
-from cxlstate.core.address import Address, AllOf
+from cxlstate.core.address import Address, AllOf, ScopedAddress
 from cxlstate.core.consent import Consents
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.reconciler import How
@@ -321,7 +321,7 @@ class Converger:
         self._proven.clear()  # what a boot forgets may have to be done again
         self._rebooted_for |= {plan.address for plan in waiting}
         result.done += [plan.address for plan in waiting]
-        addresses = tuple(str(plan.address) for plan in waiting)
+        addresses = tuple(str(ScopedAddress(self.spec.name, plan.address)) for plan in waiting)
         self._ran |= {vm.name for vm in result.plan.running.vms}
         self.writer.reboot(Entry(self.run, addresses, "reboot", Risk.REBOOT_HOST.value), self.watcher.waits)
         result.plan = self._settled(result.plan)

@@ -36,7 +36,7 @@ def codes(applied):
 
 def done(bench):
     """What the journal says that was done, by resource."""
-    return {address for line in bench.journal() for address in line["addresses"]}
+    return {one.removeprefix("bench/") for line in bench.journal() for one in line["addresses"]}
 
 
 # Consent ---------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def test_a_reboot_that_does_not_help_is_tried_once_for_each_and_then_named(bench
     assert applied.exit is Exit.ERROR
     assert codes(applied) == ["CXE204"]
     reboots = [line["addresses"] for line in bench.journal() if line["effect"] == "reboot"]
-    assert reboots == [["grub"], ["module.kvm"]]
+    assert reboots == [["bench/grub"], ["bench/module.kvm"]]
 
 
 # Exit statuses ---------------------------------------------------------------------------------------
@@ -373,7 +373,8 @@ def test_where_an_action_fails_what_came_before_it_in_that_resource_is_undone(be
     assert "Job for ssh.service failed" in failed.found
     assert failed.hint.endswith("apply again; taken back: enable ssh.service")
     assert bench.machine()["units"]["ssh.service"]["state"] == "disabled"
-    told = [(line["event"], line["does"]) for line in bench.journal() if line["addresses"] == ["service.ssh"]]
+    its = [line for line in bench.journal() if line["addresses"] == ["bench/service.ssh"]]
+    told = [(line["event"], line["does"]) for line in its]
     assert ("done", "undo: enable ssh.service") in told
     assert applied.plan.at(CRON).status is Status.IN_SYNC, "others go on"
 

@@ -121,7 +121,7 @@ def what_is_needed_comes_before(host, disturbed):
         for boot in _boots(one.journal()):
             first, last = {}, {}
             for index, line in enumerate(boot):
-                for address in map(Address.parse, line["addresses"]):
+                for address in (Address.parse(one.removeprefix("bench/")) for one in line["addresses"]):
                     first.setdefault(address, index)
                     last[address] = index
             for address, mine in place.items():
