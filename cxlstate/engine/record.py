@@ -14,7 +14,7 @@ from cxlstate.core.model import as_written
 from cxlstate.core.reconciler import Reconciler, Resource
 
 LONGEST: Final = 1 << 15
-"""Characters of a resource that a record holds, else a digest of it: an answer is a line of at most 64 KiB."""
+"""Characters of a resource that a record holds; beyond, its digest: an answer is a line of at most 64 KiB."""
 
 
 class Cause(StrEnum):
