@@ -26,7 +26,10 @@ from cxlstate.resources.grub.stages import DROP_IN, GRUB_CFG, RUNNING, first_sta
 
 
 class Grub(Reconciler[GrubSpec, Live]):
-    """One drop-in and one regeneration for the kernel arguments of every resource of a host."""
+    """One drop-in and one regeneration for the kernel arguments of every resource of a machine.
+
+    A guest has no `memmap`. `reboot-host` is said of whichever machine it is on.
+    """
 
     kind: ClassVar[str] = "grub"
     reboots: ClassVar[bool] = True
