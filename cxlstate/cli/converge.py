@@ -24,7 +24,7 @@ from cxlstate.core.diagnostic import CxlstateError, Diagnostic, fail
 from cxlstate.engine.apply import Applied, Converger
 from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status, worst
 from cxlstate.engine.promise import Promise
-from cxlstate.engine.survey import look
+from cxlstate.engine.survey import look, narrowed
 from cxlstate.render import document
 from cxlstate.render.applied import applied_text
 from cxlstate.render.moved import moved, without_places
@@ -33,6 +33,7 @@ from cxlstate.render.progress import Progress
 from cxlstate.render.terminal import plan_text
 from cxlstate.resources import kinds
 from cxlstate.spec.load import Loaded, MachineSpec
+from cxlstate.spec.names import Only
 
 
 @dataclass
@@ -42,7 +43,7 @@ class Session:
     consents: Consents
     yes: bool
     as_json: bool
-    only: frozenset[Address] | None
+    only: Only | None
     kept: dict[str, dict[str, Any]]
     _stop: bool = False
     _told: set[Diagnostic] = field(default_factory=set)
@@ -52,7 +53,7 @@ class Session:
         exits, plans, found = [], [], list(loaded.diagnostics)
         self._tell(loaded.diagnostics)
         with self._listening():
-            for spec in loaded.specs:
+            for spec in narrowed(loaded.specs, self.only):
                 exit_, plan, diagnostics = self._guarded(spec)
                 exits.append(exit_)
                 plans.append(plan)
@@ -78,7 +79,7 @@ class Session:
         """Exit status, last plan, and the problems that are not in that plan."""
         shown: MachinePlan | None = None
         if not self.yes:
-            shown = look(spec, kinds(), self.only)
+            shown = look(spec, kinds(), self._only(spec))
             self._show(shown)
             if not _has_work(shown):
                 return shown.exit, shown, []
@@ -101,7 +102,7 @@ class Session:
         try:
             converger = Converger(
                 spec, writer, kinds(), self.consents.with_live(), run, __version__, progress,
-                only=self.only, stop=lambda: self._stop, sleep=time.sleep,
+                only=self._only(spec), stop=lambda: self._stop, sleep=time.sleep,
             )  # fmt: skip
             plan = converger.plan()
             self._refuse_stale(spec, plan, shown)
@@ -116,6 +117,9 @@ class Session:
             say(applied_text(applied))
             self._tell([*applied.diagnostics, *applied.plan.all_diagnostics])
         return applied
+
+    def _only(self, spec: MachineSpec) -> frozenset[Address] | None:
+        return self.only[spec.name] if self.only else None
 
     def _refuse_stale(self, spec: MachineSpec, plan: MachinePlan, shown: MachinePlan | None) -> None:
         """What is done is what was shown, or nothing."""

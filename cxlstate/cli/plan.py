@@ -49,7 +49,7 @@ def command(
     with loading(paths) as (loaded, opener):
         if has_errors(loaded.diagnostics):
             return refuse_specs(loaded.diagnostics, as_json=as_json)
-        if out and out.resolve() in (Path(spec.file).resolve() for spec in loaded.specs):
+        if out and out.resolve() in (Path(tree.file).resolve() for tree in loaded.trees):
             raise click.UsageError(f"--out {out}: this is the spec")
         from cxlstate.engine.plan import worst
         from cxlstate.engine.survey import survey
@@ -57,7 +57,7 @@ def command(
         from cxlstate.render.terminal import plan_text
         from cxlstate.resources import kinds
 
-        plans = survey(loaded.specs, kinds(), only(targets, loaded.specs), opener)
+        plans = survey(loaded.specs, kinds(), only(targets, loaded.trees), opener)
     if out:
         from cxlstate.cli import out_file
 

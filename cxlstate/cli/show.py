@@ -46,7 +46,7 @@ def command(paths: tuple[Path, ...], as_json: bool, targets: tuple[str, ...]) ->
         from cxlstate.engine.survey import survey
         from cxlstate.resources import kinds
 
-        wanted, more = only(targets, loaded.specs), () if targets else READS
+        wanted, more = only(targets, loaded.trees), () if targets else READS
         plans = survey(loaded.specs, kinds(), wanted, opener, closer=True, more=more)
     if as_json:
         say_json(plans, loaded.diagnostics)

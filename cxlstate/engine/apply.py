@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Protocol
 
 from cxlstate.core.action import Action, Risk
-from cxlstate.core.address import Address, AllOf
+from cxlstate.core.address import Address, AllOf, ScopedAddress
 from cxlstate.core.consent import Consents
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.reconciler import How
@@ -321,7 +322,7 @@ class Converger:
         self._proven.clear()  # what a boot forgets may have to be done again
         self._rebooted_for |= {plan.address for plan in waiting}
         result.done += [plan.address for plan in waiting]
-        addresses = tuple(str(plan.address) for plan in waiting)
+        addresses = tuple(str(ScopedAddress(self.spec.name, plan.address)) for plan in waiting)
         self._ran |= {vm.name for vm in result.plan.running.vms}
         self.writer.reboot(Entry(self.run, addresses, "reboot", Risk.REBOOT_HOST.value), self.watcher.waits)
         result.plan = self._settled(result.plan)
@@ -344,12 +345,12 @@ class Converger:
 
     def _record(self, plan: MachinePlan, before: Mapping[Address, Record]) -> None:
         """Keep what is now in force, for `drift`; only what is new is written."""
-        new = {}
+        new, at = {}, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
         for resource in plan.resources:
             if resource.status is Status.IN_SYNC or resource.status in PENDING:
-                record = Record(resource.digest, self.tool)
-                if before.get(resource.address, Record("")).digest != record.digest:
-                    new[str(resource.address)] = record.line()
+                kept = before.get(resource.address)
+                if kept is None or kept.wanted != resource.wanted:
+                    new[str(resource.address)] = Record(resource.wanted, self.tool, at).line()
         if new:
             self.writer.record(new)
 

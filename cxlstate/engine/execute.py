@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from cxlstate.core.action import Action, Generate, Reboot, Risk, Run
-from cxlstate.core.address import Address
+from cxlstate.core.address import Address, ScopedAddress
 from cxlstate.core.consent import Consents
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic
 from cxlstate.core.effect import Effect
@@ -147,7 +147,8 @@ class Executor:
         )
 
     def _do(self, action: Action, addresses: Sequence[Address]) -> Outcome:
-        entry = Entry(self.run, tuple(map(str, addresses)), action.does, action.risk.value)
+        scoped = tuple(str(ScopedAddress(self.machine, address)) for address in addresses)
+        entry = Entry(self.run, scoped, action.does, action.risk.value)
         return self.writer.perform(self._with_consent(action, addresses), entry)
 
     def _with_consent(self, action: Action, addresses: Sequence[Address]) -> Effect:

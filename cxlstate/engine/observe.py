@@ -14,6 +14,7 @@ from cxlstate.core.address import Address
 from cxlstate.core.defect import summary
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.effect import Effect
+from cxlstate.core.machine import Scope
 from cxlstate.core.observation import Observation, Unknown
 from cxlstate.core.read import Answers, Read, ReadFailed
 from cxlstate.core.reconciler import Implied, Inspects, Leaves, Leftover, Reconciler, Resource
@@ -22,6 +23,7 @@ from cxlstate.engine.running import Running, running, running_reads
 from cxlstate.machine.reader import Reader
 from cxlstate.machine.records import applied, applied_reads
 from cxlstate.spec.load import MachineSpec
+from cxlstate.spec.tree import Machine
 
 T = TypeVar("T")
 
@@ -54,16 +56,27 @@ class Observed:
     lacks: Callable[[type[Effect]], Diagnostic | None] = field(default=_nothing, compare=False, repr=False)
 
 
-def resources_of(spec: MachineSpec, kinds: Kinds) -> tuple[dict[Address, Resource[Any]], frozenset[Address]]:
-    """The declared resources, and those that a machine has without a word in the spec."""
+def resources_of(
+    spec: MachineSpec | Machine, kinds: Kinds, scope: Scope = Scope.HOST
+) -> tuple[dict[Address, Resource[Any]], frozenset[Address]]:
+    """The declared resources, and those that a machine has without a word in the spec.
+
+    A guest has of these only what its declared resources need.
+    """
     resources = {resource.address: resource for resource in spec.resources}
     implied = set()
     for kind in kinds.values():
         address = Address(kind.kind)
-        if isinstance(kind, Implied) and address not in resources:
+        if not isinstance(kind, Implied) or address in resources or scope not in kind.place.scopes:
+            continue
+        if scope is not Scope.GUEST or _is_needed(address, spec.resources, kinds):
             resources[address] = Resource(address, kind.implied())
             implied.add(address)
     return resources, frozenset(implied)
+
+
+def _is_needed(address: Address, by: Sequence[Resource[Any]], kinds: Kinds) -> bool:
+    return any(need.target == address for one in by for need in kinds[one.address.kind].needs(one))
 
 
 def observe(

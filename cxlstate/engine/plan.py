@@ -67,7 +67,7 @@ class ResourcePlan:
     hint: str | None = None
     waits_for: tuple[Address, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
-    digest: str = ""
+    wanted: str = ""
     cause: Cause | None = None
     facts: tuple[tuple[str, str], ...] = ()
 

@@ -22,7 +22,7 @@ from cxlstate.core.reconciler import ForeseesBoot, How, Implied, Leftover, Need,
 from cxlstate.engine.graph import Graph
 from cxlstate.engine.observe import Kinds, Observed
 from cxlstate.engine.plan import PENDING, Exit, MachinePlan, ResourcePlan, Status, worst
-from cxlstate.engine.record import Cause, Digests, cause_of, digest_of
+from cxlstate.engine.record import Cause, Wanted, cause_of, wanted_of
 from cxlstate.engine.suspend import Holder, Suspension, suspending
 from cxlstate.spec.load import MachineSpec
 
@@ -84,9 +84,9 @@ class _Planner:
         return Given(told)
 
     @cached_property
-    def digests(self) -> Digests:
-        """Of what is wanted of each."""
-        return Digests(self.seen.resources, self.kinds, lambda address: self.graph.targets(address, *_TOLD))
+    def wanted(self) -> Wanted:
+        """What is wanted of each, for the records."""
+        return Wanted(self.seen.resources, self.kinds, lambda address: self.graph.targets(address, *_TOLD))
 
     @cached_property
     def order(self) -> list[Address]:
@@ -143,8 +143,8 @@ class _Planner:
         observation = self.seen.observations[address]
         given = self.given(address)
         problems = self.problems.get(address, ())
-        digest = self.digests.of(address)
-        base = ResourcePlan(resource, Status.IN_SYNC, Exit.IN_SYNC, digest=digest, diagnostics=problems)
+        wanted = self.wanted.of(address)
+        base = ResourcePlan(resource, Status.IN_SYNC, Exit.IN_SYNC, wanted=wanted, diagnostics=problems)
         if isinstance(observation, Unknown):
             return self._unknown(base, observation, given)
         kind = self.kinds[address.kind]
@@ -158,7 +158,7 @@ class _Planner:
             return base
         suspension = suspending(address, kind.actions(resource, live, changes, given), self.holders)
         record = (self.seen.records or {}).get(address)
-        cause = cause_of(record, digest, records_readable=self.seen.records is not None)
+        cause = cause_of(record, wanted, records_readable=self.seen.records is not None)
         base = replace(base, changes=changes, actions=suspension.actions, cause=cause)
         if impossible := self._lacking(base) or self._barred(base):
             return impossible
@@ -349,7 +349,7 @@ class _Planner:
             changes=leftover.changes,
             actions=suspension.actions,
             reason="no longer in the spec",
-            digest=digest_of(resource, {}),
+            wanted=wanted_of(resource, {}),
             cause=Cause.UNAPPLIED,
         )
         gatherers = [one for one in self.order if address.kind in self._gathered(one)]

@@ -14,6 +14,7 @@ from cxlstate.engine.observe import Kinds, observe
 from cxlstate.engine.plan import MachinePlan
 from cxlstate.engine.planner import make_plan
 from cxlstate.spec.load import MachineSpec
+from cxlstate.spec.names import Only
 
 AT_ONCE = 8
 
@@ -21,24 +22,30 @@ AT_ONCE = 8
 def survey(  # noqa: PLR0913  # what only `show` asks for is given by name
     specs: Sequence[MachineSpec],
     kinds: Kinds,
-    only: frozenset[Address] | None = None,
+    only: Only | None = None,
     opener: Opener = open_reader,
     *,
     closer: bool = False,
     more: Collection[Read] = (),
 ) -> list[MachinePlan]:
-    """The plan of every machine. One that cannot be reached is a plan with that as its diagnostic.
+    """The plan of every machine in `only`. One that cannot be reached has that as its diagnostic.
 
     `closer` has kinds look closer than a plan needs to. `more` is asked along: its answers, and all
     others, are then in the plan.
     """
-    if len(specs) == 1:
-        return [look(specs[0], kinds, only, opener, closer=closer, more=more)]
+    ask = partial(look, kinds=kinds, opener=opener, closer=closer, more=more)
+    todo = [(spec, only[spec.name] if only else None) for spec in narrowed(specs, only)]
+    if len(todo) == 1:
+        return [ask(spec, only=its) for spec, its in todo]
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  # slow to load, and seldom needed
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        ask = partial(look, kinds=kinds, only=only, opener=opener, closer=closer, more=more)
-        return list(pool.map(ask, specs))
+        return list(pool.map(lambda each: ask(each[0], only=each[1]), todo))
+
+
+def narrowed(specs: Sequence[MachineSpec], only: Only | None) -> list[MachineSpec]:
+    """The machines in `only`."""
+    return [spec for spec in specs if only is None or spec.name in only]
 
 
 def look(  # noqa: PLR0913  # as above

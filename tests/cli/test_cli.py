@@ -145,6 +145,41 @@ def test_a_target_that_is_nearly_right_gets_a_suggestion(run, bench):
     assert "Did you mean package.hello?" in run("plan", "--target", "package.helo", spec)[2]
 
 
+def test_only_the_host_that_a_target_names_is_asked(run, tmp_path):
+    for name in ("one", "two"):
+        host = f"{{name: {name}, connect: 'sim:{name}', packages: [hello, tree]}}"
+        (tmp_path / f"{name}.yaml").write_text(f"apiVersion: cxlstate/v1\nhost: {host}\n")
+
+    def planned(*targets):
+        machines = json.loads(run("plan", "--json", *targets, tmp_path)[1])["machines"]
+        return {one["name"]: [each["address"] for each in one["resources"]] for one in machines}
+
+    assert planned("--target", "two/package.hello") == {"two": ["package.hello"]}
+    assert not (tmp_path / "one").exists(), "it is not even made"
+    assert planned("--target", "package.hello") == {"one": ["package.hello"], "two": ["package.hello"]}
+    assert planned("--target", "one") == {"one": ["package.hello", "package.tree"]}
+
+
+def test_a_guest_is_checked_and_no_verb_that_asks_a_machine_leaves_it_out_silently(run, tmp_path):
+    spec, guest = tmp_path / "spec.yaml", "vms: {g1: {guest: {packages: [hello]}}}"
+    spec.write_text(f"apiVersion: cxlstate/v1\nhost: {{name: one, connect: 'sim:one'}}\n{guest}\n")
+    assert run("validate", spec) == (0, "1 spec valid\n", "")
+    for verb in (
+        ("plan",),
+        ("drift",),
+        ("show",),
+        ("apply", "--yes"),
+        ("plan", "--target", "g1:package.hello"),
+    ):
+        status, out, err = run(*verb, spec)
+        assert (status, out) == (1, ""), verb
+        assert "error[CXE250]" in err
+        assert f"{spec}:3:12" in err
+        document = json.loads(run(*verb, "--json", spec)[1])
+        assert [one["code"] for one in document["diagnostics"]] == ["CXE250"]
+    assert not (tmp_path / "one").exists()
+
+
 # JSON ------------------------------------------------------------------------------------------------
 
 NULLABLE = {"type": ["string", "null"]}
@@ -343,7 +378,7 @@ def test_a_plan_that_was_narrowed_to_a_target_is_applied_as_it_was(run, bench, t
     spec = write(bench, packages=["hello", "tree"])
     run("plan", "--target", "package.hello", "--out", tmp_path / "plan.json", spec)
     assert run("apply", tmp_path / "plan.json")[0] == 0
-    assert {address for entry in bench.journal() for address in entry["addresses"]} == {"package.hello"}
+    assert {address for entry in bench.journal() for address in entry["addresses"]} == {"bench/package.hello"}
 
 
 NO_MACHINES = [

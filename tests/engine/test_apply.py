@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -16,6 +18,7 @@ from cxlstate.engine.apply import Converger
 from cxlstate.engine.execute import group
 from cxlstate.engine.plan import Exit, Status, worst
 from cxlstate.engine.promise import Promise
+from cxlstate.engine.record import wanted_of
 from cxlstate.resources import kinds
 from cxlstate.simulator.world import Unit
 from cxlstate.simulator.writer import SimWriter
@@ -36,7 +39,7 @@ def codes(applied):
 
 def done(bench):
     """What the journal says that was done, by resource."""
-    return {address for line in bench.journal() for address in line["addresses"]}
+    return {one.removeprefix("bench/") for line in bench.journal() for one in line["addresses"]}
 
 
 # Consent ---------------------------------------------------------------------------------------------
@@ -114,7 +117,7 @@ def test_a_reboot_that_does_not_help_is_tried_once_for_each_and_then_named(bench
     assert applied.exit is Exit.ERROR
     assert codes(applied) == ["CXE204"]
     reboots = [line["addresses"] for line in bench.journal() if line["effect"] == "reboot"]
-    assert reboots == [["grub"], ["module.kvm"]]
+    assert reboots == [["bench/grub"], ["bench/module.kvm"]]
 
 
 # Exit statuses ---------------------------------------------------------------------------------------
@@ -373,7 +376,8 @@ def test_where_an_action_fails_what_came_before_it_in_that_resource_is_undone(be
     assert "Job for ssh.service failed" in failed.found
     assert failed.hint.endswith("apply again; taken back: enable ssh.service")
     assert bench.machine()["units"]["ssh.service"]["state"] == "disabled"
-    told = [(line["event"], line["does"]) for line in bench.journal() if line["addresses"] == ["service.ssh"]]
+    its = [line for line in bench.journal() if line["addresses"] == ["bench/service.ssh"]]
+    told = [(line["event"], line["does"]) for line in its]
     assert ("done", "undo enable ssh.service: systemctl disable ssh.service") in told
     assert applied.plan.at(CRON).status is Status.IN_SYNC, "others go on"
 
@@ -506,11 +510,34 @@ def test_what_is_in_force_is_recorded_even_where_there_was_nothing_to_do(bench):
     assert bench.plan(spec).at(CRON).cause.value == "drifted"
 
 
-def test_what_has_no_record_or_a_damaged_one_is_undetermined_or_unapplied_and_never_drifted(bench):
+@pytest.mark.parametrize("kept", [None, "", '{"wanted": {"spec', "[]", '{"tool": "1"}', "half a rec"])
+def test_what_has_no_record_or_a_damaged_one_is_undetermined(bench, kept):
     spec = bench.spec({"services": {"cron": {"running": False}}})
+    if kept is not None:
+        bench.write(f"{OURS}/applied/service.cron", f"{kept}\n")
     assert bench.plan(spec).at(CRON).cause.value == "undetermined"
-    bench.write(f"{OURS}/applied/service.cron", "half a rec")
-    assert bench.plan(spec).at(CRON).cause.value == "unapplied"
+
+
+def test_a_record_is_what_was_written(bench):
+    bench.apply(bench.spec({"services": {"cron": {"running": True}}, "modules": {"dummy": "present"}}))
+    files = bench.path(f"{OURS}/applied").glob("*")
+    records = {file.name: json.loads(file.read_text()) for file in files}
+    assert {name: one["wanted"]["spec"] for name, one in records.items()} == {
+        "service.cron": {"running": True},
+        "module.dummy": "present",
+    }
+    for one in records.values():
+        assert one["tool"] == "1"
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", one["at"])
+
+
+def test_of_what_is_too_long_for_a_line_the_record_is_a_digest(bench):
+    def args(last):
+        return bench.spec({"grub": {"args": [*(f"{n}=" + "x" * 1000 for n in range(40)), last]}})
+
+    resource = next(iter(args("a").resources))
+    assert len(wanted_of(resource, {})) < 200
+    assert wanted_of(resource, {}) != wanted_of(next(iter(args("b").resources)), {})
 
 
 COVERED = {
@@ -564,9 +591,10 @@ def test_what_a_service_only_waits_for_does_not_change_its_record(bench):
     assert causes(plan)["service.cron"] == "drifted"
 
 
-def test_a_record_of_an_earlier_version_tells_nothing_and_is_made_anew(bench):
+@pytest.mark.parametrize("form", ["", "2:"])
+def test_a_record_of_an_earlier_form_tells_nothing_and_is_made_anew(bench, form):
     spec = bench.spec({"services": {"cron": {"running": True}}})
-    bench.write(f"{OURS}/applied/service.cron", f"{'0123456789abcdef' * 2} 0.1.0\n")
+    bench.write(f"{OURS}/applied/service.cron", f"{form}{'0123456789abcdef' * 2} 0.1.0\n")
     bench.run("systemctl", "stop", "cron")
     assert bench.plan(spec).at(CRON).cause.value == "undetermined"
     bench.apply(spec)

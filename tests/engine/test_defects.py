@@ -243,7 +243,7 @@ def test_the_place_is_the_innermost_line_that_is_ours():
     with pytest.raises(AttributeError) as odd:
         Address.parse(None)
     assert "(cxlstate.core.address:" in summary(odd.value)
-    with pytest.raises(AttributeError) as odd:
+    with pytest.raises(TypeError) as odd:
         parse_record(StringIO())
     assert "(cxlstate.engine.record:" in summary(odd.value)
 

@@ -113,12 +113,12 @@ def test_only_activation_left_is_pending_and_exits_3():
 
 
 @pytest.mark.parametrize(
-    ("digest", "cause"), [("same", "drifted"), ("another", "unapplied"), (None, "undetermined")]
+    ("wanted", "cause"), [("same", "drifted"), ("another", "unapplied"), (None, "undetermined")]
 )
-def test_drifted_is_told_from_unapplied_by_what_was_applied_last(digest, cause):
+def test_drifted_is_told_from_unapplied_by_what_was_applied_last(wanted, cause):
     world = World({"a.x": Wish()}, records={})
-    now = world.plan().at(A).digest
-    world.records = {A: Record(now if digest == "same" else digest)} if digest else {}
+    now = world.plan().at(A).wanted
+    world.records = {A: Record(now if wanted == "same" else wanted)} if wanted else {}
     assert world.plan().at(A).cause.value == cause
 
 

@@ -391,8 +391,8 @@ def test_who_awaits_is_blocked_until_it_is_in_force_and_is_told_nothing():
         ("b.y", "blocked"),
     ]
     assert plan.at(b).waits_for == (a,)
-    digest = World({**wishes, "a.x": Wish(tells=("other",))}, {"a.x": "on"}).plan().at(b).digest
-    assert digest == World(wishes, {"a.x": "on"}).plan().at(b).digest
+    wanted = World({**wishes, "a.x": Wish(tells=("other",))}, {"a.x": "on"}).plan().at(b).wanted
+    assert wanted == World(wishes, {"a.x": "on"}).plan().at(b).wanted
     assert World(wishes, {"a.x": "on"}).statuses() == {"a.x": "in-sync", "b.y": "change"}
 
 

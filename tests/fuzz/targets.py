@@ -76,10 +76,11 @@ def _check_spec(text: bytes, folder: Path) -> None:
         assert problem.source.file == str(file), problem
         assert 1 <= problem.source.line <= lines, problem
         assert problem.source.column >= 1, problem
-    for spec in loaded.specs:
-        assert guess == (spec.connect if isinstance(spec.connect, Ssh) else None), (guess, spec.connect)
+    for tree in loaded.trees:
+        connect = tree.host.connect
+        assert guess == (connect if isinstance(connect, Ssh) else None), (guess, connect)
     wrong = any(problem.severity == "error" for problem in loaded.diagnostics)
-    assert bool(loaded.specs) is not wrong
+    assert bool(loaded.trees) is not wrong
     status, _, err = _quietly("validate", file)
     assert status == int(wrong), err
     _document(*_quietly("validate", "--json", file))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import re
 import shutil
 import stat
 import tempfile
@@ -176,7 +177,9 @@ class Bench:
         return {name: path.read_bytes() for name, path in paths.items() if not name.startswith(OURS)}
 
     def records(self) -> dict[str, str]:
-        return {path.name: path.read_text() for path in self.path(f"{OURS}/applied").glob("*")}
+        """What each holds, but for the time."""
+        files = self.path(f"{OURS}/applied").glob("*")
+        return {path.name: re.sub(r'"at":"[^"]*"', '"at":""', path.read_text()) for path in files}
 
     def machine(self) -> dict[str, Any]:
         """`machine.json` without what no two boots share."""

@@ -12,9 +12,10 @@ from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.effect import Effect
 from cxlstate.core.exports import Export, Given, KernelArguments
+from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Observation
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats import grub_cfg, grub_script, kernel_cmdline
 from cxlstate.formats import grub_drop_in as drop_in
 from cxlstate.resources.grub import probe
@@ -26,11 +27,14 @@ from cxlstate.resources.grub.stages import DROP_IN, GRUB_CFG, RUNNING, first_sta
 
 
 class Grub(Reconciler[GrubSpec, Live]):
-    """One drop-in and one regeneration for the kernel arguments of every resource of a host."""
+    """One drop-in and one regeneration for the kernel arguments of every resource of a machine.
+
+    A guest has no `memmap`. `reboot-host` is said of whichever machine it is on.
+    """
 
     kind: ClassVar[str] = "grub"
     reboots: ClassVar[bool] = True
-    place: ClassVar[Place] = Place(Section.HOST, "grub", Shape.ONE)
+    place: ClassVar[Place] = Place("grub", Shape.ONE, HOST_AND_GUEST)
     model: ClassVar[type[GrubSpec]] = GrubSpec
 
     def implied(self) -> GrubSpec:
