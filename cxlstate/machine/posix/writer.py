@@ -9,7 +9,7 @@ from cxlstate.core.action import Effect, Generate, Reboot, RemoveFile, Run, Step
 from cxlstate.core.diagnostic import CxlstateError, fail
 from cxlstate.core.image import ImageEffect
 from cxlstate.core.libvirt import LibvirtEffect
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.read import Answers, Question
 from cxlstate.machine import generated, records
 from cxlstate.machine.outcome import Entry, Outcome, Result
 from cxlstate.machine.posix import effects, elsewhere, image_effects
@@ -55,7 +55,7 @@ class PosixWriter:
         """Whether we run elsewhere."""
         return self._survives_reboot
 
-    def read(self, reads: Collection[Read]) -> Answers:
+    def read(self, reads: Collection[Question]) -> Answers:
         """As any reader, over the same connection."""
         return self._reader.read(reads)
 
