@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Collection
 from pathlib import Path
 
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.read import Answers, Question
 from cxlstate.engine.observe import observe
 from cxlstate.machine.posix import read_script
 from cxlstate.resources import kinds
@@ -58,9 +58,9 @@ class Recorder:
     """A reader that only learns what it is asked."""
 
     def __init__(self) -> None:
-        self.asked: list[Read] = []
+        self.asked: list[Question] = []
 
-    def read(self, reads: Collection[Read]) -> Answers:
+    def read(self, reads: Collection[Question]) -> Answers:
         self.asked += reads
         return Answers({})
 
@@ -73,8 +73,8 @@ def script(spec: Path) -> bytes:
     (loaded,) = load([spec]).specs
     recorder = Recorder()
     observe(recorder, loaded, kinds())
-    questions = dict.fromkeys(read_script.merge(recorder.asked).values())
-    return read_script.script("0" * 32, list(questions))
+    questions = read_script.ordered(read_script.merge(recorder.asked).values())
+    return read_script.script("0" * 32, questions)
 
 
 def playbook() -> str:

@@ -19,7 +19,10 @@ from cxlstate.formats.sh import quote
 # module of its driver (cdev_get in fs/char_dev.c; `cdev->owner = dev->driver->owner` in
 # drivers/dax/device.c), also while the device is unbound. What has no count is built in.
 FUNCTIONS = r"""
-as_root() { [ "$(id -u)" -eq 0 ] || { echo 'Permission denied: only root can see it' >&2; return 1; }; }
+as_root() {
+    while read -r key real effective rest && [ "$key" != Uid: ]; do :; done </proc/self/status
+    [ "$effective" = 0 ] || { echo 'Permission denied: only root can see it' >&2; return 1; }
+}
 openers() {
     { trouble=$({
         find /proc/[0-9]*/fd -maxdepth 1 -xtype c \( -lname "*/$1" -o -lname "*/$1 (deleted)" \) \

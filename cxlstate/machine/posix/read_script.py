@@ -151,23 +151,28 @@ def _only_if(condition: Exists, first: int, last: int, asked: bytes) -> bytes:
 
 
 def limit(question: PosixQuestion) -> int:
-    """Seconds that a read may take. `timeout` ends a command, and kills it 5 s later."""
+    """Seconds that a read may take. That of a command is over before it is noticed."""
     match read_of(question):
         case Command(timeout=timeout):
-            return timeout + 5
+            return timeout + limits.TICK
         case Holders() | MapAndRead():
             return limits.LONG_READ
     return limits.READ
 
 
 def _patience(reads: Sequence[PosixRead]) -> str:
-    """How many ticks the read at which `work` is may take."""
-    longer: defaultdict[int, list[str]] = defaultdict(list)
+    """How many ticks the read at which `work` is may take, and whether it counts as one that hangs.
+
+    A command has a limit of its own, which the limit of the whole exchange reckons with.
+    """
+    longer: defaultdict[str, list[str]] = defaultdict(list)
     for index, read in enumerate(reads):
-        if limit(read) > limits.READ:
-            longer[-(-limit(read) // limits.TICK)].append(str(index))
-    cases = "".join(f"{'|'.join(indices)}) allowed={ticks} ;;\n" for ticks, indices in longer.items())
-    return f"patience() {{\ncase $at in\n{cases}*) allowed={-(-limits.READ // limits.TICK)} ;;\nesac\n}}\n"
+        if isinstance(read, Holders | MapAndRead | Command):
+            ticks, counts = -(-limit(read) // limits.TICK), int(not isinstance(read, Command))
+            longer[f"allowed={ticks} counts={counts}"].append(str(index))
+    cases = "".join(f"{'|'.join(indices)}) {settings} ;;\n" for settings, indices in longer.items())
+    others = f"allowed={-(-limits.READ // limits.TICK)} counts=1"
+    return f"patience() {{\ncase $at in\n{cases}*) {others} ;;\nesac\n}}\n"
 
 
 def _question(index: int, read: PosixRead) -> str:
@@ -188,9 +193,9 @@ def _question(index: int, read: PosixRead) -> str:
             return _each(index, pattern, f'name {index} "$found"')
         case Holders() | MapAndRead():
             return f"ask {index} {device_reads.question(read)}\n"
-        case Command(argv=argv, operands=operands, timeout=timeout):
+        case Command(argv=argv, operands=operands):
             words = " ".join(map(quote, (*argv, *operands)))
-            return f"ask {index} timeout -k 5 {timeout} {words}\n"
+            return f"ask {index} {words}\n"
 
 
 def _each(index: int, pattern: str, act: str) -> str:

@@ -154,14 +154,14 @@ ticks=0
 trap 'ticks=$((ticks + 1))' USR1
 tick >/dev/null 2>&1 9>&- &
 ticker=$!
-from=0; hung=0
+from=0; hung=0; counts=1
 while [ "$from" -lt "$count" ] && [ "$hung" -lt "$most" ]; do
     work "$from" &
     worker=$!
     watch
     progress
     from=$at
-    if [ "$at" -lt "$count" ]; then mark "late $at"; hung=$((hung + 1)); from=$((at + 1)); fi
+    if [ "$at" -lt "$count" ]; then mark "late $at"; hung=$((hung + counts)); from=$((at + 1)); fi
 done
 kill "$ticker" 2>/dev/null
 [ "$from" -ge "$count" ] || mark "left $from"
