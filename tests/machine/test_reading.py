@@ -62,8 +62,12 @@ def test_a_file_comes_byte_for_byte(reader, tmp_path, content):
 def test_absent_is_told_from_unreadable_and_too_large(reader, tmp_path):
     (tmp_path / "large").write_bytes(b"12345")
     absent, folder, large = File(f"{tmp_path}/no"), File(str(tmp_path)), File(f"{tmp_path}/large", limit=4)
-    answers = reader.read([absent, folder, large])
+    below, under = File(f"{tmp_path}/large/x"), File(f"{tmp_path}/no/such/x")
+    answers = reader.read([absent, folder, large, below, under])
     assert answers.text_or_none(absent) is None
+    assert answers.text_or_none(under) is None
+    with pytest.raises(ReadFailed, match="Not a directory"):
+        answers.text_or_none(below)
     with pytest.raises(ReadFailed, match="Is a directory"):
         answers.text_or_none(folder)
     with pytest.raises(ReadFailed, match="larger than 4 bytes"):

@@ -60,7 +60,8 @@ SMALL = 4096
 """Longest file that the shell itself reads whole, in bytes: it takes one at a time."""
 
 NO_FILE = "No such file or directory"
-_GONE = (NO_FILE, "Not a directory", "No such file", "no such file")  # bash; dash; busybox
+_NO_FILE = (NO_FILE, "No such file", "no such file")  # head and bash; dash; busybox
+_GONE = (*_NO_FILE, "Not a directory")
 
 _OF_THE_KERNEL = ("/proc/", "/sys/")
 
@@ -331,7 +332,7 @@ def _whole_file(answer: Answer, limit: int) -> Answer:
     """A file's answer, reduced to the reason where it failed: that stands after a colon."""
     if answer.status != 0:
         reason = answer.stderr.rstrip().rpartition(": ")[2]
-        return Answer(answer.status, b"", NO_FILE if reason in _GONE else reason)
+        return Answer(answer.status, b"", NO_FILE if reason in _NO_FILE else reason)
     if len(answer.stdout) > limit:
         return Answer(1, b"", f"it is larger than {limit} bytes")
     return answer

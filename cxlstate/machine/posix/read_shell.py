@@ -9,7 +9,8 @@ from typing import Final
 
 # `look` finds the folders that a pattern passes over in silence because they cannot be read.
 # `regular` also takes a link that leads nowhere: only opening it tells whether its target is absent
-# or just out of reach. `why` has the shell say that; it opens only what is not there.
+# or just out of reach. `why` has the shell say that, for which ENOENT and ENOTDIR may be the same; it opens
+# only what is not there.
 #
 # The shell cannot tell the end of a file from an error, and drops NULs. So `attribute` believes a line
 # only where it saw its end, `line` takes only files of the kernel (without NULs) of one such line, and
@@ -31,7 +32,11 @@ ask() {
 said() { printf '\n%s out %s\n%s\n%s err %s 0\n' "$nonce" "$1" "$2" "$nonce" "$1"; }
 failed() { mark "out $1"; mark "err $1 1"; printf %s "$2"; }
 named() { printf '\n%s name %s\n%s' "$nonce" "$1" "$2"; }
-why() { { true <"$1"; } 2>&1; }
+why() {
+    above=${1%/*}
+    while [ ! -e "$above" ] && [ "$above" != "${above%/*}" ]; do above=${above%/*}; done
+    if [ ! -e "$above" ] || [ -d "$above" ]; then { true <"$1"; } 2>&1; else echo 'Not a directory'; fi
+}
 there() { [ -e "$1" ] || [ -L "$1" ]; }
 look() { [ ! -d "$1" ] || { [ -r "$1" ] && [ -x "$1" ]; } || denied=$1; }
 regular() { [ -f "$1" ] || { [ -L "$1" ] && [ ! -e "$1" ]; }; }
