@@ -15,6 +15,23 @@ from cxlstate.machine.posix import read_script
 from cxlstate.resources import kinds
 from cxlstate.spec.load import load
 
+LAB_SPEC = """\
+apiVersion: cxlstate/v1
+host:
+  name: lab
+  connect: ssh://lab
+  packages: [bash, coreutils, dash]
+  services: {ssh: {running: true}, systemd-journald: {running: true}}
+"""
+"""In sync with the emulated host as it is first started."""
+
+LAB_DEPLOY = """\
+from pyinfra.operations import apt, systemd
+apt.packages(packages=["bash", "coreutils", "dash"])
+systemd.service(service="ssh.service", running=True)
+systemd.service(service="systemd-journald.service", running=True)
+"""
+
 USERS = 2
 SMALL = 10
 
