@@ -20,7 +20,7 @@ from cxlstate.core.exports import Export, Given
 from cxlstate.core.machine import Scope
 from cxlstate.core.observation import Observation
 from cxlstate.core.path import Path
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.read import Answers, Exists, Question
 
 S = TypeVar("S")
 L = TypeVar("L")
@@ -106,7 +106,7 @@ class Reconciler(ABC, Generic[S, L]):
         return ()
 
     @abstractmethod
-    def reads(self, me: Resource[S]) -> Sequence[Read]:
+    def reads(self, me: Resource[S]) -> Sequence[Question]:
         """What to ask the machine."""
 
     @abstractmethod
@@ -144,11 +144,16 @@ class Implied(Protocol):
     """A kind of which a machine has one even where the spec has no word for it.
 
     It gathers what others export (the kernel command line). It is shown only where it differs or is
-    needed.
+    needed. Where nothing declared needs it and the machine has no trace of it, it is not asked about, and
+    there is none.
     """
 
     def implied(self) -> Any:
         """The spec to assume when none was written."""
+        ...
+
+    def traces(self) -> Exists:
+        """What is there wherever it has anything to take away."""
         ...
 
 
@@ -184,7 +189,7 @@ class Suspendable(Protocol):
 class Inspects(Protocol):
     """A kind that can look closer than a plan needs to. What it reads is asked for by `show` alone."""
 
-    def inspections(self, me: Resource[Any]) -> Sequence[Read]:
+    def inspections(self, me: Resource[Any]) -> Sequence[Question]:
         """What else to ask. `observe` must do without."""
         ...
 
@@ -207,8 +212,8 @@ class Leftover:
 class Leaves(Protocol):
     """A kind that leaves artefacts of its own on the machine, and so can tell what was dropped."""
 
-    def leftover_reads(self) -> Sequence[Read]:
-        """What to ask the machine, whatever the spec says."""
+    def leftover_reads(self) -> Sequence[Question]:
+        """What to ask the machine, whatever the spec says: first whether there is an artefact of ours."""
         ...
 
     def leftovers(self, answers: Answers, declared: frozenset[str]) -> Sequence[Leftover]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
-from cxlstate.core.read import Answer, Answers, Command, File, Glob, Links, Names, Read
+from cxlstate.core.read import Answer, Answers, Command, File, Glob, Links, Names, PosixRead
 from cxlstate.formats import kernel_cmdline
 
 KMEM: Final = "kmem"
@@ -34,7 +34,7 @@ FILES: Final = tuple(Glob(f"{folder}/modprobe.d/*.conf") for folder in FOLDERS)
 MASKS: Final = tuple(Links(f"{folder}/modprobe.d/*.conf") for folder in FOLDERS)
 """A link to /dev/null is no regular file, and is not among `FILES`."""
 
-CONFIGURATION: Final[tuple[Read, ...]] = (COMMAND_LINE, *FILES, *MASKS)
+CONFIGURATION: Final[tuple[PosixRead, ...]] = (COMMAND_LINE, *FILES, *MASKS)
 
 # By module: what the kernel asks udev to load, and the function that sets the driver up.
 _MODALIAS: Final = {KMEM: "dax:t0"}  # DAX_DEVICE_MODALIAS_FMT in drivers/dax/dax-private.h
@@ -49,7 +49,7 @@ def info(name: str) -> Command:
     return Command(("modinfo",), (name,))
 
 
-KMEM_READS: Final[tuple[Read, ...]] = (*CONFIGURATION, LOADED, DAX_DRIVERS, info(KMEM))
+KMEM_READS: Final[tuple[PosixRead, ...]] = (*CONFIGURATION, LOADED, DAX_DRIVERS, info(KMEM))
 
 
 @dataclass(frozen=True, slots=True)

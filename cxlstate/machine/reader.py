@@ -7,13 +7,13 @@ from typing import Protocol
 
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.effect import Effect
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.read import Answers, Question
 
 
 class Reader(Protocol):
     """Asks a machine. Everything asked in one call is one exchange with it."""
 
-    def read(self, reads: Collection[Read]) -> Answers:
+    def read(self, reads: Collection[Question]) -> Answers:
         """Answers to all reads, duplicates dropped and commands merged.
 
         Raises CxlstateError (CXC…) where the machine cannot be reached or the exchange breaks. A

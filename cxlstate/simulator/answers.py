@@ -7,8 +7,10 @@ from fnmatch import fnmatchcase
 from cxlstate.core.read import (
     NOT_FOUND,
     Answer,
+    Asked,
     Attributes,
     Command,
+    Exists,
     File,
     Glob,
     Holders,
@@ -16,12 +18,22 @@ from cxlstate.core.read import (
     Links,
     MapAndRead,
     Names,
+    NotAsked,
+    PosixQuestion,
     Read,
 )
 from cxlstate.simulator.dax import DEVDAX, extents
 from cxlstate.simulator.host import Host
 
 _ONLY_ROOT = Answer(1, b"", "Permission denied: only root can see it")
+
+
+def asked(host: Host, question: PosixQuestion) -> Answer | NotAsked:
+    """What it answers to a question that may have a condition."""
+    if not isinstance(question, Asked):
+        return answer(host, question)
+    holds = _exists(host, question.only_if).stdout != b""
+    return answer(host, question.read) if holds else NotAsked(question.only_if)
 
 
 def answer(host: Host, read: Read) -> Answer:
@@ -35,10 +47,10 @@ def answer(host: Host, read: Read) -> Answer:
             return _files(host, pattern, limit, first_line=False)
         case Attributes(pattern=pattern):
             return _files(host, pattern, 1 << 16, first_line=True)
-        case Links(pattern=pattern):
-            return _paths(host, pattern, of_links=True)
-        case Names(pattern=pattern):
-            return _paths(host, pattern, of_links=False)
+        case Links(pattern=pattern) | Names(pattern=pattern):
+            return _paths(host, pattern, of_links=isinstance(read, Links))
+        case Exists():
+            return _exists(host, read)
         case Holders(name=name):
             return _holders(host, name)
         case MapAndRead(start=start):
@@ -81,6 +93,14 @@ def _paths(host: Host, pattern: str, *, of_links: bool) -> Answer:
     except OSError as error:
         return Answer(1, b"", f"{error.filename}: {error.strerror}")
     return Answer(0, files={path: Answer(0, to.encode()) for path, to in found.items() if to is not None})
+
+
+def _exists(host: Host, read: Exists) -> Answer:
+    """Found is found; that nothing is there is proven by folders that can be listed alone."""
+    found = [_paths(host, pattern, of_links=False) for pattern in read.patterns]
+    if any(one.files for one in found):
+        return Answer(0, b"yes")
+    return next((one for one in found if one.status != 0), Answer(0))
 
 
 def _holders(host: Host, name: str) -> Answer:

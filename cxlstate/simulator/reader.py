@@ -8,10 +8,10 @@ from typing import Self
 
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic, fail
 from cxlstate.core.effect import Effect
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.read import Answer, Answers, LibvirtRead, NotAsked, Question, Read
 from cxlstate.machine.posix.read_script import merge
 from cxlstate.simulator import loader
-from cxlstate.simulator.answers import answer
+from cxlstate.simulator.answers import answer, asked
 from cxlstate.simulator.default import create
 from cxlstate.simulator.host import Host, Still
 from cxlstate.simulator.loader import NoBoot
@@ -37,15 +37,19 @@ class SimReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def read(self, reads: Collection[Read]) -> Answers:
+    def read(self, reads: Collection[Question]) -> Answers:
         """Answers to all reads, from one moment. Raises CxlstateError CXC401, CXC402."""
         with legible(self._directory):
             host = Still.load(self._directory)
             if not host.world.running.boot_id:
                 raise self._switched_off(host)
-            asked_for = merge(reads)
-            answers = {read: answer(host, read) for read in dict.fromkeys(asked_for.values())}
-        return Answers({read: answers[question] for read, question in asked_for.items()})
+            asked_for = merge([one for one in reads if not isinstance(one, LibvirtRead)])
+            said = {one: asked(host, one) for one in dict.fromkeys(asked_for.values())}
+            answers: dict[Read, Answer | NotAsked] = {
+                one: answer(host, one) for one in reads if isinstance(one, LibvirtRead)
+            }
+        answers.update((read, said[question]) for read, question in asked_for.items())
+        return Answers(answers)
 
     def lacks(self, _effect: type[Effect]) -> Diagnostic | None:
         """Nothing: it is here."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic, fail
 from cxlstate.core.effect import Effect
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.read import Answers, Question
 from cxlstate.machine import records
 from cxlstate.machine.outcome import Entry, Outcome
 from cxlstate.machine.performing import find_performer, nobody_performs
@@ -54,7 +54,7 @@ class SimWriter(SimReader):
         """It is another machine than ours."""
         return True
 
-    def read(self, reads: Collection[Read]) -> Answers:
+    def read(self, reads: Collection[Question]) -> Answers:
         """As any reader, as long as there is a connection."""
         self._connected("reading")
         return super().read(reads)

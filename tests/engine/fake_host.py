@@ -16,7 +16,7 @@ from cxlstate.core.consent import Consents, parse_consents
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import DaxDevice, RestoreStep
 from cxlstate.core.observation import Absent, Present
-from cxlstate.core.read import Answer, Answers, File
+from cxlstate.core.read import Answer, Answers, Exists, File, conditions
 from cxlstate.core.reconciler import How, Leftover, Need, Reconciler, Resource
 from cxlstate.engine.apply import Converger
 from cxlstate.engine.observe import observe
@@ -25,6 +25,7 @@ from cxlstate.machine.outcome import Outcome, Result
 
 STATE = File("/state")
 MAPPED = File("/mapped")
+TABLE = Exists("/table")
 
 
 class Killed(Exception):
@@ -61,10 +62,11 @@ class Machine:
         return None
 
     def read(self, reads):
-        self.asked = set(reads)
+        self.asked = set(conditions(reads))
         said = json.dumps(asdict(self.host)).encode()
-        known = {STATE: Answer(0, said), MAPPED: Answer(0, b"mapped and read")}
-        return Answers({read: known.get(read, Answer(1, stderr="cannot be read")) for read in reads})
+        there = Answer(0, b"yes" if self.host.table else b"")
+        known = {STATE: Answer(0, said), MAPPED: Answer(0, b"mapped and read"), TABLE: there}
+        return Answers({read: known.get(read, Answer(1, stderr="cannot be read")) for read in self.asked})
 
     def perform(self, effect, entry):
         if self.killed_after is not None and len(self.log) >= self.killed_after:
@@ -260,6 +262,9 @@ class Boot(OfHost):
 
     def implied(self):
         return "all"
+
+    def traces(self):
+        return TABLE
 
     def needs(self, me):
         return tuple(Need(AllOf(kind), how) for kind in ("dax", "mtrr") for how in (How.KNOWS, How.AFTER))

@@ -13,6 +13,7 @@ from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import KernelArguments
 from cxlstate.core.observation import Absent, Present
+from cxlstate.core.read import Exists
 from cxlstate.core.reconciler import Need, Reconciler, Resource
 from cxlstate.engine.observe import Observed
 from cxlstate.engine.planner import make_plan
@@ -78,6 +79,9 @@ class FakeGatherer(Fake):
 
     def implied(self):
         return None
+
+    def traces(self):
+        return Exists("/gathered")
 
 
 @dataclass

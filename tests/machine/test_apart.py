@@ -138,6 +138,21 @@ def test_the_process_ends_with_the_one_that_it_serves():
     assert wait_for(lambda: not running(pid))
 
 
+def test_the_process_that_connects_loads_no_more_than_that_takes():
+    """Counted in modules, since each is time before the first packet."""
+    code = (
+        "import sys; from cxlstate.machine import apart\n"
+        "with apart._lean(): import cxlstate.machine.ssh\n"
+        "print(*sys.modules); import unittest.mock; assert unittest.mock.Mock is not object"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert (
+        loaded & {"asyncio", "yaml", "unittest.mock", "click", "pydantic", "cxlstate.core.libvirt"} == set()
+    )
+    assert "fabric.connection" in loaded
+
+
 def test_a_plan_is_one_connection_and_one_channel(server, tmp_path):
     spec = tmp_path / "box.yaml"
     spec.write_text(

@@ -14,9 +14,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cxlstate.core.action import Generate, Run, WriteFile
+from cxlstate.core.address import Address
 from cxlstate.core.diagnostic import CxlstateError
-from cxlstate.core.read import Answer, Answers, Attributes, Command, File, Glob, MapAndRead, Names
-from cxlstate.core.reconciler import How, Leaves
+from cxlstate.core.read import (
+    Answer,
+    Answers,
+    Asked,
+    Attributes,
+    Command,
+    Exists,
+    File,
+    Glob,
+    LibvirtRead,
+    Links,
+    MapAndRead,
+    Names,
+    NotAsked,
+    conditions,
+)
+from cxlstate.core.reconciler import How, Implied, Leaves
 from cxlstate.engine.graph import Graph
 from cxlstate.engine.observe import observe, resources_of
 from cxlstate.engine.plan import MachinePlan
@@ -42,6 +58,9 @@ READS = [
     Attributes("/sys/bus/dax/devices/*/size"),
     Names("/boot/*"),
     Command(("uname",)),
+    Exists("/etc/nowhere", "/etc/*.conf"),
+    Asked(File("/etc/passwd"), only_if=Exists("/etc/nowhere")),
+    Asked(Links("/etc/*"), only_if=Exists("/etc/nowhere")),
 ]
 NONCE = "0" * 32
 
@@ -58,7 +77,8 @@ def test_every_output_is_answers_to_all_or_refused(output):
         answers = read_script.parse(NONCE, output, READS)
     except ValueError:
         return
-    assert list(answers) == READS
+    assert list(answers) == [read_script.read_of(read) for read in READS]
+    assert not any(isinstance(answers[read], NotAsked) for read in READS if not isinstance(read, Asked))
 
 
 @pytest.mark.parametrize(
@@ -71,6 +91,9 @@ def test_every_output_is_answers_to_all_or_refused(output):
         b"\nN err 0 0\n\nN err 0 0\n\nN end\n",
         b"\nN late 7\n\nN err 0 0\n\nN end\n",
         b"\nN left 2\n\nN err 0 0\n\nN end\n",
+        b"\nN skip 0 1\n\nN end\n",
+        b"\nN skip 1 0\n\nN err 0 0\n\nN end\n",
+        b"\nN skip 1 9\n\nN err 0 0\n\nN err 1 0\n\nN end\n",
         b"\nN err \xff 0\n\nN end\n",
         "\nN err ٣ 0\n\nN end\n".encode(),
         b"\nN end\n",
@@ -215,7 +238,7 @@ def test_every_verb_ends_with_a_code_and_little_memory(say, verb, monkeypatch):
 
 @cache
 def scene(name):
-    """A spec and what a machine that fits it answers."""
+    """A spec and what a machine that fits it answers, also to what is asked for under a condition alone."""
     (spec,) = load([SPECS / name]).specs
     asked = Recorder()
     observe(asked, spec, kinds())
@@ -230,8 +253,14 @@ class Recorder:
         return None
 
     def read(self, reads):
-        self.reads = sorted(reads, key=repr)
-        return Answers(dict.fromkeys(reads, Answer(1, b"", "no")))
+        self.reads = sorted(_reads(reads), key=repr)
+        return Answers(dict.fromkeys(self.reads, Answer(1, b"", "no")))
+
+
+def _reads(questions):
+    """Every read that may be done, and each condition."""
+    of_libvirt = {one for one in questions if isinstance(one, LibvirtRead)}
+    return of_libvirt | set(conditions(set(questions) - of_libvirt))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -290,11 +319,13 @@ def test_whatever_a_machine_answers_there_is_a_plan(name, data):
 def _concerned(spec, read, plan):
     """Who asked for it, and who builds on one that did, directly or not."""
     resources, _ = resources_of(spec, kinds())
-    if any(isinstance(kind, Leaves) and read in kind.leftover_reads() for kind in kinds().values()):
+    if any(isinstance(kind, Leaves) and read in _reads(kind.leftover_reads()) for kind in kinds().values()):
         return set(resources)
     needs = {a: kinds()[a.kind].needs(me) for a, me in resources.items()}
     graph = Graph(needs)
-    concerned = {a for a, me in resources.items() if read in kinds()[a.kind].reads(me)}
+    concerned = {a for a, me in resources.items() if read in _reads(kinds()[a.kind].reads(me))}
+    implied = [kind for kind in kinds().values() if isinstance(kind, Implied)]
+    concerned |= {Address(kind.kind) for kind in implied if read == kind.traces()}
     while True:
         builds = {a for a in resources if concerned & set(graph.targets(a, *How))}
         waits = {r.address for r in plan.resources if any(action.suspends for action in r.actions)}

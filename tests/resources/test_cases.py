@@ -81,17 +81,22 @@ from cxlstate.core.read import (
     Answers,
     Attributes,
     Command,
+    Exists,
     File,
     Glob,
     Holders,
     LibvirtAddresses,
     LibvirtDomain,
     LibvirtNetwork,
+    LibvirtRead,
     Links,
     MapAndRead,
     Names,
+    NotAsked,
+    Question,
     Read,
     ReadFailed,
+    conditions,
     describe,
 )
 from cxlstate.core.reconciler import Inspects, Leaves, Reconciler, Resource, Suspendable
@@ -254,16 +259,25 @@ def _has_parts(path: str) -> bool:
     return path.startswith(("domain ", "network "))
 
 
-def _answers(reads: Sequence[Read], said: dict[str, Any], folder: Path, *, all_asked: bool = True) -> Answers:
+def _answers(
+    questions: Sequence[Question], said: dict[str, Any], folder: Path, *, all_asked: bool = True
+) -> Answers:
     texts: dict[str, Any] = {}
     for key, value in said.items():
         if isinstance(value, dict) and "files" in value:
             texts.update(map(_captured, (folder / value["files"]).read_text().splitlines()))
         else:
             texts[key] = value
-    answers = {read: _answer(read, texts, folder) for read in reads}
-    asked = {path for read in reads for path in texts if _asks_for(read, path, texts[path])}
-    assert asked == set(texts) or not all_asked, f"nobody asked for {sorted(set(texts) - asked)}"
+    asked = conditions([one for one in questions if not isinstance(one, LibvirtRead)])
+    reads = dict.fromkeys([one for one in questions if isinstance(one, LibvirtRead)]) | asked
+    answers: dict[Read, Answer | NotAsked] = {
+        read: _answer(read, texts, folder)
+        if only_if is None or _answer(only_if, texts, folder).stdout
+        else NotAsked(only_if)
+        for read, only_if in reads.items()
+    }
+    named = {path for read in reads for path in texts if _asks_for(read, path, texts[path])}
+    assert named == set(texts) or not all_asked, f"nobody asked for {sorted(set(texts) - named)}"
     return Answers(answers)
 
 
@@ -286,12 +300,16 @@ def _asks_for(read: Read, path: str, said: Any) -> bool:
             return is_link and _matches(pattern, path)
         case Names(pattern=pattern):
             return _matches(pattern, path)
+        case Exists(patterns=patterns):
+            return any(_matches(pattern, path) for pattern in patterns)
         case _:
             return False
 
 
 def _key(read: Read) -> str:
     match read:
+        case Exists():
+            return ""  # by no text, but by what matches
         case Holders(name=name):
             return f"holders {name}"
         case MapAndRead(start=start):
@@ -328,8 +346,9 @@ def _answer(read: Read, texts: dict[str, Any], folder: Path) -> Answer:
         case Glob() | Attributes() | Links():
             matching = [path for path in texts if _asks_for(read, path, texts[path])]
             return Answer(0, files={path: _one(texts[path], folder) for path in matching})
-        case Names():
-            return Answer(0, files={path: Answer(0) for path in texts if _asks_for(read, path, None)})
+        case Exists() | Names():
+            found = {path: Answer(0) for path in texts if _asks_for(read, path, None)}
+            return Answer(0, b"yes" if found else b"", files=found)
         case Holders() | LibvirtDomain() | LibvirtNetwork() | LibvirtAddresses():
             return Answer(0)
         case MapAndRead():

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cxlstate.core.effect import Effect
 from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.core.read import Answer, LibvirtRead
-from cxlstate.machine.outcome import Outcome
+
+if TYPE_CHECKING:  # slow to load, and of no use to the process that connects
+    from cxlstate.core.libvirt import LibvirtEffect
+    from cxlstate.machine.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic, fail
 from cxlstate.core.effect import Effect
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.read import Answers, Question
 from cxlstate.machine import records
 from cxlstate.machine.outcome import Entry, Outcome, Result
 from cxlstate.machine.performing import find_performer, nobody_performs, performer
@@ -55,7 +55,7 @@ class PosixWriter:
         """Whether we run elsewhere."""
         return self._survives_reboot
 
-    def read(self, reads: Collection[Read]) -> Answers:
+    def read(self, reads: Collection[Question]) -> Answers:
         """As any reader, over the same connection."""
         return self._reader.read(reads)
 

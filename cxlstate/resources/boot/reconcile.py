@@ -15,7 +15,7 @@ from cxlstate.core.effect import Effect
 from cxlstate.core.exports import Given, RestoreStep
 from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Observation, Present
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.read import Answers, Exists, Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats import restore
 from cxlstate.resources.boot import probe
@@ -44,6 +44,10 @@ class Boot(Reconciler[BootSpec, Live]):
     def implied(self) -> BootSpec:
         """It gathers, and its artefacts may have to go."""
         return BootSpec()
+
+    def traces(self) -> Exists:
+        """Any of our two files, and what systemd may still have of the unit."""
+        return probe.TRACES
 
     def needs(self, me: Resource[BootSpec]) -> Sequence[Need]:
         """Those who export steps. Written behind them: what a boot would do was done before."""

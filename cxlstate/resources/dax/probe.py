@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from cxlstate.core.observation import Present, Unknown
-from cxlstate.core.read import Answers, Command, File, Holders, Links, MapAndRead, Read, ReadFailed
+from cxlstate.core.read import Answers, Command, File, Links, MapAndRead, PosixRead, ReadFailed
 from cxlstate.core.units import format_address
 from cxlstate.formats import dax, modprobe, mtrr, restore
 from cxlstate.formats.dax import Device, Holder
@@ -22,11 +22,10 @@ LOG: Final = Command(("dmesg",))
 NOTED: Final = File(restore.NOTED)
 ZONES: Final = File("/proc/zoneinfo", limit=16 << 20)
 LINKS: Final = Links(f"{restore.LINKS}/*")
-HOLDERS: Final = Holders("dax[0-9]*")
-READS: Final[tuple[Read, ...]] = (
+READS: Final[tuple[PosixRead, ...]] = (
     *dax.MEMORY,
     *modprobe.KMEM_READS,
-    *(dax.PAT, MTRR, LOG, NOTED, ZONES, LINKS, HOLDERS),
+    *(dax.PAT, MTRR, LOG, NOTED, ZONES, LINKS, dax.HOLDERS),
 )
 
 _PAGE: Final = 4096
@@ -293,7 +292,7 @@ def linked(live: Live) -> bool:
 
 def holders_of(device: Device, answers: Answers) -> tuple[Holder, ...]:
     """Processes that have it open or mapped."""
-    return tuple(one for one in dax.holders(answers.text(HOLDERS)) if one.device == device.name)
+    return tuple(one for one in dax.holders(answers.text(dax.HOLDERS)) if one.device == device.name)
 
 
 def selected(selector: str, answers: Answers) -> Device | None:

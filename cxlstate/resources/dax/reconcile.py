@@ -12,7 +12,7 @@ from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import DaxDevice, Export, Given, ModuleKeptOut
 from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Observation
-from cxlstate.core.read import Answers, File, MapAndRead, Read
+from cxlstate.core.read import Answers, Asked, Exists, File, MapAndRead, Question, Read
 from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_address, format_size
 from cxlstate.formats import dax, modprobe, restore
@@ -27,6 +27,7 @@ ALIGN: Final = ("align",)
 TYPE: Final = ("memory type",)
 LINK: Final = ("link",)
 SCRIPT: Final = File(restore.SCRIPT)
+LISTED: Final = Exists(restore.SCRIPT)
 _UNCACHED: Final = "uncached-minus"
 
 
@@ -164,12 +165,14 @@ class Dax(Reconciler[DaxSpec, Seen]):
         binds, starts = steps.back(me, live, wanted or live.device.align)
         return (*binds, *starts)
 
-    def leftover_reads(self) -> Sequence[Read]:
-        """Our list on the machine, and what its lines may be about."""
-        return (SCRIPT, *probe.READS)
+    def leftover_reads(self) -> Sequence[Question]:
+        """Our list on the machine and, where there is one, what its lines may be about."""
+        return tuple(Asked(read, only_if=LISTED) for read in (SCRIPT, *probe.READS))
 
     def leftovers(self, answers: Answers, declared: frozenset[str]) -> Sequence[Leftover]:
         """Links, and devices that nobody holds, of names that are listed and not declared any more."""
+        if not answers.exists(LISTED):
+            return ()
         lines = restore.table(answers.text_or_none(SCRIPT) or "") or ()
         names = {words[1]: words[2] for words in lines if words[0] == "dax" and len(words) > 2}  # noqa: PLR2004  # name and selector
         if not set(names) - declared:

@@ -14,7 +14,7 @@ from cxlstate.core.effect import Effect
 from cxlstate.core.exports import Export, Given, KernelArguments
 from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Observation
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.read import Answers, Exists, Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats import grub_cfg, grub_script, kernel_cmdline
 from cxlstate.formats import grub_drop_in as drop_in
@@ -40,6 +40,10 @@ class Grub(Reconciler[GrubSpec, Live]):
     def implied(self) -> GrubSpec:
         """Nothing of its own: arguments of others, and a drop-in that is to go, are its work too."""
         return GrubSpec()
+
+    def traces(self) -> Exists:
+        """Our drop-in. It stays until nothing of ours is on any command line."""
+        return Exists(drop_in.PATH)
 
     def needs(self, me: Resource[GrubSpec]) -> Sequence[Need]:
         """Those who export kernel arguments."""

@@ -110,12 +110,12 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
 
     def leftover_reads(self) -> Sequence[Read]:
         """Our files in modules-load.d."""
-        return (probe.AT_BOOT,)
+        return (probe.OURS,)
 
     def leftovers(self, answers: Answers, declared: frozenset[str]) -> Sequence[Leftover]:
         """Our files for modules of which the spec says nothing any more. They stay loaded until a reboot."""
         kept = {canonical(name) for name in declared}
-        found = ((probe.module_of(path), text) for path, text in answers.files(probe.AT_BOOT).items())
+        found = ((probe.module_of(path), text) for path, text in answers.files(probe.OURS).items())
         return tuple(
             Leftover(name, (Change(_BOOT, old=True, new=None),), (_forget(name, text),))
             for name, text in found

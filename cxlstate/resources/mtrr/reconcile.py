@@ -12,7 +12,7 @@ from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Export, Given, MtrrRanges
 from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Observation
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.read import Answers, Asked, Question, Read
 from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats import restore
 from cxlstate.formats.iomem import Range
@@ -116,15 +116,18 @@ class Mtrr(Reconciler[MtrrSpec, Live]):
             return (_REBOOT,)
         return (*(_remove(one, spans) for one in gone), *(_add(one, spans) for one in come))
 
-    def leftover_reads(self) -> Sequence[Read]:
-        """Registers, and what is listed as ours."""
-        return (probe.MTRR, probe.SCRIPT, probe.BEFORE)
+    def leftover_reads(self) -> Sequence[Question]:
+        """What is listed as ours and, where anything may be, the registers."""
+        reads = (probe.SCRIPT, probe.MTRR, probe.BEFORE)
+        return tuple(Asked(read, only_if=probe.LISTED) for read in reads)
 
     def leftovers(self, answers: Answers, declared: frozenset[str]) -> Sequence[Leftover]:
         """Registers that are listed for a name that is not declared any more.
 
         Those that are gone already are no leftover: their lines go when the table is written again.
         """
+        if not answers.exists(probe.LISTED):
+            return ()
         names = {line.name for line in probe.listed(answers)} - declared
         if not names or answers.text_or_none(probe.MTRR) is None:
             return ()

@@ -69,7 +69,7 @@ class PackageReconciler(Reconciler[Package, PackageLive]):
 
     def reads(self, me: Resource[Package]) -> Sequence[Read]:
         """The same for every package: dpkg's database and journal, and whether apt has lists."""
-        return (probe.DATABASE, probe.JOURNAL, probe.RELEASES, probe.INDICES)
+        return (probe.DATABASE, probe.JOURNAL, probe.LISTS)
 
     def observe(self, me: Resource[Package], answers: Answers) -> Observation[PackageLive]:
         """Always present: that a package is not installed is in the live state."""

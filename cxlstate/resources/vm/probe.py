@@ -16,7 +16,6 @@ from cxlstate.core.read import (
     Answers,
     Attributes,
     File,
-    Holders,
     LibvirtAddresses,
     LibvirtDomain,
     Links,
@@ -32,7 +31,6 @@ from cxlstate.resources.vm.spec import VmSpec
 
 ONLINE: Final = File("/sys/devices/system/cpu/online")
 NODES: Final = Attributes("/sys/devices/system/node/node*/cpulist")
-HOLDERS: Final = Holders("dax[0-9]*")
 LINKS: Final = Links(f"{restore.LINKS}/*")
 
 PROVIDERS: Final = (
@@ -50,8 +48,8 @@ RUNS: Final = ("running", "idle", "paused", "pmsuspended", "in-shutdown", "shutd
 class Host:
     """What a VM can be pinned to: the CPUs that are on, and those of each NUMA node.
 
-    `links` leads from the stable paths to devices, `holders` says who has those open; None with `hidden`
-    saying why that cannot be told. `opened` is what the VM opens by a path.
+    `links` leads from the stable paths to devices, `holders` says who has those open, if the VM is to have
+    an NVDIMM; None with `hidden` saying why that cannot be told. `opened` is what the VM opens by a path.
     """
 
     cpus: CpuNumbers
@@ -104,7 +102,8 @@ Seen = Live | Missing
 
 def reads(name: str, spec: VmSpec) -> tuple[Read, ...]:
     """The domain, the host around it, and what it opens by a path."""
-    return (LibvirtDomain(name), ONLINE, NODES, HOLDERS, LINKS, *paths.reads(spec))
+    holders = (dax.HOLDERS,) if spec.nvdimm else ()
+    return (LibvirtDomain(name), ONLINE, NODES, LINKS, *holders, *paths.reads(spec))
 
 
 def observe(name: str, spec: VmSpec, answers: Answers) -> Observation[Seen]:
@@ -166,7 +165,7 @@ def _host(spec: VmSpec, answers: Answers) -> Host:
     }
     links = {path: target.rpartition("/")[2] for path, target in answers.files(LINKS).items()}
     try:
-        holders, hidden = _holders(answers.text(HOLDERS)), ""
+        holders, hidden = _holders(answers.text(dax.HOLDERS)) if spec.nvdimm else (), ""
     except ReadFailed as failed:
         holders, hidden = None, failed.reason
     return Host(parse_cpus(online), nodes, links, holders, hidden, paths.seen(spec, answers))
