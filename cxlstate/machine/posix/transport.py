@@ -6,11 +6,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from cxlstate.core.effect import Effect
-from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.core.read import Answer, LibvirtRead
 
 if TYPE_CHECKING:  # slow to load, and of no use to the process that connects
+    from cxlstate.core.effect import Effect
     from cxlstate.core.libvirt import LibvirtEffect
     from cxlstate.machine.outcome import Outcome
 
