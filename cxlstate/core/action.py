@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cxlstate.core.address import Address
+from cxlstate.core.fragment import Fragment
 from cxlstate.core.image import ImageEffect
 from cxlstate.core.libvirt import LibvirtEffect
 
@@ -84,12 +85,13 @@ class Generate:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the script that also runs at boot (`formats.restore`): a verb and its words.
+    """One step of the script that also runs at boot: a verb of a kind's fragment and its words.
 
     What it acts on is found on the machine at that moment, by address or by content. `shown` is what
     it comes to, as a person would have typed it.
     """
 
+    fragment: Fragment
     words: tuple[str, ...]
     shown: str
     timeout: int = 600

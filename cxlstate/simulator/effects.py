@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from cxlstate.core.action import Effect, Generate, Reboot, RemoveFile, Run, Step, WriteFile
+from cxlstate.core.fragment import Fragment
 from cxlstate.core.image import ImageEffect
 from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.machine import generated
@@ -138,8 +139,8 @@ class Effects:
                 return "", Outcome(Result.STALE)
             case Run(argv=argv, operands=operands):
                 return "", self._run((*argv, *operands))
-            case Step(words=words):
-                return "", self._step(words)
+            case Step(fragment=fragment, words=words):
+                return "", self._step(fragment, words)
             case Generate():
                 return self._generate(effect)
             case Reboot():
@@ -152,9 +153,9 @@ class Effects:
         self._faults.step(f"run: {argv[0]}")
         return _outcome(ended)
 
-    def _step(self, words: tuple[str, ...]) -> Outcome:
+    def _step(self, fragment: Fragment, words: tuple[str, ...]) -> Outcome:
         host = self._host()
-        ended = host.step(words)
+        ended = host.step(fragment, words)
         host.save()
         self._faults.step(f"step: {words[0]}")
         return _outcome(ended)

@@ -13,10 +13,9 @@ from cxlstate.core.exports import Export, Given, MtrrRanges
 from cxlstate.core.observation import Observation
 from cxlstate.core.read import Answers, Read
 from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Section, Shape
-from cxlstate.formats import restore
 from cxlstate.formats.iomem import Range
 from cxlstate.formats.mtrr import Block
-from cxlstate.resources.mtrr import goal, probe, under
+from cxlstate.resources.mtrr import goal, probe, under, verbs
 from cxlstate.resources.mtrr.check import diagnose
 from cxlstate.resources.mtrr.probe import Content, Live, Registers
 from cxlstate.resources.mtrr.spec import MtrrName, MtrrSpec
@@ -78,7 +77,7 @@ class Mtrr(Reconciler[MtrrSpec, Live]):
         lines: Iterable[Content] = aim.wanted
         if live and aim.wanted and goal.surplus(me, aim, live):
             lines = [line.content for line in live.registers.lines if line.name == me.name]
-        return (ranges, *(restore.mtrr_at_boot(me.name, one.block, one.type) for one in lines))
+        return (ranges, *(verbs.at_boot(me.name, one.block, one.type) for one in lines))
 
     def describe(self, me: Resource[MtrrSpec], live: Live | None) -> Sequence[tuple[str, str]]:
         """Registers of this name, or within its window, and how many there are at all."""
@@ -163,15 +162,15 @@ def _leftover(name: str, gone: tuple[Content, ...]) -> Leftover:
 
 
 def _line(one: Content) -> tuple[str, ...]:
-    kind, _, *content = restore.mtrr_at_boot("", one.block, one.type).words
+    kind, _, *content = verbs.at_boot("", one.block, one.type).words
     return (kind, *content)
 
 
 def _add(one: Content, spans: tuple[Span, ...]) -> Action:
     return Action(
         f"add MTRR {one}",
-        restore.mtrr_add(one.block, one.type),
-        undo=(restore.mtrr_remove(one.block, one.type),),
+        verbs.add(one.block, one.type),
+        undo=(verbs.remove(one.block, one.type),),
         suspends=spans,
     )
 
@@ -179,8 +178,8 @@ def _add(one: Content, spans: tuple[Span, ...]) -> Action:
 def _remove(one: Content, spans: tuple[Span, ...]) -> Action:
     return Action(
         f"remove MTRR {one}",
-        restore.mtrr_remove(one.block, one.type),
-        undo=(restore.mtrr_add(one.block, one.type),),
+        verbs.remove(one.block, one.type),
+        undo=(verbs.add(one.block, one.type),),
         suspends=spans,
     )
 
