@@ -10,6 +10,8 @@
 #   KIND_restore            makes its rows again; 1: not all of them, 2: nor may what comes after them be made
 #   KIND_forgo              takes back what may not be there without what should have come before
 #
+# Each of these four runs in a shell of its own, so that no variable of one kind gets in the way of another.
+#
 # Paths of the kernel, and what is volatile, stand below $root, which is empty on a machine. Nothing but `tell`
 # writes to the kernel, so that the simulator can answer in its place.
 
@@ -139,13 +141,12 @@ restore() {
             part "$kind" forgo
             continue
         fi
-        "${kind}_restore"
+        ("${kind}_restore")
         case $? in
             0) ;;
             2) failed=yes barred=yes ;;
             *) failed=yes ;;
         esac
-        about=
     done
     [ -z "$failed" ]
 }
@@ -168,7 +169,7 @@ is_function() { case $(command -v "$1") in "$1") ;; *) return 1 ;; esac; }
 part() {
     called=$1_$2
     shift 2
-    ! is_function "$called" || "$called" "$@"
+    ! is_function "$called" || ("$called" "$@")
 }
 
 # BASE SIZE: the kernel looks at the MTRRs when it maps memory (pat_x_mtrr_type in mm/pat/memtype.c), and would

@@ -64,14 +64,18 @@ NOTE = Fragment(
     'verbs="$verbs note_write"\n'
     'note_write() { mkdir -p "$root/run/notes" && printf "%s\\n" "$2" >"$root/run/notes/$1"; }\n'
     'note_await() { echo "awaited: $(rows note | tr "\\n" ,)"; }\n'
-    "note_vacate() { echo vacated; }\n"
+    "note_vacate() { mine=lost; echo vacated; }\n"
     'note_forgo() { echo "forgone"; }\n'
     "note_restore() {\n"
     "    while read -r name text <&3; do\n"
     '        [ -z "$name" ] || note_write "$name" "$text" || return 1\n'
     "    done 3<<END\n$(rows note)\nEND\n}\n",
 )
-FIRST = Fragment("first", 1, "first_restore() { vacate 0x0 0x1000; return $(rows first); }\n")
+FIRST = Fragment(
+    "first",
+    1,
+    'first_restore() { mine=; vacate 0x0 0x1000; [ -z "$mine" ] || exit 9; return $(rows first); }\n',
+)
 
 
 def run(tmp_path, steps, *words):
