@@ -106,7 +106,7 @@ class BootShell:
             stdout=subprocess.PIPE,
             stderr=said,
             cwd=self._root,
-            env={},
+            env={"TMPDIR": self.root},  # a shell may keep a here-document there
             start_new_session=True,
             text=True,
             encoding="utf-8",
