@@ -10,6 +10,7 @@ from hashlib import sha256
 
 from cxlstate.core.address import Address
 from cxlstate.core.effect import Effect
+from cxlstate.core.fragment import Fragment
 
 
 class Risk(StrEnum):
@@ -125,12 +126,13 @@ class Generate(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Step(Effect):
-    """One step of the script that also runs at boot (`formats.restore`): a verb and its words.
+    """One step of the script that also runs at boot: a verb of a kind's fragment and its words.
 
     What it acts on is found on the machine at that moment, by address or by content. `typed` is what
     it comes to, as a person would have typed it.
     """
 
+    fragment: Fragment
     words: tuple[str, ...]
     typed: str = field(compare=False)
     timeout: int = 600

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from cxlstate.core.action import Span
 from cxlstate.core.address import Address
+from cxlstate.core.fragment import Fragment
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,12 @@ class ModuleKeptOut:
 
 @dataclass(frozen=True, slots=True)
 class RestoreStep:
-    """One step that makes again what a reboot forgets: a line for `formats.restore`, in order of rank."""
+    """One thing that is made again after a reboot: a row of the boot script's table, and who restores it.
 
-    rank: int
+    The first word is the kind.
+    """
+
+    fragment: Fragment
     words: tuple[str, ...]
 
 

@@ -22,7 +22,7 @@ from cxlstate.core.read import (
     PosixQuestion,
     Read,
 )
-from cxlstate.simulator.dax import DEVDAX, extents
+from cxlstate.simulator.dax import DEVDAX, Bus, extents
 from cxlstate.simulator.host import Host
 
 _ONLY_ROOT = Answer(1, b"", "Permission denied: only root can see it")
@@ -120,12 +120,11 @@ def _mapped(host: Host, start: int) -> Answer:
     if not host.world.login.root:
         return _ONLY_ROOT
     for name, one in host.world.running.dax.items():
-        parts = extents(one)
-        if start not in [low for low, _ in parts]:
+        if start not in [low for low, _ in extents(one)]:
             continue
         if one.driver != DEVDAX:
             return Answer(1, b"", f"{name} is not bound to device_dax")
         if not host.world.python:
             return Answer(NOT_FOUND, b"", "python3 is not installed")
-        return Answer(0, f"0x0 0x00\n{sum(high - low for low, high in parts) - 1:#x} 0x00\n".encode())
+        return Answer(0, Bus(host.world).mapped(name).stdout.encode())
     return Answer(1, b"", "no dax device starts there")

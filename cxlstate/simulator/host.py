@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Self
 
 from cxlstate.core.effect import Effect
+from cxlstate.core.fragment import Fragment
 from cxlstate.formats import restore
 from cxlstate.machine.outcome import Outcome
 from cxlstate.simulator import loader, mtrr, processes, procfs
 from cxlstate.simulator.accounts import Accounts
+from cxlstate.simulator.boot_shell import BootShell
 from cxlstate.simulator.ended import Ended, unknown
 from cxlstate.simulator.files import Files
 from cxlstate.simulator.images import Disks, Drafts, Images
@@ -22,7 +24,6 @@ from cxlstate.simulator.kernel import Modules
 from cxlstate.simulator.libvirt.driver import Libvirt
 from cxlstate.simulator.net import Devices
 from cxlstate.simulator.packages import Packages
-from cxlstate.simulator.restore import Restore
 from cxlstate.simulator.unit_files import UnitFiles
 from cxlstate.simulator.units import Units
 from cxlstate.simulator.world import ROOT, WEB, Running, World, load, save
@@ -66,10 +67,14 @@ class Host:
         program = self._programs().get(name)
         return program(words) if program else unknown(argv)
 
-    def step(self, words: tuple[str, ...]) -> Ended:
+    def step(self, fragment: Fragment, words: tuple[str, ...]) -> Ended:
         """One verb of the boot script."""
-        modules = Modules(self.world, self.files)
-        return Restore(self.world, modules, self._checkpoint).run(words)
+        shell = self._shell(self._checkpoint)
+        program = restore.program(fragment.text, root=shell.root, overlay=shell.overlay())
+        return shell.run(program, words)
+
+    def _shell(self, step: Callable[[str], None]) -> BootShell:
+        return BootShell(self._directory, self.world, self.run, step)
 
     @property
     def libvirt(self) -> Libvirt:
@@ -134,13 +139,10 @@ class Host:
         return Units(self.world, UnitFiles(self.world, files), execute)
 
     def _script(self, files: Files, step: Callable[[str], None]) -> Ended:
-        """The boot script, of which the part behind the table has to be just ours to be understood."""
-        text = files.text(restore.SCRIPT)
-        table = restore.table(text)
-        if table is None or not text.endswith(f"'\n{restore.library()}"):
-            return unknown(_RESTORE)
-        modules = Modules(self.world, files)
-        return Restore(self.world, modules, step).restore(table)
+        """The boot script, which has to be just ours: it is run on this computer."""
+        shell = self._shell(step)
+        program = restore.simulated(files.text(restore.SCRIPT), shell.root, shell.overlay())
+        return shell.run(program, ["restore"]) if program else unknown(_RESTORE)
 
     def _dmesg(self, words: list[str]) -> Ended:
         if words:

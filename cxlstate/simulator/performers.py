@@ -56,7 +56,7 @@ def _run(effect: Run, session: Session) -> tuple[str, Outcome]:
 
 def _step(effect: Step, session: Session) -> tuple[str, Outcome]:
     host = session.host()
-    ended = host.step(effect.words)
+    ended = host.step(effect.fragment, effect.words)
     host.save()
     session.faults.step(f"step: {effect.words[0]}")
     return "", _outcome(ended)

@@ -73,6 +73,24 @@ def computed(world: World) -> dict[str, bytes]:
     return {path: text.encode("utf-8", "surrogateescape") for path, text in files.items()}
 
 
+def of_memory(world: World) -> dict[str, str]:
+    """Those of them that the boot script looks at."""
+    bus = Bus(world)
+    files = {
+        "/proc/iomem": _iomem(world, memory_map(world)),
+        "/proc/uptime": "60.00 60.00\n",
+        "/sys/devices/system/memory/block_size_bytes": f"{BLOCK:x}\n",
+        **{f"/sys/bus/dax/drivers/{name}/uevent": "" for name in _dax_drivers(world)},
+        **dict(bus.blocks()),
+        **{path: text for path, text in bus.files() if path.startswith("/sys/bus/") and "/../" not in path},
+    }
+    if world.mtrr.registers:
+        files["/proc/mtrr"] = mtrr.of(world).text()
+    if world.debugfs == "mounted":
+        files[PAT] = bus.pat()
+    return files
+
+
 def links(world: World) -> dict[str, str]:
     """Every symbolic link of the kernel and in /dev, by path."""
     found = {**world.running.links, **dict(Bus(world).links()), **dict(Devices(world).links())}

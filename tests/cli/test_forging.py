@@ -34,6 +34,7 @@ from cxlstate.render.shown import block, field, unicode_only
 from cxlstate.render.terminal import diagnostics_text, drift_text, live_text, plan_text
 from cxlstate.spec.document import Document, Mapping
 from cxlstate.spec.load import MachineSpec
+from tests.fragments import NONE
 
 HOSTILE = {
     "lines of a plan": "1\n\n  16 in sync\n  applied and proven",
@@ -65,7 +66,7 @@ def plan_of(text: str) -> MachinePlan:
         RemoveFile(f"/{text}", "0"),
         Run(("true", text), (text,)),
         Run(("sh", "-c", "x"), (text,), typed=text),
-        Step(("verb", text), typed=text),
+        Step(NONE, ("verb", text), typed=text),
         Generate(f"/{text}", ("grub-mkconfig", "-o"), b""),
         UpdateNetwork(text, Update.ADD_LAST, text, f"<host name='{text}'/>", live=True, config=True),
         PinDomain(text, PinOf.EMULATOR, frozenset({1})),

@@ -22,6 +22,7 @@ from cxlstate.engine.apply import Converger
 from cxlstate.engine.observe import observe
 from cxlstate.engine.planner import make_plan
 from cxlstate.machine.outcome import Outcome, Result
+from tests.fragments import NONE
 
 STATE = File("/state")
 MAPPED = File("/mapped")
@@ -126,7 +127,12 @@ def running(host):
 
 def step(does, *words, risk=Risk.LIVE, undo=(), suspends=(), why=""):
     return Action(
-        does, Step(words, does), risk, why, undoing(*(Step(u, " ".join(u)) for u in undo)), suspends=suspends
+        does,
+        Step(NONE, words, does),
+        risk,
+        why,
+        undoing(*(Step(NONE, u, " ".join(u)) for u in undo)),
+        suspends=suspends,
     )
 
 
@@ -178,7 +184,7 @@ class Dax(OfHost):
     def exports(self, me, live, given):
         place = me.spec or (None, None)
         ranges = () if None in place else (Span(*place),)
-        return (DaxDevice(f"/dev/cxlstate/{me.name}", ranges), RestoreStep(2, ("dax", me.name)))
+        return (DaxDevice(f"/dev/cxlstate/{me.name}", ranges), RestoreStep(NONE, ("dax", me.name)))
 
     def diff(self, me, live, given):
         if live is None or not live.dax[me.name]:
@@ -219,7 +225,7 @@ class Mtrr(OfHost):
         return (Need(AllOf("dax"), How.KNOWS),)
 
     def exports(self, me, live, given):
-        return (RestoreStep(1, ("mtrr", me.name)),)
+        return (RestoreStep(NONE, ("mtrr", me.name)),)
 
     def diff(self, me, live, given):
         registers, _ = me.spec

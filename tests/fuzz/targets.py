@@ -33,9 +33,9 @@ from cxlstate.core.domain import Domain
 from cxlstate.formats import domain_xml, network_xml, xml
 from cxlstate.pages import pages
 from cxlstate.rules import load
-from cxlstate.simulator.default import NETWORK
 from cxlstate.simulator.writer import SimWriter
 from cxlstate.spec.glimpse import glimpse
+from tests.default_host import NETWORK
 
 ROOT = Path(__file__).parents[2]
 SEEDS = Path(__file__).parent / "seeds"

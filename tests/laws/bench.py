@@ -25,7 +25,6 @@ from cxlstate.machine.outcome import Entry, Result
 from cxlstate.resources import kinds as all_kinds
 from cxlstate.simulator import mtrr
 from cxlstate.simulator.dax import Bus
-from cxlstate.simulator.default import NETWORK
 from cxlstate.simulator.faults import Faults
 from cxlstate.simulator.host import Host
 from cxlstate.simulator.mkconfig import mkconfig
@@ -33,6 +32,7 @@ from cxlstate.simulator.world import ActiveNetwork, Installed, Loaded, World, sa
 from cxlstate.simulator.world import load as load_world
 from cxlstate.simulator.writer import SimWriter, power_cut
 from cxlstate.spec.load import MachineSpec, load
+from tests.default_host import NETWORK
 
 DROP_IN = "etc/default/grub.d/zz-cxlstate.cfg"
 GRUB_CFG = "boot/grub/grub.cfg"

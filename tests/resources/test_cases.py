@@ -36,8 +36,8 @@ A case is `tests/resources/<kind>/<case>.yaml`:
     describe: {now: loaded}   # what `show` says
     changes: [{path: [args], from: null, to: quiet, pending: true}]
     actions: [{does: …, effect: WriteFile /etc/x, risk: live, why: …, holds: […], lacks: […]}]
-    suspend: [{effect: Step dax-unbind name=dax0.0}]         # actions, or a diagnostic: {code: …}
-    resume: [{effect: Step dax-bind name=dax0.0 -}]
+    suspend: [{effect: Step dax_unbind name=dax0.0}]         # actions, or a diagnostic: {code: …}
+    resume: [{effect: Step dax_bind name=dax0.0 -}]
     leftovers: [{name: cxl9, changes: […], actions: […]}]    # then nothing else is looked at,
     declared: [cxl0]          # and this is what the spec still has of the kind
 
@@ -104,6 +104,7 @@ from cxlstate.core.units import format_cpus
 from cxlstate.formats import restore
 from cxlstate.resources import kinds
 from cxlstate.spec.entry import Entry, EntryReader
+from tests.fragments import FRAGMENTS
 
 HERE = Path(__file__).parent
 CASES = sorted(HERE.glob("*/*.yaml"))
@@ -385,7 +386,9 @@ def _export(written: dict[str, Any]) -> Export:
     ((name, value),) = written.items()
     if name == "RestoreStep":
         rank, *words = value.split()
-        return RestoreStep(int(rank), tuple(words))
+        fragment = FRAGMENTS[words[0]]
+        assert int(rank) == fragment.rank
+        return RestoreStep(fragment, tuple(words))
     if name == "MtrrRanges":
         if value is None:
             return MtrrRanges(None)
@@ -399,7 +402,7 @@ def _export(written: dict[str, Any]) -> Export:
 
 def _exported(export: Export) -> dict[str, Any]:
     if isinstance(export, RestoreStep):
-        return {"RestoreStep": " ".join((str(export.rank), *export.words))}
+        return {"RestoreStep": " ".join((str(export.fragment.rank), *export.words))}
     if isinstance(export, MtrrRanges):
         texts = [f"{base:#x} {size:#x} {kind}" for base, size, kind in export.wanted or ()]
         return {"MtrrRanges": texts if export.wanted is not None else None}

@@ -166,12 +166,13 @@ def run(state: str, effect: Run, entry: Entry) -> bytes:
 
 def step(state: str, effect: Step, entry: Entry) -> bytes:
     """Run a step of the script that also runs at boot. The journal has its words, not the script."""
+    program = restore.program(effect.fragment.text)
     return script(
         state,
         entry,
         {},
         effect.journalled(),
-        _to_its_end(("sh", "-c", restore.library(), "cxlstate", *effect.words), (), effect.timeout),
+        _to_its_end(("sh", "-c", program, "cxlstate", *effect.words), (), effect.timeout),
     )
 
 

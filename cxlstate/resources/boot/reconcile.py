@@ -1,4 +1,4 @@
-"""The kind `boot`: one script and one unit, from what dax devices and MTRR ranges export."""
+"""The kind `boot`: one script and one unit, from what all kinds export that have something to restore."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ UNIT: Final = ("unit",)
 ENABLED: Final = ("enabled",)
 RELOAD: Final = ("systemd",)
 
+_CALLED: Final = {"mtrr": "MTRR range", "dax": "dax device"}
 _NOT_OURS: Final = "edited, or of another version"
 _AS_OURS: Final = "as generated"
 _RELOAD: Final = Run(("systemctl", "daemon-reload"))
@@ -51,8 +52,7 @@ class Boot(Reconciler[BootSpec, Live]):
 
     def needs(self, me: Resource[BootSpec]) -> Sequence[Need]:
         """Those who export steps. Written behind them: what a boot would do was done before."""
-        kinds = (AllOf("dax"), AllOf("mtrr"))
-        return tuple(Need(kind, how) for kind in kinds for how in (How.KNOWS, How.AFTER))
+        return tuple(Need(AllOf(kind), how) for kind in restore.kinds() for how in (How.KNOWS, How.AFTER))
 
     def reads(self, me: Resource[BootSpec]) -> Sequence[Read]:
         """The script, the unit, and systemd's view of it."""
@@ -211,12 +211,12 @@ def _extended(live: Live) -> Diagnostic | None:
 
 def _summary(live: Live) -> str:
     counts = Counter(words[0] for words in live.lines)
-    ranges, devices = counts["mtrr"], counts["dax"]
-    parts = (
-        f"{ranges} MTRR range{'s' * (ranges != 1)}" if ranges else "",
-        f"{devices} dax device{'s' * (devices != 1)}" if devices else "",
-    )
-    return ", ".join(filter(None, parts)) or "nothing"
+    return ", ".join(_counted(kind, number) for kind, number in counts.items()) or "nothing"
+
+
+def _counted(kind: str, number: int) -> str:
+    what = _CALLED.get(kind, kind)
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _bytes(text: str) -> bytes:

@@ -17,7 +17,7 @@ from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Res
 from cxlstate.core.units import format_address, format_size
 from cxlstate.formats import dax, modprobe, restore
 from cxlstate.formats.iomem import Range
-from cxlstate.resources.dax import probe, steps
+from cxlstate.resources.dax import probe, steps, verbs
 from cxlstate.resources.dax.check import diagnose, in_the_way, missing, will_be_given_back, write_back
 from cxlstate.resources.dax.probe import Live, Missing, linked
 from cxlstate.resources.dax.spec import DaxName, DaxSpec
@@ -70,7 +70,7 @@ class Dax(Reconciler[DaxSpec, Seen]):
         doomed = isinstance(live, Live) and live.doomed
         if not me.spec.wanted or doomed or self._refused(me, live, given):
             return devices
-        step = restore.dax_at_boot(me.name, steps.selector(me.spec), me.spec.align)
+        step = verbs.at_boot(me.name, steps.selector(me.spec), me.spec.align)
         no_ram = isinstance(live, Live) and will_be_given_back(live, given)
         return (*devices, *((ModuleKeptOut(modprobe.KMEM),) if no_ram else ()), step)
 

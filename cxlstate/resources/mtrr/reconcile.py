@@ -14,10 +14,9 @@ from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Observation
 from cxlstate.core.read import Answers, Asked, Question, Read
 from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
-from cxlstate.formats import restore
 from cxlstate.formats.iomem import Range
 from cxlstate.formats.mtrr import Block
-from cxlstate.resources.mtrr import goal, probe, under
+from cxlstate.resources.mtrr import goal, probe, under, verbs
 from cxlstate.resources.mtrr.check import diagnose
 from cxlstate.resources.mtrr.probe import Content, Live, Registers
 from cxlstate.resources.mtrr.spec import MtrrName, MtrrSpec
@@ -79,7 +78,7 @@ class Mtrr(Reconciler[MtrrSpec, Live]):
         lines: Iterable[Content] = aim.wanted
         if live and aim.wanted and goal.surplus(me, aim, live):
             lines = [line.content for line in live.registers.lines if line.name == me.name]
-        return (ranges, *(restore.mtrr_at_boot(me.name, one.block, one.type) for one in lines))
+        return (ranges, *(verbs.at_boot(me.name, one.block, one.type) for one in lines))
 
     def describe(self, me: Resource[MtrrSpec], live: Live | None) -> Sequence[tuple[str, str]]:
         """Registers of this name, or within its window, and how many there are at all."""
@@ -167,15 +166,15 @@ def _leftover(name: str, gone: tuple[Content, ...]) -> Leftover:
 
 
 def _line(one: Content) -> tuple[str, ...]:
-    kind, _, *content = restore.mtrr_at_boot("", one.block, one.type).words
+    kind, _, *content = verbs.at_boot("", one.block, one.type).words
     return (kind, *content)
 
 
 def _add(one: Content, spans: tuple[Span, ...]) -> Action:
     return Action(
         f"add MTRR {one}",
-        restore.mtrr_add(one.block, one.type),
-        undo=undoing(restore.mtrr_remove(one.block, one.type)),
+        verbs.add(one.block, one.type),
+        undo=undoing(verbs.remove(one.block, one.type)),
         suspends=spans,
     )
 
@@ -183,8 +182,8 @@ def _add(one: Content, spans: tuple[Span, ...]) -> Action:
 def _remove(one: Content, spans: tuple[Span, ...]) -> Action:
     return Action(
         f"remove MTRR {one}",
-        restore.mtrr_remove(one.block, one.type),
-        undo=undoing(restore.mtrr_add(one.block, one.type)),
+        verbs.remove(one.block, one.type),
+        undo=undoing(verbs.add(one.block, one.type)),
         suspends=spans,
     )
 
