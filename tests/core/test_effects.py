@@ -36,13 +36,14 @@ from cxlstate.core.libvirt import (
     UpdateNetwork,
 )
 from cxlstate.core.secret import Secret
+from tests.fragments import NONE
 
 MAC = "52:54:00:fc:10:bd"
 EVERY = [
     WriteFile("/a", b"content"),
     RemoveFile("/a", "0f"),
     Run(("apt-get", "install"), ("a b",), (("KEY", "hidden"),), typed="apt install"),
-    Step(("dax-bind", "x"), "echo x"),
+    Step(NONE, ("dax_bind", "x"), "echo x"),
     Generate("/a", ("grub-mkconfig", "-o"), b"predicted"),
     Reboot(),
     FetchFile("https://h/a?token=hidden", "0f", "/a"),
