@@ -203,7 +203,7 @@ VERBS = {
     "generate": lambda writer: writer.perform(Generate("/x", ("true",), b""), ENTRY),
     "record": lambda writer: writer.record({"grub": "x"}),
     "reboot": lambda writer: writer.reboot(ENTRY, lambda said: None),
-    "fence": lambda writer: writer._fence(),
+    "fence": lambda writer: writer._session(ENTRY).fence(),
 }
 
 
@@ -211,7 +211,8 @@ VERBS = {
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_ends_with_a_code_and_little_memory(say, verb, monkeypatch):
     monkeypatch.setattr("cxlstate.machine.posix.agent.GREETING", 1)
-    monkeypatch.setattr("cxlstate.machine.posix.writer._SLACK", 1)
+    monkeypatch.setattr("cxlstate.machine.posix.writer.SLACK", 1)
+    monkeypatch.setattr("cxlstate.machine.posix.session.SLACK", 1)
     monkeypatch.setattr(limits, "CHATTER", 1 << 18)
     monkeypatch.setattr(limits, "CONVERSATION", 1 << 20)
     tracemalloc.start()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.read import Answer, LibvirtRead
-from cxlstate.machine.lacking import without_libvirt
 from cxlstate.machine.libvirt.tunnel import Tunnel
 from cxlstate.machine.posix.launcher import LIBVIRT_READ, LIBVIRT_WRITE
 from cxlstate.machine.posix.transport import Stream
@@ -62,4 +61,6 @@ def through(start: Callable[[str], Stream]) -> Access:
 def _without(missing: ImportError) -> Exception:
     if not (missing.name or "").startswith("libvirt"):
         return missing
+    from cxlstate.machine.lacking import without_libvirt  # noqa: PLC0415  # of use in this case only
+
     return CxlstateError((without_libvirt(str(missing)),))
