@@ -17,6 +17,7 @@ from cxlstate.core.address import Address, Target
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import Export, Given
+from cxlstate.core.machine import Scope
 from cxlstate.core.observation import Observation
 from cxlstate.core.path import Path
 from cxlstate.core.read import Answers, Read
@@ -33,20 +34,16 @@ class Shape(StrEnum):
     LIST = "list"
 
 
-class Section(StrEnum):
-    """`host` words also hold inside a guest; `root` words (networks, vms) stand at the top."""
-
-    HOST = "host"
-    ROOT = "root"
-
-
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in the YAML the entries of a kind stand: `Place(Section.HOST, "modules", Shape.MAP)`."""
+    """Where in a file entries of a kind stand: `Place("modules", Shape.MAP, HOST_AND_GUEST)`.
 
-    section: Section
+    The key is the same in each scope.
+    """
+
     key: str
     shape: Shape
+    scopes: frozenset[Scope]
 
 
 class How(Enum):
@@ -66,10 +63,14 @@ class How(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One edge of the graph. A target that is not declared is no edge."""
+    """One edge of the graph. A target that is not declared is no edge.
+
+    It is of the same machine, or, `on_parent`, of the host that a guest runs on.
+    """
 
     target: Target
     how: How
+    on_parent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

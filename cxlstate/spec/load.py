@@ -12,9 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 from cxlstate.core.address import Address
 from cxlstate.core.connect import Connect, Ssh
 from cxlstate.core.diagnostic import Diagnostic, Severity, Source
+from cxlstate.core.machine import Scope
 from cxlstate.core.model import BESIDE, Hole, Refused, problem
 from cxlstate.core.path import Path, show
-from cxlstate.core.reconciler import Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import Reconciler, Resource, Shape
 from cxlstate.machine import own_files
 from cxlstate.spec import refusals, yaml_text
 from cxlstate.spec.connection import format_connect, parse_connect
@@ -24,8 +25,8 @@ from cxlstate.spec.entry import Entry, EntryReader
 from cxlstate.spec.envelope import API_VERSION, MAX_RESOURCE_NAME, NOT_YET, Host
 from cxlstate.spec.schema import Kinds, keys_at, schema
 
-_ENVELOPE: Final = {Section.ROOT: ("apiVersion", "host"), Section.HOST: ("name", "connect")}
-_SECTIONS: Final[dict[Section, Path]] = {Section.HOST: ("host",), Section.ROOT: ()}
+_ENVELOPE: Final = {Scope.ROOT: ("apiVersion", "host"), Scope.HOST: ("name", "connect")}
+_SECTIONS: Final[dict[Scope, Path]] = {Scope.HOST: ("host",), Scope.ROOT: ()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def dump(spec: MachineSpec, kinds: Kinds | None = None) -> str:
     root: dict[str, Any] = {"apiVersion": API_VERSION, "host": host}
     for resource in spec.resources:
         kind = kinds[resource.address.kind]
-        section = host if kind.place.section is Section.HOST else root
+        section = host if Scope.HOST in kind.place.scopes else root
         entry = TypeAdapter(kind.model).dump_python(
             resource.spec, mode="json", by_alias=True, exclude_unset=True
         )
@@ -104,7 +105,7 @@ class _Vocabulary:
 
     def __init__(self, kinds: Kinds) -> None:
         self.kinds = kinds
-        self.at = {(kind.place.section, kind.place.key): kind for kind in kinds.values()}
+        self.at = {(scope, kind.place.key): kind for kind in kinds.values() for scope in kind.place.scopes}
         self._readers: dict[str, EntryReader] = {}
         self._keys: dict[str, TypeAdapter[Any]] = {}
         self._schema: dict[str, Any] | None = None
@@ -161,8 +162,8 @@ class _Reading:
             return None
         host = self.host(root)
         resources = [
-            *(self.section(host, Section.HOST) if host else ()),
-            *self.section(root, Section.ROOT),
+            *(self.section(host, Scope.HOST) if host else ()),
+            *self.section(root, Scope.ROOT),
         ]
         if host is None or any(problem.severity is Severity.ERROR for problem in self.problems):
             return None
@@ -207,7 +208,7 @@ class _Reading:
             return None
         written = {
             key: plain(entry.value.entries[key].value)
-            for key in _ENVELOPE[Section.HOST]
+            for key in _ENVELOPE[Scope.HOST]
             if key in entry.value.entries
         }
         try:
@@ -218,7 +219,7 @@ class _Reading:
 
     # The kinds --------------------------------------------------------------------------------
 
-    def section(self, node: Mapping, section: Section) -> Iterator[Resource[Any]]:
+    def section(self, node: Mapping, section: Scope) -> Iterator[Resource[Any]]:
         base = _SECTIONS[section]
         for key, entry in node.entries.items():
             if kind := self.vocabulary.at.get((section, key)):

@@ -13,8 +13,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from cxlstate.core.machine import Scope
 from cxlstate.core.path import Path
-from cxlstate.core.reconciler import Reconciler, Section, Shape
+from cxlstate.core.reconciler import Reconciler, Shape
 from cxlstate.spec.envelope import API_VERSION, MAX_RESOURCE_NAME, Host
 
 Kinds = Mapping[str, Reconciler[Any, Any]]
@@ -34,14 +35,14 @@ def schema(kinds: Kinds | None = None) -> Schema:
     )
     host = Host.model_json_schema()
     words = {
-        section: {
+        scope: {
             kind.place.key: _placed(
                 kind, made[(kind.kind, "entry"), "validation"], made[(kind.kind, "name"), "validation"]
             )
             for kind in ordered
-            if kind.place.section is section
+            if scope in kind.place.scopes
         }
-        for section in Section
+        for scope in Scope
     }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -57,9 +58,9 @@ def schema(kinds: Kinds | None = None) -> Schema:
                 "description": cleandoc(Host.__doc__ or ""),
                 "required": host["required"],
                 "additionalProperties": False,
-                "properties": host["properties"] | words[Section.HOST],
+                "properties": host["properties"] | words[Scope.HOST],
             },
-            **words[Section.ROOT],
+            **words[Scope.ROOT],
         },
         "$defs": shared.get("$defs", {}),
     }

@@ -222,14 +222,14 @@ def test_a_word_is_refused_as_not_yet_only_until_a_kind_serves_it(tmp_path):
     served = type(KINDS["switch"])
     place = served.place
     try:
-        served.place = type(place)(place.section, "cxl", place.shape)
+        served.place = type(place)("cxl", place.shape, place.scopes)
         assert not load([file], KINDS).diagnostics
     finally:
         served.place = place
 
 
 def test_no_kind_serves_a_word_that_is_still_listed_as_not_yet():
-    served = {(kind.place.section, kind.place.key) for kind in kinds().values()}
+    served = {(scope, kind.place.key) for kind in kinds().values() for scope in kind.place.scopes}
     assert not [key for section, words in NOT_YET.items() for key in words if (section, key) in served]
 
 

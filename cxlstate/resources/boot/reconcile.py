@@ -12,9 +12,10 @@ from cxlstate.core.address import AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Given, RestoreStep
+from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Observation, Present
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats import restore
 from cxlstate.resources.boot import probe
 from cxlstate.resources.boot.probe import Live
@@ -36,7 +37,7 @@ class Boot(Reconciler[BootSpec, Live]):
     """There where something is to be restored, and gone where nothing is."""
 
     kind: ClassVar[str] = "boot"
-    place: ClassVar[Place] = Place(Section.HOST, "boot", Shape.ONE)
+    place: ClassVar[Place] = Place("boot", Shape.ONE, HOST_ONLY)
     model: ClassVar[type[BootSpec]] = BootSpec
 
     def implied(self) -> BootSpec:

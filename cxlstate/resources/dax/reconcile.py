@@ -10,9 +10,10 @@ from cxlstate.core.address import Address, AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import DaxDevice, Export, Given, ModuleKeptOut
+from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Observation
 from cxlstate.core.read import Answers, File, MapAndRead, Read
-from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_address, format_size
 from cxlstate.formats import dax, modprobe, restore
 from cxlstate.formats.iomem import Range
@@ -37,7 +38,7 @@ class Dax(Reconciler[DaxSpec, Seen]):
 
     kind: ClassVar[str] = "dax"
     reboots: ClassVar[bool] = True
-    place: ClassVar[Place] = Place(Section.HOST, "dax", Shape.MAP)
+    place: ClassVar[Place] = Place("dax", Shape.MAP, HOST_ONLY)
     model: ClassVar[type[DaxSpec]] = DaxSpec
     key: ClassVar[object] = DaxName
 

@@ -11,9 +11,10 @@ from cxlstate.core.address import Address, AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import Export, Given, KernelArguments
+from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Observation
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats import grub_cfg, grub_script, kernel_cmdline
 from cxlstate.formats import grub_drop_in as drop_in
 from cxlstate.resources.grub import probe
@@ -29,7 +30,7 @@ class Grub(Reconciler[GrubSpec, Live]):
 
     kind: ClassVar[str] = "grub"
     reboots: ClassVar[bool] = True
-    place: ClassVar[Place] = Place(Section.HOST, "grub", Shape.ONE)
+    place: ClassVar[Place] = Place("grub", Shape.ONE, HOST_AND_GUEST)
     model: ClassVar[type[GrubSpec]] = GrubSpec
 
     def implied(self) -> GrubSpec:

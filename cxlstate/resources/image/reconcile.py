@@ -11,9 +11,10 @@ from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import DiskImage, Export, Given
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
+from cxlstate.core.machine import ROOT_ONLY
 from cxlstate.core.observation import Observation
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_size
 from cxlstate.resources.image import probe
 from cxlstate.resources.image.check import diagnose, exposed
@@ -31,7 +32,7 @@ class ImageReconciler(Reconciler[ImageSpec, Seen]):
     """Made once. What is in it is its guest's from then on: it is grown, and never written over."""
 
     kind: ClassVar[str] = "image"
-    place: ClassVar[Place] = Place(Section.ROOT, "images", Shape.MAP)
+    place: ClassVar[Place] = Place("images", Shape.MAP, ROOT_ONLY)
     model: ClassVar[type[ImageSpec]] = ImageSpec
     key: ClassVar[object] = ImageName
 

@@ -10,9 +10,10 @@ from cxlstate.core.address import Address, AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Export, Given, KernelArguments, ModuleKeptOut
+from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Observation, Present
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats import modprobe
 from cxlstate.resources.module import probe
 from cxlstate.resources.module.probe import ModuleLive
@@ -32,7 +33,7 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
 
     kind = "module"
     reboots = True
-    place = Place(Section.HOST, "modules", Shape.MAP)
+    place = Place("modules", Shape.MAP, HOST_AND_GUEST)
     model = Wanted
     key = ModuleName
 

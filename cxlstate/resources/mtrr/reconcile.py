@@ -10,9 +10,10 @@ from cxlstate.core.address import Address, AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Export, Given, MtrrRanges
+from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Observation
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats import restore
 from cxlstate.formats.iomem import Range
 from cxlstate.formats.mtrr import Block
@@ -37,7 +38,7 @@ class Mtrr(Reconciler[MtrrSpec, Live]):
 
     kind: ClassVar[str] = "mtrr"
     reboots: ClassVar[bool] = True
-    place: ClassVar[Place] = Place(Section.HOST, "mtrr", Shape.MAP)
+    place: ClassVar[Place] = Place("mtrr", Shape.MAP, HOST_ONLY)
     model: ClassVar[type[MtrrSpec]] = MtrrSpec
     key: ClassVar[object] = MtrrName
 

@@ -10,9 +10,10 @@ from cxlstate.core.address import AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import Given
+from cxlstate.core.machine import ROOT_ONLY
 from cxlstate.core.observation import Observation
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.resources.network import probe, steps
 from cxlstate.resources.network.check import diagnose
 from cxlstate.resources.network.goal import ADDRESS, DHCP, Goal, changes, said
@@ -32,7 +33,7 @@ class Network(Reconciler[NetworkSpec, Live]):
     """
 
     kind: ClassVar[str] = "network"
-    place: ClassVar[Place] = Place(Section.ROOT, "networks", Shape.MAP)
+    place: ClassVar[Place] = Place("networks", Shape.MAP, ROOT_ONLY)
     model: ClassVar[type[NetworkSpec]] = NetworkSpec
     key: ClassVar[object] = NetworkName
 

@@ -8,9 +8,10 @@ from cxlstate.core.action import Action, Effect, Run
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import Given
+from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Observation, Present
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import Place, Reconciler, Resource, Shape
 from cxlstate.resources.package import probe
 from cxlstate.resources.package.probe import PackageLive, Record
 from cxlstate.resources.package.spec import Entry, Package
@@ -59,7 +60,7 @@ class PackageReconciler(Reconciler[Package, PackageLive]):
     """A package: installed in any version or in one, or not installed."""
 
     kind = "package"
-    place = Place(Section.HOST, "packages", Shape.LIST)
+    place = Place("packages", Shape.LIST, HOST_AND_GUEST)
     model = Entry
 
     def name(self, spec: Package) -> str:

@@ -9,9 +9,10 @@ from cxlstate.core.address import AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Given
+from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.resources.service import probe
 from cxlstate.resources.service.probe import UnitLive
 from cxlstate.resources.service.spec import Service, UnitName, unit_of
@@ -48,7 +49,7 @@ class ServiceReconciler(Reconciler[Service, UnitLive]):
     """A unit; only of what is written."""
 
     kind = "service"
-    place = Place(Section.HOST, "services", Shape.MAP)
+    place = Place("services", Shape.MAP, HOST_AND_GUEST)
     model = Service
     key = UnitName
 

@@ -9,9 +9,10 @@ from cxlstate.core.address import AllOf
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import Given
+from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.resources.user import probe
 from cxlstate.resources.user.probe import UserLive
 from cxlstate.resources.user.spec import User, UserName
@@ -21,7 +22,7 @@ class UserReconciler(Reconciler[User, UserLive]):
     """The groups a user must be in. Users are not made here, and no group is taken away."""
 
     kind = "user"
-    place = Place(Section.HOST, "users", Shape.MAP)
+    place = Place("users", Shape.MAP, HOST_AND_GUEST)
     model = User
     key = UserName
 
