@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
 
-Via = Literal["ssh", "agent"]
+from cxlstate.core.connect import Through
+from cxlstate.core.machine import MachineId
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,31 +44,36 @@ class Source(StrEnum):
 class GuestAccess:
     """How a guest can be reached, as its VM exports it.
 
-    `running`: None where it is not known. `addresses`: reservation, lease, agent, in this order. `keys`: the
-    host keys that are kept on the host. `agent`: the VM has a channel for the guest agent. `console`: the
-    file on the host that holds what the VM's serial console has said; empty without one.
+    `running`: None where it is not known. `addresses`: reservation, lease, agent, in this order. `keys` are
+    the host keys that the host keeps, `kept` the SHA-256 of the file that holds them (None: there is none).
+    `agent`: the VM has a channel for the guest agent. `console`: the file on the host that holds what the
+    VM's serial console has said; empty without one.
     """
 
     running: bool | None
     addresses: tuple[str, ...] = ()
     keys: tuple[HostKey, ...] = ()
+    kept: str | None = None
     agent: bool = False
     console: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The whole way to one guest: `vm` is its domain, `machine` its id (`cloudcxl2/cxl_vmx`).
+    """The whole way to one guest: what the spec says, and what its VM exports.
 
-    `user`: None leaves it to the SSH configuration, which also has port and identity of a host that is
-    called like the VM. `via`: over SSH, or over the guest agent.
+    User and port that the spec does not say are left to the SSH configuration of a host that is called like
+    the VM, and so is the identity.
     """
 
-    machine: str
-    vm: str
+    machine: MachineId
+    through: Through
     access: GuestAccess
-    user: str | None = None
-    via: Via = "ssh"
+
+    @property
+    def vm(self) -> str:
+        """The name of its domain."""
+        return self.through.vm.name
 
 
 @dataclass(frozen=True, slots=True)

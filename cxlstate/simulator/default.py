@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from cxlstate.core.diagnostic import fail
+from cxlstate.simulator import guests
 from cxlstate.simulator.host import Host
 from cxlstate.simulator.loader import CONFIGURATION
 from cxlstate.simulator.mkconfig import mkconfig
@@ -16,6 +17,7 @@ from cxlstate.simulator.world import (
     Installed,
     Mtrr,
     Package,
+    Power,
     Region,
     Unit,
     VariableRange,
@@ -131,8 +133,11 @@ NETWORK = """\
 _SOCKETS = ("libvirtd-admin.socket", "libvirtd-ro.socket", "libvirtd.socket")
 
 
-def create(directory: Path) -> None:
-    """Make the default host and boot it once; the folder appears whole or not at all."""
+def create(directory: Path, power: Power | None = None) -> None:
+    """Make the default host and boot it once; the folder appears whole or not at all.
+
+    With what a domain's start gives it, it is the machine in that domain.
+    """
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
@@ -140,7 +145,7 @@ def create(directory: Path) -> None:
         ) as folder:
             draft = Path(folder) / "draft"
             draft.mkdir()
-            _fill(draft)
+            _fill(draft, _world() if power is None else _guest(power))
             draft.rename(directory)
     except OSError as error:
         if directory.is_dir() and any(directory.iterdir()):
@@ -154,7 +159,7 @@ def create(directory: Path) -> None:
         ) from error
 
 
-def _fill(directory: Path) -> None:
+def _fill(directory: Path, world: World) -> None:
     root = directory / ROOT
     for path, text in {**_FILES, **_kernel_files()}.items():
         file = root / path
@@ -162,7 +167,7 @@ def _fill(directory: Path) -> None:
         file.write_text(text)
     for folder in ("var/lib/dpkg/updates", "var/lib/apt/lists", "boot/grub"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    host = Host(directory, _world())
+    host = Host(directory, world)
     _, configuration = mkconfig(host.files)
     host.files.write(CONFIGURATION, configuration or b"", mode=0o600)
     host.boot()
@@ -196,6 +201,16 @@ def _world() -> World:
         archive=Archive(packages=_archive()),
         installed={name: Installed(version) for name, version in _BASE.items()},
     )
+
+
+def _guest(power: Power) -> World:
+    """The same Debian, in a machine with little of anything."""
+    world = _world()
+    world.cpus = ["0-1"]
+    world.firmware = [Region(*one) for one in guests.FIRMWARE]
+    world.autoload = ["ext4"]
+    world.power = power
+    return world
 
 
 def _archive() -> list[Package]:
