@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote
 
-from cxlstate.core.guest import HostKey
+from cxlstate.core.action import WriteFile
+from cxlstate.core.guest import Accepted, GuestAccess, HostKey
 
 _KEPT: Final = "/var/lib/cxlstate/guests"
 _BEGIN: Final = "-----BEGIN SSH HOST KEY KEYS-----"
@@ -40,6 +41,16 @@ def parse(text: str) -> tuple[HostKey, ...]:
 def dump(keys: Iterable[HostKey]) -> str:
     """The file that is kept. Its lines are those of known_hosts without the names."""
     return "".join(f"{one.kind} {one.key}\n" for one in keys)
+
+
+def keep(vm: str, access: GuestAccess, accepted: Accepted) -> WriteFile | None:
+    """What an apply does on the host so that the key of a guest is known from now on; None: it is.
+
+    Only this key is kept, and what was kept before goes: the hypervisor has said which is right.
+    """
+    if not accepted.is_new:
+        return None
+    return WriteFile(path(vm), dump([accepted.key]).encode(), access.kept, mode=0o600)
 
 
 def on_console(log: str) -> tuple[HostKey, ...]:
