@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
+from typing import Protocol
 
 from cxlstate.core.action import Effect, Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.diagnostic import CxlstateError, fail
@@ -21,7 +22,23 @@ from cxlstate.machine.writer import Progress
 DEFAULT = Settings()
 
 _SLACK = 120  # seconds for what surrounds a program: hashing, syncing, sending
-_FIRMLY_REFUSED = ("CXC104", "CXC105", "CXC301")  # waiting does not cure these
+_FIRMLY_REFUSED = ("CXC104", "CXC105", "CXC120", "CXC301")  # waiting does not cure these
+
+
+class Holder(Protocol):
+    """Holds the machine's lock, and runs scripts under it."""
+
+    def run(self, script: bytes, timeout: float) -> bytes:
+        """What a script printed. Raises Lost, TimeoutError (seconds)."""
+        ...
+
+    def confirm(self) -> None:
+        """Make sure that the lock is ours, and for some time from now. Raises Lost, TimeoutError."""
+        ...
+
+    def close(self) -> None:
+        """Let it go."""
+        ...
 
 
 class PosixWriter:
@@ -47,7 +64,7 @@ class PosixWriter:
             transport.close()
             raise
 
-    def _lock_up(self) -> Agent:
+    def _lock_up(self) -> Holder:
         return Agent(self._transport, self._name, self._settings)
 
     @property
