@@ -44,7 +44,7 @@ class Source(StrEnum):
 class GuestAccess:
     """How a guest can be reached, as its VM exports it.
 
-    `running`: None where it is not known. `addresses`: reservation, lease, agent, in this order. `keys` are
+    `running`: None where it is not known. `addresses`: reservation, lease, in this order. `keys` are
     the host keys that the host keeps, `kept` the SHA-256 of the file that holds them (None: there is none).
     `agent`: the VM has a channel for the guest agent. `console`: the file on the host that holds what the
     VM's serial console has said; empty without one.

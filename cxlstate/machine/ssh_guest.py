@@ -125,7 +125,7 @@ class GuestSsh(SshTransport):
             "CXC122",
             f"{self._name} cannot be reached from its host",
             machine=self._name,
-            found="; ".join(failures) or "no address of it is known (reservation, lease, guest agent)",
+            found="; ".join(failures) or "no address of it is known: no reservation, no lease",
             expected="an SSH server",
             hint=f"look at its console (virsh console {shlex.quote(self._route.vm)} on the host); "
             "or write `connect: {via: agent}`",

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from cxlstate.core.guest import HostKey
+from cxlstate.core.guest import Accepted, GuestAccess, HostKey, Source
 from cxlstate.formats import host_keys
 
 ED = HostKey("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ")
@@ -69,3 +69,11 @@ def test_no_name_leads_out_of_the_folder(vm):
     inner = host_keys.path(vm).removeprefix(folder)
     assert inner.count("/") == 1
     assert not inner.startswith(".")
+
+
+def test_only_a_new_key_is_kept_and_in_place_of_the_old_ones():
+    before = GuestAccess(running=True, keys=(OTHER,), kept="a" * 64)
+    assert host_keys.keep("vm", before, Accepted(OTHER, Source.KEPT)) is None
+    effect = host_keys.keep("vm", before, Accepted(ED, Source.AGENT))
+    assert (effect.path, effect.expected, effect.mode) == (host_keys.path("vm"), "a" * 64, 0o600)
+    assert host_keys.parse(effect.content.decode()) == (ED,)
