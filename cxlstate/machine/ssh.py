@@ -127,12 +127,7 @@ class SshTransport:
             return self._connection
 
     def _prepared(self) -> Connection:
-        connection = prepare(self._connect, self._name)
-        hop: object = connection
-        while isinstance(hop, Connection):
-            _trust(hop)
-            hop = hop.gateway
-        return connection
+        return prepare(self._connect, self._name, _trust)
 
     def _open(self, connection: Connection) -> None:
         _open(connection, self._name, self._gate)
@@ -149,8 +144,8 @@ def _silence() -> None:
 # Preparing: everything that is decided before the first packet.
 
 
-def prepare(connect: Ssh, name: str) -> Connection:
-    """The connection as the configuration wants it, not yet open, and no host key trusted."""
+def prepare(connect: Ssh, name: str, trust: Callable[[Connection], None]) -> Connection:
+    """The connection as the configuration wants it, not yet open. `trust` gives each hop its host keys."""
     try:
         paramiko.config.invoke = ssh_config  # type: ignore[attr-defined]  # what it runs `Match exec` with
         settings = SSHConfig.from_text(ssh_config.load(ssh_config.files()))
@@ -162,6 +157,7 @@ def prepare(connect: Ssh, name: str) -> Connection:
         hop: object = connection
         while isinstance(hop, Connection):
             _settle(hop)
+            trust(hop)
             hop = hop.gateway
     except Exception as unusable:
         raise fail(
@@ -175,7 +171,7 @@ def prepare(connect: Ssh, name: str) -> Connection:
 
 
 def _settle(hop: Connection) -> None:
-    """Keys to authenticate with, limits of time, and no host key that is trusted."""
+    """Keys to authenticate with, limits of time, and no host key that is trusted yet."""
     words = hop.ssh_config
     hop.client.set_missing_host_key_policy(_Refuse())
     hop.connect_timeout = int(words.get("connecttimeout", CONNECT_TIMEOUT))

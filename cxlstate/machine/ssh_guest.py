@@ -44,7 +44,7 @@ class GuestSsh(SshTransport):
         super().__init__(Ssh(alias, route.through.user, route.through.port), route.machine)
 
     def _prepared(self) -> Connection:
-        connection = prepare(self._connect, self._name)
+        connection = prepare(self._connect, self._name, lambda _: None)
         connection.gateway = None
         return connection
 

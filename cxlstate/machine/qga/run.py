@@ -17,8 +17,9 @@ from cxlstate.machine.posix.transport import Lost, Reply, TooMuch
 from cxlstate.machine.qga.ask import MOST, Ask, Denied, call, text, whole
 
 PATIENCE: Final = 10
-"""Seconds for the agent's answer to a call, none of which takes any time."""
+"""Seconds for the agent's answer to a call, none of which takes any time; what travels is not counted."""
 
+_SLOWEST: Final = 1 << 16  # bytes a second of a virtio port: an emulated guest had 300 KiB/s
 _FIRST, _LONGEST = 0.02, 1.0  # seconds between two looks at whether it ended
 
 # Both outputs pass through `head`; 3 carries the status, 4 and 5 lead out, 6 is the way to the second `head`.
@@ -42,7 +43,7 @@ def run(ask: Ask, command: str, stdin: bytes, timeout: float, limit: int) -> Rep
     begun = call(
         ask,
         "guest-exec",
-        PATIENCE,
+        PATIENCE + len(stdin) // _SLOWEST,
         path="/bin/sh",
         arg=["-c", _BOUNDED, command],
         **{"input-data": b64encode(stdin).decode(), "capture-output": True},
@@ -60,7 +61,7 @@ def _awaited(ask: Ask, pid: int, deadline: float) -> dict[str, object]:
     pause = _FIRST
     while True:
         try:
-            answer = call(ask, "guest-exec-status", PATIENCE, pid=pid)
+            answer = call(ask, "guest-exec-status", PATIENCE + MOST // _SLOWEST, pid=pid)
         except Denied as forgotten:  # the agent was started anew, or the guest was
             raise Lost(f"the guest agent does not know the command any more: {forgotten}") from forgotten
         if not isinstance(answer, dict):
