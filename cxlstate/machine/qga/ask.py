@@ -9,8 +9,12 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
+INPUT: Final = 96 << 10
+"""Bytes that a command may be given, compressed. Tried (QEMU 10.0, libvirt 9.0, qemu-ga 7.2): 140,000 arrive,
+of 170,000 some are lost on the virtio port, and the agent says nothing more until it is started anew."""
+
 MOST: Final = 3_000_000
-"""Bytes that may travel at once, either way: base64 and what is around it have to fit into 4 MiB, the
+"""Bytes that a command may say: base64 and what is around it have to fit into 4 MiB, the
 longest string of libvirt's RPC (REMOTE_STRING_MAX in src/remote/remote_protocol.x)."""
 
 

@@ -2,19 +2,21 @@ r"""One command in a guest, by guest-exec: its input in one piece, its output in
 
 What was tried (qemu-ga 7.2 and 10.0): it runs as root in `/`; its status can be read once; `exited` waits
 until everybody has closed standard output, so a daemon that holds it is waited for; 16 MiB of a stream are
-kept, and what is more is dropped in silence. So the guest itself ends the output at a byte too many.
+kept, and what is more is dropped in silence. So the guest itself ends the output at a byte too many. The
+input is compressed, since little of it may travel.
 """
 
 from __future__ import annotations
 
 import binascii
+import gzip
 import time
 from base64 import b64decode, b64encode
 from typing import Final
 
 from cxlstate.machine import limits
 from cxlstate.machine.posix.transport import Lost, Reply, TooMuch
-from cxlstate.machine.qga.ask import MOST, Ask, Denied, call, text, whole
+from cxlstate.machine.qga.ask import INPUT, MOST, Ask, Denied, call, text, whole
 
 PATIENCE: Final = 10
 """Seconds for the agent's answer to a call, none of which takes any time; what travels is not counted."""
@@ -25,7 +27,7 @@ _FIRST, _LONGEST = 0.02, 1.0  # seconds between two looks at whether it ended
 # Both outputs pass through `head`; 3 carries the status, 4 and 5 lead out, 6 is the way to the second `head`.
 _BOUNDED: Final = (
     "exec 4>&1 5>&2; "
-    'status=$( { { { sh -c "$0" 3>&- 4>&- 5>&- 6>&-; echo $? >&3; } 2>&1 >&6 '
+    'status=$( { { { gzip -dc 3>&- 4>&- 5>&- 6>&- | sh -c "$0" 3>&- 4>&- 5>&- 6>&-; echo $? >&3; } 2>&1 >&6 '
     f"| {{ head -c {limits.COMPLAINT}; cat >/dev/null; }} >&5; }} 6>&1 "
     f"| head -c {MOST + 1} >&4; }} 3>&1 ); "
     'exit "$status"'
@@ -37,16 +39,17 @@ def run(ask: Ask, command: str, stdin: bytes, timeout: float, limit: int) -> Rep
 
     Raises Silent, Denied, Lost, TooMuch, TimeoutError (seconds).
     """
-    if len(stdin) > MOST:
-        raise Lost(f"{len(stdin)} bytes are more than the guest agent takes at once ({MOST})")
+    packed = gzip.compress(stdin, 6, mtime=0)
+    if len(packed) > INPUT:
+        raise Lost(f"{len(packed)} bytes are more than the guest agent takes at once ({INPUT})")
     deadline = time.monotonic() + timeout
     begun = call(
         ask,
         "guest-exec",
-        PATIENCE + len(stdin) // _SLOWEST,
+        PATIENCE + len(packed) // _SLOWEST,
         path="/bin/sh",
         arg=["-c", _BOUNDED, command],
-        **{"input-data": b64encode(stdin).decode(), "capture-output": True},
+        **{"input-data": b64encode(packed).decode(), "capture-output": True},
     )
     ended = _awaited(ask, whole(begun, "pid"), deadline)
     stdout, stderr = _bytes(text(ended, "out-data")), _bytes(text(ended, "err-data"))
