@@ -61,6 +61,7 @@ def refused(opened, **how):
         opened(**how)
     (said,) = error.value.diagnostics
     assert said.code == "CXC302"
+    assert ("sign of life" in said.hint) is ("lease" in said.found)
     return said.found
 
 

@@ -31,6 +31,8 @@ from cxlstate.machine.posix.keeping import PRUNE
 from cxlstate.machine.posix.transport import Lost, Transport
 from cxlstate.machine.records import STATE
 
+_AT_ITS_END = "as soon as its process has ended"
+
 GREETING = 60
 """Seconds to wait for the agent's first words."""
 
@@ -115,14 +117,14 @@ def refusal(name: str, said: list[str]) -> CxlstateError:
     """Why the lock cannot be had, from the far half's first words."""
     match said:
         case ["locked", *holder]:
+            freed = "half a minute after its last sign of life" if "lease" in holder else _AT_ITS_END
             return fail(
                 "CXC302",
                 "another apply holds the lock",
                 machine=name,
                 found=" ".join(holder) or "a holder that has not said its name yet",
                 expected="nobody",
-                hint="wait until it is done. Nothing has to be cleaned up: the lock is free as soon "
-                "as its process has ended",
+                hint=f"wait until it is done. Nothing has to be cleaned up: the lock is free {freed}",
             )
         case ["lacks", *tool]:
             return fail(
