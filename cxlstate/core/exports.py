@@ -9,6 +9,7 @@ from typing import TypeVar
 from cxlstate.core.action import Span
 from cxlstate.core.address import Address
 from cxlstate.core.fragment import Fragment
+from cxlstate.core.guest import GuestAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class DiskImage:
     size: int | None = None
 
 
-Export = KernelArguments | ModuleKeptOut | DaxDevice | RestoreStep | MtrrRanges | DiskImage
+Export = KernelArguments | ModuleKeptOut | DaxDevice | RestoreStep | MtrrRanges | DiskImage | GuestAccess
 
 T = TypeVar("T", bound=Export)
 
