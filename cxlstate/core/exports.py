@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from cxlstate.core.action import Span
 from cxlstate.core.address import Address
+from cxlstate.core.guest import GuestAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class DiskImage:
     size: int | None = None
 
 
-Export = KernelArguments | ModuleKeptOut | DaxDevice | RestoreStep | MtrrRanges | DiskImage
+Export = KernelArguments | ModuleKeptOut | DaxDevice | RestoreStep | MtrrRanges | DiskImage | GuestAccess
 
 T = TypeVar("T", bound=Export)
 

@@ -17,6 +17,7 @@ from cxlstate.core.address import Address, Target
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.exports import Inputs
+from cxlstate.core.machine import Scope
 from cxlstate.core.observation import Observation
 from cxlstate.core.path import Path
 from cxlstate.core.read import Answers, Read
@@ -33,20 +34,16 @@ class Shape(StrEnum):
     LIST = "list"
 
 
-class Section(StrEnum):
-    """`host` words also hold inside a guest; `root` words (networks, vms) stand at the top."""
-
-    HOST = "host"
-    ROOT = "root"
-
-
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in the YAML the entries of a kind stand: `Place(Section.HOST, "modules", Shape.MAP)`."""
+    """Where in a file entries of a kind stand: `Place("modules", Shape.MAP, HOST_AND_GUEST)`.
 
-    section: Section
+    The key is the same in each scope.
+    """
+
     key: str
     shape: Shape
+    scopes: frozenset[Scope]
 
 
 class How(Enum):
@@ -64,10 +61,14 @@ class How(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One edge of the graph. A target that is not declared is no edge."""
+    """One edge of the graph. A target that is not declared is no edge.
+
+    It is of the same machine, or, `on_parent`, of the host that a guest runs on.
+    """
 
     target: Target
     how: How
+    on_parent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class Reconciler(ABC, Generic[S, L]):
     place: ClassVar[Place]
     model: ClassVar[Any]  # what one entry is validated as: a pydantic model or annotated type
     key: ClassVar[Any] = str  # what the name of an entry of a map is validated as, likewise
+    has_guest: ClassVar[bool] = False  # an entry may hold the section of a machine of its own, its guest
     reboots: ClassVar[bool] = False  # its actions may reboot the machine: what that stops is asked along
     informs: ClassVar[bool] = False  # its resources export something that others are made of
     holds: ClassVar[bool] = False  # its resources may hold memory: one that cannot be assessed may hold any

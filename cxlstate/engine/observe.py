@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 
 from cxlstate.core.address import Address
 from cxlstate.core.defect import summary
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.effect import Effect
+from cxlstate.core.machine import Scope
 from cxlstate.core.observation import Observation, Unknown
 from cxlstate.core.read import Answers, Read, ReadFailed
 from cxlstate.core.reconciler import Implied, Inspects, Leaves, Leftover, Reconciler, Resource
@@ -19,11 +22,15 @@ from cxlstate.engine.record import Record, parse_record
 from cxlstate.engine.running import Running, running, running_reads
 from cxlstate.machine.reader import Reader
 from cxlstate.machine.records import applied, applied_reads
-from cxlstate.spec.load import MachineSpec
+from cxlstate.spec.tree import Machine
 
 T = TypeVar("T")
 
 Kinds = Mapping[str, Reconciler[Any, Any]]
+
+
+def _nothing(_effect: type[Effect]) -> Diagnostic | None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,7 @@ class Observed:
     `unseen` are kinds of which it could not be told what an earlier spec left, with the reason.
     `defects` are resources whose kind could not even say what to read.
     `answers` are all of them, where more was asked than a plan needs.
+    `lacks` tells why an effect of some type could not be performed, as `Reader.lacks`.
     """
 
     resources: Mapping[Address, Resource[Any]]
@@ -44,13 +52,20 @@ class Observed:
     unseen: Mapping[str, str] = field(default_factory=dict)
     defects: Mapping[Address, Exception] = field(default_factory=dict)
     answers: Answers | None = field(default=None, compare=False, repr=False)
+    lacks: Callable[[type[Effect]], Diagnostic | None] = field(default=_nothing, compare=False, repr=False)
 
 
-def resources_of(spec: MachineSpec, kinds: Kinds) -> tuple[dict[Address, Resource[Any]], frozenset[Address]]:
+def kinds_on(machine: Machine, kinds: Kinds) -> Kinds:
+    """The kinds whose resources can be on a machine: of the host, or of a guest."""
+    scopes = {Scope.GUEST} if machine.scope is Scope.GUEST else {Scope.HOST, Scope.ROOT}
+    return {name: kind for name, kind in kinds.items() if not kind.place or kind.place.scopes & scopes}
+
+
+def resources_of(machine: Machine, kinds: Kinds) -> tuple[dict[Address, Resource[Any]], frozenset[Address]]:
     """The declared resources, and those that a machine has without a word in the spec."""
-    resources = {resource.address: resource for resource in spec.resources}
+    resources = {resource.address: resource for resource in machine.resources}
     implied = set()
-    for kind in kinds.values():
+    for kind in kinds_on(machine, kinds).values():
         address = Address(kind.kind)
         if isinstance(kind, Implied) and address not in resources:
             resources[address] = Resource(address, kind.implied())
@@ -59,13 +74,14 @@ def resources_of(spec: MachineSpec, kinds: Kinds) -> tuple[dict[Address, Resourc
 
 
 def observe(
-    reader: Reader, spec: MachineSpec, kinds: Kinds, *, closer: bool = False, more: Collection[Read] = ()
+    reader: Reader, machine: Machine, kinds: Kinds, *, closer: bool = False, more: Collection[Read] = ()
 ) -> Observed:
     """One exchange with the machine. Raises CxlstateError where it cannot be reached.
 
     `closer` has kinds look closer than a plan needs to, and `more` is asked along: both for `show`.
     """
-    resources, implied = resources_of(spec, kinds)
+    resources, implied = resources_of(machine, kinds)
+    kinds = kinds_on(machine, kinds)
     reads, defects = _reads(resources, kinds, closer=closer)
     answers = reader.read(reads | set(more))
     leftovers, unseen = _leftovers(resources, kinds, answers)
@@ -82,6 +98,7 @@ def observe(
         unseen=unseen,
         defects=defects,
         answers=answers if more else None,
+        lacks=reader.lacks,
     )
 
 

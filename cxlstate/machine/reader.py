@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.effect import Effect
 from cxlstate.core.read import Answers, Read
 
 
@@ -16,6 +18,13 @@ class Reader(Protocol):
 
         Raises CxlstateError (CXC…) where the machine cannot be reached or the exchange breaks. A
         single read that fails is no error: its answer carries the status.
+        """
+        ...
+
+    def lacks(self, effect: type[Effect]) -> Diagnostic | None:
+        """Why an effect of this type could not be performed on the machine from here; None: it could.
+
+        Asked while planning. Who can also write knows more, and tells what nobody performs (CXE900), too.
         """
         ...
 

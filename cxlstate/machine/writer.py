@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from cxlstate.core.action import Effect
+from cxlstate.core.effect import Effect
 from cxlstate.machine.outcome import Entry, Outcome
 from cxlstate.machine.reader import Reader
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from cxlstate.core.image import ImageEffect
+from cxlstate.core.effect import Effect
 from cxlstate.formats import restore
 from cxlstate.machine.outcome import Outcome
 from cxlstate.simulator import loader, mtrr, processes, procfs
@@ -79,7 +79,7 @@ class Host:
     def _libvirt(self, step: Callable[[str], None]) -> Libvirt:
         return Libvirt(self.world, Files(self._directory / ROOT, {}, privileged=True), step)
 
-    def image(self, effect: ImageEffect, drafts: Drafts) -> Outcome:
+    def image(self, effect: Effect, drafts: Drafts) -> Outcome:
         """One effect on a disk image."""
         return Images(self.world, self.files, self._directory / WEB, self._checkpoint, drafts).perform(effect)
 

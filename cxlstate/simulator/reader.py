@@ -6,7 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Self
 
-from cxlstate.core.diagnostic import CxlstateError, fail
+from cxlstate.core.diagnostic import CxlstateError, Diagnostic, fail
+from cxlstate.core.effect import Effect
 from cxlstate.core.read import Answers, Read
 from cxlstate.machine.posix.read_script import merge
 from cxlstate.simulator import loader
@@ -45,6 +46,10 @@ class SimReader:
             asked_for = merge(reads)
             answers = {read: answer(host, read) for read in dict.fromkeys(asked_for.values())}
         return Answers({read: answers[question] for read, question in asked_for.items()})
+
+    def lacks(self, _effect: type[Effect]) -> Diagnostic | None:
+        """Nothing: it is here."""
+        return None
 
     def close(self) -> None:
         """Nothing is held."""

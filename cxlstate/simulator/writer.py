@@ -9,16 +9,19 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cxlstate.core.action import Effect
-from cxlstate.core.diagnostic import CxlstateError, fail
+from cxlstate.core.diagnostic import CxlstateError, Diagnostic, fail
+from cxlstate.core.effect import Effect
 from cxlstate.core.read import Answers, Read
 from cxlstate.machine import records
 from cxlstate.machine.outcome import Entry, Outcome
+from cxlstate.machine.performing import find_performer, nobody_performs
 from cxlstate.machine.writer import Progress
 from cxlstate.simulator.effects import Effects
 from cxlstate.simulator.faults import Faults
 from cxlstate.simulator.host import Host
+from cxlstate.simulator.libvirt.driver import Libvirt
 from cxlstate.simulator.loader import NoBoot
+from cxlstate.simulator.performers import SIMULATED, tell_libvirt
 from cxlstate.simulator.reader import SimReader
 from cxlstate.simulator.world import legible
 
@@ -55,6 +58,14 @@ class SimWriter(SimReader):
         """As any reader, as long as there is a connection."""
         self._connected("reading")
         return super().read(reads)
+
+    def lacks(self, effect: type[Effect]) -> Diagnostic | None:
+        """That nobody performs it (CXE900)."""
+        found = find_performer(SIMULATED, effect)
+        known = found is not None
+        if found is tell_libvirt:
+            known = Libvirt.performs(effect)
+        return None if known else nobody_performs(effect)
 
     def perform(self, effect: Effect, entry: Entry) -> Outcome:
         """Do one effect and journal it. Raises CxlstateError CXC303, PowerCut."""

@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Collection
 from pathlib import Path
 
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.effect import Effect
 from cxlstate.core.read import Answers, Read
 from cxlstate.engine.observe import observe
 from cxlstate.machine.posix import read_script
@@ -64,15 +66,18 @@ class Recorder:
         self.asked += reads
         return Answers({})
 
+    def lacks(self, effect: type[Effect]) -> Diagnostic | None:
+        return None
+
     def close(self) -> None:
         pass
 
 
 def script(spec: Path) -> bytes:
     """What a plan of the spec has the machine run."""
-    (loaded,) = load([spec]).specs
+    (loaded,) = load([spec]).trees
     recorder = Recorder()
-    observe(recorder, loaded, kinds())
+    observe(recorder, loaded.host, kinds())
     questions = dict.fromkeys(read_script.merge(recorder.asked).values())
     return read_script.script("0" * 32, list(questions))
 

@@ -14,12 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cxlstate.core.action import Generate, Run, WriteFile
+from cxlstate.core.address import ScopedAddress
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.read import Answer, Answers, Attributes, Command, File, Glob, MapAndRead, Names
 from cxlstate.core.reconciler import How, Leaves
 from cxlstate.engine.graph import Graph
 from cxlstate.engine.observe import observe, resources_of
-from cxlstate.engine.plan import MachinePlan
+from cxlstate.engine.plan import Plan
 from cxlstate.engine.survey import look
 from cxlstate.machine import limits
 from cxlstate.machine.local import LocalTransport
@@ -216,15 +217,18 @@ def test_every_verb_ends_with_a_code_and_little_memory(say, verb, monkeypatch):
 @cache
 def scene(name):
     """A spec and what a machine that fits it answers."""
-    (spec,) = load([SPECS / name]).specs
+    (spec,) = load([SPECS / name]).trees
     asked = Recorder()
-    observe(asked, spec, kinds())
-    good = SimReader(FOLDER / name, spec.name).read(asked.reads)
+    observe(asked, spec.host, kinds())
+    good = SimReader(FOLDER / name, spec.host.id).read(asked.reads)
     return spec, {read: good.raw(read) for read in asked.reads}
 
 
 class Recorder:
     """Takes down what is asked."""
+
+    def lacks(self, effect):
+        return None
 
     def read(self, reads):
         self.reads = sorted(reads, key=repr)
@@ -241,6 +245,9 @@ class Says:
     def __init__(self, answers):
         self.answers = answers
 
+    def lacks(self, effect):
+        return None
+
     def read(self, reads):
         return Answers(self.answers)
 
@@ -248,7 +255,7 @@ class Says:
         pass
 
 
-def plan_of(spec, answers) -> MachinePlan:
+def plan_of(spec, answers) -> Plan:
     return look(spec, kinds(), None, lambda *_: Says(answers))
 
 
@@ -264,7 +271,7 @@ def test_one_odd_answer_changes_nothing_that_does_not_come_from_it(name, data):
     started = time.monotonic()
     after = plan_of(spec, {**good, read: odd})
     assert time.monotonic() - started < 5
-    assert [one for one in after.diagnostics if one.code == "CXE900"] == []
+    assert [one for one in after.all_diagnostics if one.code == "CXE900"] == []
     concerned = _concerned(spec, read, before)
     kept = {r.address: (r.status, r.actions) for r in before.resources if r.address not in concerned}
     assert {a: (r.status, r.actions) for a in kept if (r := after.at(a))} == kept
@@ -277,20 +284,23 @@ def test_one_odd_answer_changes_nothing_that_does_not_come_from_it(name, data):
 def test_whatever_a_machine_answers_there_is_a_plan(name, data):
     spec, good = scene(name)
     plan = plan_of(spec, data.draw(hostile.answers(sorted(good, key=repr))))
-    assert plan.diagnostics == ()
-    assert {r.address for r in plan.resources} >= {r.address for r in spec.resources}
+    assert plan.machines[0].diagnostics == ()
+    assert {r.address for r in plan.resources} >= {r.address for r in spec.host.resources}
+
+
+def _at(address):
+    return ScopedAddress("", address)
 
 
 def _concerned(spec, read, plan):
     """Who asked for it, and who builds on one that did, directly or not."""
-    resources, _ = resources_of(spec, kinds())
+    resources, _ = resources_of(spec.host, kinds())
     if any(isinstance(kind, Leaves) and read in kind.leftover_reads() for kind in kinds().values()):
         return set(resources)
-    needs = {a: kinds()[a.kind].needs(me) for a, me in resources.items()}
-    graph = Graph(needs)
+    graph = Graph({ScopedAddress("", a): kinds()[a.kind].needs(me) for a, me in resources.items()})
     concerned = {a for a, me in resources.items() if read in kinds()[a.kind].reads(me)}
     while True:
-        builds = {a for a in resources if concerned & set(graph.targets(a, *How))}
+        builds = {a for a in resources if concerned & {t.address for t in graph.targets(_at(a), *How)}}
         waits = {r.address for r in plan.resources if any(action.suspends for action in r.actions)}
         more = concerned | builds | (waits if concerned else set())
         if more == concerned:

@@ -75,8 +75,7 @@ from cxlstate.core.assessment import Assessment, Collective, Hold
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import DaxDevice, Export, Inputs, MtrrRanges, RestoreStep
-from cxlstate.core.image import ImageEffect
-from cxlstate.core.libvirt import EditDomain, LibvirtEffect
+from cxlstate.core.libvirt import EditDomain
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import (
     Answer,
@@ -452,7 +451,7 @@ def _action(action: Action) -> dict[str, Any]:
         "effect": _effect(action.effect),
         "risk": action.risk.value,
         "why": action.why,
-        "undo": list(map(_effect, action.undo)),
+        "undo": [_effect(back.effect) for back in action.undo],
         "activation": action.activation,
         "suspends": list(map(asdict, action.suspends)),
         "written": _written(action.effect),
@@ -470,7 +469,6 @@ def _effect(effect: Any) -> str:
         case Reboot():
             return "Reboot"
         case _:
-            assert isinstance(effect, LibvirtEffect | ImageEffect)
             said = [_word(field.name, getattr(effect, field.name)) for field in fields(effect)]
             return " ".join((type(effect).__name__, *filter(None, said)))
 
@@ -500,7 +498,7 @@ def _written(effect: Any) -> str:
             return content.decode()
         case Generate(predicted=predicted, must_hold=must_hold):
             return "\n".join((predicted.decode(), *must_hold))
-        case Step(shown=shown):
+        case Step(typed=shown):
             return shown
         case EditDomain(wish=wish):
             stated = {field.name: getattr(wish, field.name) for field in fields(wish)}

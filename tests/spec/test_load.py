@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from cxlstate.core.address import Address
-from cxlstate.core.connect import Local, Sim, Ssh
-from cxlstate.core.diagnostic import Source
+from cxlstate.core.connect import Local, Sim, Ssh, Through
+from cxlstate.core.diagnostic import CxlstateError, Source
+from cxlstate.core.machine import Scope
 from cxlstate.resources import kinds
 from cxlstate.spec import schema, yaml_text
 from cxlstate.spec.connection import format_connect, parse_connect
@@ -29,14 +30,14 @@ sys.path.insert(0, str(HERE))
 from fakes import KINDS  # noqa: E402  # tests are no package
 
 BAD = sorted((HERE / "bad").glob("*/*.yaml"))
-GOOD = sorted((HERE / "good").glob("*.yaml"))
+GOOD = sorted((HERE / "good").rglob("*.yaml"))
 SPECS = sorted((ROOT / "specs").glob("*.yaml"))
 EXPECTATION = re.compile(r"^# expect: (CX[A-Z]\d{3}) (\d+):(\d+)$", re.MULTILINE)
 
 
 def kinds_for(file):
     """The folder `kinds` is about what there really is; the others have words of every shape."""
-    return kinds() if file.parent.name == "kinds" or file in SPECS else KINDS
+    return kinds() if file.parent.name in ("kinds", "guests") or file in SPECS else KINDS
 
 
 def write(folder, name, text):
@@ -45,12 +46,19 @@ def write(folder, name, text):
     return file
 
 
-def spec_of(tmp_path, text, file="spec.yaml"):
+def tree_of(tmp_path, text, file="spec.yaml"):
     loaded = load([write(tmp_path, file, text)], KINDS)
+    assert not loaded.diagnostics
+    return loaded.trees[0]
+
+
+def spec_of(tmp_path, text):
+    loaded = load([write(tmp_path, "spec.yaml", text)], KINDS)
     assert not loaded.diagnostics
     return loaded.specs[0]
 
 
+VMX = Address("vm", "cxl_vmx")
 HEAD = "apiVersion: cxlstate/v1\nhost:\n  name: h\n"
 
 
@@ -80,10 +88,9 @@ def test_a_good_spec_loads_fits_the_schema_and_survives_dumping(file, tmp_path):
     assert not loaded.diagnostics
     document, _ = yaml_text.parse(file.read_bytes(), "")
     Draft7Validator(schema.schema(using)).validate(plain(document.root))
-    copy = write(tmp_path, file.name, dump(loaded.specs[0], using))
-    again = load([copy], using).specs[0]
-    assert again.resources == loaded.specs[0].resources
-    assert again.name == loaded.specs[0].name
+    copy = write(tmp_path, file.name, dump(loaded.trees[0], using))
+    again = load([copy], using).trees[0]
+    assert again.machines == loaded.trees[0].machines
 
 
 def test_the_schema_refuses_most_of_what_is_bad():
@@ -97,7 +104,7 @@ def test_the_schema_refuses_most_of_what_is_bad():
         document, problems = yaml_text.parse(file.read_bytes(), "")
         if not problems:
             judged.append(
-                validators["kinds" if file.parent.name == "kinds" else "entries"].is_valid(
+                validators["kinds" if file.parent.name in ("kinds", "guests") else "entries"].is_valid(
                     plain(document.root)
                 )
             )
@@ -165,9 +172,9 @@ def test_a_simulated_machine_is_looked_for_beside_the_file(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "specs").mkdir()
     write(tmp_path, "specs/a.yaml", HEAD + "  connect: sim:../lab\n")
-    spec = load([Path("specs/a.yaml")], KINDS).specs[0]
-    assert spec.connect == Sim(Path("lab"))
-    assert "connect: sim:../lab\n" in dump(spec, KINDS)
+    tree = load([Path("specs/a.yaml")], KINDS).trees[0]
+    assert tree.host.connect == Sim(Path("lab"))
+    assert "connect: sim:../lab\n" in dump(tree, KINDS)
 
 
 def test_a_folder_gives_its_files_in_order_and_nothing_below(tmp_path):
@@ -222,14 +229,14 @@ def test_a_word_is_refused_as_not_yet_only_until_a_kind_serves_it(tmp_path):
     served = type(KINDS["switch"])
     place = served.place
     try:
-        served.place = type(place)(place.section, "cxl", place.shape)
+        served.place = type(place)("cxl", place.shape, place.scopes)
         assert not load([file], KINDS).diagnostics
     finally:
         served.place = place
 
 
 def test_no_kind_serves_a_word_that_is_still_listed_as_not_yet():
-    served = {(kind.place.section, kind.place.key) for kind in kinds().values()}
+    served = {(scope, kind.place.key) for kind in kinds().values() for scope in kind.place.scopes}
     assert not [key for section, words in NOT_YET.items() for key in words if (section, key) in served]
 
 
@@ -299,8 +306,8 @@ DOCUMENTS = st.builds(
 def test_a_spec_that_was_dumped_loads_as_the_same_spec(tmp_path_factory, document):
     folder = tmp_path_factory.getbasetemp() / "dumped"
     folder.mkdir(exist_ok=True)
-    spec = spec_of(folder, yaml_text.dump(document))
-    assert spec_of(folder, dump(spec, KINDS)) == spec
+    tree = tree_of(folder, yaml_text.dump(document))
+    assert tree_of(folder, dump(tree, KINDS)) == tree
     Draft7Validator(schema.schema(KINDS)).validate(document)
 
 
@@ -350,3 +357,34 @@ def test_no_data_breaks_the_loader(tmp_path_factory, data):
 def test_of_a_missing_key_the_words_that_it_may_have_are_told(tmp_path, text, expected):
     loaded = load([write(tmp_path, "spec.yaml", f"{HEAD}{text}")], kinds())
     assert [one.expected for one in loaded.diagnostics if one.code == "CXS202"] == [expected]
+
+
+def test_a_file_is_a_tree_of_machines_and_the_host_stands_first():
+    file = HERE / "good/kinds/guests.yaml"
+    tree = load([file]).trees[0]
+    assert [(one.id, one.parent, one.scope, one.connect) for one in tree.machines] == [
+        ("cloudcxl2", None, Scope.HOST, Ssh("cloudcxl2", "admin")),
+        ("cloudcxl2/cxl_vmx", "cloudcxl2", Scope.GUEST, Through(VMX, "comsys", "ssh", 2222)),
+        ("cloudcxl2/a.b:c", "cloudcxl2", Scope.GUEST, Through(Address("vm", "a.b:c"), via="agent")),
+        ("cloudcxl2/bare", "cloudcxl2", Scope.GUEST, Through(Address("vm", "bare"))),
+    ]
+    assert [str(me.address) for me in tree.guests[0].resources] == [
+        "package.ndctl", "package.daxctl", "module.nd_pmem", "module.kmem", "service.cron", "user.comsys",
+        "grub",
+    ]  # fmt: skip
+    assert tree.locate(tree.guests[0].resources[1].path) == Source(str(file), 13, 25)
+    assert not tree.guests[2].resources
+    assert [str(me.address) for me in tree.host.resources] == [
+        "package.ndctl", "module.kmem", "vm.cxl_vmx", "vm.a.b:c", "vm.bare", "vm.no-guest"
+    ]  # fmt: skip
+
+
+def test_an_engine_without_guests_is_told_of_each_one():
+    with pytest.raises(CxlstateError) as told:
+        _ = load([HERE / "good/kinds/guests.yaml"]).specs
+    found = [(one.code, one.machine, one.source.line, one.source.column) for one in told.value.diagnostics]
+    assert found == [
+        ("CXE250", "cloudcxl2/cxl_vmx", 11, 5),
+        ("CXE250", "cloudcxl2/a.b:c", 19, 5),
+        ("CXE250", "cloudcxl2/bare", 24, 5),
+    ]

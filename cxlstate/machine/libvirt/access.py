@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from cxlstate.core.diagnostic import fail
+from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.read import Answer, LibvirtRead
+from cxlstate.machine.lacking import without_libvirt
 from cxlstate.machine.libvirt.tunnel import Tunnel
 from cxlstate.machine.posix.launcher import LIBVIRT_READ, LIBVIRT_WRITE
 from cxlstate.machine.posix.transport import Stream
@@ -62,11 +62,4 @@ def through(start: Callable[[str], Stream]) -> Access:
 def _without(missing: ImportError) -> Exception:
     if not (missing.name or "").startswith("libvirt"):
         return missing
-    return fail(
-        "CXC501",
-        "networks and VMs need libvirt-python, which is not installed here",
-        found=str(missing),
-        expected="`import libvirt` to succeed in the Python that runs cxlstate",
-        hint="sudo apt-get install gcc libvirt-dev pkg-config python3-dev && "
-        f"{sys.executable} -m pip install libvirt-python",
-    )
+    return CxlstateError((without_libvirt(str(missing)),))

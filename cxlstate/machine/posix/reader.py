@@ -10,10 +10,12 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import TypeVar
 
-from cxlstate.core.diagnostic import fail
+from cxlstate.core.diagnostic import Diagnostic, fail
+from cxlstate.core.effect import Effect
 from cxlstate.core.read import Answer, Answers, LibvirtRead, Read
 from cxlstate.machine import limits
 from cxlstate.machine.aside import Aside
+from cxlstate.machine.lacking import lacks
 from cxlstate.machine.posix import launcher, read_script
 from cxlstate.machine.posix.read_script import ScriptRead
 from cxlstate.machine.posix.transport import Exchanger, Lost, TooMuch
@@ -41,6 +43,10 @@ class PosixReader:
         answers: dict[Read, Answer] = {**self._ask(others)}
         answers.update(aside.result().items())
         return Answers(answers)
+
+    def lacks(self, effect: type[Effect]) -> Diagnostic | None:
+        """What is missing on this computer (CXC501)."""
+        return lacks(effect)
 
     def _ask(self, reads: Collection[ScriptRead]) -> dict[Read, Answer]:
         asked_for = read_script.merge(reads)

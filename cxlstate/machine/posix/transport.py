@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
+from cxlstate.core.effect import Effect
 from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.core.read import Answer, LibvirtRead
 from cxlstate.machine.outcome import Outcome
@@ -86,6 +87,10 @@ class Before:
 
 class LibvirtWrites(Protocol):
     """Tells the machine's libvirt what to do, over a connection that is kept."""
+
+    def performs(self, effect: type[Effect]) -> bool:
+        """Whether it knows how. Nothing is opened for it."""
+        ...
 
     def before(self, effect: LibvirtEffect) -> Before:
         """Look at what an effect is about. Raises Lost."""

@@ -11,9 +11,10 @@ from cxlstate.core.assessment import Assessment, Hold
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import DaxDevice, Export, Inputs, ModuleKeptOut
+from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Answers, File, MapAndRead, Read
-from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_address, format_size
 from cxlstate.formats import dax, modprobe, restore
 from cxlstate.formats.iomem import Range
@@ -40,7 +41,7 @@ class Dax(Reconciler[DaxSpec, Seen]):
     informs: ClassVar[bool] = True
     holds: ClassVar[bool] = True
     reboots: ClassVar[bool] = True
-    place: ClassVar[Place] = Place(Section.HOST, "dax", Shape.MAP)
+    place: ClassVar[Place] = Place("dax", Shape.MAP, HOST_ONLY)
     model: ClassVar[type[DaxSpec]] = DaxSpec
     key: ClassVar[object] = DaxName
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cxlstate.core.action import Action, Effect, Reboot, Risk
+from cxlstate.core.action import Action, Reboot, Risk, undoing
 from cxlstate.core.address import Address
 from cxlstate.core.change import Change
 from cxlstate.core.libvirt import RestoreDomain, StartDomain, StopDomain
@@ -34,7 +34,7 @@ def out_of_use(me: Resource[DaxSpec], live: Live) -> tuple[Actions, Actions]:
             f"shut down the VM {vm}, which holds {me.address}",
             StopDomain(vm, _TO_SHUT_DOWN),
             Risk.RESTART_VM,
-            undo=(RestoreDomain(vm),),
+            undo=undoing(RestoreDomain(vm)),
             interrupts=Address("vm", vm),
         )
         for vm in _vms(live)
@@ -42,7 +42,7 @@ def out_of_use(me: Resource[DaxSpec], live: Live) -> tuple[Actions, Actions]:
     unbind = Action(
         f"unbind {name}",
         restore.dax_unbind(name, selected),
-        undo=(restore.dax_bind(name, selected, live.device.align),),
+        undo=undoing(restore.dax_bind(name, selected, live.device.align)),
     )
     return stops, (unbind,)
 
@@ -53,14 +53,14 @@ def back(me: Resource[DaxSpec], live: Live, align: int) -> tuple[Actions, Action
     bind = Action(
         f"bind {name} to {dax.DEVDAX}",
         restore.dax_bind(name, selected, align),
-        undo=(restore.dax_unbind(name, selected),),
+        undo=undoing(restore.dax_unbind(name, selected)),
     )
     check = Action(f"map {name} and read it", restore.dax_check(name, selected))
     starts = tuple(
         Action(
             f"start the VM {vm} again",
             StartDomain(vm),
-            undo=(StopDomain(vm, _TO_SHUT_DOWN),),
+            undo=undoing(StopDomain(vm, _TO_SHUT_DOWN)),
             interrupts=Address("vm", vm),
         )
         for vm in _vms(live)
@@ -73,15 +73,15 @@ def link(me: Resource[DaxSpec], live: Live) -> Action:
     return Action(
         f"link {restore.LINKS}/{me.name} to it",
         restore.dax_link(me.name, live.device.name, selector(me.spec)),
-        undo=(restore.dax_unlink(me.name),),
+        undo=undoing(restore.dax_unlink(me.name)),
     )
 
 
 def unlink(me: Resource[DaxSpec], live: Live | Missing) -> Action:
     """Until it is proven again. A link that led elsewhere, or to cached memory, is not made again."""
-    undo: tuple[Effect, ...] = ()
+    undo: Actions = ()
     if isinstance(live, Live) and live.bound and linked(live) and not live.cached:
-        undo = (restore.dax_link(me.name, live.device.name, selector(me.spec)),)
+        undo = undoing(restore.dax_link(me.name, live.device.name, selector(me.spec)))
     return Action(f"remove {restore.LINKS}/{me.name}", restore.dax_unlink(me.name), undo=undo)
 
 
@@ -117,12 +117,12 @@ def given_up(me: Resource[DaxSpec], live: Live) -> Actions:
             StopDomain(vm, _TO_SHUT_DOWN),
             Risk.POWER_OFF_VM,
             why="it cannot run without the device, and stays off",
-            undo=(RestoreDomain(vm),),
+            undo=undoing(RestoreDomain(vm)),
             interrupts=Address("vm", vm),
         )
         for vm in _vms(live)
     ]
-    undo = (restore.dax_bind(name, selected, live.device.align),)
+    undo = undoing(restore.dax_bind(name, selected, live.device.align))
     return (*stops, *unlinks, Action(f"unbind {name}", restore.dax_unbind(name, selected), undo=undo))
 
 
@@ -139,7 +139,7 @@ def leftover(name: str, selected: str, answers: Answers) -> Leftover:
             by = ", ".join(dict.fromkeys(map(str, holders)))
             changes.append(Change(("driver",), f"{dax.DEVDAX}, held by {by}", "it keeps it"))
         else:
-            undo = (restore.dax_bind(device.name, selected, device.align),)
+            undo = undoing(restore.dax_bind(device.name, selected, device.align))
             unbind = restore.dax_unbind(device.name, selected)
             changes.append(Change(("driver",), dax.DEVDAX, None))
             actions.append(Action(f"unbind {device.name}", unbind, undo=undo))

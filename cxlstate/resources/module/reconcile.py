@@ -6,16 +6,17 @@ import hashlib
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
-from cxlstate.core.action import Action, Reboot, RemoveFile, Risk, Run, WriteFile
+from cxlstate.core.action import Action, Reboot, RemoveFile, Risk, Run, WriteFile, undoing
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Export, Inputs, KernelArguments, ModuleKeptOut
+from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Observation, Present
 from cxlstate.core.path import Path
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats import modprobe
 from cxlstate.resources.module import probe
 from cxlstate.resources.module.probe import ModuleLive
@@ -36,7 +37,7 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
     kind = "module"
     informs = True
     reboots = True
-    place = Place(Section.HOST, "modules", Shape.MAP)
+    place = Place("modules", Shape.MAP, HOST_AND_GUEST)
     model = Wanted
     key = ModuleName
 
@@ -156,14 +157,14 @@ def _load(name: str) -> Action:
     return Action(
         f"load the module {name}",
         Run(("modprobe", name)),
-        undo=(Run(("rmmod", canonical(name))),),
+        undo=undoing(Run(("rmmod", canonical(name)))),
     )
 
 
 def _at_boot(name: str, live: ModuleLive) -> Action:
     content = f"# Written by cxlstate for module.{name}\n{name}\n".encode()
     path = probe.own_file(name)
-    undo = () if live.own is not None else (RemoveFile(path, _digest(content)),)
+    undo = () if live.own is not None else undoing(RemoveFile(path, _digest(content)))
     expected = None if live.own is None else _digest(_bytes(live.own))
     return Action(f"load {name} at every boot", WriteFile(path, content, expected), undo=undo)
 
@@ -173,7 +174,7 @@ def _forget(name: str, text: str) -> Action:
     return Action(
         f"stop loading {name} at boot",
         RemoveFile(path, _digest(content)),
-        undo=(WriteFile(path, content),),
+        undo=undoing(WriteFile(path, content)),
     )
 
 
@@ -183,7 +184,7 @@ def _unload(name: str, live: ModuleLive) -> Action:
         f"unload the module {name}",
         Run(("rmmod", canonical(name))),
         why=f"nothing uses it, and {live.kept_out_by} keeps it from being loaded again",
-        undo=(Run(("modprobe", name)),),
+        undo=undoing(Run(("modprobe", name))),
     )
 
 

@@ -6,15 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Final
 
-from cxlstate.core.action import Action, Reboot, Risk, Span
+from cxlstate.core.action import Action, Reboot, Risk, Span, undoing
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Export, Inputs, MtrrRanges
+from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats import restore
 from cxlstate.formats.iomem import Range
 from cxlstate.formats.mtrr import Block
@@ -43,7 +44,7 @@ class Mtrr(Reconciler[MtrrSpec, Live]):
     kind: ClassVar[str] = "mtrr"
     informs: ClassVar[bool] = True
     reboots: ClassVar[bool] = True
-    place: ClassVar[Place] = Place(Section.HOST, "mtrr", Shape.MAP)
+    place: ClassVar[Place] = Place("mtrr", Shape.MAP, HOST_ONLY)
     model: ClassVar[type[MtrrSpec]] = MtrrSpec
     key: ClassVar[object] = MtrrName
 
@@ -197,7 +198,7 @@ def _add(one: Content, spans: tuple[Span, ...]) -> Action:
     return Action(
         f"add MTRR {one}",
         restore.mtrr_add(one.block, one.type),
-        undo=(restore.mtrr_remove(one.block, one.type),),
+        undo=undoing(restore.mtrr_remove(one.block, one.type)),
         suspends=spans,
     )
 
@@ -206,7 +207,7 @@ def _remove(one: Content, spans: tuple[Span, ...]) -> Action:
     return Action(
         f"remove MTRR {one}",
         restore.mtrr_remove(one.block, one.type),
-        undo=(restore.mtrr_add(one.block, one.type),),
+        undo=undoing(restore.mtrr_add(one.block, one.type)),
         suspends=spans,
     )
 

@@ -9,9 +9,10 @@ from typing import ClassVar
 from cxlstate.core.address import AllOf
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.exports import Inputs
+from cxlstate.core.machine import ROOT_ONLY
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.resources.network import probe, steps
 from cxlstate.resources.network.check import diagnose
 from cxlstate.resources.network.goal import ADDRESS, DHCP, Goal, changes, said
@@ -31,7 +32,7 @@ class Network(Reconciler[NetworkSpec, Live]):
     """
 
     kind: ClassVar[str] = "network"
-    place: ClassVar[Place] = Place(Section.ROOT, "networks", Shape.MAP)
+    place: ClassVar[Place] = Place("networks", Shape.MAP, ROOT_ONLY)
     model: ClassVar[type[NetworkSpec]] = NetworkSpec
     key: ClassVar[object] = NetworkName
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from cxlstate.core.action import Action, Effect, Risk, Run
+from cxlstate.core.action import Action, Risk, Run, undoing
+from cxlstate.core.effect import Effect
 from cxlstate.core.libvirt import (
     AutostartNetwork,
     DefineNetwork,
@@ -77,7 +78,7 @@ def _made(goal: Goal) -> Iterator[Action]:
     if goal.spec.address is not None:
         hosts = [Host(mac, wish.ip, wish.name) for mac, wish in goal.wishes.present.items()]
         xml = network_xml.new(goal.name, goal.spec.fields, hosts)
-        undo = (UndefineNetwork(goal.name),)
+        undo = undoing(UndefineNetwork(goal.name))
         yield Action(f"define {goal.name}", DefineNetwork(goal.name, xml), undo=undo)
 
 
@@ -91,14 +92,14 @@ def _autostart(goal: Goal) -> Iterator[Action]:
     wanted = goal.spec.autostart
     if wanted is not None and wanted != goal.live.autostart:
         does = f"{'enable' if wanted else 'disable'} autostart of {goal.name}"
-        undo = (AutostartNetwork(goal.name, not wanted),)
+        undo = undoing(AutostartNetwork(goal.name, not wanted))
         yield Action(does, AutostartNetwork(goal.name, wanted), undo=undo)
 
 
 def _started_or_stopped(goal: Goal) -> Iterator[Action]:
     if goal.starts:
         yield from _cleared_away(goal)
-        yield Action(f"start {goal.name}", StartNetwork(goal.name), undo=(StopNetwork(goal.name),))
+        yield Action(f"start {goal.name}", StartNetwork(goal.name), undo=undoing(StopNetwork(goal.name)))
     if goal.spec.active is False and goal.live.active is not None:
         yield _stop(goal, undo=_up_again(goal))
 
@@ -171,7 +172,7 @@ def _stop(goal: Goal, *, undo: tuple[Effect, ...], activation: bool = False) -> 
     again = " until it is up again" if activation else ""
     who = plugged_in(goal.live)
     why = f"it cuts off {who}{again}" if who else "nobody is plugged into it"
-    return Action(does, effect, Risk.NETWORK_BLIP, why, undo, activation=activation)
+    return Action(does, effect, Risk.NETWORK_BLIP, why, undoing(*undo), activation=activation)
 
 
 def plugged_in(live: Live) -> str:
@@ -218,7 +219,7 @@ def _taken_away(goal: Goal) -> Iterator[Action]:
     if live.inactive_xml is not None:
         back: tuple[Effect, ...] = (DefineNetwork(goal.name, live.inactive_xml),)
         undo = (*back, AutostartNetwork(goal.name, on=True)) if live.autostart else back
-        yield Action(f"undefine {goal.name}", UndefineNetwork(goal.name), undo=undo)
+        yield Action(f"undefine {goal.name}", UndefineNetwork(goal.name), undo=undoing(*undo))
     for does, where, text in (
         ("remove the record of reservations", _list(goal), live.listed),
         ("forget the restart that was begun", listing.begun_path(goal.name), live.begun),

@@ -13,10 +13,11 @@ from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.domain import Domain
 from cxlstate.core.exports import Inputs
+from cxlstate.core.machine import ROOT_ONLY
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.path import Path
 from cxlstate.core.read import Answers, LibvirtAddresses, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_cpus, format_size
 from cxlstate.formats import domain_xml
 from cxlstate.resources.vm import probe, steps
@@ -34,7 +35,8 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
     """Edited, never replaced: its UUID, NVRAM, snapshots and all that the spec has no word for stay."""
 
     kind: ClassVar[str] = "vm"
-    place: ClassVar[Place] = Place(Section.ROOT, "vms", Shape.MAP)
+    place: ClassVar[Place] = Place("vms", Shape.MAP, ROOT_ONLY)
+    has_guest: ClassVar[bool] = True
     model: ClassVar[type[VmSpec]] = VmSpec
     key: ClassVar[object] = VmName
 

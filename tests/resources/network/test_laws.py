@@ -304,9 +304,9 @@ def test_what_was_done_before_a_failure_is_undone(
             break
         for action in actions[:failing]:
             host.perform(action.effect)
-        for effect in [effect for action in reversed(actions[:failing]) for effect in action.undo]:
+        for back in [back for action in reversed(actions[:failing]) for back in action.undo]:
             with suppress(AssertionError):  # a bridge may be gone: nobody looks at how an undo ends
-                host.perform(effect)
+                host.perform(back.effect)
         done_before = [action for action in actions[:failing] if action.does != "note what is plugged in"]
         assert host.meaning() == before or not all(action.undo for action in done_before)
         host.converge(second)
