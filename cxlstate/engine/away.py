@@ -256,7 +256,9 @@ class AwayNow:
         self.run.watcher.away(one, begins=True)
         self._tried |= {(key_of(one), plan.at) for plan in joined}
         stops = [step for step in one.begin if not isinstance(step.action.effect, Reboot)]
+        self.open.append(_Open(one, joined))  # where the connection is lost from here on, it is told
         if not self._shut_down(stops, joined, result):
+            self.open.pop()
             return False
         for machine in self.run.tree.machines:
             if machine.parent == one.machine:
@@ -268,7 +270,6 @@ class AwayNow:
         self.run.returns.forget()
         result.done += addresses
         result.plan = self._settled(result.plan)
-        self.open.append(_Open(one, joined))
         self.run.watcher.planned(result.plan)
         return True
 

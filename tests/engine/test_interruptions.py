@@ -6,6 +6,7 @@ import pytest
 
 from cxlstate.core.action import Risk
 from cxlstate.core.consent import Consents
+from cxlstate.core.diagnostic import CxlstateError, fail
 from cxlstate.engine.assess import missing_consents
 from cxlstate.engine.plan import Exit
 from tests.engine.fake_tree import HOST, Bench, Vm, VmWish, Wish, World, at, of_vm, requires
@@ -195,6 +196,19 @@ def test_a_vm_that_appeared_since_is_not_stopped():
     assert (told.code, told.found) == ("CXE260", "running since: late")
     assert "h: reboot" not in bench.world.log
     assert bench.world.vms["late"].active
+
+
+def test_a_connection_that_is_lost_between_says_who_is_off():
+    bench = rebooted(g1=Vm(autostart=True), g2=Vm())
+
+    def lost():
+        raise fail("CXC303", "connection lost")
+
+    bench.world.before["virsh shutdown g2"] = lost
+    with pytest.raises(CxlstateError) as ended:
+        bench.apply("reboot-host")
+    assert [one.code for one in ended.value.diagnostics] == ["CXC303", "CXE261"]
+    assert ended.value.diagnostics[1].hint == "on h: virsh start g2"
 
 
 def test_an_error_elsewhere_does_not_bar_a_reboot():

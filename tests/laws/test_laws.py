@@ -155,7 +155,7 @@ def a_spec_that_is_dumped_and_loaded_is_the_same(host):
         text = dump(spec)
         one.file.write_text(text)
         loaded = load([one.file])
-        assert loaded.specs == (spec,)
+        assert loaded.trees == (spec,)
         assert dump(loaded.trees[0]) == text
 
 
