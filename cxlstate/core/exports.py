@@ -84,12 +84,28 @@ class DiskImage:
     size: int | None = None
 
 
-Export = KernelArguments | ModuleKeptOut | DaxDevice | RestoreStep | MtrrRanges | DiskImage | GuestAccess
+@dataclass(frozen=True, slots=True)
+class Reservations:
+    """Addresses that a network keeps for interfaces: pairs of a MAC address in lower case and an IP."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+
+Export = (
+    KernelArguments
+    | ModuleKeptOut
+    | DaxDevice
+    | RestoreStep
+    | MtrrRanges
+    | DiskImage
+    | GuestAccess
+    | Reservations
+)
 
 T = TypeVar("T", bound=Export)
 
 
-class Given:
+class Inputs:
     """The exports of everything that a resource needs or knows."""
 
     def __init__(self, exports: Mapping[Address, Sequence[Export]]) -> None:

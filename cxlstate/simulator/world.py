@@ -57,7 +57,8 @@ class Unit:
     """A unit file of systemd. `state` is what `systemctl is-enabled` says while it is not masked.
 
     No state at all: there is no such file, and only its mask stands. `type` and `remains` are Type= and
-    RemainAfterExit=, `conflicts` is Conflicts=; one that does not start fails with an exit code.
+    RemainAfterExit=, `conflicts` is Conflicts=; one that does not start fails with an exit code. To start it
+    also ends what it `stops`, by a program of its own: no setting of the unit says so.
     """
 
     state: str = "disabled"
@@ -68,6 +69,7 @@ class Unit:
     triggered_by: list[str] = field(default_factory=list)
     aliases: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
+    stops: list[str] = field(default_factory=list)
     description: str = ""
 
 

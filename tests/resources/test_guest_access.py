@@ -9,7 +9,7 @@ import pytest
 from cxlstate.core.guest import GuestAccess, HostKey
 from cxlstate.core.read import Answer, Answers, File, LibvirtAddresses, LibvirtDomain, ReadFailed
 from cxlstate.formats import domain_xml, host_keys
-from cxlstate.resources.vm.access import access, reads
+from cxlstate.resources.vm.access import access, reads, with_reserved
 
 MAC, OTHER = "52:54:00:fc:10:bd", "52:54:00:fc:10:be"
 KEPT = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
@@ -42,13 +42,14 @@ def running(devices=""):
 
 def test_the_reservation_comes_before_the_lease():
     answers = asked(running(), f"{OTHER} 10.0.0.7/24\n{MAC} 192.168.122.110/24\n{MAC} fd00::7/64\n")
-    found = access("vm", answers, {MAC: "192.168.122.110", OTHER: "192.168.122.9"})
+    reserved = ((MAC, "192.168.122.110"), (OTHER, "192.168.122.9"))
+    found = with_reserved(access("vm", answers), [MAC], reserved)
     assert found.addresses == ("192.168.122.110", "10.0.0.7", "fd00::7")
 
 
 def test_what_is_kept_is_read_with_its_digest():
     text = f"{KEPT} root@vm\n"
-    found = access("vm", asked(running(), kept=Answer(0, text.encode())), {})
+    found = access("vm", asked(running(), kept=Answer(0, text.encode())))
     assert found.keys == (HostKey(*KEPT.split()),)
     assert found.kept == sha256(text.encode()).hexdigest()
 
@@ -64,7 +65,7 @@ def test_what_is_kept_is_read_with_its_digest():
     ],
 )
 def test_the_domain_says_what_runs_and_what_is_logged(parts, expected):
-    assert access("vm", asked(parts), {}) == expected
+    assert access("vm", asked(parts)) == expected
 
 
 def test_what_cannot_be_read_is_not_nothing():
@@ -73,7 +74,7 @@ def test_what_cannot_be_read_is_not_nothing():
         asked(running(), Answer(1, b"", "libvirt does not answer")),
     ):
         with pytest.raises(ReadFailed):
-            access("vm", answers, {})
+            access("vm", answers)
     assert len(reads("vm")) == 2
 
 

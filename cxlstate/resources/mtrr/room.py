@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cxlstate.core.exports import Given, MtrrRanges
-from cxlstate.formats.mtrr import Block
 from cxlstate.resources.mtrr import goal
 from cxlstate.resources.mtrr.goal import Goal
 from cxlstate.resources.mtrr.probe import Content, Registers
+
+Wanted = Mapping[str, tuple[Content, ...] | None]
+"""What each name wants registers for; None: what is there of it stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,31 +30,24 @@ class Room:
         return sum(map(len, self.needs.values()))
 
 
-def room(name: str, aim: Goal, dropped: tuple[Content, ...], registers: Registers, given: Given) -> Room:
+def room(name: str, aim: Goal, dropped: tuple[Content, ...], registers: Registers, wanted: Wanted) -> Room:
     """What all that is declared comes to: leftovers go first, then each name takes away before it adds.
 
-    `given` has what the others want.
+    `wanted` is what the others want.
     """
-    declared = {address.name: _contents(one) for address, one in given.all(MtrrRanges)}
-    declared[name] = aim.wanted
-    wanted = {each: contents for each, contents in declared.items() if contents is not None}
-    everything = frozenset(content for contents in wanted.values() for content in contents)
+    declared = {**wanted, name: aim.wanted}
+    known = {each: contents for each, contents in declared.items() if contents is not None}
+    everything = frozenset(content for contents in known.values() for content in contents)
     forgotten = {line.name for line in registers.lines} - declared.keys()
     gone = {one for left in forgotten for one in registers.dropped(left, everything)}
     there = goal.remaining(registers.used, gone)
     most = len(there)
     in_use, needs = list(there), dict[str, tuple[Content, ...]]()
-    for each in sorted(wanted):
-        leaving = dropped if each == name else registers.dropped(each, frozenset(wanted[each]))
+    for each in sorted(known):
+        leaving = dropped if each == name else registers.dropped(each, frozenset(known[each]))
         in_use = list(goal.remaining(in_use, leaving))
-        new = tuple(one for one in wanted[each] if not goal.in_force(one, in_use))
+        new = tuple(one for one in known[each] if not goal.in_force(one, in_use))
         needs[each] = new
         in_use += [goal.register(one) for one in new]
         most = max(most, len(in_use))
     return Room(len(in_use) - sum(map(len, needs.values())), most, needs)
-
-
-def _contents(ranges: MtrrRanges) -> tuple[Content, ...] | None:
-    if ranges.wanted is None:
-        return None
-    return tuple(Content(Block(base, size), kind) for base, size, kind in ranges.wanted)
