@@ -172,7 +172,11 @@ def _nvdimms(me: Resource[VmSpec], inputs: Inputs, host: Host | None) -> Iterato
 
 
 def _fits(entry: NvdimmSpec, device: DaxDevice, path: Path) -> Iterator[Diagnostic]:
-    """QEMU maps a prefix of what is larger, and refuses what is smaller (`backing store size …`)."""
+    """QEMU maps a prefix of a larger device. That one is smaller it may not see.
+
+    It refuses it (`backing store size …`) if it can read the size in sysfs (qemu_fd_getfile_size). AppArmor's
+    profile denies that: then the guest starts with memory that is not there.
+    """
     has = device.size
     if entry.size and has is not None and entry.size > has:
         yield Diagnostic(
