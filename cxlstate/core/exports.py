@@ -89,10 +89,14 @@ T = TypeVar("T", bound=Export)
 
 
 class Given:
-    """The exports of everything that a resource needs or knows."""
+    """The exports of everything that a resource needs or knows.
 
-    def __init__(self, exports: Mapping[Address, Sequence[Export]]) -> None:
+    `whole` is false in a run with a target: whatever of its kind is not told stays as it is on the machine.
+    """
+
+    def __init__(self, exports: Mapping[Address, Sequence[Export]], *, whole: bool = True) -> None:
         self._exports = exports
+        self.whole = whole
 
     def everything(self) -> list[tuple[Address, Export]]:
         """All that was handed over, by address."""

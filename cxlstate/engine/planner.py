@@ -35,13 +35,15 @@ _BEFORE = (*_IN_FORCE, How.AFTER)
 class _Planner:
     """The state of one planning: what was observed, and what was judged so far.
 
-    `defects` is what kinds raised; `lost` are resources whose exports are not known because of it.
+    `run` is what is done with a target, all with None. `defects` is what kinds raised; `lost` are resources
+    whose exports are not known because of it.
     """
 
     spec: MachineSpec
     kinds: Kinds
     seen: Observed
     graph: Graph
+    run: frozenset[Address] | None = None
     exports: dict[Address, Sequence[Export]] = field(default_factory=dict)
     problems: dict[Address, tuple[Diagnostic, ...]] = field(default_factory=dict)
     done: dict[Address, ResourcePlan] = field(default_factory=dict)
@@ -80,8 +82,9 @@ class _Planner:
         return tuple(t for t in told if t in self.lost)
 
     def given(self, address: Address, *also: How) -> Given:
-        told = {t: self.exports[t] for t in self.graph.targets(address, *_TOLD, *also)}
-        return Given(told)
+        told = dict.fromkeys(self.graph.targets(address, *_TOLD))
+        compared = (t for t in self.graph.targets(address, *also) if self.run is None or t in self.run)
+        return Given({t: self.exports[t] for t in (*told, *compared)}, whole=self.run is None)
 
     @cached_property
     def wanted(self) -> Wanted:
@@ -381,10 +384,12 @@ def make_plan(
             needs[address] = tuple(kinds[address.kind].needs(me))
         except Exception as error:  # noqa: BLE001  # as in the planner
             needs[address], defects[address] = (), error
-    planner = _Planner(spec, kinds, seen, Graph(needs), defects=defects)
+    graph = Graph(needs)
+    run = _with_needs(graph, only) if only else None
+    planner = _Planner(spec, kinds, seen, graph, run, defects=defects)
     planner.prepare()
     planner.judge_all()
-    wanted = _with_needs(planner.graph, only) if only else {*planner.leftovers, *planner.order}
+    wanted = {*planner.leftovers, *planner.order} if run is None else run
     plans = [planner.done[a] for a in (*planner.leftovers, *planner.order) if a in wanted]
     plans = [plan for plan in plans if plan.address not in seen.implied or _worth_showing(plan, planner)]
     return MachinePlan(spec, tuple(plans), running=seen.running, answers=seen.answers)
@@ -397,7 +402,7 @@ def _worth_showing(plan: ResourcePlan, planner: _Planner) -> bool:
     return bool(planner.given(plan.address).everything())
 
 
-def _with_needs(graph: Graph, only: frozenset[Address]) -> set[Address]:
+def _with_needs(graph: Graph, only: frozenset[Address]) -> frozenset[Address]:
     wanted: set[Address] = set()
     todo = list(only)
     while todo:
@@ -405,7 +410,7 @@ def _with_needs(graph: Graph, only: frozenset[Address]) -> set[Address]:
         if address not in wanted:
             wanted.add(address)
             todo += graph.targets(address, *_BEFORE, How.KNOWS)
-    return wanted
+    return frozenset(wanted)
 
 
 def _live(observation: Observation[Any]) -> Any:

@@ -134,6 +134,29 @@ def test_a_target_takes_along_what_it_needs_and_nothing_else():
     assert set(world.statuses(frozenset({B}))) == {"a.x", "b.y"}
 
 
+@pytest.mark.parametrize(
+    ("only", "told"),
+    [
+        (None, ("whole", ["a.y", "a.z"])),
+        ({A}, ("partial", [])),
+        ({A, Address("a", "z")}, ("partial", ["a.z"])),
+    ],
+)
+def test_compared_are_those_that_are_done_in_the_same_run(only, told):
+    """What a target leaves alone frees nothing that another could count on."""
+    seen = {}
+
+    class Comparing(Fake):
+        def check(self, me, live, given):
+            seen[me.name] = "whole" if given.whole else "partial", [str(a) for a, _ in given.everything()]
+            return []
+
+    compared = (Need(AllOf("a"), How.COMPARES),)
+    wishes = {f"a.{name}": Wish(needs=compared, tells=("x",)) for name in "xyz"}
+    World(wishes, kinds={"a": Comparing("a")}).plan(frozenset(only) if only else None)
+    assert seen["x"] == told
+
+
 def test_the_worst_exit_is_told():
     plan = World({"a.x": Wish(), "b.y": Wish()}, {"b.y": Unknown("?")}).plan()
     assert plan.exit is Exit.UNKNOWN

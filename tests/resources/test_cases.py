@@ -26,6 +26,7 @@ A case is `tests/resources/<kind>/<case>.yaml`:
       dax.cxl1: [DaxDevice: {link: /dev/cxlstate/cxl1, ranges: [{start: 0x1000, end: 0x2000}, …]}]
       mtrr.cxl0: [RestoreStep: 1 mtrr cxl0 0x5000000000 0x1000000000 uncachable]    # rank, words
       mtrr.cxl1: [MtrrRanges: [0x8000000000 0x1000000000 uncachable]]    # or null
+    whole: false              # a run with a target: what is not given stays as it is
     inspected: true           # what the kind asks for `show` alone is answered, too
     invalid: [{code: CXG201, path: [args, 0], found: …}]     # then nothing else is looked at
     unknown: the reason       # or a mapping of reason, hint, cured_by
@@ -171,9 +172,8 @@ def outcome(
 def _planned(
     kind: Reconciler[Any, Any], me: Resource[Any], live: Any, case: dict[str, Any]
 ) -> dict[str, Any]:
-    given = Given(
-        {Address.parse(address): list(map(_export, many)) for address, many in case.get("given", {}).items()}
-    )
+    told = {Address.parse(one): list(map(_export, many)) for one, many in case.get("given", {}).items()}
+    given = Given(told, whole=case.get("whole", True))
     diagnostics = kind.check(me, live, given)
     outcome: dict[str, Any] = {}
     if diagnostics:

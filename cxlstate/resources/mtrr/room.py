@@ -32,13 +32,14 @@ class Room:
 def room(name: str, aim: Goal, dropped: tuple[Content, ...], registers: Registers, given: Given) -> Room:
     """What all that is declared comes to: leftovers go first, then each name takes away before it adds.
 
-    `given` has what the others want.
+    `given` has what the others want. In a run with a target it has those that are done in it, and leftovers
+    stay: their registers are free for nobody.
     """
     declared = {address.name: _contents(one) for address, one in given.all(MtrrRanges)}
     declared[name] = aim.wanted
     wanted = {each: contents for each, contents in declared.items() if contents is not None}
     everything = frozenset(content for contents in wanted.values() for content in contents)
-    forgotten = {line.name for line in registers.lines} - declared.keys()
+    forgotten = {line.name for line in registers.lines} - declared.keys() if given.whole else set()
     gone = {one for left in forgotten for one in registers.dropped(left, everything)}
     there = goal.remaining(registers.used, gone)
     most = len(there)
