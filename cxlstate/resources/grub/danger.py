@@ -146,25 +146,29 @@ def _effects(argument: Argument, line: Sequence[Argument], live: Live) -> tuple[
     if argument.name == "mem":
         size = items[0].size if isinstance(items[0], memmap.Limit | memmap.Region) else 0
         return _limited(size, live) if size else ()
-    found: list[tuple[str, str]] = []
-    for item in items:
-        match item:
-            case memmap.Limit(size=size):
-                found += _limited(size, live)
-            case memmap.Other(text=what) if what.startswith("exactmap"):
-                found.append(("forgets all RAM that no memmap=…@… gives back", "CXM307"))
-            case memmap.Region(sign=sign, start=start, size=size) if sign != "@":
-                if start <= _LOW[0] and start + size >= _LOW[1]:
-                    found.append(("covers the first MiB, which starting the processors needs", "CXM320"))
-                elif _fixed(line) and any(one.overlaps(Range(start, start + size)) for one in live.kernel_at):
-                    place = _size(min(one.start for one in live.kernel_at))
-                    found.append((f"covers the kernel, which nokaslr puts at {place}", "CXM320"))
+    found = [effect for item in items for effect in _of_item(item, line, live)]
     regions = _regions(line)
     largest = max(regions, key=lambda one: one.size, default=None)
     left = memmap.too_little_left(regions, live.ram) if largest in items else None
     if not found and left is not None:
         found.append((f"leaves {format_size(left)} of RAM, with the other ranges of its line", "CXM380"))
     return tuple(found)
+
+
+def _of_item(item: memmap.Item, line: Sequence[Argument], live: Live) -> tuple[tuple[str, str], ...]:
+    """What one item of a `memmap=` does by itself."""
+    match item:
+        case memmap.Limit(size=size):
+            return _limited(size, live)
+        case memmap.Other(text=what) if what.startswith("exactmap"):
+            return (("forgets all RAM that no memmap=…@… gives back", "CXM307"),)
+        case memmap.Region(sign=sign, start=start, size=size) if sign != "@":
+            if start <= _LOW[0] and start + size >= _LOW[1]:
+                return (("covers the first MiB, which starting the processors needs", "CXM320"),)
+            if _fixed(line) and any(one.overlaps(Range(start, start + size)) for one in live.kernel_at):
+                place = _size(min(one.start for one in live.kernel_at))
+                return ((f"covers the kernel, which nokaslr puts at {place}", "CXM320"),)
+    return ()
 
 
 def _regions(line: Sequence[Argument]) -> list[memmap.Region]:
