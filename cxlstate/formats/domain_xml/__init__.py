@@ -2,6 +2,7 @@
 
 from cxlstate.formats.domain_xml.compare import Difference, differences
 from cxlstate.formats.domain_xml.impossible import Impossible
+from cxlstate.formats.domain_xml.interfaces import kept
 from cxlstate.formats.domain_xml.merge import merge
 from cxlstate.formats.domain_xml.new import new
 from cxlstate.formats.domain_xml.ran import as_it_ran, host_devices
@@ -14,6 +15,7 @@ __all__ = [
     "differences",
     "host_devices",
     "identity",
+    "kept",
     "merge",
     "networks",
     "new",

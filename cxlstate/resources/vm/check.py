@@ -36,8 +36,27 @@ def diagnose(me: Resource[VmSpec], live: Seen, given: Given) -> Iterator[Diagnos
     yield from _nvdimms(me, live, given)
     if not (isinstance(live, Live) and live.runs):
         yield from paths.diagnose(spec, live.host.opened)
+    if isinstance(live, Live):
+        yield from _of_the_old_switch(me, live, given)
     lacking = list(_too_little(spec) if isinstance(live, Missing) else _existing(spec, live))
     yield from lacking or _unmakeable(me, live, given)
+
+
+def _of_the_old_switch(me: Resource[VmSpec], live: Live, given: Given) -> Iterator[Diagnostic]:
+    """What is not named stays, and may be what the new switch does not take."""
+    wished = wish(me.spec, given).interfaces or ()
+    for index, old, tags in domain_xml.kept(live.xml, wished):
+        one, named = wished[index], " and ".join(f"<{tag}>" for tag in tags)
+        new = one.network or one.bridge
+        yield Diagnostic(
+            "CXQ384",
+            f"{one.mac} keeps {named} from {old}",
+            Severity.WARNING,
+            path=("interfaces", index, "network" if one.network else "bridge"),
+            found=f"{named} in the definition, for the switch behind {old}",
+            expected=f"a switch behind {new} that takes them, too",
+            hint=f"else write {one.mac} as absent, and another MAC for {new}: a new interface has none",
+        )
 
 
 # Where it runs ----------------------------------------------------------------------------------------
