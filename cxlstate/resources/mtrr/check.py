@@ -183,8 +183,13 @@ def _too_many(judged: _Judged, asked: Room) -> Iterator[Diagnostic]:
             path=("ranges",) if judged.spec.ranges else judged.place(judged.lacking[0]),
             found=f"{used} of {count} MTRRs are in use" + (f"; {_shares(asked)}" if others else ""),
             expected=f"{_free(len(judged.lacking))} for {_listed(judged.lacking)}",
-            hint=_fewer(judged, max(free - others, 0)),
+            hint=_without_target(asked.held) if asked.held else _fewer(judged, max(free - others, 0)),
         )
+
+
+def _without_target(held: Sequence[str]) -> str:
+    names = ", ".join(f"mtrr.{name}" for name in held)
+    return f"run it without --target: registers of {names} stay in a run with one"
 
 
 def _free(number: int) -> str:

@@ -16,12 +16,14 @@ from cxlstate.resources.mtrr.probe import Content, Registers
 class Room:
     """`used` registers stay in any case. `needs` are the new ones of each name, in the order of doing.
 
-    `most` is how many are in use at the fullest moment on the way.
+    `most` is how many are in use at the fullest moment on the way. `held` are names of an earlier spec whose
+    registers stay in this run.
     """
 
     used: int
     most: int
     needs: Mapping[str, tuple[Content, ...]]
+    held: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -39,8 +41,10 @@ def room(name: str, aim: Goal, dropped: tuple[Content, ...], registers: Register
     declared[name] = aim.wanted
     wanted = {each: contents for each, contents in declared.items() if contents is not None}
     everything = frozenset(content for contents in wanted.values() for content in contents)
-    forgotten = {line.name for line in registers.lines} - declared.keys() if given.whole else set()
-    gone = {one for left in forgotten for one in registers.dropped(left, everything)}
+    others = sorted({line.name for line in registers.lines} - declared.keys())
+    left_over = {other: registers.dropped(other, everything) for other in others}
+    gone = {one for contents in left_over.values() for one in contents} if given.whole else set()
+    held = () if given.whole else tuple(other for other, contents in left_over.items() if contents)
     there = goal.remaining(registers.used, gone)
     most = len(there)
     in_use, needs = list(there), dict[str, tuple[Content, ...]]()
@@ -51,7 +55,7 @@ def room(name: str, aim: Goal, dropped: tuple[Content, ...], registers: Register
         needs[each] = new
         in_use += [goal.register(one) for one in new]
         most = max(most, len(in_use))
-    return Room(len(in_use) - sum(map(len, needs.values())), most, needs)
+    return Room(len(in_use) - sum(map(len, needs.values())), most, needs, held)
 
 
 def _contents(ranges: MtrrRanges) -> tuple[Content, ...] | None:
