@@ -7,6 +7,7 @@ A size is taken once, a number once for each size; what breaks these rules is ig
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,6 +19,8 @@ DEFAULT: Final = 2 << 20
 """HPAGE_SIZE of x86."""
 SIZES: Final = frozenset({DEFAULT, 1 << 30})
 """`arch_hugetlb_valid_size()` of x86 (`arch/x86/mm/hugetlbpage.c`); any other is ignored."""
+
+_DECIMAL: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
 
 _Kept = tuple[str, str, int, bool]
 """Slot, value, index of the argument, whether it is implied."""
@@ -89,16 +92,13 @@ def in_force(arguments: Sequence[tuple[str, str | None]]) -> Iterator[_Kept]:
 def reserved(arguments: Sequence[tuple[str, str | None]]) -> Iterator[tuple[int, int]]:
     """Bytes that each number takes from RAM at boot (`hugetlb_hstate_alloc_pages`), by its argument's index.
 
-    A number is that of all nodes, or of some: `NODE:NUMBER,…`.
+    A number is that of all nodes, or of some: `NODE:NUMBER,…`. It is decimal, and what stands behind it is
+    not looked at (`sscanf` in `hugepages_setup`).
     """
     state = _read(arguments)
     for size, (number, index) in state.pages.items():
-        each = (word.rpartition(":")[2] for word in number.split(","))
-        yield index, (size or state.default_size) * sum(int(one) for one in each if _is_number(one))
-
-
-def _is_number(word: str) -> bool:
-    return word.isascii() and word.isdecimal()
+        each = (_DECIMAL.match(word.rpartition(":")[2]) for word in number.split(","))
+        yield index, (size or state.default_size) * sum(int(one[0]) for one in each if one)
 
 
 def _read(arguments: Sequence[tuple[str, str | None]]) -> _State:
