@@ -65,6 +65,6 @@ def command(
         yes=yes or kept is not None,
         as_json=as_json,
         only=only(targets or (kept.targets if kept else ()), loaded.trees),
-        kept=kept.machines if kept else {},
+        kept=kept,
     )
     return session.apply(loaded)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cxlstate.core.address import Address
     from cxlstate.core.consent import Consents
     from cxlstate.core.diagnostic import Diagnostic
-    from cxlstate.engine.plan import MachinePlan
+    from cxlstate.engine.plan import Plan
     from cxlstate.spec.load import Loaded
     from cxlstate.spec.names import Names, Only
     from cxlstate.spec.tree import Tree
@@ -67,6 +67,11 @@ def load_specs(paths: Sequence[Path]) -> Loaded:
     from cxlstate.rules import load
 
     return load(list(paths) or [Path("specs")])
+
+
+def trees(loaded: Loaded) -> Sequence[Tree]:
+    """The trees to look at."""
+    return loaded.trees
 
 
 def has_errors(diagnostics: Sequence[Diagnostic]) -> bool:
@@ -126,12 +131,32 @@ def _did_you_mean(name: str, possible: Iterable[str]) -> str:
 def say_problems(diagnostics: Sequence[Diagnostic]) -> None:
     """Print problems to standard error."""
     from cxlstate.render.output import say
-    from cxlstate.render.terminal import diagnostics_text
+    from cxlstate.render.problems import diagnostics_text
 
     say(diagnostics_text(diagnostics), err=True)
 
 
-def say_json(plans: Sequence[MachinePlan], diagnostics: Sequence[Diagnostic] = ()) -> None:
+def say_plan(
+    plan: Plan,
+    problems: Sequence[Diagnostic],
+    *,
+    everything: bool = False,
+    verbose: bool = False,
+) -> None:
+    """Print a plan: its head, then its problems to standard error, then what is done on each machine."""
+    from cxlstate.render.head import head_text
+    from cxlstate.render.output import say
+    from cxlstate.render.plan_text import body_text
+
+    body = body_text(plan, everything=everything, verbose=verbose)
+    say(head_text(plan))
+    if problems:
+        say("", err=True, blank=True)
+        say_problems(problems)
+    say("\n" + body if body else "")
+
+
+def say_json(plans: Sequence[Plan], diagnostics: Sequence[Diagnostic] = ()) -> None:
     """Print the JSON document."""
     from cxlstate.render import output
     from cxlstate.render.document import document

@@ -9,6 +9,7 @@ from typing import TypeVar
 from cxlstate.core.action import Span
 from cxlstate.core.address import Address
 from cxlstate.core.fragment import Fragment
+from cxlstate.core.guest import GuestAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +84,32 @@ class DiskImage:
     size: int | None = None
 
 
-Export = KernelArguments | ModuleKeptOut | DaxDevice | RestoreStep | MtrrRanges | DiskImage
+@dataclass(frozen=True, slots=True)
+class Reservations:
+    """Addresses that a network keeps for interfaces: pairs of a MAC address in lower case and an IP."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+
+Export = (
+    KernelArguments
+    | ModuleKeptOut
+    | DaxDevice
+    | RestoreStep
+    | MtrrRanges
+    | DiskImage
+    | GuestAccess
+    | Reservations
+)
 
 T = TypeVar("T", bound=Export)
 
 
-class Given:
-    """The exports of everything that a resource needs or knows.
+class Inputs:
+    """The exports of everything that a resource needs or knows."""
 
-    `whole` is false in a run with a target: whatever of its kind is not told stays as it is on the machine.
-    """
-
-    def __init__(self, exports: Mapping[Address, Sequence[Export]], *, whole: bool = True) -> None:
+    def __init__(self, exports: Mapping[Address, Sequence[Export]]) -> None:
         self._exports = exports
-        self.whole = whole
 
     def everything(self) -> list[tuple[Address, Export]]:
         """All that was handed over, by address."""

@@ -29,8 +29,8 @@ class Unknown:
     """It could not be told. `cured_by` names what, once applied, would let it be told.
 
     A declared resource of `cured_by` that is about to change makes this one *blocked*; otherwise it
-    is *unknown*, and `hint` says what a person can do. `partly` is a live state of what could be read all
-    the same: nothing is planned on it, and it can only forbid a reboot.
+    is *unknown*, and `hint` says what a person can do. `partly` is what could be read all the
+    same, in the kind's own words: nothing is planned on it; it can show a problem, and forbid a reboot.
     """
 
     reason: str

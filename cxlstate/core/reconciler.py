@@ -14,9 +14,9 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from cxlstate.core.action import Action
 from cxlstate.core.address import Address, Target
+from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
-from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.exports import Export, Given
+from cxlstate.core.exports import Inputs
 from cxlstate.core.machine import Scope
 from cxlstate.core.observation import Observation
 from cxlstate.core.path import Path
@@ -50,15 +50,13 @@ class How(Enum):
     """`REQUIRES`: must be in force before. `AFTER`: only later in the order, if it is declared.
 
     `KNOWS`: its exports are wanted, whatever the order. `AWAITS`: must be in force before, and its
-    exports are not told, since it wants to know ours. `COMPARES`: its exports are told to `check` alone,
-    so that resources can be judged together that compare each other.
+    exports are not told, since it wants to know ours.
     """
 
     REQUIRES = "requires"
     AWAITS = "awaits"
     AFTER = "after"
     KNOWS = "knows"
-    COMPARES = "compares"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +78,8 @@ class Resource(Generic[S]):
     address: Address
     spec: S
     path: Path = ()
+    has_guest: bool = False
+    """Whether its entry has the section of a guest."""
 
     @property
     def name(self) -> str:
@@ -96,6 +96,8 @@ class Reconciler(ABC, Generic[S, L]):
     key: ClassVar[Any] = str  # what the name of an entry of a map is validated as, likewise
     has_guest: ClassVar[bool] = False  # an entry may hold the section of a machine of its own, its guest
     reboots: ClassVar[bool] = False  # its actions may reboot the machine: what that stops is asked along
+    informs: ClassVar[bool] = False  # its resources export something that others are made of
+    holds: ClassVar[bool] = False  # its resources may hold memory: one that cannot be assessed may hold any
 
     def name(self, spec: S) -> str:
         """The name of an entry of a list; entries of a map are named by their key."""
@@ -113,30 +115,13 @@ class Reconciler(ABC, Generic[S, L]):
     def observe(self, me: Resource[S], answers: Answers) -> Observation[L]:
         """Parse the answers. `ReadFailed` may be let through: it makes the resource unknown."""
 
-    def exports(self, me: Resource[S], live: L | None, given: Given) -> Sequence[Export]:
-        """What others may know of it; made also while it is unknown or absent (`live` None)."""
-        return ()
+    @abstractmethod
+    def assess(self, resource: Resource[S], seen: Observation[L], inputs: Inputs) -> Assessment:
+        """All that follows from what was seen and from the exports of what it needs, computed once.
 
-    def describe(self, me: Resource[S], live: L | None) -> Sequence[tuple[str, str]]:
-        """The live state for people: a few words and their values, for `show`."""
-        return ()
-
-    def check(self, me: Resource[S], live: L | None, given: Given) -> Sequence[Diagnostic]:
-        """What cannot be right, now that the machine was seen. An error stops this resource.
-
-        `path` of a diagnostic is relative to the resource.
+        Of what is Unknown: exports, the problems that need no live state, and what is checked later. Where a
+        cure of that is about to come, the engine asks again with Absent, for changes and actions alone.
         """
-        return ()
-
-    @abstractmethod
-    def diff(self, me: Resource[S], live: L | None, given: Given) -> Sequence[Change]:
-        """The differences in what the user wrote, and in nothing else."""
-
-    @abstractmethod
-    def actions(
-        self, me: Resource[S], live: L | None, changes: Sequence[Change], given: Given
-    ) -> Sequence[Action]:
-        """What closes the differences, in order. None at all: whatever it requires will do it."""
 
 
 @runtime_checkable
@@ -154,34 +139,6 @@ class Implied(Protocol):
 
     def traces(self) -> Exists:
         """What is there wherever it has anything to take away."""
-        ...
-
-
-@runtime_checkable
-class ForeseesBoot(Protocol):
-    """A kind that knows what the next boot leads to. It is asked wherever a plan would reboot."""
-
-    def bars_reboot(self, me: Resource[Any], live: Any, given: Given) -> Diagnostic | None:
-        """An error that a reboot would run into; None where a reboot is safe, as far as it is known."""
-        ...
-
-
-@runtime_checkable
-class Suspendable(Protocol):
-    """A kind whose resources hold memory, and can be taken out of use while something else acts on it.
-
-    It exports the memory as a `DaxDevice`.
-    """
-
-    def suspend(self, me: Resource[Any], live: Any, given: Given) -> Sequence[Action] | Diagnostic:
-        """What takes it out of use, each with its undo; nothing where it is not in use.
-
-        A diagnostic where that is not possible: then nothing is done at all.
-        """
-        ...
-
-    def resume(self, me: Resource[Any], live: Any, given: Given) -> Sequence[Action]:
-        """What puts back what `suspend` took out of use, and no more."""
         ...
 
 

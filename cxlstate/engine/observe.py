@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from cxlstate.core.address import Address
+from cxlstate.core.address import Address, ScopedAddress
 from cxlstate.core.defect import summary
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.effect import Effect
@@ -18,7 +18,6 @@ from cxlstate.core.machine import Scope
 from cxlstate.core.observation import Observation, Unknown
 from cxlstate.core.read import Answers, Asked, Exists, LibvirtRead, Question, Read, ReadFailed
 from cxlstate.core.reconciler import (
-    ForeseesBoot,
     How,
     Implied,
     Inspects,
@@ -32,7 +31,6 @@ from cxlstate.engine.record import Record, parse_record
 from cxlstate.engine.running import Running, running, running_reads
 from cxlstate.machine.reader import Reader
 from cxlstate.machine.records import applied, applied_reads
-from cxlstate.spec.load import MachineSpec
 from cxlstate.spec.tree import Machine
 
 T = TypeVar("T")
@@ -66,37 +64,33 @@ class Observed:
     lacks: Callable[[type[Effect]], Diagnostic | None] = field(default=_nothing, compare=False, repr=False)
 
 
-def resources_of(
-    spec: MachineSpec | Machine, kinds: Kinds, scope: Scope = Scope.HOST
-) -> tuple[dict[Address, Resource[Any]], frozenset[Address]]:
-    """The declared resources, and those that a machine has without a word in the spec.
+def kinds_on(machine: Machine, kinds: Kinds) -> Kinds:
+    """The kinds whose resources can be on a machine: of the host, or of a guest."""
+    scopes = {Scope.GUEST} if machine.scope is Scope.GUEST else {Scope.HOST, Scope.ROOT}
+    return {name: kind for name, kind in kinds.items() if not kind.place or kind.place.scopes & scopes}
 
-    A guest has of these only what its declared resources need.
-    """
-    resources = {resource.address: resource for resource in spec.resources}
+
+def resources_of(machine: Machine, kinds: Kinds) -> tuple[dict[Address, Resource[Any]], frozenset[Address]]:
+    """The declared resources, and those that a machine has without a word in the spec."""
+    resources = {resource.address: resource for resource in machine.resources}
     implied = set()
-    for kind in kinds.values():
+    for kind in kinds_on(machine, kinds).values():
         address = Address(kind.kind)
-        if not isinstance(kind, Implied) or address in resources or scope not in kind.place.scopes:
-            continue
-        if scope is not Scope.GUEST or _is_needed(address, spec.resources, kinds):
+        if isinstance(kind, Implied) and address not in resources:
             resources[address] = Resource(address, kind.implied())
             implied.add(address)
     return resources, frozenset(implied)
 
 
-def _is_needed(address: Address, by: Sequence[Resource[Any]], kinds: Kinds) -> bool:
-    return any(need.target == address for one in by for need in kinds[one.address.kind].needs(one))
-
-
 def observe(
-    reader: Reader, spec: MachineSpec, kinds: Kinds, *, closer: bool = False, more: Collection[Read] = ()
+    reader: Reader, machine: Machine, kinds: Kinds, *, closer: bool = False, more: Collection[Read] = ()
 ) -> Observed:
     """One exchange with the machine. Raises CxlstateError where it cannot be reached.
 
     `closer` has kinds look closer than a plan needs to, and `more` is asked along: both for `show`.
     """
-    resources, implied = resources_of(spec, kinds)
+    kinds = kinds_on(machine, kinds)
+    resources, implied = resources_of(machine, kinds)
     idle = idle_of(resources, implied, kinds)
     questions, defects = _questions(resources, idle, kinds, closer=closer)
     answers = reader.read(questions | set(more))
@@ -125,13 +119,14 @@ def idle_of(
 ) -> dict[Address, Exists]:
     """What is implied and has nothing to do for anything declared: it is there only where its traces are."""
     try:
-        graph = Graph({address: kinds[address.kind].needs(me) for address, me in resources.items()})
+        needs = {ScopedAddress("", at): kinds[at.kind].needs(me) for at, me in resources.items()}
+        graph = Graph(needs)
     except Exception:  # noqa: BLE001  # a kind's defect, which is told where it is judged
         return {}
-    edges = {(a, b) for a in resources for b in graph.targets(a, *How)}
+    edges = {(a.address, b.address) for a in needs for b in graph.targets(a, *How)}
     busy = resources.keys() - set(implied)
     if _reboots(busy, kinds):
-        busy |= {address for address in implied if isinstance(kinds[address.kind], ForeseesBoot)}
+        busy |= {address for address in implied if kinds[address.kind].reboots}
     while more := {end for edge in edges if busy.intersection(edge) for end in edge} - busy:
         busy |= more
     idle = ((address, kinds[address.kind]) for address in implied if address not in busy)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final
 
-from cxlstate.core.address import Address
+from cxlstate.core.address import Address, ScopedAddress
 from cxlstate.core.model import as_written
 from cxlstate.core.reconciler import Reconciler, Resource
 
@@ -66,22 +66,20 @@ def wanted_of(resource: Resource[Any], told: Mapping[Address, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is wanted of all resources of a machine, each made once. `told`: whose exports one is told."""
+    """What is wanted of all resources of a tree, each made once. `told`: whose exports one is told."""
 
-    resources: Mapping[Address, Resource[Any]]
+    resources: Mapping[ScopedAddress, Resource[Any]]
     kinds: Mapping[str, Reconciler[Any, Any]]
-    told: Callable[[Address], Iterable[Address]]
-    _made: dict[Address, str] = field(default_factory=dict)
+    told: Callable[[ScopedAddress], Iterable[ScopedAddress]]
+    _made: dict[ScopedAddress, str] = field(default_factory=dict)
 
-    def of(self, address: Address) -> str:
+    def of(self, at: ScopedAddress) -> str:
         """Kinds that export nothing have no part in it, whatever a resource needs of them."""
-        if address not in self._made:
-            tellers = (
-                t for t in self.told(address) if type(self.kinds[t.kind]).exports is not Reconciler.exports
-            )
-            told = {teller: self.of(teller) for teller in dict.fromkeys(tellers)}
-            self._made[address] = wanted_of(self.resources[address], told)
-        return self._made[address]
+        if at not in self._made:
+            tellers = (teller for teller in self.told(at) if self.kinds[teller.address.kind].informs)
+            told = {teller.address: self.of(teller) for teller in dict.fromkeys(tellers)}
+            self._made[at] = wanted_of(self.resources[at], told)
+        return self._made[at]
 
 
 def cause_of(record: Record | None, wanted: str, *, records_readable: bool) -> Cause:

@@ -1,4 +1,4 @@
-"""Whether a file outlives the next boot, and whether only root can change what its path leads to. Pure.
+"""Whether a file outlives the next boot, is in QEMU's reach, and has a path that only root can change. Pure.
 
 By its path (`volatile`), and by what the machine says of the folders on the way: stat(1) and
 /proc/self/mountinfo (proc_pid_mountinfo(5)).
@@ -10,12 +10,17 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from stat import S_IMODE, S_ISBLK, S_ISCHR, S_ISREG, S_ISVTX, S_IWGRP, S_IWOTH
+from stat import S_IMODE, S_ISBLK, S_ISCHR, S_ISREG, S_ISVTX, S_IWGRP, S_IWOTH, S_IXGRP, S_IXOTH
 from typing import Final
 
-from cxlstate.core.read import NOT_FOUND, Answer, Answers, Command, File, failure
+from cxlstate.core.read import NOT_FOUND, Answer, Answers, Command, File, ReadFailed, failure
 
 MOUNTS: Final = File("/proc/self/mountinfo")
+QEMU: Final = File("/etc/libvirt/qemu.conf")
+
+_USER: Final = re.compile(r"""^\s*user\s*=\s*["']\+?([^"']*)["']""", re.MULTILINE)
+_DEFAULT_USER: Final = "libvirt-qemu"  # on Debian and Ubuntu: default_qemu_user in libvirt's build
+_ROOT: Final = ("root", "0")
 
 _TEMPORARY: Final = "/tmp"  # noqa: S108  # to be refused
 VOLATILE: Final = (
@@ -77,6 +82,10 @@ class Stat:
         major = number >> 8 & 0xFFF | number >> 32 & ~0xFFF
         return f"{major}:{number & 0xFF | number >> 12 & ~0xFF}"
 
+    def entered_by(self, user: str) -> bool:
+        """Whether somebody besides root may find files in this folder, as far as its mode tells."""
+        return self.owner == user or bool(self.mode & (S_IXGRP | S_IXOTH))
+
     @property
     def writable_by_others(self) -> bool:
         """Whether somebody besides root may put another file in this folder."""
@@ -132,6 +141,19 @@ class Way:
 
     folders: Mapping[str, Stat]
     mounts: tuple[Mount, ...] = ()
+    qemu: str | None = None  # the user that QEMU runs as; None: not known
+
+    @property
+    def closed(self) -> tuple[str, Stat] | None:
+        """The first folder that QEMU's user certainly cannot enter.
+
+        libvirt hands it the file, not the folders. Where the group may enter, an access control list may let
+        others in: those bits are its mask then (acl(5)).
+        """
+        if self.qemu is None or self.qemu in _ROOT:
+            return None
+        found = sorted(self.folders.items(), key=lambda one: len(one[0]))
+        return next((one for one in found if not one[1].entered_by(self.qemu)), None)
 
     @property
     def memory(self) -> str | None:
@@ -162,14 +184,25 @@ NOWHERE: Final = Way({})
 
 def way_reads(path: str) -> tuple[Command | File, ...]:
     """What has to be asked for a `Way`."""
-    return (MOUNTS, *map(stat, folders(path)))
+    return (MOUNTS, QEMU, *map(stat, folders(path)))
 
 
 def way(path: str, answers: Answers) -> Way:
     """What the machine says of the way to a file."""
     found = {name: one for name in folders(path) if (one := _known(name, answers))}
     mounts = answers.raw(MOUNTS)
-    return Way(found, tuple(mount_lines(mounts.text)) if mounts.status == 0 else ())
+    lines = tuple(mount_lines(mounts.text)) if mounts.status == 0 else ()
+    return Way(found, lines, _qemu_user(answers))
+
+
+def _qemu_user(answers: Answers) -> str | None:
+    """As `user` in qemu.conf says."""
+    try:
+        text = answers.text_or_none(QEMU) or ""
+    except ReadFailed:
+        return None
+    written = _USER.findall(text)
+    return written[-1] if written else _DEFAULT_USER
 
 
 def mount_lines(text: str) -> Iterator[Mount]:

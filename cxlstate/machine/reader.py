@@ -7,6 +7,7 @@ from typing import Protocol
 
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.effect import Effect
+from cxlstate.core.guest import Accepted, Route
 from cxlstate.core.read import Answers, Question
 
 
@@ -30,4 +31,26 @@ class Reader(Protocol):
 
     def close(self) -> None:
         """End the connection. May be called twice."""
+        ...
+
+
+class GuestReader(Reader, Protocol):
+    """Asks a guest."""
+
+    @property
+    def accepted(self) -> Accepted | None:
+        """The host key that it was reached by; None of one that has none (agent, simulated)."""
+        ...
+
+
+class HostReader(Reader, Protocol):
+    """Asks a host, and leads on into its guests."""
+
+    def guest(self, route: Route) -> GuestReader:
+        """A guest, over the connection that is open; it is closed by itself, and before the host.
+
+        Connects. Several may be opened and asked at the same time. Raises CxlstateError: CXC120 where its
+        host key changed, CXC106 where it lets us not in; CXC12x else: it cannot be reached, or it cannot be
+        told whether it is the guest, and so all of it is unknown.
+        """
         ...

@@ -10,10 +10,18 @@ import tempfile
 from pathlib import Path
 
 from cxlstate.core.diagnostic import fail
+from cxlstate.simulator import guests
 from cxlstate.simulator.host import Host
 from cxlstate.simulator.loader import CONFIGURATION
 from cxlstate.simulator.mkconfig import mkconfig
-from cxlstate.simulator.world import FILE, ROOT, save
+from cxlstate.simulator.world import (
+    FILE,
+    ROOT,
+    Power,
+    Region,
+    World,
+    save,
+)
 
 KERNELS = ("6.12.117+deb13-amd64", "6.12.107+deb13-amd64")
 
@@ -21,8 +29,11 @@ _MADE_OF = Path(__file__).parent / "default_host"
 _OF_A_KERNEL = ("modules.dep", "modules.builtin")
 
 
-def create(directory: Path) -> None:
-    """Make the default host and boot it once; the folder appears whole or not at all."""
+def create(directory: Path, power: Power | None = None) -> None:
+    """Make the default host and boot it once; the folder appears whole or not at all.
+
+    With what a domain's start gives it, it is the machine in that domain.
+    """
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
@@ -30,7 +41,7 @@ def create(directory: Path) -> None:
         ) as folder:
             draft = Path(folder) / "draft"
             draft.mkdir()
-            _fill(draft)
+            _fill(draft, power)
             draft.rename(directory)
     except OSError as error:
         if directory.is_dir() and any(directory.iterdir()):
@@ -44,7 +55,7 @@ def create(directory: Path) -> None:
         ) from error
 
 
-def _fill(directory: Path) -> None:
+def _fill(directory: Path, power: Power | None) -> None:
     root = directory / ROOT
     for path in (_MADE_OF / FILE, *(_MADE_OF / ROOT).rglob("*")):
         copy = directory / path.relative_to(_MADE_OF)
@@ -52,7 +63,7 @@ def _fill(directory: Path) -> None:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
     for folder in ("var/lib/dpkg/updates", "var/lib/apt/lists", "boot/grub"):
-        (root / folder).mkdir(parents=True)
+        (root / folder).mkdir(parents=True, exist_ok=True)
     for kernel in KERNELS:
         for name in (f"vmlinuz-{kernel}", f"initrd.img-{kernel}"):
             (root / "boot" / name).touch()
@@ -61,7 +72,17 @@ def _fill(directory: Path) -> None:
         for name in _OF_A_KERNEL:
             shutil.copyfile(_MADE_OF / name, modules / name)
     host = Host.load(directory)
+    if power is not None:
+        _in_a_domain(host.world, power)
     _, configuration = mkconfig(host.files)
     host.files.write(CONFIGURATION, configuration or b"", mode=0o600)
     host.boot()
     save(host.world, directory)
+
+
+def _in_a_domain(world: World, power: Power) -> None:
+    """The same Debian, in a machine with little of anything."""
+    world.cpus = ["0-1"]
+    world.firmware = [Region(*one) for one in guests.FIRMWARE]
+    world.autoload = ["ext4"]
+    world.power = power

@@ -6,6 +6,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -14,7 +15,7 @@ from cxlstate.core.effect import Effect
 from cxlstate.core.fragment import Fragment
 from cxlstate.formats import restore
 from cxlstate.machine.outcome import Outcome
-from cxlstate.simulator import loader, mtrr, processes, procfs
+from cxlstate.simulator import guests, loader, mtrr, processes, procfs
 from cxlstate.simulator.accounts import Accounts
 from cxlstate.simulator.boot_shell import BootShell
 from cxlstate.simulator.ended import Ended, unknown
@@ -22,11 +23,12 @@ from cxlstate.simulator.files import Files
 from cxlstate.simulator.images import Disks, Drafts, Images
 from cxlstate.simulator.kernel import Modules
 from cxlstate.simulator.libvirt.driver import Libvirt
+from cxlstate.simulator.loader import NoBoot
 from cxlstate.simulator.net import Devices
 from cxlstate.simulator.packages import Packages
 from cxlstate.simulator.unit_files import UnitFiles
 from cxlstate.simulator.units import Units
-from cxlstate.simulator.world import ROOT, WEB, Running, World, load, save
+from cxlstate.simulator.world import ROOT, WEB, ActiveDomain, Running, World, load, save
 
 _RESTORE = ("/bin/sh", restore.SCRIPT, "restore")
 _TEXT = 2  # words of `-c` and its text
@@ -82,7 +84,19 @@ class Host:
         return self._libvirt(self._checkpoint)
 
     def _libvirt(self, step: Callable[[str], None]) -> Libvirt:
-        return Libvirt(self.world, Files(self._directory / ROOT, {}, privileged=True), step)
+        files = Files(self._directory / ROOT, {}, privileged=True)
+        return Libvirt(self.world, files, step, self._power_on)
+
+    def _power_on(self, vm: str, domain: ActiveDomain) -> None:
+        """Boot the machine in a domain that starts, if there is one; one that cannot boot stays off."""
+        inside = guests.folder(self._directory, vm)
+        if not inside.exists():
+            return
+        guest = Host.load(inside)
+        guest.world.power = guests.power(domain)
+        with suppress(NoBoot):
+            guest.boot()
+        guest.save()
 
     def image(self, effect: Effect, drafts: Drafts) -> Outcome:
         """One effect on a disk image."""

@@ -14,7 +14,7 @@ from cxlstate.formats import kernel_cmdline
 from cxlstate.formats.domain_xml import meaning
 from cxlstate.simulator import mtrr
 from cxlstate.simulator.dax import BLOCK, DEVDAX, KMEM, Bus, bounds, names_no_soft_reserved, regions
-from cxlstate.simulator.memory import NAMES, RAM, SOFT_RESERVED, TYPES, Range, boot_map
+from cxlstate.simulator.memory import NAMES, PMEM, RAM, SOFT_RESERVED, TYPES, Range, boot_map
 from cxlstate.simulator.mounts import mountinfo
 from cxlstate.simulator.net import Devices
 from cxlstate.simulator.world import Dax, Online, Region, World
@@ -141,9 +141,10 @@ def _iomem(world: World, memory: list[Range]) -> str:
         low, high = (start, end - 1) if world.login.root else (0, 0)
         lines.append(f"{'  ' * depth}{low:08x}-{high:08x} : {name}")
 
+    dimms = [Range(int(one.start, 16), int(one.end, 16) + 1, PMEM) for one in world.power.dimms]
     image = _range(Region(world.kernel_image.start, world.kernel_image.end, NAMES[RAM]))
     newer = names_no_soft_reserved(world.running.kernel)
-    for one in memory:
+    for one in (*memory, *dimms):  # those of the NFIT are not in the firmware's map
         if not (newer and one.type == SOFT_RESERVED):
             line(0, one.start, one.end, NAMES.get(one.type, "Unknown E820 type"))
         if one.type == RAM and one.start <= image.start and image.end <= one.end:

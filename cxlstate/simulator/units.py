@@ -20,8 +20,9 @@ _NO_INSTALL_CONFIG = (
 )
 # What `systemctl show` can be asked for, in the order in which it answers.
 _PROPERTIES = (
-    *("Type", "RemainAfterExit", "Result", "Id", "Names", "TriggeredBy", "Description", "LoadState"),
-    *("ActiveState", "SubState", "FragmentPath", "DropInPaths", "UnitFileState", "NeedDaemonReload"),
+    *("Type", "RemainAfterExit", "Result", "Id", "Names", "Conflicts", "TriggeredBy", "Description"),
+    *("LoadState", "ActiveState", "SubState", "FragmentPath", "DropInPaths", "UnitFileState"),
+    "NeedDaemonReload",
 )
 _HAVE_A_RESULT = (".service", ".socket", ".timer", ".mount")
 
@@ -131,6 +132,7 @@ class Units:
         shown = {
             "Id": name,
             "Names": " ".join([name, *(unit.aliases if unit else [])]),
+            "Conflicts": " ".join(["shutdown.target", *unit.conflicts] if unit and load == "loaded" else []),
             "TriggeredBy": " ".join(unit.triggered_by if unit and load == "loaded" else []),
             "Description": (unit.description if unit else "") or name,
             "LoadState": load,
@@ -159,7 +161,7 @@ class Units:
     def _up(self, name: str, unit: Unit) -> None:
         """Start it: a oneshot unit that does not remain is done at once."""
         conflicting = {other for other, one in self._units.items() if name in one.conflicts}
-        for other in conflicting | set(unit.conflicts):  # systemd.unit(5): in both directions
+        for other in conflicting | {*unit.conflicts, *unit.stops}:  # systemd.unit(5): in both directions
             self._states.pop(other, None)
         starts = unit.starts
         if self._own.exists(name) and name not in self._units:

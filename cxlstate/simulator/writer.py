@@ -11,18 +11,20 @@ from pathlib import Path
 
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic, fail
 from cxlstate.core.effect import Effect
+from cxlstate.core.guest import Route
 from cxlstate.core.read import Answers, Question
 from cxlstate.machine import records
 from cxlstate.machine.outcome import Entry, Outcome
 from cxlstate.machine.performing import find_performer, nobody_performs
 from cxlstate.machine.writer import Progress
+from cxlstate.simulator import guests
 from cxlstate.simulator.effects import Effects
 from cxlstate.simulator.faults import Faults
 from cxlstate.simulator.host import Host
 from cxlstate.simulator.libvirt.driver import Libvirt
 from cxlstate.simulator.loader import NoBoot
 from cxlstate.simulator.performers import SIMULATED, tell_libvirt
-from cxlstate.simulator.reader import SimReader
+from cxlstate.simulator.reader import SimReader, reach
 from cxlstate.simulator.world import legible
 
 LOCK = "lock"
@@ -92,6 +94,10 @@ class SimWriter(SimReader):
         self._faults.step("the machine has booted")
         self._connected(entry.does)
 
+    def guest_writer(self, route: Route) -> SimGuestWriter:
+        """The machine in one of its domains, to be changed. Raises CxlstateError CXC122, and as this one."""
+        return SimGuestWriter(self._directory, route, faults=self._faults)
+
     def close(self) -> None:
         """Let the lock go. May be called twice."""
         if self._lock is not None:
@@ -121,15 +127,18 @@ class SimWriter(SimReader):
 
     def _connected(self, does: str) -> None:
         if self._faults.lost:
-            raise fail(
-                "CXC303",
-                f"connection lost during: {does}",
-                machine=self._name,
-                found="a fault that was asked for",
-                expected="an answer",
-                hint="it goes on by itself, or was not begun; the next apply looks at what is there "
-                "and converges, nothing has to be cleaned up",
-            )
+            raise self._lost(does, "a fault that was asked for")
+
+    def _lost(self, does: str, found: str) -> CxlstateError:
+        return fail(
+            "CXC303",
+            f"connection lost during: {does}",
+            machine=self._name,
+            found=found,
+            expected="an answer",
+            hint="it goes on by itself, or was not begun; the next apply looks at what is there "
+            "and converges, nothing has to be cleaned up",
+        )
 
     def _take_lock(self) -> int:
         lock = os.open(self._directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -161,6 +170,29 @@ class SimWriter(SimReader):
             expected="`sudo -n true` to succeed",
             hint='set "root" to true there',
         )
+
+
+class SimGuestWriter(SimWriter):
+    """Changes the machine in a domain of the simulated `host`, as long as that runs."""
+
+    accepted = None
+
+    def __init__(self, host: Path, route: Route, *, faults: Faults | None = None) -> None:
+        self._host = host
+        self._vm = route.vm
+        super().__init__(reach(host, route), route.machine, faults=faults)
+
+    def read(self, reads: Collection[Question]) -> Answers:
+        """As any reader, while there is a way to it."""
+        guests.check_runs(self._host, self._vm, self._name)
+        return super().read(reads)
+
+    def _connected(self, does: str) -> None:
+        super()._connected(does)
+        try:
+            guests.check_runs(self._host, self._vm, self._name)
+        except CxlstateError as off:
+            raise self._lost(does, off.diagnostics[0].found or "") from off
 
 
 def power_cut(directory: Path) -> None:

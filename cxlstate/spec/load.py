@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from cxlstate.core.connect import Through
-from cxlstate.core.diagnostic import CxlstateError, Diagnostic
+from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.machine import Scope
 from cxlstate.core.reconciler import Shape
 from cxlstate.spec import yaml_text
@@ -18,10 +18,10 @@ from cxlstate.spec.connection import format_connect
 from cxlstate.spec.envelope import API_VERSION, GUEST
 from cxlstate.spec.reading import Reading, unreadable
 from cxlstate.spec.schema import Kinds
-from cxlstate.spec.tree import Machine, MachineSpec, Tree
+from cxlstate.spec.tree import Machine, Tree
 from cxlstate.spec.vocabulary import Vocabulary
 
-__all__ = ["Loaded", "MachineSpec", "dump", "load"]
+__all__ = ["Loaded", "dump", "load"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,31 +30,6 @@ class Loaded:
 
     trees: tuple[Tree, ...]
     diagnostics: tuple[Diagnostic, ...]
-
-    @property
-    def specs(self) -> tuple[MachineSpec, ...]:
-        """The hosts, for an engine that knows no guests: CxlstateError (CXE250) where a tree has one."""
-        if guests := [_not_planned(tree, guest) for tree in self.trees for guest in tree.guests]:
-            raise CxlstateError(tuple(guests))
-        return tuple(
-            MachineSpec(tree.host.id, tree.host.connect, tree.file, tree.host.resources, tree.document)
-            for tree in self.trees
-            if not isinstance(tree.host.connect, Through)
-        )
-
-
-def _not_planned(tree: Tree, guest: Machine) -> Diagnostic:
-    path = ("vms", guest.id.rpartition("/")[2], GUEST)
-    return Diagnostic(
-        "CXE250",
-        "guests are checked, but not planned or applied yet",
-        path=path,
-        source=tree.locate(path),
-        machine=guest.id,
-        found=f"{len(guest.resources)} resources in the guest {guest.id}",
-        expected="a spec without guests",
-        hint=f"remove the section `{GUEST}` to plan the host; `cxlstate validate` takes it",
-    )
 
 
 def load(paths: Sequence[FilePath], kinds: Kinds | None = None) -> Loaded:

@@ -169,7 +169,9 @@ class Reading:
                     own, guest = _apart(entry.value) if kind.has_guest else (entry.value, None)
                     read = self._validated(kind, own, place)
                     if self._named(kind, name, place) and read.whole:
-                        yield Resource(Address(kind.kind, name), read.spec, place)
+                        yield Resource(
+                            Address(kind.kind, name), read.spec, place, has_guest=guest is not None
+                        )
                     if guest:
                         self._guest(Address(kind.kind, name), guest, (*place, GUEST))
             case Shape.LIST, SequenceNode(items=items):

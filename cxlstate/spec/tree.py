@@ -51,18 +51,3 @@ class Tree:
         Paths begin at the top of the file, also those of a resource in a guest.
         """
         return self.document.locate(path)
-
-
-@dataclass(frozen=True, slots=True)
-class MachineSpec:
-    """A tree of one machine, as the engine takes it: it plans and applies hosts alone."""
-
-    name: str
-    connect: Connect
-    file: str
-    resources: tuple[Resource[Any], ...]
-    document: Document = field(compare=False, repr=False)
-
-    def locate(self, path: Path) -> Source:
-        """As `Tree.locate`."""
-        return self.document.locate(path)

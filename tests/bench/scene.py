@@ -92,9 +92,9 @@ class Recorder:
 
 def script(spec: Path) -> bytes:
     """What a plan of the spec has the machine run."""
-    (loaded,) = load([spec]).specs
+    (loaded,) = load([spec]).trees
     recorder = Recorder()
-    observe(recorder, loaded, kinds())
+    observe(recorder, loaded.host, kinds())
     questions = read_script.ordered(read_script.merge(recorder.asked).values())
     return read_script.script("0" * 32, questions)
 

@@ -14,6 +14,7 @@ import pytest
 from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.domain import Disk, Domain
 from cxlstate.core.effect import Effect
+from cxlstate.core.fragment import Fragment
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.libvirt import (
     AutostartDomain,
@@ -99,10 +100,8 @@ def test_what_is_left_out_for_the_eye_is_there_for_programs():
 def another(value):
     """One of the same type that differs."""
     match value:
-        case bool():
-            return not value
         case int():
-            return value + 1
+            return type(value)(not value) if isinstance(value, bool) else value + 1
         case Enum():
             return next(one for one in type(value) if one is not value)
         case str():
@@ -113,6 +112,8 @@ def another(value):
             return value | {7}
         case tuple():
             return (*value, *(value[:1] or ("x",)))
+        case Fragment():
+            return replace(value, text=f"{value.text}:")
         case Domain():
             return replace(value, disks=(Disk("vda", cache="writeback"),))
         case None:

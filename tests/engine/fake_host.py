@@ -6,22 +6,24 @@ It refuses what a kernel or libvirt would refuse, and keeps a list of what must 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
-from types import SimpleNamespace
+from dataclasses import asdict, dataclass, field, replace
 
 from cxlstate.core.action import Action, Risk, Span, Step, undoing
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.assessment import Assessment, Hold
 from cxlstate.core.change import Change
 from cxlstate.core.consent import Consents, parse_consents
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import DaxDevice, RestoreStep
-from cxlstate.core.observation import Absent, Present
+from cxlstate.core.observation import Absent, Present, Unknown
 from cxlstate.core.read import Answer, Answers, Exists, File, conditions
 from cxlstate.core.reconciler import How, Leftover, Need, Reconciler, Resource
 from cxlstate.engine.apply import Converger
-from cxlstate.engine.observe import observe
-from cxlstate.engine.planner import make_plan
+from cxlstate.engine.assess import assess_tree
+from cxlstate.engine.reading import Readers, TreeReader
+from cxlstate.engine.writing import Writers
 from cxlstate.machine.outcome import Outcome, Result
+from tests.engine.fakes import tree_of
 from tests.fragments import NONE
 
 STATE = File("/state")
@@ -137,11 +139,13 @@ def step(does, *words, risk=Risk.LIVE, undo=(), suspends=(), why=""):
 
 
 def stop(vm):
-    return step(f"stop {vm}", "vm-stop", vm, risk=Risk.RESTART_VM, undo=[("vm-start", vm)])
+    stops = step(f"stop {vm}", "vm-stop", vm, risk=Risk.RESTART_VM, undo=[("vm-start", vm)])
+    return replace(stops, interrupts=Address("vm", vm))
 
 
 def start(vm):
-    return step(f"start {vm}", "vm-start", vm, undo=[("vm-stop", vm)])
+    starts = step(f"start {vm}", "vm-start", vm, undo=[("vm-stop", vm)])
+    return replace(starts, interrupts=Address("vm", vm))
 
 
 def bind(name):
@@ -170,6 +174,8 @@ class Dax(OfHost):
     """`spec` is where it is, or None: known once it is there."""
 
     kind = "dax"
+    informs = True
+    holds = True
 
     def needs(self, me):
         return (Need(AllOf("mtrr"), How.AWAITS),)
@@ -181,59 +187,54 @@ class Dax(OfHost):
         seen = super().observe(me, answers)
         return seen if me.name in seen.live.dax else Absent()
 
-    def exports(self, me, live, given):
-        place = me.spec or (None, None)
-        ranges = () if None in place else (Span(*place),)
-        return (DaxDevice(f"/dev/cxlstate/{me.name}", ranges), RestoreStep(NONE, ("dax", me.name)))
-
-    def diff(self, me, live, given):
-        if live is None or not live.dax[me.name]:
-            return (Change(("driver",), "none", "device_dax"),)
-        wrong = live.registers and live.types[me.name] == "write-back"
-        return (Change(("memory type",), "write-back", "uncached-minus"),) if wrong else ()
-
-    def actions(self, me, live, changes, given):
-        if live is None:
-            return ()
-        if not live.dax[me.name]:
-            return (bind(me.name),)
-        return (*self.suspend(me, live, given), *self.resume(me, live, given))
-
-    def suspend(self, me, live, given):
-        if live is None or not live.dax[me.name]:
-            return ()
-        if me.name in live.processes:
-            held = f"{me.name} is held by {live.processes[me.name]}"
-            return Diagnostic("CXX306", held, path=("range",))
-        return (*map(stop, self._users(me, live)), unbind(me.name))
-
-    def resume(self, me, live, given):
-        assert live.dax[me.name], "asked for though there was nothing to suspend"
-        return (bind(me.name), *map(start, self._users(me, live)))
+    def assess(self, resource, seen, inputs):
+        spans = (Span(*resource.spec),) if resource.spec else ()
+        device = DaxDevice(f"/dev/cxlstate/{resource.name}", spans)
+        exports = (device, RestoreStep(NONE, ("dax", resource.name)))
+        if isinstance(seen, Unknown):
+            return Assessment(exports, hold=Hold(spans, unknown=True))
+        if isinstance(seen, Absent):
+            return Assessment(exports, changes=(Change(("driver",), "none", "device_dax"),))
+        name, live = resource.name, seen.live
+        if not live.dax[name]:
+            change = Change(("driver",), "none", "device_dax")
+            hold = None if spans else Hold(unknown=True)
+            return Assessment(exports, changes=(change,), actions=(bind(name),), hold=hold)
+        hold = self._hold(name, spans, live)
+        if not live.registers or live.types[name] != "write-back":
+            return Assessment(exports, hold=hold)
+        change = Change(("memory type",), "write-back", "uncached-minus")
+        return Assessment(exports, changes=(change,), actions=(*hold.release, *hold.retake), hold=hold)
 
     @staticmethod
-    def _users(me, live):
-        return [vm for vm in running(live) if me.name in live.holds[vm]]
+    def _hold(name, spans, live):
+        if not spans:
+            return Hold(unknown=True)
+        if name in live.processes:
+            held = f"{name} is held by {live.processes[name]}"
+            return Hold(spans, stuck=Diagnostic("CXX306", held, path=("range",)))
+        users = [vm for vm in running(live) if name in live.holds[vm]]
+        return Hold(spans, (*map(stop, users), unbind(name)), (bind(name), *map(start, users)))
 
 
 class Mtrr(OfHost):
     """`spec` is (registers, span)."""
 
     kind = "mtrr"
+    informs = True
 
     def needs(self, me):
         return (Need(AllOf("dax"), How.KNOWS),)
 
-    def exports(self, me, live, given):
-        return (RestoreStep(NONE, ("mtrr", me.name)),)
-
-    def diff(self, me, live, given):
-        registers, _ = me.spec
-        return tuple(Change((one,), None, "uncachable") for one in registers if one not in live.registers)
-
-    def actions(self, me, live, changes, given):
-        _, span = me.spec
-        return tuple(_register("add", "remove", str(change.path[0]), span) for change in changes)
+    def assess(self, resource, seen, inputs):
+        exports = (RestoreStep(NONE, ("mtrr", resource.name)),)
+        if isinstance(seen, Unknown):
+            return Assessment(exports)
+        registers, span = resource.spec
+        lacking = [one for one in registers if one not in seen.live.registers]
+        changes = tuple(Change((one,), None, "uncachable") for one in lacking)
+        actions = tuple(_register("add", "remove", one, span) for one in lacking)
+        return Assessment(exports, changes=changes, actions=actions)
 
     def leftover_reads(self):
         return (STATE,)
@@ -275,16 +276,18 @@ class Boot(OfHost):
     def needs(self, me):
         return tuple(Need(AllOf(kind), how) for kind in ("dax", "mtrr") for how in (How.KNOWS, How.AFTER))
 
-    def diff(self, me, live, given):
-        wanted = self._wanted(given)
-        return () if live.table == wanted else (Change(("table",), str(live.table), str(wanted)),)
+    def assess(self, resource, seen, inputs):
+        wanted = [" ".join(one.words) for _, one in inputs.all(RestoreStep)]
+        if isinstance(seen, Unknown) or seen.live.table == wanted:
+            return Assessment()
+        change = Change(("table",), str(seen.live.table), str(wanted))
+        return Assessment(changes=(change,), actions=(step("write the table", "write-table", *wanted),))
 
-    def actions(self, me, live, changes, given):
-        return (step("write the table", "write-table", *self._wanted(given)),)
 
-    @staticmethod
-    def _wanted(given):
-        return [" ".join(one.words) for _, one in given.all(RestoreStep)]
+def everything(plan):
+    """What is done for a resource: whom it needs away is stopped first, and started last."""
+    ends = [one.end for one in plan.away if one.end]
+    return [*(one.begin for one in plan.away), *plan.actions, *ends]
 
 
 class Bench:
@@ -292,26 +295,27 @@ class Bench:
 
     def __init__(self, wishes, host=None, **machine):
         resources = tuple(Resource(Address.parse(name), wish) for name, wish in wishes.items())
-        self.spec = SimpleNamespace(
-            name="m", file="m.yaml", resources=resources, locate=lambda path: None, connect=None
-        )
+        self.tree = tree_of("m", resources)
         self.kinds = {kind.kind: kind for kind in (Dax(), Mtrr(), Boot())}
         self.host = host or Host()
         self.machine = Machine(self.host, **machine)
 
     def plan(self, only=None, **asking):
-        return make_plan(self.spec, observe(self.machine, self.spec, self.kinds, **asking), self.kinds, only)
+        reader = TreeReader(self.tree, self.kinds, Readers(lambda *_: self.machine), **asking)
+        only = None if only is None else {"m": only}
+        return assess_tree(self.tree, reader.read(), self.kinds, only)
 
     def at(self, address):
         return self.plan().at(Address.parse(address))
 
     def runs(self, address):
-        return [" ".join(action.effect.words) for action in self.at(address).actions]
+        return [" ".join(action.effect.words) for action in everything(self.at(address))]
 
     def apply(self, *allowed):
         consents = parse_consents(allowed) if allowed else Consents()
         converger = Converger(
-            self.spec, self.machine, self.kinds, consents.with_live(), "run", "1", Quiet(),
+            self.tree, Writers(lambda *_: self.machine), self.kinds, consents.with_live(),
+            "run", "1", Quiet(),
             sleep=lambda _: None,
         )  # fmt: skip
         return converger.converge(converger.plan())
@@ -319,4 +323,4 @@ class Bench:
 
 class Quiet:
     def __getattr__(self, name):
-        return lambda *_: None
+        return lambda *_, **__: None

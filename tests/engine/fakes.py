@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 
 import pytest
 
-from cxlstate.core.action import Action, Risk, Run
+from cxlstate.core.action import Action, Reboot, Risk, Run
 from cxlstate.core.address import Address
+from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import KernelArguments
-from cxlstate.core.observation import Absent, Present
+from cxlstate.core.machine import Scope
+from cxlstate.core.observation import Absent, Present, Unknown
 from cxlstate.core.read import Exists
 from cxlstate.core.reconciler import Need, Reconciler, Resource
+from cxlstate.engine.assess import assess_tree
 from cxlstate.engine.observe import Observed
-from cxlstate.engine.planner import make_plan
+from cxlstate.engine.plan import Reached
+from cxlstate.engine.seen import Seen
+from cxlstate.spec.tree import Machine, Tree
+
+
+class Nowhere:
+    """A document in which nothing has a place."""
+
+    def locate(self, path):
+        return None
+
+
+def tree_of(name, resources, connect=None, *guests):
+    """A file with a host, and the guests in it."""
+    host = Machine(name, None, Scope.HOST, connect, tuple(resources))
+    return Tree(f"{name}.yaml", (host, *guests), Nowhere())
 
 
 @dataclass(frozen=True)
@@ -26,6 +43,7 @@ class Wish:
     value: str = "on"
     needs: tuple[Need, ...] = ()
     error: str | None = None
+    known: str | None = None  # an error that is told also while it is unknown
     tells: tuple[str, ...] = ()
     pending: bool = False
     risk: Risk = Risk.LIVE
@@ -33,6 +51,7 @@ class Wish:
 
 
 class Fake(Reconciler):
+    informs = True
     place = None
     model = None
 
@@ -48,30 +67,23 @@ class Fake(Reconciler):
     def observe(self, me, answers):
         raise AssertionError("the tests of the plan observe nothing")
 
-    def exports(self, me, live, given):
-        return [KernelArguments(me.spec.tells)] if me.spec and me.spec.tells else []
-
-    def check(self, me, live, given):
-        return [Diagnostic("CXX001", me.spec.error)] if me.spec and me.spec.error else []
-
-    def diff(self, me, live, given):
-        wanted = (
-            me.spec.value if me.spec else " ".join(t for _, k in given.all(KernelArguments) for t in k.texts)
+    def assess(self, resource, seen, inputs):
+        wish = resource.spec or Wish(" ".join(t for _, k in inputs.all(KernelArguments) for t in k.texts))
+        exports = (KernelArguments(wish.tells),) if wish.tells else ()
+        if isinstance(seen, Unknown):
+            problems = (Diagnostic("CXX002", wish.known),) if wish.known else ()
+            return Assessment(exports, problems)
+        live = seen.live if isinstance(seen, Present) else None
+        problems = (Diagnostic("CXX001", wish.error),) if wish.error else ()
+        changes = () if live == wish.value else (Change(("value",), live, wish.value, wish.pending),)
+        reboots = wish.risk is Risk.REBOOT_HOST
+        action = Action(
+            f"set {resource.address}",
+            Reboot() if reboots else Run(("set",), (str(resource.address),)),
+            risk=wish.risk,
+            activation=wish.pending,
         )
-        return (
-            []
-            if live == wanted
-            else [Change(("value",), live, wanted, pending=me.spec.pending if me.spec else False)]
-        )
-
-    def actions(self, me, live, changes, given):
-        if me.spec and me.spec.no_action:
-            return []
-        risk = me.spec.risk if me.spec else Risk.LIVE
-        activation = bool(me.spec and me.spec.pending)
-        return [
-            Action(f"set {me.address}", Run(("set",), (str(me.address),)), risk=risk, activation=activation)
-        ]
+        return Assessment(exports, problems, changes, (action,) if changes and not wish.no_action else ())
 
 
 class FakeGatherer(Fake):
@@ -99,9 +111,7 @@ class World:
             address = Address.parse(name)
             resources[address] = Resource(address, wish)
             self.kinds.setdefault(address.kind, Fake(address.kind))
-        spec = SimpleNamespace(
-            name="m", file="m.yaml", resources=tuple(resources.values()), locate=lambda path: None
-        )
+        tree = tree_of("m", resources.values())
         observed = {
             address: seen
             if not isinstance(seen := self.seen.get(str(address), Absent()), str)
@@ -109,7 +119,8 @@ class World:
             for address in resources
         }
         state = Observed(resources, self.implied, observed, self.leftovers, self.records)
-        return make_plan(spec, state, self.kinds, only)
+        only = None if only is None else {"m": only}
+        return assess_tree(tree, Seen({"m": state}, {"m": Reached()}), self.kinds, only)
 
     def statuses(self, only=None):
         return {str(r.address): r.status.value for r in self.plan(only).resources}
@@ -118,3 +129,8 @@ class World:
 @pytest.fixture
 def world():
     return World
+
+
+def addresses(several):
+    """Without their machine, which is the same for all."""
+    return tuple(at.address for at in several)

@@ -10,18 +10,20 @@ from dataclasses import replace
 import pytest
 
 from cxlstate.core.action import Action, Risk, Run
-from cxlstate.core.address import Address
+from cxlstate.core.address import Address, ScopedAddress
 from cxlstate.core.consent import Consents, parse_consents
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.engine import apply as engine
 from cxlstate.engine.apply import Converger
-from cxlstate.engine.execute import group
 from cxlstate.engine.plan import Exit, Status, worst
 from cxlstate.engine.promise import Promise
 from cxlstate.engine.record import wanted_of
+from cxlstate.engine.turns import group
+from cxlstate.engine.writing import Writers
 from cxlstate.resources import kinds
 from cxlstate.simulator.world import Unit
 from cxlstate.simulator.writer import SimWriter
+from tests.assessing import answering
 from tests.laws.bench import DROP_IN, EVERYTHING, GRUB_CFG, OURS, Bench, Quiet
 
 NOTHING = Consents()
@@ -49,7 +51,7 @@ def test_what_interrupts_is_refused_whole_and_the_rest_is_done(bench):
     spec = bench.spec({"services": {"ssh": {"enabled": False, "running": False}, "cron": {"running": False}}})
     applied = bench.apply(spec, NOTHING)
     assert applied.exit is Exit.REFUSED
-    assert applied.refused == {SSH: (Risk.NETWORK_BLIP,)}
+    assert applied.refused == {ScopedAddress("bench", SSH): (Risk.NETWORK_BLIP,)}
     assert done(bench) == {"service.cron"}, "not even the disabling of ssh, which interrupts nothing"
     assert bench.machine()["units"]["ssh.service"]["state"] == "enabled"
     assert applied.plan.at(CRON).status is Status.IN_SYNC
@@ -191,7 +193,7 @@ def test_somebody_elses_pending_edit_is_shown_and_refused_and_the_drop_in_is_tak
     spec, grub_cfg = bench.spec({"grub": {"args": ["a=1"]}}), bench.path(GRUB_CFG).read_text()
     applied = bench.apply(spec, parse_consents(("reboot-host",)))
     assert applied.exit is Exit.REFUSED
-    assert applied.refused == {GRUB: (Risk.FOREIGN_BOOT,)}
+    assert applied.refused == {ScopedAddress("bench", GRUB): (Risk.FOREIGN_BOOT,)}
     assert codes(applied) == ["CXE202"]
     (told,) = applied.diagnostics
     assert "timeout=7" in told.found
@@ -240,10 +242,11 @@ def keep_to(bench, spec, consents=EVERYTHING):
     """As `cxlstate apply plan.json`, where the machine is as the file says."""
     with SimWriter(bench.directory, "bench") as writer:
         converger = Converger(
-            spec, writer, bench.kinds, consents.with_live(), "run", "1", bench.watcher, sleep=lambda _: None
-        )
+            spec, Writers(lambda *_: writer), bench.kinds, consents.with_live(), "run", "1", bench.watcher,
+            sleep=lambda _: None,
+        )  # fmt: skip
         plan = converger.plan()
-        converger.promise = Promise(plan)
+        converger.promise = Promise.of(plan)
         return converger.converge(plan)
 
 
@@ -257,9 +260,10 @@ def test_what_a_plan_file_shows_in_sync_is_not_done_though_it_is_not_any_more(be
     )
     bench.watcher.begins = lambda plans: bench.run("systemctl", "stop", "cron")
     applied = keep_to(bench, spec)
-    assert applied.exit is Exit.ERROR
+    assert applied.exit is Exit.CHANGES
     assert done(bench) == {"package.hello", "user.admin"}
-    assert [(d.code, d.address) for d in applied.diagnostics] == [("CXE205", CRON)]
+    assert applied.left == (ScopedAddress("bench", CRON),)
+    assert applied.diagnostics == []
     assert "cron.service" not in bench.machine()["running"]["units"]
 
 
@@ -300,11 +304,12 @@ def test_a_plan_file_of_a_bare_host_is_done_as_far_as_the_first_reboot(bench):
 # Two that undo each other ----------------------------------------------------------------------------
 
 
-def in_conflict(bench, *names):
-    """systemd.unit(5), Conflicts=: to start the one stops the other."""
+def in_conflict(bench, *names, said=False):
+    """To start the one stops the next; `said` by Conflicts= (systemd.unit(5)), or else by nothing."""
     with bench.world() as world:
         for name, other in zip(names, (*names[1:], names[0]), strict=True):
-            world.units.setdefault(f"{name}.service", Unit()).conflicts.append(f"{other}.service")
+            unit = world.units.setdefault(f"{name}.service", Unit())
+            (unit.conflicts if said else unit.stops).append(f"{other}.service")
             world.running.units.pop(f"{name}.service", None)
 
 
@@ -326,6 +331,19 @@ def test_two_that_undo_each_other_end_the_run_and_both_are_named(bench, apart):
     assert len(starts) <= 3
 
 
+def test_two_that_say_so_are_refused_before_the_first_action(bench):
+    in_conflict(bench, "cron", "ssh", said=True)
+    applied = bench.apply(
+        bench.spec({"services": {"cron": {"running": True}, "ssh": {"running": True}, "rsync": {}}})
+    )
+    assert applied.exit is Exit.ERROR
+    assert [(d.code, str(d.address)) for d in applied.plan.all_diagnostics] == [
+        ("CXV330", "service.cron"), ("CXV330", "service.ssh")
+    ]  # fmt: skip
+    assert len({d.source.line for d in applied.plan.all_diagnostics}) == 2
+    assert bench.journal() == []
+
+
 def test_three_in_a_ring_end_the_run_too_and_all_are_named(bench):
     in_conflict(bench, "cron", "ssh", "systemd-networkd")
     wanted = {name: {"running": True} for name in ("cron", "ssh", "systemd-networkd")}
@@ -336,11 +354,14 @@ def test_three_in_a_ring_end_the_run_too_and_all_are_named(bench):
 
 def test_what_somebody_else_changes_back_each_time_ends_the_run(bench):
     """Another value each time: the bound is how often it is done."""
-    kind = copy.copy(kinds()["service"])
     count = iter(range(1000))
-    diff = kind.diff
-    kind.diff = lambda *it: tuple(replace(one, old=f"other {next(count)}") for one in diff(*it))
-    bench.kinds = {**bench.kinds, "service": kind}
+
+    def otherwise(found):
+        return replace(
+            found, changes=tuple(replace(one, old=f"other {next(count)}") for one in found.changes)
+        )
+
+    bench.kinds = {**bench.kinds, "service": answering(kinds()["service"], otherwise)}
     in_conflict(bench, "cron", "ssh")
     with bench.world() as world:
         world.units["ssh.service"].state = "disabled"
@@ -445,9 +466,8 @@ class WithoutEffect:
     """Kinds of which `user` names an action that does nothing."""
 
     def __new__(cls):
-        user = copy.copy(kinds()["user"])
-        user.actions = lambda *_: (Action("do nothing", Run(("systemctl", "daemon-reload"))),)
-        return {**kinds(), "user": user}
+        nothing = (Action("do nothing", Run(("systemctl", "daemon-reload"))),)
+        return {**kinds(), "user": answering(kinds()["user"], lambda found: replace(found, actions=nothing))}
 
 
 def test_what_was_done_and_does_not_hold_is_not_converged_after_a_bounded_number_of_looks(tmp_path):
@@ -455,8 +475,9 @@ def test_what_was_done_and_does_not_hold_is_not_converged_after_a_bounded_number
     spec = bench.spec({"users": {"admin": {"groups": ["kvm"]}}, "services": {"cron": {"running": False}}})
     with SimWriter(bench.directory, "bench") as writer:
         converger = Converger(
-            spec, writer, bench.kinds, NOTHING.with_live(), "run", "1", Quiet(), sleep=slept.append
-        )
+            spec, Writers(lambda *_: writer), bench.kinds, NOTHING.with_live(), "run", "1", Quiet(),
+            sleep=slept.append,
+        )  # fmt: skip
         applied = converger.converge(converger.plan())
     assert applied.exit is Exit.ERROR
     assert len(slept) == engine.LOOKS - 1
@@ -535,9 +556,9 @@ def test_of_what_is_too_long_for_a_line_the_record_is_a_digest(bench):
     def args(last):
         return bench.spec({"grub": {"args": [*(f"{n}=" + "x" * 1000 for n in range(40)), last]}})
 
-    resource = next(iter(args("a").resources))
+    resource = args("a").host.resources[0]
     assert len(wanted_of(resource, {})) < 200
-    assert wanted_of(resource, {}) != wanted_of(next(iter(args("b").resources)), {})
+    assert wanted_of(resource, {}) != wanted_of(args("b").host.resources[0], {})
 
 
 COVERED = {
@@ -611,8 +632,9 @@ def test_a_target_is_done_with_what_it_needs_and_nothing_else(bench):
         }
     )
     with SimWriter(bench.directory, "bench") as writer:
-        only = frozenset({Address("service", "cron")})
-        converger = Converger(spec, writer, bench.kinds, NOTHING.with_live(), "r", "1", Quiet(), only=only)
+        only = {"bench": frozenset({CRON})}
+        opened = Writers(lambda *_: writer)
+        converger = Converger(spec, opened, bench.kinds, NOTHING.with_live(), "r", "1", Quiet(), only=only)
         applied = converger.converge(converger.plan())
     assert applied.exit is Exit.IN_SYNC
     assert done(bench) == {"package.hello", "service.cron"}

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from io import StringIO
-from types import SimpleNamespace
 
 import pytest
 
@@ -23,7 +22,7 @@ from cxlstate.engine.record import parse_record
 from cxlstate.engine.survey import survey
 from cxlstate.machine.records import applied_reads
 from tests.engine.fake_host import Bench, Host
-from tests.engine.fakes import Fake, FakeGatherer, Wish, World
+from tests.engine.fakes import Fake, FakeGatherer, Wish, World, addresses, tree_of
 
 A, B, C = Address("a", "x"), Address("b", "y"), Address("c", "z")
 
@@ -50,7 +49,7 @@ def broken(kind, method, error=ODD[1]):
     return type("Broken", (Fake,), {method: fail})(kind)
 
 
-@pytest.mark.parametrize("method", ["needs", "exports", "check", "describe", "diff", "actions"])
+@pytest.mark.parametrize("method", ["needs", "assess"])
 @pytest.mark.parametrize("error", ODD, ids=lambda error: type(error).__name__)
 def test_a_defect_is_an_error_of_its_resource_and_of_nothing_else(method, error):
     world = World({"a.x": Wish(), "b.y": Wish(), "c.z": Wish()}, {"c.z": "on"})
@@ -65,23 +64,21 @@ def test_a_defect_is_an_error_of_its_resource_and_of_nothing_else(method, error)
     assert plan.at(A).actions == ()
 
 
-# Who only KNOWS of a resource has been told all that there is before it is compared.
-@pytest.mark.parametrize(
-    ("how", "method"),
-    [
-        (How.REQUIRES, "exports"),
-        (How.AWAITS, "exports"),
-        (How.KNOWS, "exports"),
-        (How.REQUIRES, "diff"),
-        (How.AWAITS, "diff"),
-    ],
-)
-def test_nothing_is_planned_on_what_depends_on_a_defect(how, method):
+@pytest.mark.parametrize("how", [How.REQUIRES, How.AWAITS, How.KNOWS])
+def test_nothing_is_planned_on_what_depends_on_a_defect(how):
     world = World({"a.x": Wish(), "b.y": Wish(needs=(Need(A, how),)), "c.z": Wish(needs=(Need(B, how),))})
-    world.kinds["a"] = broken("a", method)
+    world.kinds["a"] = broken("a", "assess")
     expected = {"b.y": ("blocked", Exit.ERROR), "c.z": ("blocked", Exit.ERROR)}
     plan = world.plan()
     assert {str(r.address): (r.status.value, r.exit) for r in plan.resources if r.address != A} == expected
+
+
+def test_a_defect_in_what_all_of_a_kind_show_together_is_an_error_of_each_and_of_nothing_else():
+    world = World({"a.x": Wish(), "a.y": Wish(), "c.z": Wish()}, {"c.z": "on"})
+    world.kinds["a"] = broken("a", "together")
+    plan = world.plan()
+    assert [(d.code, str(d.address)) for d in plan.all_diagnostics] == [("CXE900", "a.x"), ("CXE900", "a.y")]
+    assert plan.at(C).status.value == "in-sync"
 
 
 def test_what_builds_on_lost_exports_is_not_called_in_sync():
@@ -89,34 +86,26 @@ def test_what_builds_on_lost_exports_is_not_called_in_sync():
     world = World({"a.x": Wish(tells=("one",)), "b": None}, {"b": ""})
     gatherer = FakeGatherer("b")
     gatherer.needs = lambda me: (Need(AllOf("a"), How.KNOWS),)
-    world.kinds |= {"a": broken("a", "exports"), "b": gatherer}
+    world.kinds |= {"a": broken("a", "assess"), "b": gatherer}
     world.implied = frozenset({Address("b")})
     plan = world.plan()
     assert plan.at(Address("b")).status.value == "blocked"
-    assert plan.at(Address("b")).waits_for == (A,)
+    assert addresses(plan.at(Address("b")).waits_for) == (A,)
 
 
 def test_memory_of_a_holder_that_cannot_be_told_is_not_touched():
     bench = Bench({"dax.cxl0": (0, 100), "mtrr.m0": (("m0",), Span(0, 100))}, Host(dax={"cxl0": True}))
     assert bench.at("mtrr.m0").status.value == "change"
-    bench.kinds["dax"].exports = lambda *_: 1 // 0
+    bench.kinds["dax"].assess = lambda *_: 1 // 0
     plan = bench.plan()
     assert plan.at(Address.parse("dax.cxl0")).diagnostics[0].code == "CXE900"
-    assert plan.at(Address.parse("mtrr.m0")).status.value == "blocked"
-    assert plan.at(Address.parse("mtrr.m0")).actions == ()
-
-
-def test_a_holder_that_fails_to_let_go_stops_the_one_that_asks():
-    bench = Bench({"dax.cxl0": (0, 100), "mtrr.m0": (("m0",), Span(0, 100))}, Host(dax={"cxl0": True}))
-    bench.kinds["dax"].suspend = lambda *_: 1 // 0
-    plan = bench.plan()
-    assert plan.at(Address.parse("mtrr.m0")).diagnostics[0].code == "CXE900"
-    assert plan.at(Address.parse("mtrr.m0")).exit is Exit.ERROR
+    asks = plan.at(Address.parse("mtrr.m0"))
+    assert (asks.status.value, asks.exit, asks.actions) == ("blocked", Exit.ERROR, ())
 
 
 def test_a_diagnostic_that_a_kind_raises_stays_what_it_is():
     world = World({"a.x": Wish(), "b.y": Wish()})
-    world.kinds["a"] = broken("a", "diff", fail("CXX777", "no"))
+    world.kinds["a"] = broken("a", "assess", fail("CXX777", "no"))
     assert [d.code for d in world.plan().all_diagnostics] == ["CXX777"]
 
 
@@ -154,10 +143,7 @@ class Says:
 
 
 def spec(name, *addresses):
-    resources = tuple(Resource(Address.parse(one), Wish()) for one in addresses)
-    return SimpleNamespace(
-        name=name, file=f"{name}.yaml", resources=resources, locate=lambda path: None, connect=name
-    )
+    return tree_of(name, (Resource(Address.parse(one), Wish()) for one in addresses), name)
 
 
 @pytest.mark.parametrize("error", ODD, ids=lambda error: type(error).__name__)
@@ -189,14 +175,14 @@ def test_one_host_that_is_odd_leaves_the_others_their_plans():
 
     plans = survey([spec("odd", "a.x"), spec("m", "a.x")], {"a": Parses("a")}, None, opener)
     assert [plan.exit for plan in plans] == [Exit.ERROR, Exit.IN_SYNC]
-    (problem,) = plans[0].diagnostics
+    (problem,) = plans[0].all_diagnostics
     assert (problem.code, problem.machine) == ("CXE900", "odd")
 
 
 def test_leftovers_that_cannot_be_parsed_are_not_removed():
     bench = Bench({"dax.cxl0": (0, 100)}, Host(dax={"cxl0": True}))
     bench.kinds["mtrr"].leftovers = lambda *_: 1 // 0
-    seen = observe(bench.machine, bench.spec, bench.kinds)
+    seen = observe(bench.machine, bench.tree.host, bench.kinds)
     assert seen.leftovers == {}
     assert "ZeroDivisionError" in seen.unseen["mtrr"]
 

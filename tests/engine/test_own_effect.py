@@ -10,6 +10,7 @@ import pytest
 
 from cxlstate.core.action import Action, RemoveFile, Run, undoing
 from cxlstate.core.address import Address
+from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.consent import Consents
 from cxlstate.core.effect import Effect
@@ -18,6 +19,7 @@ from cxlstate.core.read import File
 from cxlstate.core.reconciler import Reconciler, Resource
 from cxlstate.engine.apply import Converger
 from cxlstate.engine.plan import Exit, Status
+from cxlstate.engine.writing import Writers
 from cxlstate.machine.local import LocalTransport
 from cxlstate.machine.outcome import Entry, Outcome, Result
 from cxlstate.machine.posix.agent import Settings
@@ -25,10 +27,11 @@ from cxlstate.machine.posix.effects import script
 from cxlstate.machine.posix.performers import POSIX, by_script
 from cxlstate.machine.posix.writer import PosixWriter
 from cxlstate.machine.records import STATE
-from cxlstate.render.document import machine
+from cxlstate.render.document import document
 from cxlstate.simulator.performers import SIMULATED
 from cxlstate.simulator.writer import SimWriter
 from tests.engine.fake_host import Quiet
+from tests.engine.fakes import tree_of
 
 NOTE, NOTED = Address("note", "a"), "/run/note"
 
@@ -73,11 +76,12 @@ class Note(Reconciler):
     def observe(self, me, answers):
         return Present(answers.text_or_none(File(me.spec[0])))
 
-    def diff(self, me, live, given):
-        return () if live == me.spec[1] else (Change(("text",), live, me.spec[1]),)
-
-    def actions(self, me, live, changes, given):
-        return (Action("write the note", WriteNote(*me.spec), undo=self.undo),)
+    def assess(self, me, seen, inputs):
+        if seen.live == me.spec[1]:
+            return Assessment()
+        change = Change(("text",), seen.live, me.spec[1])
+        action = Action("write the note", WriteNote(*me.spec), undo=self.undo)
+        return Assessment(changes=(change,), actions=(action,))
 
 
 @pytest.fixture(params=["posix", "simulated"])
@@ -100,10 +104,11 @@ def scene(request, tmp_path):
 
 def converger(scene, kind):
     resources = (Resource(NOTE, (scene.path, "hello")),)
-    spec = SimpleNamespace(name="m", file="m.yaml", resources=resources, locate=lambda _: None)
+    writers = Writers(lambda *_: scene.writer)
     return Converger(
-        spec, scene.writer, {"note": kind}, Consents().with_live(), "run", "1", Quiet(), sleep=lambda _: None
-    )
+        tree_of("m", resources), writers, {"note": kind}, Consents().with_live(), "run", "1", Quiet(),
+        sleep=lambda _: None,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -117,7 +122,7 @@ def test_an_effect_of_its_own_needs_a_class_and_a_performer_and_nothing_else(sce
     run = converger(scene, Note())
     plan = run.plan()
     assert plan.at(NOTE).status is Status.CHANGE
-    assert machine(plan)["resources"][0]["actions"][0]["run"] == "note hello"
+    assert document([plan])["machines"][0]["resources"][0]["actions"][0]["run"] == "note hello"
     assert run.converge(plan).exit is Exit.IN_SYNC
     assert [(line["event"], line["effect"]) for line in scene.journal()] == [
         ("begin", "write-note"),

@@ -7,12 +7,12 @@ import pytest
 from cxlstate.core.action import Risk
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.change import Change
-from cxlstate.core.diagnostic import CxlstateError
+from cxlstate.core.diagnostic import CxlstateError, Diagnostic
 from cxlstate.core.observation import Unknown
 from cxlstate.core.reconciler import How, Leftover, Need
 from cxlstate.engine.plan import Exit
 from cxlstate.engine.record import Record
-from tests.engine.fakes import Fake, FakeGatherer, Wish, World
+from tests.engine.fakes import Fake, FakeGatherer, Wish, World, addresses
 
 A, B = Address("a", "x"), Address("b", "y")
 
@@ -34,7 +34,7 @@ def test_what_is_as_wished_is_in_sync_and_exits_0():
 def test_what_requires_a_change_is_blocked_shows_its_own_change_and_takes_its_exit():
     plan = World({"b.y": requires(A), "a.x": Wish()}).plan()
     b = plan.at(B)
-    assert (b.status.value, b.waits_for, b.exit) == ("blocked", (A,), Exit.CHANGES)
+    assert (b.status.value, addresses(b.waits_for), b.exit) == ("blocked", (A,), Exit.CHANGES)
     assert b.changes
     assert b.actions
     assert [r.address for r in plan.resources] == [A, B]
@@ -66,7 +66,11 @@ def test_unknown_is_not_absent_nothing_is_planned_on_it_and_what_requires_it_exi
 def test_unknown_that_a_coming_change_cures_is_blocked_and_planned_as_absent():
     cured = Unknown("no such tool", cured_by=(AllOf("a"),))
     plan = World({"a.x": Wish(), "b.y": after(A)}, {"b.y": cured}).plan()
-    assert (plan.at(B).status.value, plan.at(B).waits_for, plan.exit) == ("blocked", (A,), Exit.CHANGES)
+    assert (plan.at(B).status.value, addresses(plan.at(B).waits_for), plan.exit) == (
+        "blocked",
+        (A,),
+        Exit.CHANGES,
+    )
     assert plan.at(B).changes
 
 
@@ -93,6 +97,28 @@ def test_who_gathers_does_nothing_while_one_of_those_it_gathers_from_cannot_be_t
     plan = world.plan()
     assert plan.at(Address("g")).status.value == "blocked"
     assert plan.exit is (Exit.ERROR if seen == "error" else Exit.UNKNOWN)
+
+
+def test_what_is_known_to_be_wrong_is_told_of_what_is_unknown_too():
+    wish = after(B, known="no such CPU")
+    cured = {"a.x": Unknown("libvirt is not installed", (B,))}
+    plan = World({"a.x": wish, "b.y": Wish()}, cured).plan()
+    one = plan.at(A)
+    assert (one.status.value, one.exit, one.reason) == ("blocked", Exit.ERROR, "no such CPU")
+    assert [problem.code for problem in plan.all_diagnostics] == ["CXX002"]
+    alone = World({"a.x": wish}, cured).plan().at(A)
+    assert (alone.status.value, alone.exit) == ("unknown", Exit.ERROR)
+    assert alone.reason == "libvirt is not installed"
+
+
+def test_what_only_all_of_a_kind_show_is_told_of_each_and_stops_it():
+    world = World({"a.x": Wish(), "a.y": Wish(), "b.y": Wish()})
+    world.kinds["a"] = kind = Fake("a")
+    kind.together = lambda assessed, *, whole: [Diagnostic("CXX003", "both", address=one) for one in assessed]
+    plan = world.plan()
+    found = [(one.code, str(one.address)) for one in plan.all_diagnostics]
+    assert found == [("CXX003", "a.x"), ("CXX003", "a.y")]
+    assert world.statuses() == {"a.x": "blocked", "a.y": "blocked", "b.y": "change"}
 
 
 def test_the_implied_is_hidden_where_it_has_nothing_to_do_and_shown_where_it_has():
@@ -137,24 +163,23 @@ def test_a_target_takes_along_what_it_needs_and_nothing_else():
 @pytest.mark.parametrize(
     ("only", "told"),
     [
-        (None, ("whole", ["a.y", "a.z"])),
-        ({A}, ("partial", [])),
-        ({A, Address("a", "z")}, ("partial", ["a.z"])),
+        (None, ("whole", ["a.x", "a.y", "a.z"])),
+        ({A}, ("partial", ["a.x"])),
+        ({A, Address("a", "z")}, ("partial", ["a.x", "a.z"])),
     ],
 )
-def test_compared_are_those_that_are_done_in_the_same_run(only, told):
+def test_judged_together_are_those_that_are_done_in_the_same_run(only, told):
     """What a target leaves alone frees nothing that another could count on."""
-    seen = {}
+    seen = []
 
     class Comparing(Fake):
-        def check(self, me, live, given):
-            seen[me.name] = "whole" if given.whole else "partial", [str(a) for a, _ in given.everything()]
-            return []
+        def together(self, assessed, *, whole=True):
+            seen.append(("whole" if whole else "partial", sorted(map(str, assessed))))
+            return ()
 
-    compared = (Need(AllOf("a"), How.COMPARES),)
-    wishes = {f"a.{name}": Wish(needs=compared, tells=("x",)) for name in "xyz"}
+    wishes = {f"a.{name}": Wish() for name in "xyz"}
     World(wishes, kinds={"a": Comparing("a")}).plan(frozenset(only) if only else None)
-    assert seen["x"] == told
+    assert seen == [told]
 
 
 def test_the_worst_exit_is_told():

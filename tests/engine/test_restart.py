@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import copy
+from dataclasses import replace
 
 import pytest
 
 from cxlstate.core.action import Risk
-from cxlstate.core.address import Address
+from cxlstate.core.address import Address, ScopedAddress
 from cxlstate.core.consent import Consents, parse_consents
 from cxlstate.engine.plan import Exit, Status
 from cxlstate.formats import network_xml
 from cxlstate.simulator.world import Guest, Process
+from tests.assessing import answering
+from tests.engine.fakes import addresses
 from tests.laws.bench import Bench
 
 VM = Address("vm", "a")
@@ -99,8 +101,7 @@ def test_where_it_does_not_start_with_either_it_is_told_that_it_is_off_and_the_e
     bench.path("var/lib/libvirt/images/a.qcow2").unlink()
     edited = bench.path("etc/libvirt/qemu/a.xml").read_text()
     kinds = {**bench.kinds}
-    kinds["image"] = copy.copy(kinds["image"])
-    kinds["image"].diff = lambda *_: ()
+    kinds["image"] = answering(kinds["image"], lambda found: replace(found, changes=(), actions=()))
     bench.kinds = kinds
     applied = bench.apply(wish, parse_consents(("restart-vm",)))
     assert applied.exit is Exit.ERROR
@@ -131,7 +132,7 @@ def test_a_guest_that_does_not_follow_runs_on_and_is_told(bench):
     before = ids(bench)
     applied = bench.apply(spec(bench, "2GiB", **OBEYS), parse_consents(("restart-vm",)))
     assert applied.exit is Exit.REFUSED
-    assert applied.refused == {VM: (Risk.POWER_OFF_VM,)}
+    assert applied.refused == {ScopedAddress("bench", VM): (Risk.POWER_OFF_VM,)}
     assert [d.code for d in applied.diagnostics] == ["CXE207"]
     assert ids(bench) == before
     assert applied.plan.at(VM).status is Status.PENDING_RESTART
@@ -152,7 +153,7 @@ def test_it_is_not_restarted_while_what_it_needs_is_not_in_force(bench):
     before = ids(bench)
     applied = bench.apply(bench.spec({**words, "vms": {"a": vm}}), parse_consents(("restart-vm",)))
     assert applied.exit is Exit.ERROR
-    assert applied.plan.at(VM).waits_for == (Address("image", "a"),)
+    assert addresses(applied.plan.at(VM).waits_for) == (Address("image", "a"),)
     assert ids(bench) == before
 
 

@@ -1,18 +1,19 @@
-"""Kinds whose `diff` ignores one field: for each, the laws 6 and 7 must cry out. Run it to see which do.
+"""Kinds whose `assess` ignores one field: for each, the laws 6 and 7 must cry out. Run it to see which do.
 
 python -m tests.laws.mutations
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
+from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.reconciler import Reconciler
 from cxlstate.resources import kinds
+from tests.assessing import answering
 from tests.laws.bench import Bench, bench
 from tests.laws.sight import CHANGED, RICH, UNDONE, applied, is_not_in_sync, is_seen, with_leaf
 
@@ -35,15 +36,13 @@ def field_of(kind: str, change: Change) -> Field:
 
 
 def blind(to: Field) -> dict[str, Reconciler[Any, Any]]:
-    """All kinds, one of them with a `diff` that does not see a field."""
-    mutant = copy.copy(kinds()[to.kind])
-    sees = mutant.diff
+    """All kinds, one of them with an `assess` that does not see a field, and does nothing about it alone."""
 
-    def diff(*given: Any) -> Sequence[Change]:
-        return tuple(change for change in sees(*given) if field_of(to.kind, change) != to)
+    def without(found: Assessment) -> Assessment:
+        left = tuple(change for change in found.changes if field_of(to.kind, change) != to)
+        return replace(found, changes=left, actions=found.actions if left else ())
 
-    mutant.diff = diff  # type: ignore[method-assign]  # that is what a mutant is
-    return {**kinds(), to.kind: mutant}
+    return {**kinds(), to.kind: answering(kinds()[to.kind], without)}
 
 
 def fields(before: Bench) -> list[Field]:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cxlstate.core.action import Generate, Run, WriteFile
-from cxlstate.core.address import Address
+from cxlstate.core.address import Address, ScopedAddress
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.read import (
     Answer,
@@ -35,7 +35,7 @@ from cxlstate.core.read import (
 from cxlstate.core.reconciler import How, Implied, Leaves
 from cxlstate.engine.graph import Graph
 from cxlstate.engine.observe import observe, resources_of
-from cxlstate.engine.plan import MachinePlan
+from cxlstate.engine.plan import Plan
 from cxlstate.engine.survey import look
 from cxlstate.machine import limits
 from cxlstate.machine.local import LocalTransport
@@ -203,7 +203,7 @@ VERBS = {
     "generate": lambda writer: writer.perform(Generate("/x", ("true",), b""), ENTRY),
     "record": lambda writer: writer.record({"grub": "x"}),
     "reboot": lambda writer: writer.reboot(ENTRY, lambda said: None),
-    "fence": lambda writer: writer._fence(),
+    "fence": lambda writer: writer._session(ENTRY).fence(),
 }
 
 
@@ -211,7 +211,8 @@ VERBS = {
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_ends_with_a_code_and_little_memory(say, verb, monkeypatch):
     monkeypatch.setattr("cxlstate.machine.posix.agent.GREETING", 1)
-    monkeypatch.setattr("cxlstate.machine.posix.writer._SLACK", 1)
+    monkeypatch.setattr("cxlstate.machine.posix.writer.SLACK", 1)
+    monkeypatch.setattr("cxlstate.machine.posix.session.SLACK", 1)
     monkeypatch.setattr(limits, "CHATTER", 1 << 18)
     monkeypatch.setattr(limits, "CONVERSATION", 1 << 20)
     tracemalloc.start()
@@ -239,10 +240,10 @@ def test_every_verb_ends_with_a_code_and_little_memory(say, verb, monkeypatch):
 @cache
 def scene(name):
     """A spec and what a machine that fits it answers, also to what is asked for under a condition alone."""
-    (spec,) = load([SPECS / name]).specs
+    (spec,) = load([SPECS / name]).trees
     asked = Recorder()
-    observe(asked, spec, kinds())
-    good = SimReader(FOLDER / name, spec.name).read(asked.reads)
+    observe(asked, spec.host, kinds())
+    good = SimReader(FOLDER / name, spec.host.id).read(asked.reads)
     return spec, {read: good.raw(read) for read in asked.reads}
 
 
@@ -283,7 +284,7 @@ class Says:
         pass
 
 
-def plan_of(spec, answers) -> MachinePlan:
+def plan_of(spec, answers) -> Plan:
     return look(spec, kinds(), None, lambda *_: Says(answers))
 
 
@@ -299,7 +300,7 @@ def test_one_odd_answer_changes_nothing_that_does_not_come_from_it(name, data):
     started = time.monotonic()
     after = plan_of(spec, {**good, read: odd})
     assert time.monotonic() - started < 5
-    assert [one for one in after.diagnostics if one.code == "CXE900"] == []
+    assert [one for one in after.all_diagnostics if one.code == "CXE900"] == []
     concerned = _concerned(spec, read, before)
     kept = {r.address: (r.status, r.actions) for r in before.resources if r.address not in concerned}
     assert {a: (r.status, r.actions) for a in kept if (r := after.at(a))} == kept
@@ -312,22 +313,26 @@ def test_one_odd_answer_changes_nothing_that_does_not_come_from_it(name, data):
 def test_whatever_a_machine_answers_there_is_a_plan(name, data):
     spec, good = scene(name)
     plan = plan_of(spec, data.draw(hostile.answers(sorted(good, key=repr))))
-    assert plan.diagnostics == ()
-    assert {r.address for r in plan.resources} >= {r.address for r in spec.resources}
+    assert plan.machines[0].diagnostics == ()
+    assert {r.address for r in plan.resources} >= {r.address for r in spec.host.resources}
+
+
+def _at(address):
+    return ScopedAddress("", address)
 
 
 def _concerned(spec, read, plan):
     """Who asked for it, and who builds on one that did, directly or not."""
-    resources, _ = resources_of(spec, kinds())
+    resources, _ = resources_of(spec.host, kinds())
     if any(isinstance(kind, Leaves) and read in _reads(kind.leftover_reads()) for kind in kinds().values()):
         return set(resources)
     needs = {a: kinds()[a.kind].needs(me) for a, me in resources.items()}
-    graph = Graph(needs)
+    graph = Graph({ScopedAddress("", a): one for a, one in needs.items()})
     concerned = {a for a, me in resources.items() if read in _reads(kinds()[a.kind].reads(me))}
     implied = [kind for kind in kinds().values() if isinstance(kind, Implied)]
     concerned |= {Address(kind.kind) for kind in implied if read == kind.traces()}
     while True:
-        builds = {a for a in resources if concerned & set(graph.targets(a, *How))}
+        builds = {a for a in resources if concerned & {t.address for t in graph.targets(_at(a), *How)}}
         waits = {r.address for r in plan.resources if any(action.suspends for action in r.actions)}
         more = concerned | builds | (waits if concerned else set())
         if more == concerned:

@@ -52,6 +52,9 @@ class Overheard:
         self.asked = [*of_libvirt, *dict.fromkeys(merged.values())]
         return Answers({one: Answer(1, b"", "no") for one in (*of_libvirt, *merged)})
 
+    def lacks(self, _effect):
+        return None
+
     def close(self):
         pass
 
@@ -60,9 +63,9 @@ def questions(folder, text):
     """Those of a plan."""
     path = folder / "spec.yaml"
     path.write_text(HEAD + text)
-    (spec,) = load([path]).specs
+    (tree,) = load([path]).trees
     machine = Overheard()
-    observe(machine, spec, kinds())
+    observe(machine, tree.host, kinds())
     return machine.asked
 
 

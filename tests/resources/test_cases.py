@@ -31,7 +31,8 @@ A case is `tests/resources/<kind>/<case>.yaml`:
     invalid: [{code: CXG201, path: [args, 0], found: …}]     # then nothing else is looked at
     unknown: the reason       # or a mapping of reason, hint, cured_by
     absent: true
-    diagnostics: [{code: …, severity: …, path: …}]
+    diagnostics: [{code: …, severity: …, path: …}]    # also of what is unknown
+    later: [{what: …, after: [dax.cxl0]}]    # checks that have to wait
     cured: {args: [quiet]}    # the spec after what a hint says, for `test_hints.py`
     exports: [KernelArguments: [modprobe.blacklist=kmem]]    # of a DaxDevice, what is not None
     describe: {now: loaded}   # what `show` says
@@ -51,16 +52,16 @@ where it is off; texts of XML, hashes, the wish of an `EditDomain`, and a number
 A file that is asked for and has no answer does not exist; a pattern matches the files that have an
 answer. The parts of a domain or network go before those of the host one by one; null takes a part out.
 An answer that nobody asked for is a mistake in the case. Of a diagnostic and an action only
-what the case names is compared; that there are no others always is. `exports`, `describe`, `suspend` and
-`resume` are compared where the case has them. `holds` are texts that must stand in what the effect
-writes (of a `Step`: in what is shown; of an effect on libvirt: in its XML; of an `EditDomain`: in its
+what the case names is compared; that there are no others always is. `exports`, `describe`, `suspend`,
+`resume` and `later` are compared where the case has them. `holds` are texts that must stand in what the
+effect writes (of a `Step`: in what is shown; of an effect on libvirt: in its XML; of an `EditDomain`: in its
 wish, a line `field: value` each), `lacks` texts that must not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
@@ -72,11 +73,12 @@ import yaml
 from cxlstate.core import exports as export_types
 from cxlstate.core.action import Action, Generate, Reboot, RemoveFile, Run, Span, Step, WriteFile
 from cxlstate.core.address import Address
+from cxlstate.core.assessment import Assessment, Collective, Hold
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.exports import DaxDevice, Export, Given, MtrrRanges, RestoreStep
+from cxlstate.core.exports import DaxDevice, Export, Inputs, MtrrRanges, RestoreStep
 from cxlstate.core.libvirt import EditDomain
-from cxlstate.core.observation import Absent, Present, Unknown
+from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import (
     Answer,
     Answers,
@@ -100,7 +102,7 @@ from cxlstate.core.read import (
     conditions,
     describe,
 )
-from cxlstate.core.reconciler import Inspects, Leaves, Reconciler, Resource, Suspendable
+from cxlstate.core.reconciler import Inspects, Leaves, Reconciler, Resource
 from cxlstate.core.units import format_cpus
 from cxlstate.formats import restore
 from cxlstate.resources import kinds
@@ -160,44 +162,64 @@ def outcome(
                 "cured_by": list(map(str, observation.cured_by)),
             }
             wanted = case.get("unknown")
-            return {
-                "unknown": {key: all_of_it[key] for key in wanted} if isinstance(wanted, dict) else reason
-            }
-        case Present(live=live):
-            return _planned(kind, me, live, case)
+            told = {key: all_of_it[key] for key in wanted} if isinstance(wanted, dict) else reason
+            return {"unknown": told, **_planned(kind, me, observation, case)}
+        case Present():
+            return _planned(kind, me, observation, case)
         case Absent():
-            return {**({"absent": True} if "absent" in case else {}), **_planned(kind, me, None, case)}
+            absent = {"absent": True} if "absent" in case else {}
+            return {**absent, **_planned(kind, me, observation, case)}
 
 
 def _planned(
-    kind: Reconciler[Any, Any], me: Resource[Any], live: Any, case: dict[str, Any]
+    kind: Reconciler[Any, Any], resource: Resource[Any], seen: Observation[Any], case: dict[str, Any]
 ) -> dict[str, Any]:
-    told = {Address.parse(one): list(map(_export, many)) for one, many in case.get("given", {}).items()}
-    given = Given(told, whole=case.get("whole", True))
-    diagnostics = kind.check(me, live, given)
+    inputs = Inputs(
+        {Address.parse(address): list(map(_export, many)) for address, many in case.get("given", {}).items()}
+    )
+    found = _assessed(kind, resource, seen, inputs, whole=case.get("whole", True))
     outcome: dict[str, Any] = {}
-    if diagnostics:
-        outcome["diagnostics"] = _chosen(list(map(_diagnostic, diagnostics)), case.get("diagnostics", []))
+    if found.problems:
+        outcome["diagnostics"] = _chosen(list(map(_diagnostic, found.problems)), case.get("diagnostics", []))
     if "exports" in case:
-        outcome["exports"] = list(map(_exported, kind.exports(me, live, given)))
+        outcome["exports"] = list(map(_exported, found.exports))
     if "describe" in case:
-        outcome["describe"] = dict(kind.describe(me, live))
+        outcome["describe"] = dict(found.facts)
+    if "later" in case:
+        outcome["later"] = [{"what": one.what, "after": list(map(str, one.after))} for one in found.later]
+    hold = found.hold or Hold()
     if "suspend" in case:
-        assert isinstance(kind, Suspendable)
-        outcome["suspend"] = _suspended(kind.suspend(me, live, given), case["suspend"])
+        outcome["suspend"] = _suspended(hold.stuck or hold.release, case["suspend"])
     if "resume" in case:
-        assert isinstance(kind, Suspendable)
-        outcome["resume"] = _chosen(list(map(_action, kind.resume(me, live, given))), case["resume"])
-    if any(diagnostic.severity == "error" for diagnostic in diagnostics):
+        outcome["resume"] = _chosen(list(map(_action, hold.retake)), case["resume"])
+    if found.refused:
         return outcome
-    changes = kind.diff(me, live, given)
-    if changes:
-        outcome["changes"] = list(map(_change, changes))
-    # The engine never asks for actions where nothing differs.
-    actions = kind.actions(me, live, changes, given) if changes else ()
-    if actions:
-        outcome["actions"] = _chosen(list(map(_action, actions)), case.get("actions", []))
+    if found.changes:
+        outcome["changes"] = list(map(_change, found.changes))
+    if found.actions:
+        outcome["actions"] = _chosen(list(map(_action, found.actions)), case.get("actions", []))
     return outcome
+
+
+def _assessed(
+    kind: Reconciler[Any, Any],
+    resource: Resource[Any],
+    seen: Observation[Any],
+    inputs: Inputs,
+    *,
+    whole: bool,
+) -> Assessment:
+    """With what shows only in all of a kind together: of the others there is what they export."""
+    found = kind.assess(resource, seen, inputs)
+    if not isinstance(kind, Collective):
+        return found
+    others = {
+        address: Assessment(tuple(one for of, one in inputs.everything() if of == address))
+        for address, _ in inputs.everything()
+        if address.kind == kind.kind
+    }
+    problems = kind.together({**others, resource.address: found}, whole=whole)
+    return replace(found, problems=(*found.problems, *problems))
 
 
 def _left(kind: Reconciler[Any, Any], case: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -221,7 +243,7 @@ def _suspended(found: Sequence[Action] | Diagnostic, expected: Any) -> Any:
 
 def _expected(case: dict[str, Any]) -> dict[str, Any]:
     compared = ("invalid", "unknown", "absent", "diagnostics", "changes", "actions")
-    where_named = ("exports", "describe", "suspend", "resume", "leftovers")
+    where_named = ("exports", "describe", "suspend", "resume", "leftovers", "later")
     expected = {key: case[key] for key in compared if case.get(key)}
     expected |= {key: case[key] for key in where_named if key in case}
     for action in _actions_of(expected):

@@ -33,6 +33,7 @@ ELSEWHERE = (
     r"^activate the logical volume .*",
     r"^a logical volume is activated by .*",
     r"^remove it: rm .*",
+    r"^move the file to .*",
     r"^shut the guest down that runs on it.*",
     r"^with its guest shut down: qemu-img check .*",
     r"^put it there, or correct the path.*",

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from cxlstate.core.assessment import Assessment
 from cxlstate.core.machine import HOST_ONLY, ROOT_ONLY
 from cxlstate.core.model import Model, problem
 from cxlstate.core.reconciler import Place, Reconciler, Shape
@@ -76,11 +77,8 @@ class Fake(Reconciler):
     def observe(self, me, answers):
         raise NotImplementedError
 
-    def diff(self, me, live, given):
-        return ()
-
-    def actions(self, me, live, changes, given):
-        return ()
+    def assess(self, resource, seen, inputs):
+        return Assessment()
 
 
 def fake(kind, place, model, name=None):

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from cxlstate.core.diagnostic import CxlstateError, fail
 from cxlstate.machine.outcome import Entry, Outcome
 from cxlstate.machine.posix import effects
-from cxlstate.machine.posix.agent import Agent
 from cxlstate.machine.posix.transport import LibvirtWrites, LockLost, Lost, Transport
 
 SLACK = 120
 """Seconds for what surrounds a program: hashing, syncing, sending."""
 
 
+class Holder(Protocol):
+    """Holds the machine's lock, and runs scripts under it."""
+
+    def run(self, script: bytes, timeout: float) -> bytes:
+        """What a script printed. Raises Lost, TimeoutError (seconds)."""
+        ...
+
+    def confirm(self) -> None:
+        """Make sure that the lock is ours, and for some time from now. Raises Lost, TimeoutError."""
+        ...
+
+    def close(self) -> None:
+        """Let it go."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """What a performer is handed. `state` is our folder on the machine, `entry` what the journal says."""
 
-    agent: Agent
+    agent: Holder
     transport: Transport
     machine: str
     state: str

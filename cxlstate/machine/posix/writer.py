@@ -15,13 +15,13 @@ from cxlstate.machine.posix import effects
 from cxlstate.machine.posix.agent import Agent, Settings
 from cxlstate.machine.posix.performers import POSIX, tell_libvirt
 from cxlstate.machine.posix.reader import PosixReader
-from cxlstate.machine.posix.session import SLACK, Session, text
+from cxlstate.machine.posix.session import SLACK, Holder, Session, text
 from cxlstate.machine.posix.transport import Lost, Transport
 from cxlstate.machine.writer import Progress
 
 DEFAULT = Settings()
 
-_FIRMLY_REFUSED = ("CXC104", "CXC105", "CXC301")  # waiting does not cure these
+_FIRMLY_REFUSED = ("CXC104", "CXC105", "CXC120", "CXC301")  # waiting does not cure these
 
 
 class PosixWriter:
@@ -47,7 +47,7 @@ class PosixWriter:
             transport.close()
             raise
 
-    def _lock_up(self) -> Agent:
+    def _lock_up(self) -> Holder:
         return Agent(self._transport, self._name, self._settings)
 
     @property

@@ -9,10 +9,11 @@ from typing import ClassVar, Final
 
 from cxlstate.core.action import Action, RemoveFile, Run, WriteFile, undoing
 from cxlstate.core.address import AllOf
+from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.effect import Effect
-from cxlstate.core.exports import Given, RestoreStep
+from cxlstate.core.exports import Inputs, RestoreStep
 from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Observation, Present
 from cxlstate.core.read import Answers, Exists, Read
@@ -62,39 +63,23 @@ class Boot(Reconciler[BootSpec, Live]):
         """Always there, in some state, or unknown."""
         return Present(probe.parse(answers))
 
-    def describe(self, me: Resource[BootSpec], live: Live | None) -> Sequence[tuple[str, str]]:
-        """What the script on the machine makes again, and whether it is run."""
-        if live is None:
-            return ()
-        return (("at boot", _summary(live)), ("unit", live.enabled or "not installed"))
+    def assess(self, resource: Resource[BootSpec], seen: Observation[Live], inputs: Inputs) -> Assessment:
+        """By line of the table; and everything else that would keep the unit from doing its work.
 
-    def check(self, me: Resource[BootSpec], live: Live | None, given: Given) -> Sequence[Diagnostic]:
-        """Only where there is anything to restore."""
-        if live is None or not _steps(given):
-            return ()
-        found = (_masked(live), _failed(live), _extended(live))
-        return tuple(diagnostic for diagnostic in found if diagnostic)
-
-    def diff(self, me: Resource[BootSpec], live: Live | None, given: Given) -> Sequence[Change]:
-        """By line of the table; and everything else that would keep the unit from doing its work."""
-        if live is None:
-            return ()
-        steps = _steps(given)
-        return tuple(_to_come(steps, live) if steps else _to_go(live))
-
-    def actions(
-        self, me: Resource[BootSpec], live: Live | None, changes: Sequence[Change], given: Given
-    ) -> Sequence[Action]:
-        """The script before the unit, and the unit before it is enabled; to remove it, backwards."""
-        if live is None:
-            return ()
-        steps = _steps(given)
+        The script before the unit, and the unit before it is enabled; to remove it, backwards.
+        """
+        if not isinstance(seen, Present):
+            return Assessment()
+        live, steps = seen.live, _steps(inputs)
+        changes = tuple(_to_come(steps, live) if steps else _to_go(live))
         paths = {change.path for change in changes}
-        return tuple(_install(steps, live, paths) if steps else _remove(live, paths))
+        actions = tuple(_install(steps, live, paths) if steps else _remove(live, paths)) if paths else ()
+        facts = (("at boot", _summary(live)), ("unit", live.enabled or "not installed"))
+        return Assessment((), _problems(live) if steps else (), changes, actions, facts)
 
 
-def _steps(given: Given) -> tuple[RestoreStep, ...]:
-    return tuple(step for _, step in given.all(RestoreStep))
+def _steps(inputs: Inputs) -> tuple[RestoreStep, ...]:
+    return tuple(step for _, step in inputs.all(RestoreStep))
 
 
 def _to_come(steps: tuple[RestoreStep, ...], live: Live) -> Iterator[Change]:
@@ -170,6 +155,12 @@ def _forget(path: str, now: str, *behind: Effect) -> Action:
 
 def _is_linked(live: Live) -> bool:
     return live.enabled in ("enabled", "enabled-runtime")
+
+
+def _problems(live: Live) -> tuple[Diagnostic, ...]:
+    """Only where there is anything to restore."""
+    found = (_masked(live), _failed(live), _extended(live))
+    return tuple(diagnostic for diagnostic in found if diagnostic)
 
 
 def _masked(live: Live) -> Diagnostic | None:

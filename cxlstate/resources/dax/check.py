@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.core.exports import Given, KernelArguments, ModuleKeptOut
+from cxlstate.core.exports import Inputs, KernelArguments, ModuleKeptOut
 from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import format_address, format_size
 from cxlstate.formats import dax, modprobe
@@ -16,7 +16,7 @@ from cxlstate.resources.dax.spec import DaxSpec
 _SOURCES = {"hmem": "drivers/dax/hmem/hmem.c", "cxl": "drivers/dax/cxl.c"}
 
 
-def diagnose(me: Resource[DaxSpec], live: Live, given: Given) -> Iterator[Diagnostic]:
+def diagnose(me: Resource[DaxSpec], live: Live, inputs: Inputs) -> Iterator[Diagnostic]:
     """Every problem there is; `path` is relative to the resource."""
     spec, device = me.spec, live.device
     if live.others:
@@ -29,7 +29,7 @@ def diagnose(me: Resource[DaxSpec], live: Live, given: Given) -> Iterator[Diagno
     if not spec.wanted:
         return
     if device.region != "pmem":
-        yield from _kmem(live, given)
+        yield from _kmem(live, inputs)
     if spec.align:
         yield from _align(spec.align, device)
     if device.driver not in (None, dax.DEVDAX, dax.KMEM):
@@ -113,9 +113,9 @@ def _name_is_no_identity(device: Device) -> Diagnostic:
     )
 
 
-def _kmem(live: Live, given: Given) -> Iterator[Diagnostic]:
+def _kmem(live: Live, inputs: Inputs) -> Iterator[Diagnostic]:
     """By all the evidence there is, and by what is to be on the command line."""
-    to_come = _to_come(given)
+    to_come = _to_come(inputs)
     name, fate = live.device.name, live.kmem
     if fate.built_in and not fate.kept_out_by:
         if not (live.added_offline or modprobe.added_offline(to_come)):
@@ -123,7 +123,7 @@ def _kmem(live: Live, given: Given) -> Iterator[Diagnostic]:
         return
     listed = modprobe.by_command_line(modprobe.KMEM, to_come) or ""
     kept_out = fate.kept_out_by or (listed and not (fate.pulled and listed.startswith("modprobe.")))
-    if kept_out or any(one.name == modprobe.KMEM for _, one in given.all(ModuleKeptOut)):
+    if kept_out or any(one.name == modprobe.KMEM for _, one in inputs.all(ModuleKeptOut)):
         return
     if fate.doubt:
         yield Diagnostic(
@@ -144,15 +144,15 @@ def _kmem(live: Live, given: Given) -> Iterator[Diagnostic]:
     )
 
 
-def will_be_given_back(live: Live, given: Given) -> bool:
+def will_be_given_back(live: Live, inputs: Inputs) -> bool:
     """Whether kmem has it and, at the latest after the next boot, has put nothing in it."""
-    built_in = live.kmem.built_in and modprobe.added_offline(_to_come(given))
+    built_in = live.kmem.built_in and modprobe.added_offline(_to_come(inputs))
     return live.given_back or (live.device.driver == dax.KMEM and built_in)
 
 
-def _to_come(given: Given) -> str:
+def _to_come(inputs: Inputs) -> str:
     """What is to be on the kernel command line."""
-    return " ".join(text for _, arguments in given.all(KernelArguments) for text in arguments.texts)
+    return " ".join(text for _, arguments in inputs.all(KernelArguments) for text in arguments.texts)
 
 
 def _built_in(name: str) -> Diagnostic:

@@ -7,11 +7,12 @@ from typing import ClassVar, Final
 
 from cxlstate.core.action import Action, Span
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.assessment import Assessment, Hold
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.core.exports import DaxDevice, Export, Given, ModuleKeptOut
+from cxlstate.core.exports import DaxDevice, Export, Inputs, ModuleKeptOut
 from cxlstate.core.machine import HOST_ONLY
-from cxlstate.core.observation import Observation
+from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Answers, Asked, Exists, File, MapAndRead, Question, Read
 from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_address, format_size
@@ -38,6 +39,8 @@ class Dax(Reconciler[DaxSpec, Seen]):
     """Found by where it is. Nothing here touches what is in the memory: binding and aligning keep it."""
 
     kind: ClassVar[str] = "dax"
+    informs: ClassVar[bool] = True
+    holds: ClassVar[bool] = True
     reboots: ClassVar[bool] = True
     place: ClassVar[Place] = Place("dax", Shape.MAP, HOST_ONLY)
     model: ClassVar[type[DaxSpec]] = DaxSpec
@@ -64,106 +67,22 @@ class Dax(Reconciler[DaxSpec, Seen]):
         """The device, by what the spec says of it."""
         return probe.observe(me.spec, me.name, answers)
 
-    def exports(self, me: Resource[DaxSpec], live: Seen | None, given: Given) -> Sequence[Export]:
-        """Where it is, also while it is not there; and what makes it ready again after a boot."""
-        devices = _exported(me, live)
-        doomed = isinstance(live, Live) and live.doomed
-        if not me.spec.wanted or doomed or self._refused(me, live, given):
-            return devices
-        step = verbs.at_boot(me.name, steps.selector(me.spec), me.spec.align)
-        no_ram = isinstance(live, Live) and will_be_given_back(live, given)
-        return (*devices, *((ModuleKeptOut(modprobe.KMEM),) if no_ram else ()), step)
+    def assess(self, resource: Resource[DaxSpec], seen: Observation[Seen], inputs: Inputs) -> Assessment:
+        """What differs; of a device that is not there, that it is not.
 
-    def describe(self, me: Resource[DaxSpec], live: Seen | None) -> Sequence[tuple[str, str]]:
-        """The device of today, its driver, alignment, type, and who holds it."""
-        if not isinstance(live, Live):
-            return (("device", "not there"),)
-        device = live.device
-        region = f", region {format_size(device.region_align)}" if device.region_align else ""
-        facts = [
-            ("device", f"{device.name} ({device.owner or device.region})"),
-            ("memory", device.memory),
-            ("node", "none" if device.target_node is None else str(device.target_node)),
-            ("driver", device.driver or "none"),
-            ("align", f"{format_size(device.align)}{region}"),
-            ("link", f"{restore.LINKS}/{me.name}" if linked(live) else "none"),
-        ]
-        if live.bound:
-            facts.append(("type", _types(live)))
-        if live.holders:
-            facts.append(("held by", ", ".join(dict.fromkeys(map(str, live.holders)))))
-        if live.inspected:
-            facts.append(("access", live.inspected))
-        return facts
-
-    def check(self, me: Resource[DaxSpec], live: Seen | None, given: Given) -> Sequence[Diagnostic]:
-        """What cannot be right, and who is in the way of what is to be done."""
-        if isinstance(live, Missing):
-            return (missing(live),) if me.spec.wanted else ()
-        if live is None:
-            return ()
-        problems = tuple(diagnose(me, live, given))
-        if any(one.severity is Severity.ERROR for one in problems) or not _must_unbind(me.spec, live):
-            return problems
-        held = in_the_way(live.holders, me.name)
-        return (*problems, held) if held else problems
-
-    def diff(self, me: Resource[DaxSpec], live: Seen | None, given: Given) -> Sequence[Change]:
-        """What differs; of a device that is not there, that it is not."""
-        spec = me.spec
-        if live is None:
-            return (Change(("device",), None, _said(spec)),) if spec.wanted else ()
-        if isinstance(live, Missing):
-            return (Change(LINK, live.link, None),) if live.link else ()
-        if not spec.wanted:
-            bound = (Change(DRIVER, live.device.driver, None),) if live.bound else ()
-            return (*bound, *((Change(LINK, live.link, None),) if live.link else ()))
-        if live.doomed:
-            return (Change(LINK, live.link, None),) if live.link else ()
-        return _to_enable(spec, live)
-
-    def actions(
-        self, me: Resource[DaxSpec], live: Seen | None, changes: Sequence[Change], given: Given
-    ) -> Sequence[Action]:
-        """Out of use where it must be, bound again, mapped and read, and only then linked."""
-        if live is None:
-            return ()
-        if isinstance(live, Missing):
-            return (steps.unlink(me, live),)
-        if not me.spec.wanted:
-            return steps.given_up(me, live)
-        if live.doomed:
-            return (steps.unlink(me, live),)
-        if live.stays_ram:
-            return (steps.reboot(live),) if live.kmem.kept_out_by else ()
-        if live.bound and not _must_unbind(me.spec, live):
-            return (steps.link(me, live),)
-        took = (steps.reclaim(me, live),) if live.device.driver == dax.KMEM else ()
-        stops, unbinds = steps.out_of_use(me, live)
-        unlinks = (steps.unlink(me, live),) if live.link else ()
-        binds, starts = steps.back(me, live, me.spec.align or live.device.align)
-        return (*stops, *unlinks, *unbinds, *took, *binds, steps.link(me, live), *starts)
-
-    def suspend(
-        self, me: Resource[DaxSpec], live: Seen | None, given: Given
-    ) -> Sequence[Action] | Diagnostic:
-        """Guests that hold it are shut down, and its driver lets go of it. What kmem has is RAM no more."""
-        if isinstance(live, Live) and live.given_back and me.spec.wanted:
-            return (steps.reclaim(me, live),)
-        if not isinstance(live, Live) or not live.bound:
-            return ()
-        if live.forced and not live.uncachable:
-            return write_back(live)
-        stops, unbinds = steps.out_of_use(me, live)
-        return in_the_way(live.holders, me.name) or (*stops, *unbinds)
-
-    def resume(self, me: Resource[DaxSpec], live: Seen | None, given: Given) -> Sequence[Action]:
-        """Bound again, and the guests that ran are started. Its link has stayed. A check needs no undo."""
-        if not isinstance(live, Live) or not live.bound:
-            return ()
-        wanted = None if self._refused(me, live, given) else me.spec.align
-        binds, starts = steps.back(me, live, wanted or live.device.align)
-        return (*binds, *starts)
+        An error forgets its line of the boot script: nothing of it is made again then.
+        """
+        live = seen.live if isinstance(seen, Present) else None
+        problems = tuple(_problems(resource, live, inputs)) if live else ()
+        refused = any(one.severity is Severity.ERROR for one in problems)
+        devices = _devices(resource, live)
+        exports = devices if refused else (*devices, *_at_boot(resource, live, inputs))
+        hold = _hold(resource, seen, devices, refused=refused)
+        if isinstance(seen, Unknown):
+            return Assessment(exports, hold=hold)
+        changes = () if refused else tuple(_changes(resource.spec, live))
+        actions = _actions(resource, live) if live and changes else ()
+        return Assessment(exports, problems, changes, actions, _facts(resource, live), hold=hold)
 
     def leftover_reads(self) -> Sequence[Question]:
         """Our list on the machine and, where there is one, what its lines may be about."""
@@ -184,20 +103,120 @@ class Dax(Reconciler[DaxSpec, Seen]):
         )
         return tuple(one for one in found if one.changes)
 
-    def _refused(self, me: Resource[DaxSpec], live: Seen | None, given: Given) -> bool:
-        return any(one.severity is Severity.ERROR for one in self.check(me, live, given))
 
-
-def _exported(me: Resource[DaxSpec], live: Seen | None) -> tuple[DaxDevice, ...]:
+def _devices(resource: Resource[DaxSpec], live: Seen | None) -> tuple[DaxDevice, ...]:
     """One that is not there, not wanted and of no known place holds no memory that anybody could touch."""
-    link = f"{restore.LINKS}/{me.name}"
+    spec, link = resource.spec, f"{restore.LINKS}/{resource.name}"
     if not isinstance(live, Live) or live.others:
-        if me.spec.memory:
-            return (DaxDevice(link, _spans(me.spec.memory), me.spec.align),)
-        return () if isinstance(live, Missing) and not me.spec.wanted else (DaxDevice(link),)
+        if spec.memory:
+            return (DaxDevice(link, _spans(spec.memory), spec.align),)
+        return () if isinstance(live, Missing) and not spec.wanted else (DaxDevice(link),)
     one = live.device
-    align = me.spec.align or one.align
+    align = spec.align or one.align
     return (DaxDevice(link, _spans(one.ranges), align, one.region_align, one.target_node),)
+
+
+def _at_boot(resource: Resource[DaxSpec], live: Seen | None, inputs: Inputs) -> tuple[Export, ...]:
+    """What makes it ready again after a boot."""
+    there = live if isinstance(live, Live) else None
+    if not resource.spec.wanted or (there and there.doomed):
+        return ()
+    step = verbs.at_boot(resource.name, steps.selector(resource.spec), resource.spec.align)
+    no_ram = there and will_be_given_back(there, inputs)
+    return (*((ModuleKeptOut(modprobe.KMEM),) if no_ram else ()), step)
+
+
+def _facts(resource: Resource[DaxSpec], live: Seen | None) -> tuple[tuple[str, str], ...]:
+    """The device of today, its driver, alignment, type, and who holds it."""
+    if not isinstance(live, Live):
+        return (("device", "not there"),)
+    device = live.device
+    region = f", region {format_size(device.region_align)}" if device.region_align else ""
+    facts = [
+        ("device", f"{device.name} ({device.owner or device.region})"),
+        ("memory", device.memory),
+        ("node", "none" if device.target_node is None else str(device.target_node)),
+        ("driver", device.driver or "none"),
+        ("align", f"{format_size(device.align)}{region}"),
+        ("link", f"{restore.LINKS}/{resource.name}" if linked(live) else "none"),
+    ]
+    if live.bound:
+        facts.append(("type", _types(live)))
+    if live.holders:
+        facts.append(("held by", ", ".join(dict.fromkeys(map(str, live.holders)))))
+    if live.inspected:
+        facts.append(("access", live.inspected))
+    return tuple(facts)
+
+
+def _problems(resource: Resource[DaxSpec], live: Seen, inputs: Inputs) -> tuple[Diagnostic, ...]:
+    """What cannot be right, and who is in the way of what is to be done."""
+    if isinstance(live, Missing):
+        return (missing(live),) if resource.spec.wanted else ()
+    problems = tuple(diagnose(resource, live, inputs))
+    if any(one.severity is Severity.ERROR for one in problems) or not _must_unbind(resource.spec, live):
+        return problems
+    held = in_the_way(live.holders, resource.name)
+    return (*problems, held) if held else problems
+
+
+def _changes(spec: DaxSpec, live: Seen | None) -> Sequence[Change]:
+    if live is None:
+        return (Change(("device",), None, _said(spec)),) if spec.wanted else ()
+    if isinstance(live, Missing):
+        return (Change(LINK, live.link, None),) if live.link else ()
+    if not spec.wanted:
+        bound = (Change(DRIVER, live.device.driver, None),) if live.bound else ()
+        return (*bound, *((Change(LINK, live.link, None),) if live.link else ()))
+    if live.doomed:
+        return (Change(LINK, live.link, None),) if live.link else ()
+    return _to_enable(spec, live)
+
+
+def _actions(me: Resource[DaxSpec], live: Seen) -> tuple[Action, ...]:
+    """Out of use where it must be, bound again, mapped and read, and only then linked."""
+    if isinstance(live, Missing):
+        return (steps.unlink(me, live),)
+    if not me.spec.wanted:
+        return tuple(steps.given_up(me, live))
+    if live.doomed:
+        return (steps.unlink(me, live),)
+    if live.stays_ram:
+        return (steps.reboot(live),) if live.kmem.kept_out_by else ()
+    if live.bound and not _must_unbind(me.spec, live):
+        return (steps.link(me, live),)
+    took = (steps.reclaim(me, live),) if live.device.driver == dax.KMEM else ()
+    stops, unbinds = steps.out_of_use(me, live)
+    unlinks = (steps.unlink(me, live),) if live.link else ()
+    binds, starts = steps.back(me, live, me.spec.align or live.device.align)
+    return (*stops, *unlinks, *unbinds, *took, *binds, steps.link(me, live), *starts)
+
+
+def _hold(
+    me: Resource[DaxSpec], seen: Observation[Seen], devices: Sequence[DaxDevice], *, refused: bool
+) -> Hold | None:
+    """Guests that hold it are shut down, and its driver lets go of it; behind that all is as it was.
+
+    Its link stays. What kmem has is RAM no more, and stays so.
+    """
+    if not devices or isinstance(seen, Absent):
+        return None
+    spans = tuple(span for one in devices for span in one.ranges)
+    if isinstance(seen, Unknown) or not spans:
+        return Hold(spans, unknown=True)
+    live = seen.live
+    if isinstance(live, Live) and live.given_back and me.spec.wanted:
+        return Hold(spans, (steps.reclaim(me, live),))
+    if not isinstance(live, Live) or not live.bound:
+        return None
+    if live.forced and not live.uncachable:
+        return Hold(spans, stuck=write_back(live))
+    if held := in_the_way(live.holders, me.name):
+        return Hold(spans, stuck=held)
+    stops, unbinds = steps.out_of_use(me, live)
+    align = None if refused else me.spec.align
+    binds, starts = steps.back(me, live, align or live.device.align)
+    return Hold(spans, (*stops, *unbinds), (*binds, *starts))
 
 
 def _spans(ranges: Sequence[Range]) -> tuple[Span, ...]:

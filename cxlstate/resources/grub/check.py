@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
@@ -18,48 +18,72 @@ from cxlstate.resources.grub.probe import Live
 from cxlstate.resources.grub.stages import GRUB_CFG, stages
 
 
-def diagnose(goal: Goal, live: Live) -> Iterator[Diagnostic]:
+@dataclass(frozen=True)
+class Outlook:
+    """What is to come, beside what is there: what differs, and which boot entries would lose the host."""
+
+    goal: Goal
+    live: Live
+
+    @cached_property
+    def differences(self) -> tuple[Change, ...]:
+        """Of all stages."""
+        return stages(self.goal, self.live)
+
+    @cached_property
+    def coming(self) -> tuple[Diagnostic, ...]:
+        """Dangers of the entries as they will be."""
+        return tuple(danger.then(self.goal, self.live))
+
+    @cached_property
+    def staying(self) -> tuple[Diagnostic, ...]:
+        """Dangers of the entries as they are."""
+        return tuple(danger.now(self.goal, self.live))
+
+    @property
+    def refused(self) -> bool:
+        """Whether nothing is written here at all."""
+        return any(one.severity is Severity.ERROR for one in self.live.refusals)
+
+    @property
+    def generates(self) -> bool:
+        """Whether grub.cfg is to be written."""
+        return any(change.path[0] == GRUB_CFG for change in self.differences)
+
+
+def diagnose(outlook: Outlook) -> Iterator[Diagnostic]:
     """Every problem there is; `path` is relative to `host.grub`."""
+    goal, live = outlook.goal, outlook.live
     yield from live.refusals
-    if _refused(live):
+    if outlook.refused:
         return
-    changes = stages(goal, live)
-    if changes and live.doubt is not None:
+    if outlook.differences and live.doubt is not None:
         yield live.doubt
     if live.astray is not None:
-        yield live.astray if changes else replace(live.astray, severity=Severity.WARNING)
-    yield from _dangers(goal, live, generates=_generates(changes))
+        yield live.astray if outlook.differences else replace(live.astray, severity=Severity.WARNING)
+    yield from _dangers(outlook)
     yield from _contradictions(goal)
     yield from _beyond_our_filter(goal, live)
     yield from _too_long(goal)
     yield from beside_others(goal, partial(standing, live=live))
 
 
-def lost_by_reboot(goal: Goal, live: Live) -> Diagnostic | None:
+def lost_by_reboot(outlook: Outlook) -> Diagnostic | None:
     """The first error that a reboot would meet, in the entry that boots or in one that stays as it is."""
-    if live.lost is not None:
-        return live.lost
-    coming = [one for one in danger.then(goal, live) if one.severity is Severity.ERROR]
-    if _generates(stages(goal, live)) and not coming and not _refused(live):
+    if outlook.live.lost is not None:
+        return outlook.live.lost
+    coming = any(one.severity is Severity.ERROR for one in outlook.coming)
+    if outlook.generates and not coming and not outlook.refused:
         return None
-    return next((one for one in danger.now(goal, live) if one.severity is Severity.ERROR), None)
+    return next((one for one in outlook.staying if one.severity is Severity.ERROR), None)
 
 
-def _dangers(goal: Goal, live: Live, *, generates: bool) -> Iterator[Diagnostic]:
+def _dangers(outlook: Outlook) -> Iterator[Diagnostic]:
     """Those of the entries to come, and of those that are there where they stay."""
-    found = [*danger.then(goal, live), *(() if generates else danger.now(goal, live))]
     first: dict[tuple[str, str], Diagnostic] = {}
-    for one in found:
+    for one in (*outlook.coming, *(() if outlook.generates else outlook.staying)):
         first.setdefault((one.code, one.message), one)
     yield from first.values()
-
-
-def _generates(changes: Iterable[Change]) -> bool:
-    return any(change.path[0] == GRUB_CFG for change in changes)
-
-
-def _refused(live: Live) -> bool:
-    return any(one.severity is Severity.ERROR for one in live.refusals)
 
 
 def standing(pattern: Argument, live: Live) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from cxlstate.core.exports import Given, KernelArguments
+from cxlstate.core.exports import Inputs, KernelArguments
 from cxlstate.formats import grub_cfg, grub_menu, grub_script, kernel_cmdline
 from cxlstate.formats.grub_drop_in import DropIn
 from cxlstate.formats.kernel_cmdline import Argument
@@ -31,10 +31,10 @@ class Unit:
         return " ".join(self.texts)
 
 
-def units(spec: GrubSpec, given: Given) -> tuple[Unit, ...]:
+def units(spec: GrubSpec, inputs: Inputs) -> tuple[Unit, ...]:
     """Everything that is wanted: our own list first, then each export by address."""
     own = [Unit("grub", spec.args)] if spec.args else []
-    others = [Unit(str(address), export.texts) for address, export in given.all(KernelArguments)]
+    others = [Unit(str(address), export.texts) for address, export in inputs.all(KernelArguments)]
     return (*own, *others)
 
 
@@ -90,9 +90,9 @@ class Goal:
         return self.drop_in.render() if self.drop_in != DropIn() else None
 
 
-def goal(spec: GrubSpec, live: Live, given: Given) -> Goal:
+def goal(spec: GrubSpec, live: Live, inputs: Inputs) -> Goal:
     """A unit that the hand-written files already yield in every entry is not written again."""
-    wanted = units(spec, given)
+    wanted = units(spec, inputs)
     drop = tuple(text for text in spec.absent if DropIn(drop=(text,)).drops_from(live.by_hand))
     before = live.drop_in or DropIn()
     ours = DropIn(drop=drop)

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from cxlstate.core.action import Action, Generate, Reboot, RemoveFile, Risk, WriteFile, undoing
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
-from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.effect import Effect
-from cxlstate.core.exports import Export, Given, KernelArguments
+from cxlstate.core.exports import Inputs, KernelArguments
 from cxlstate.core.machine import HOST_AND_GUEST
-from cxlstate.core.observation import Observation
+from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import Answers, Exists, Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats import grub_cfg, grub_script, kernel_cmdline
 from cxlstate.formats import grub_drop_in as drop_in
 from cxlstate.resources.grub import probe
-from cxlstate.resources.grub.check import diagnose, lost_by_reboot, standing
+from cxlstate.resources.grub.check import Outlook, diagnose, lost_by_reboot, standing
 from cxlstate.resources.grub.goal import Goal, goal
 from cxlstate.resources.grub.probe import Live
 from cxlstate.resources.grub.spec import GrubSpec
-from cxlstate.resources.grub.stages import DROP_IN, GRUB_CFG, RUNNING, first_stages, stages
+from cxlstate.resources.grub.stages import DROP_IN, GRUB_CFG, RUNNING, first_stages
 
 
 class Grub(Reconciler[GrubSpec, Live]):
@@ -33,6 +33,7 @@ class Grub(Reconciler[GrubSpec, Live]):
     """
 
     kind: ClassVar[str] = "grub"
+    informs: ClassVar[bool] = True
     reboots: ClassVar[bool] = True
     place: ClassVar[Place] = Place("grub", Shape.ONE, HOST_AND_GUEST)
     model: ClassVar[type[GrubSpec]] = GrubSpec
@@ -57,63 +58,54 @@ class Grub(Reconciler[GrubSpec, Live]):
         """Always there, in some state, or unknown."""
         return probe.observe(answers)
 
-    def exports(self, me: Resource[GrubSpec], live: Live | None, given: Given) -> Sequence[Export]:
-        """What the user asked for here, for those whom an argument concerns."""
-        return (KernelArguments(tuple(me.spec.args)),) if me.spec.args else ()
+    def assess(self, resource: Resource[GrubSpec], seen: Observation[Live], inputs: Inputs) -> Assessment:
+        """Three stages: drop-in, grub.cfg, running. An argument is told once, at the first it lacks.
 
-    def describe(self, me: Resource[GrubSpec], live: Live | None) -> Sequence[tuple[str, str]]:
-        """The command lines, and our part of them."""
-        if live is None:
-            return ()
-        held = live.drop_in
-        ours = (
-            "none"
-            if live.ours is None
-            else "edited by hand"
-            if held is None
-            else " ".join(held.add) or "empty"
+        A reboot is barred by an entry of grub.cfg, as it will be then, that would lose the host.
+        """
+        spec = resource.spec
+        exports = (KernelArguments(tuple(spec.args)),) if spec.args else ()
+        known = seen.partly if isinstance(seen, Unknown) else seen.live if isinstance(seen, Present) else None
+        if not isinstance(known, Live):
+            return Assessment(exports)
+        outlook = Outlook(goal(spec, known, inputs), known)
+        barred = lost_by_reboot(outlook)
+        if isinstance(seen, Unknown):
+            return Assessment(exports, bars_reboot=barred)
+        aim = outlook.goal
+        concerned = aim.wanted or aim.absent or known.ours is not None  # a host without GRUB needs none of it
+        return Assessment(
+            exports,
+            tuple(diagnose(outlook)) if concerned else (),
+            tuple(first_stages(outlook.differences)),
+            tuple(_actions(outlook)),
+            _facts(known),
+            bars_reboot=barred,
         )
-        return (
-            ("running", " ".join(map(str, live.running))),
-            ("boot entries", str(len(live.entries))),
-            ("drop-in", ours),
-        )
 
-    def check(self, me: Resource[GrubSpec], live: Live | None, given: Given) -> Sequence[Diagnostic]:
-        """Only where there is anything to do for us: a host without GRUB needs none of it."""
-        if live is None:
-            return ()
-        aim = goal(me.spec, live, given)
-        concerned = aim.wanted or aim.absent or live.ours is not None
-        return tuple(diagnose(aim, live)) if concerned else ()
 
-    def bars_reboot(self, me: Resource[GrubSpec], live: Live | None, given: Given) -> Diagnostic | None:
-        """An entry of grub.cfg as it will be at a reboot of this plan that would lose the host."""
-        return lost_by_reboot(goal(me.spec, live, given), live) if live else None
+def _facts(live: Live) -> tuple[tuple[str, str], ...]:
+    """The command lines, and our part of them."""
+    held = live.drop_in
+    ours = (
+        "none" if live.ours is None else "edited by hand" if held is None else " ".join(held.add) or "empty"
+    )
+    return (
+        ("running", " ".join(map(str, live.running))),
+        ("boot entries", str(len(live.entries))),
+        ("drop-in", ours),
+    )
 
-    def diff(self, me: Resource[GrubSpec], live: Live | None, given: Given) -> Sequence[Change]:
-        """Three stages: drop-in, grub.cfg, running. An argument is told once, at the first it lacks."""
-        if live is None:
-            return ()
-        return tuple(first_stages(stages(goal(me.spec, live, given), live)))
 
-    def actions(
-        self, me: Resource[GrubSpec], live: Live | None, changes: Sequence[Change], given: Given
-    ) -> Sequence[Action]:
-        """Write the drop-in, let grub-mkconfig write grub.cfg, reboot: those of them that are needed."""
-        if live is None:
-            return ()
-        aim = goal(me.spec, live, given)
-        differences = stages(aim, live)
-        touched = {change.path[0] for change in differences}
-        planned: list[Action] = []
-        if DROP_IN in touched:
-            planned.append(_write_drop_in(aim, live))
-        if GRUB_CFG in touched:
-            planned.append(_generate(aim, live))
-        if RUNNING in touched:
-            planned.append(_reboot(differences))
-        return planned
+def _actions(outlook: Outlook) -> Iterator[Action]:
+    """Write the drop-in, let grub-mkconfig write grub.cfg, reboot: those of them that are needed."""
+    touched = {change.path[0] for change in outlook.differences}
+    if DROP_IN in touched:
+        yield _write_drop_in(outlook.goal, outlook.live)
+    if GRUB_CFG in touched:
+        yield _generate(outlook.goal, outlook.live)
+    if RUNNING in touched:
+        yield _reboot(outlook.differences)
 
 
 def _write_drop_in(aim: Goal, live: Live) -> Action:

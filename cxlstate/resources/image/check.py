@@ -19,6 +19,7 @@ def diagnose(spec: ImageSpec, live: Seen) -> Iterator[Diagnostic]:
     if isinstance(live, Missing):
         yield from _of_source(spec, live.base)
         yield from _in_memory(spec, live)
+        yield from _out_of_reach(spec, live)
     elif live.info is None:
         yield _no_file(spec)
     elif not spec.wanted:
@@ -26,6 +27,13 @@ def diagnose(spec: ImageSpec, live: Seen) -> Iterator[Diagnostic]:
             yield _in_use(spec)
     else:
         yield from _of_image(spec, live, live.info)
+
+
+def before_it_is_seen(spec: ImageSpec, known: Missing) -> Iterator[Diagnostic]:
+    """What the folders tell already, while nothing can look into an image."""
+    yield from _in_memory(spec, known)
+    yield from _out_of_reach(spec, known)
+    yield from exposed(known)
 
 
 def _of_image(spec: ImageSpec, live: Live, info: Info) -> Iterator[Diagnostic]:
@@ -41,6 +49,7 @@ def _of_image(spec: ImageSpec, live: Live, info: Info) -> Iterator[Diagnostic]:
     if info.corrupt:
         yield _corrupt(spec)
     yield from _in_memory(spec, live)
+    yield from _out_of_reach(spec, live)
 
 
 def exposed(live: Live | Missing) -> Iterator[Diagnostic]:
@@ -79,6 +88,23 @@ def _in_memory(spec: ImageSpec, live: Live | Missing) -> Iterator[Diagnostic]:
                 if path == ("path",)
                 else f"`mv {shlex.quote(name)} {_ON_DISK}`, and write path: {_ON_DISK}",
             )
+
+
+def _out_of_reach(spec: ImageSpec, live: Live | Missing) -> Iterator[Diagnostic]:
+    """Root makes it all the same, and no VM starts with it."""
+    is_open = isinstance(live, Live) and live.in_use
+    if (found := live.way.closed) and not is_open:
+        folder, stat = found
+        yield Diagnostic(
+            "CXI322",
+            f"QEMU cannot reach {spec.path}",
+            Severity.ERROR if isinstance(live, Missing) else Severity.WARNING,
+            path=("path",),
+            found=f"{folder} has owner {stat.owner}:{stat.group} and mode {stat.permissions}",
+            expected=f"folders that {live.way.qemu} can enter",
+            hint="write path: /var/lib/libvirt/images/NAME.qcow2; "
+            f"or let everybody enter: chmod o+x {shlex.quote(folder)}",
+        )
 
 
 def _of_source(spec: ImageSpec, base: Base | None) -> Iterator[Diagnostic]:

@@ -106,6 +106,7 @@ def observe(spec: ImageSpec, answers: Answers) -> Observation[Seen]:
             "qemu-img is not installed",
             cured_by=(AllOf("package"),),
             hint="add qemu-utils to host.packages",
+            partly=None if there else Missing(None, way(spec.path, answers)),
         )
     if unknown := _unknown_account(spec, answers):
         return Unknown(

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Final
 
 from cxlstate.core.action import Action, Risk, undoing
 from cxlstate.core.address import AllOf
+from cxlstate.core.assessment import Assessment, Later
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.exports import DiskImage, Export, Given
+from cxlstate.core.exports import DiskImage, Inputs
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.machine import ROOT_ONLY
-from cxlstate.core.observation import Observation
+from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import Answers, Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_size
 from cxlstate.resources.image import probe
-from cxlstate.resources.image.check import diagnose, exposed
+from cxlstate.resources.image.check import before_it_is_seen, diagnose, exposed
 from cxlstate.resources.image.probe import Live, Missing, Seen
 from cxlstate.resources.image.spec import ImageName, ImageSource, ImageSpec
 
@@ -32,6 +33,7 @@ class ImageReconciler(Reconciler[ImageSpec, Seen]):
     """Made once. What is in it is its guest's from then on: it is grown, and never written over."""
 
     kind: ClassVar[str] = "image"
+    informs: ClassVar[bool] = True
     place: ClassVar[Place] = Place("images", Shape.MAP, ROOT_ONLY)
     model: ClassVar[type[ImageSpec]] = ImageSpec
     key: ClassVar[object] = ImageName
@@ -48,68 +50,80 @@ class ImageReconciler(Reconciler[ImageSpec, Seen]):
         """Its contents are not looked at."""
         return probe.observe(me.spec, answers)
 
-    def exports(self, me: Resource[ImageSpec], live: Seen | None, given: Given) -> Sequence[Export]:
-        """Where it is, or will be."""
-        if not me.spec.wanted:
-            return ()
-        return (DiskImage(me.spec.path, me.spec.format, _size_to_be(me.spec, live)),)
+    def assess(self, resource: Resource[ImageSpec], seen: Observation[Seen], inputs: Inputs) -> Assessment:
+        """That it is there; then how large, whose, and whether its backing file is.
 
-    def describe(self, me: Resource[ImageSpec], live: Seen | None) -> Sequence[tuple[str, str]]:
-        """Path, format, both sizes, backing file, whose it is, and whether a guest has it open."""
-        if not isinstance(live, Live):
-            return (("image", f"{me.spec.path} is not there"),)
-        facts = [("path", me.spec.path)]
-        if live.info:
-            facts += [("format", live.info.format), ("size", format_size(live.info.size))]
-            facts += [("on disk", format_size(live.info.actual))]
-            facts += [("backing", live.info.backing)] if live.info.backing else []
-        whose = f"{live.stat.owner}:{live.stat.group} {live.stat.permissions}"
-        return (*facts, ("owner", whose), ("in use", "yes" if live.in_use else "no"))
+        What is there and is not what the spec says is left as it is.
+        """
+        spec = resource.spec
+        live = seen.live if isinstance(seen, Present) else None
+        exports = (DiskImage(spec.path, spec.format, _size_to_be(spec, live)),) if spec.wanted else ()
+        if isinstance(seen, Unknown):
+            partly = seen.partly if isinstance(seen.partly, Missing) else None
+            problems = tuple(before_it_is_seen(spec, partly)) if partly and spec.wanted else ()
+            return Assessment(exports, problems, later=(_later(spec, seen),))
+        changes = tuple(_changes(spec, live))
+        actions = tuple(_actions(spec, live, changes)) if changes else ()
+        problems = tuple(_problems(spec, live, changes)) if live else ()
+        return Assessment(exports, problems, changes, actions, _facts(spec, live))
 
-    def check(self, me: Resource[ImageSpec], live: Seen | None, given: Given) -> Sequence[Diagnostic]:
-        """What is there and is not what the spec says is left as it is."""
-        if live is None:
-            return ()
-        problems = tuple(diagnose(me.spec, live))
-        return (*problems, *exposed(live)) if self.diff(me, live, given) else problems
 
-    def diff(self, me: Resource[ImageSpec], live: Seen | None, given: Given) -> Sequence[Change]:
-        """That it is there; then how large, whose, and whether its backing file is."""
-        spec = me.spec
-        if not isinstance(live, Live):
-            return (Change((), None, _said(spec)),) if spec.wanted else ()
-        if not spec.wanted:
-            return (Change((), _found(live), None),)
-        changes = []
-        if live.base and not live.base.there and spec.source:
-            changes.append(Change(SOURCE, None, _origin(spec.source)))
-        stat = live.stat
-        for path, old, new in ((OWNER, stat.owner, spec.owner), (GROUP, stat.group, spec.group)):
-            if new not in (None, old) and not live.in_use:  # libvirt lends it to QEMU while a guest runs
-                changes.append(Change(path, old, new))
-        if spec.mode not in (None, stat.permissions):
-            changes.append(Change(MODE, stat.permissions, spec.mode))
-        if live.info and spec.size is not None and live.info.size < spec.size:
-            changes.append(Change(SIZE, format_size(live.info.size), format_size(spec.size)))
-        return changes
+def _later(spec: ImageSpec, seen: Unknown) -> Later:
+    return Later(f"format, size and source of {spec.path}", seen.cured_by)
 
-    def actions(
-        self, me: Resource[ImageSpec], live: Seen | None, changes: Sequence[Change], given: Given
-    ) -> Sequence[Action]:
-        """A draft beside its place, which it takes when it is whole; of one that is there, what differs."""
-        spec = me.spec
-        if not isinstance(live, Live):
-            base = live.base if live else None
-            return (*_fetch(spec, base), _make(spec, base))
-        if not spec.wanted:
-            return (_remove(spec, live),)
-        differs = {change.path for change in changes}
-        return (
-            *(_fetch(spec, live.base) if SOURCE in differs else ()),
-            *(_give(spec, live) if differs & {OWNER, GROUP} else ()),
-            *(_open_up(spec, live) if MODE in differs else ()),
-            *(_grow(spec, live) if SIZE in differs else ()),
-        )
+
+def _facts(spec: ImageSpec, live: Seen | None) -> tuple[tuple[str, str], ...]:
+    """Path, format, both sizes, backing file, whose it is, and whether a guest has it open."""
+    if not isinstance(live, Live):
+        return (("image", f"{spec.path} is not there"),)
+    facts = [("path", spec.path)]
+    if live.info:
+        facts += [("format", live.info.format), ("size", format_size(live.info.size))]
+        facts += [("on disk", format_size(live.info.actual))]
+        facts += [("backing", live.info.backing)] if live.info.backing else []
+    whose = f"{live.stat.owner}:{live.stat.group} {live.stat.permissions}"
+    return (*facts, ("owner", whose), ("in use", "yes" if live.in_use else "no"))
+
+
+def _problems(spec: ImageSpec, live: Seen, changes: Sequence[Change]) -> Iterator[Diagnostic]:
+    yield from diagnose(spec, live)
+    if changes:
+        yield from exposed(live)
+
+
+def _changes(spec: ImageSpec, live: Seen | None) -> Iterator[Change]:
+    if not isinstance(live, Live):
+        if spec.wanted:
+            yield Change((), None, _said(spec))
+        return
+    if not spec.wanted:
+        yield Change((), _found(live), None)
+        return
+    if live.base and not live.base.there and spec.source:
+        yield Change(SOURCE, None, _origin(spec.source))
+    stat = live.stat
+    for path, old, new in ((OWNER, stat.owner, spec.owner), (GROUP, stat.group, spec.group)):
+        if new not in (None, old) and not live.in_use:  # libvirt lends it to QEMU while a guest runs
+            yield Change(path, old, new)
+    if spec.mode not in (None, stat.permissions):
+        yield Change(MODE, stat.permissions, spec.mode)
+    if live.info and spec.size is not None and live.info.size < spec.size:
+        yield Change(SIZE, format_size(live.info.size), format_size(spec.size))
+
+
+def _actions(spec: ImageSpec, live: Seen | None, changes: Sequence[Change]) -> Iterator[Action]:
+    """A draft beside its place, which it takes when it is whole; of one that is there, what differs."""
+    differs = {change.path for change in changes}
+    if not isinstance(live, Live):
+        base = live.base if live else None
+        yield from (*_fetch(spec, base), _make(spec, base))
+    elif not spec.wanted:
+        yield _remove(spec, live)
+    else:
+        yield from _fetch(spec, live.base) if SOURCE in differs else ()
+        yield from _give(spec, live) if differs & {OWNER, GROUP} else ()
+        yield from _open_up(spec, live) if MODE in differs else ()
+        yield from _grow(spec, live) if SIZE in differs else ()
 
 
 def _fetch(spec: ImageSpec, base: probe.Base | None) -> tuple[Action, ...]:

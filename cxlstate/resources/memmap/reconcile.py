@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from cxlstate.core.action import Action, Reboot, Risk
 from cxlstate.core.address import Address
+from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.core.exports import Export, Given, KernelArguments
+from cxlstate.core.exports import Inputs, KernelArguments
 from cxlstate.core.machine import HOST_ONLY
-from cxlstate.core.observation import Observation
+from cxlstate.core.observation import Observation, Present
 from cxlstate.core.read import Answers, Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.resources.memmap import probe
@@ -24,6 +25,7 @@ class Memmap(Reconciler[MemmapSpec, Live]):
     """Ranges of memory taken from the kernel. `grub` writes the arguments; this kind checks the rest."""
 
     kind: ClassVar[str] = "memmap"
+    informs: ClassVar[bool] = True
     reboots: ClassVar[bool] = True
     place: ClassVar[Place] = Place("memmap", Shape.ONE, HOST_ONLY)
     model: ClassVar[type[MemmapSpec]] = MemmapSpec
@@ -40,49 +42,51 @@ class Memmap(Reconciler[MemmapSpec, Live]):
         """Always there, in some state, or unknown."""
         return probe.observe(answers)
 
-    def exports(self, me: Resource[MemmapSpec], live: Live | None, given: Given) -> Sequence[Export]:
-        """One unit for each range, but none for a refused one that is on no command line yet."""
-        refused = [one for one in self.check(me, live, given) if one.severity is Severity.ERROR]
-        return tuple(
-            KernelArguments((entry.argument,))
-            for index, entry in enumerate(me.spec.root)
-            if live is None or live.knows(entry.region) or not _concern(refused, index)
+    def assess(self, resource: Resource[MemmapSpec], seen: Observation[Live], inputs: Inputs) -> Assessment:
+        """What is not configured, and what is configured and not running.
+
+        Only the reboot is its own: what stands in the boot entries is the work of `grub`.
+        """
+        entries = resource.spec.root
+        if not isinstance(seen, Present):
+            return Assessment(tuple(KernelArguments((entry.argument,)) for entry in entries))
+        live = seen.live
+        problems = tuple(diagnose(entries, live))
+        changes = tuple(_differences(entries, live))
+        pending = [str(change.new).removesuffix(" in force") for change in changes if change.pending]
+        return Assessment(
+            tuple(_exports(entries, live, problems)),
+            problems,
+            changes,
+            (_reboot(pending),) if pending else (),
+            tuple((entry.argument, _state(entry, live)) for entry in entries),
         )
 
-    def describe(self, me: Resource[MemmapSpec], live: Live | None) -> Sequence[tuple[str, str]]:
-        """Each range, and how far it has got."""
-        if live is None:
-            return ()
-        return [(entry.argument, _state(entry, live)) for entry in me.spec.root]
 
-    def check(self, me: Resource[MemmapSpec], live: Live | None, given: Given) -> Sequence[Diagnostic]:
-        """Ranges that cannot be taken, and ranges that were asked for and are not in force."""
-        return tuple(diagnose(me.spec.root, live)) if live else ()
+def _exports(
+    entries: Sequence[MemmapEntry], live: Live, problems: Sequence[Diagnostic]
+) -> Iterator[KernelArguments]:
+    """One unit for each range, but none for a refused one that is on no command line yet."""
+    refused = [one for one in problems if one.severity is Severity.ERROR]
+    for index, entry in enumerate(entries):
+        if live.knows(entry.region) or not _concern(refused, index):
+            yield KernelArguments((entry.argument,))
 
-    def diff(self, me: Resource[MemmapSpec], live: Live | None, given: Given) -> Sequence[Change]:
-        """What is not configured, and what is configured and not running."""
-        if live is None:
-            return ()
-        changes = []
-        total = len(live.entries)
-        for index, entry in enumerate(me.spec.root):
-            have = live.configured(entry.region)
-            if have < total or not total:
-                old = f"in {have} of {total} boot entries" if have else None
-                changes.append(Change((index,), old, entry.argument))
-            elif not live.runs(entry.region):
-                changes.append(Change((index,), "configured", f"{entry.argument} in force", pending=True))
-        return changes
 
-    def actions(
-        self, me: Resource[MemmapSpec], live: Live | None, changes: Sequence[Change], given: Given
-    ) -> Sequence[Action]:
-        """Only the reboot: what stands in the boot entries is the work of `grub`."""
-        if not any(change.pending for change in changes):
-            return ()
-        texts = ", ".join(str(change.new).removesuffix(" in force") for change in changes if change.pending)
-        why = f"the running kernel lacks {texts}"
-        return (Action("reboot", Reboot(), Risk.REBOOT_HOST, why=why, activation=True),)
+def _differences(entries: Sequence[MemmapEntry], live: Live) -> Iterator[Change]:
+    total = len(live.entries)
+    for index, entry in enumerate(entries):
+        have = live.configured(entry.region)
+        if have < total or not total:
+            old = f"in {have} of {total} boot entries" if have else None
+            yield Change((index,), old, entry.argument)
+        elif not live.runs(entry.region):
+            yield Change((index,), "configured", f"{entry.argument} in force", pending=True)
+
+
+def _reboot(lacks: Sequence[str]) -> Action:
+    why = f"the running kernel lacks {', '.join(lacks)}"
+    return Action("reboot", Reboot(), Risk.REBOOT_HOST, why=why, activation=True)
 
 
 def _concern(refused: Sequence[Diagnostic], index: int) -> bool:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from cxlstate.core.action import Action, Reboot, RemoveFile, Risk, Run, WriteFile, undoing
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.core.exports import Export, Given, KernelArguments, ModuleKeptOut
+from cxlstate.core.exports import Export, Inputs, KernelArguments, ModuleKeptOut
 from cxlstate.core.machine import HOST_AND_GUEST
-from cxlstate.core.observation import Observation, Present
+from cxlstate.core.observation import Absent, Observation, Present
+from cxlstate.core.path import Path
 from cxlstate.core.read import Answers, Read
 from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats import modprobe
@@ -22,6 +25,7 @@ from cxlstate.resources.module.spec import ModuleName, Wanted, canonical
 _LOADED = ("loaded",)
 _BOOT = ("boot",)
 _FILE = ("file",)
+_BLACKLISTED = Change(_BOOT, old="not blacklisted", new="blacklisted")
 
 
 class ModuleReconciler(Reconciler[str, ModuleLive]):
@@ -32,6 +36,7 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
     """
 
     kind = "module"
+    informs = True
     reboots = True
     place = Place("modules", Shape.MAP, HOST_AND_GUEST)
     model = Wanted
@@ -42,14 +47,6 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
         if me.spec == "absent":
             return (Need(Address("grub"), How.AFTER),)
         return (Need(AllOf("package"), How.AFTER),)
-
-    def exports(self, me: Resource[str], live: ModuleLive | None, given: Given) -> Sequence[Export]:
-        """The argument that keeps it out, unless the machine does. With `_`: libkmod takes a `-` as it is."""
-        if me.spec == "present":
-            return ()
-        if live and live.kept_out_by and not live.listed:
-            return (ModuleKeptOut(canonical(me.name)),)
-        return (KernelArguments((f"modprobe.blacklist={canonical(me.name)}",)),)
 
     def reads(self, me: Resource[str]) -> Sequence[Read]:
         """Files of the kernel, and what is loaded at boot."""
@@ -67,46 +64,19 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
         """Always present: a module that is not loaded is a state like any other."""
         return Present(probe.parse(me.name, answers))
 
-    def describe(self, me: Resource[str], live: ModuleLive | None) -> Sequence[tuple[str, str]]:
-        """Loaded or not and by whom it is used, and what a boot does."""
+    def assess(self, resource: Resource[str], seen: Observation[ModuleLive], inputs: Inputs) -> Assessment:
+        """What differs now, and what will differ at the next boot. What is built in cannot go."""
+        live = seen.live if isinstance(seen, Present) else None
+        exports = _exports(resource, live)
         if live is None:
-            return ()
-        if live.built_in:
-            return (("now", "built in"),)
-        now = f"loaded, {live.use}" if str(live.use) else "loaded"
-        boot = f"kept out by {live.kept_out_by}" if live.kept_out_by else "loaded on demand"
-        boot = "loaded" if live.at_boot and not live.kept_out_by else boot
-        return (("now", now if live.loaded else "not loaded"), ("at boot", boot))
-
-    def check(self, me: Resource[str], live: ModuleLive | None, given: Given) -> Sequence[Diagnostic]:
-        """What is built in cannot go; what is blacklisted does not come."""
-        if live is None:
-            return ()
-        by = live.kept_out_by
-        if me.spec == "absent" and live.built_in and not by:
-            return (_built_in(me.name),)
-        return (_kept_out(me.name, by),) if me.spec == "present" and by else ()
-
-    def diff(self, me: Resource[str], live: ModuleLive | None, given: Given) -> Sequence[Change]:
-        """What differs now, and what will differ at the next boot."""
-        if live is None:
-            return ()
-        return _diff_present(live) if me.spec == "present" else _diff_absent(live)
-
-    def actions(
-        self, me: Resource[str], live: ModuleLive | None, changes: Sequence[Change], given: Given
-    ) -> Sequence[Action]:
-        """None for the missing blacklist: `grub` writes it."""
+            to_come = isinstance(seen, Absent)
+            return Assessment(exports, changes=_to_come(resource.spec) if to_come else ())
+        changes = _diff_present(live) if resource.spec == "present" else _diff_absent(live)
         paths = {change.path for change in changes}
-        if live is None:
-            return ()
-        if me.spec == "present":
-            at_boot = [_at_boot(me.name, live)] if _BOOT in paths else []
-            return (*at_boot, *([_load(me.name)] if _LOADED in paths else []))
-        actions = [_forget(me.name, live.own)] if _FILE in paths and live.own is not None else []
-        if _LOADED in paths and live.kept_out_by:
-            actions.append(_reboot(me.name, live) if str(live.use) else _unload(me.name, live))
-        return actions
+        actions = _come if resource.spec == "present" else _go
+        return Assessment(
+            exports, _problems(resource, live), changes, actions(resource.name, live, paths), _facts(live)
+        )
 
     def leftover_reads(self) -> Sequence[Read]:
         """Our files in modules-load.d."""
@@ -121,6 +91,54 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
             for name, text in found
             if name and name not in kept
         )
+
+
+def _exports(resource: Resource[str], live: ModuleLive | None) -> tuple[Export, ...]:
+    """The argument that keeps it out, unless the machine does. With `_`: libkmod takes a `-` as it is."""
+    if resource.spec == "present":
+        return ()
+    name = canonical(resource.name)
+    if live and live.kept_out_by and not live.listed:
+        return (ModuleKeptOut(name),)
+    return (KernelArguments((f"modprobe.blacklist={name}",)),)
+
+
+def _facts(live: ModuleLive) -> tuple[tuple[str, str], ...]:
+    """Loaded or not and by whom it is used, and what a boot does."""
+    if live.built_in:
+        return (("now", "built in"),)
+    now = f"loaded, {live.use}" if str(live.use) else "loaded"
+    boot = f"kept out by {live.kept_out_by}" if live.kept_out_by else "loaded on demand"
+    boot = "loaded" if live.at_boot and not live.kept_out_by else boot
+    return (("now", now if live.loaded else "not loaded"), ("at boot", boot))
+
+
+def _problems(resource: Resource[str], live: ModuleLive) -> tuple[Diagnostic, ...]:
+    """What is built in cannot go; what is blacklisted does not come."""
+    by = live.kept_out_by
+    if resource.spec == "absent" and live.built_in and not by:
+        return (_built_in(resource.name),)
+    return (_kept_out(resource.name, by),) if resource.spec == "present" and by else ()
+
+
+def _come(name: str, live: ModuleLive, paths: AbstractSet[Path]) -> tuple[Action, ...]:
+    at_boot = [_at_boot(name, live)] if _BOOT in paths else []
+    return (*at_boot, *([_load(name)] if _LOADED in paths else []))
+
+
+def _go(name: str, live: ModuleLive, paths: AbstractSet[Path]) -> tuple[Action, ...]:
+    """None for the missing blacklist: `grub` writes it."""
+    actions = [_forget(name, live.own)] if _FILE in paths and live.own is not None else []
+    if _LOADED in paths and live.kept_out_by:
+        actions.append(_reboot(name, live) if str(live.use) else _unload(name, live))
+    return tuple(actions)
+
+
+def _to_come(spec: str) -> tuple[Change, ...]:
+    """On a machine of which nothing is known yet."""
+    if spec == "absent":
+        return (_BLACKLISTED,)
+    return (Change(_LOADED, old=False, new=True), Change(_BOOT, old=False, new=True))
 
 
 def _diff_present(live: ModuleLive) -> tuple[Change, ...]:
@@ -138,7 +156,7 @@ def _diff_absent(live: ModuleLive) -> tuple[Change, ...]:
         pending = live.kept_out_by is not None and bool(str(live.use))
         changes.append(Change(_LOADED, old=str(live.use) or True, new=False, pending=pending))
     if live.kept_out_by is None:
-        changes.append(Change(_BOOT, old="not blacklisted", new="blacklisted"))
+        changes.append(_BLACKLISTED)
     if live.own is not None:
         changes.append(Change(_FILE, old="our file has it loaded at boot", new=None))
     return tuple(changes)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.core.exports import Given
+from cxlstate.core.exports import Inputs
 from cxlstate.core.path import Path
 from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import format_address, format_size
@@ -17,7 +17,7 @@ from cxlstate.resources.mtrr import goal, under
 from cxlstate.resources.mtrr.conflicts import conflicts
 from cxlstate.resources.mtrr.goal import Goal
 from cxlstate.resources.mtrr.probe import NOT_THERE, Content, Live
-from cxlstate.resources.mtrr.room import Room, room
+from cxlstate.resources.mtrr.room import Room, Wanted, room
 from cxlstate.resources.mtrr.spec import MtrrSpec
 from cxlstate.resources.mtrr.under import Others
 from cxlstate.resources.mtrr.wider import wider
@@ -25,42 +25,70 @@ from cxlstate.resources.mtrr.wider import wider
 _MANY: Final = 3
 
 
-def diagnose(me: Resource[MtrrSpec], live: Live, given: Given) -> Iterator[Diagnostic]:
-    """Every problem there is; `path` is relative to the resource."""
-    aim = goal.goal(me, given)
-    if me.spec.state == "absent":
-        yield from _whose(me.spec, aim, live)
-    elif live.missing is not None:
-        yield _no_registers(live.missing)
-    elif aim.device and not aim.blocks:
-        yield _window_misses(me.spec, aim.device)
-    else:
-        dropped = goal.surplus(me, aim, live)
-        lacking = goal.missing(aim, live.registers, dropped)
-        left = goal.remaining(live.registers.used, dropped)
-        judged = _Judged(me.spec, aim, live, under.others(given), lacking, left)
-        yield from _over_ram(judged)
-        yield from _over_others(judged)
-        for one in lacking:
-            for problem in conflicts(one, left, live.registers):
-                yield replace(problem, path=judged.place(one))
-        yield from _too_many(judged, room(me.name, aim, dropped, live.registers, given))
-
-
 @dataclass(frozen=True, slots=True)
-class _Judged:
-    """What is judged: `lacking` are wanted and not in force, `left` are registers that stay."""
+class Judged:
+    """What is judged: `gone` are registers that go, `come` are wanted and not in force, `left` stay."""
 
+    name: str
     spec: MtrrSpec
     aim: Goal
     live: Live
     known: Others
-    lacking: tuple[Content, ...]
+    gone: tuple[Content, ...]
+    come: tuple[Content, ...]
     left: tuple[Register, ...]
 
     def place(self, one: Content) -> Path:
         """Where in the spec a range comes from."""
         return _place(self.spec, self.aim, one)
+
+    @property
+    def asks(self) -> bool:
+        """Whether it needs registers that are not written yet."""
+        return self.spec.state == "present" and self.live.missing is None and bool(self.come)
+
+
+def judged(resource: Resource[MtrrSpec], aim: Goal, live: Live, inputs: Inputs) -> Judged:
+    """What goes and what comes, beside what else lies there."""
+    gone = goal.surplus(resource, aim, live)
+    come = goal.missing(aim, live.registers, gone)
+    left = goal.remaining(live.registers.used, gone)
+    return Judged(resource.name, resource.spec, aim, live, under.others(inputs), gone, come, left)
+
+
+def diagnose(one: Judged) -> Iterator[Diagnostic]:
+    """Every problem of it alone; `path` is relative to the resource."""
+    if one.spec.state == "absent":
+        yield from _whose(one.spec, one.aim, one.live)
+    elif one.live.missing is not None:
+        yield _no_registers(one.live.missing)
+    elif not one.aim.misses:
+        yield from _over_ram(one)
+        yield from _over_others(one)
+        for content in one.come:
+            for problem in conflicts(content, one.left, one.live.registers):
+                yield replace(problem, path=one.place(content))
+
+
+def without_live(spec: MtrrSpec, aim: Goal) -> Iterator[Diagnostic]:
+    """What can be told before any register is read."""
+    if spec.state == "present" and aim.misses:
+        yield _window_misses(spec, aim.device)
+
+
+def overflows(one: Judged, wanted: Wanted) -> bool:
+    """Whether registers run out, if the others want these."""
+    return one.asks and one.live.count is not None and _room(one, wanted).most > one.live.count
+
+
+def too_many(one: Judged, wanted: Wanted, *, whole: bool) -> Iterator[Diagnostic]:
+    """What it comes to with all others together."""
+    if one.asks:
+        yield from _too_many(one, _room(one, wanted, whole=whole))
+
+
+def _room(one: Judged, wanted: Wanted, *, whole: bool = True) -> Room:
+    return room(one.name, one.aim, one.gone, one.live.registers, wanted, whole=whole)
 
 
 def _no_registers(why: str) -> Diagnostic:
@@ -93,7 +121,7 @@ def _window_misses(spec: MtrrSpec, device: Sequence[Range]) -> Diagnostic:
     )
 
 
-def _over_ram(judged: _Judged) -> Iterator[Diagnostic]:
+def _over_ram(judged: Judged) -> Iterator[Diagnostic]:
     """RAM without its cache makes a machine crawl. That it is write-back is as it should be."""
     if judged.spec.type == WRITE_BACK:
         return
@@ -121,10 +149,10 @@ def _out_of_the_way(live: Live, found: Sequence[Range]) -> str:
     return back if live.added_offline else f"add to host.grub.args: memhp_default_state=offline; {back}"
 
 
-def _over_others(judged: _Judged) -> Iterator[Diagnostic]:
+def _over_others(judged: Judged) -> Iterator[Diagnostic]:
     """Only where something is to be written: what is in force does no more harm than before."""
     devices = judged.aim.device or judged.known.devices
-    for one in judged.lacking:
+    for one in judged.come:
         parts = under.overshoot([one.block], devices, judged.known)
         place = judged.place(one)
         if found := under.foreign(parts, judged.live.iomem):
@@ -147,7 +175,7 @@ def _over_others(judged: _Judged) -> Iterator[Diagnostic]:
             )
 
 
-def _narrower(judged: _Judged, devices: Sequence[Range]) -> str:
+def _narrower(judged: Judged, devices: Sequence[Range]) -> str:
     """Ranges without memory of others; of a device the widest window around it."""
     if not judged.aim.device:
         return "choose ranges without it"
@@ -161,9 +189,7 @@ def _narrower(judged: _Judged, devices: Sequence[Range]) -> str:
     return f"within: {{start: {format_address(low)}, end: {format_address(high)}}} leaves it out"
 
 
-def _too_many(judged: _Judged, asked: Room) -> Iterator[Diagnostic]:
-    if not judged.lacking:
-        return
+def _too_many(judged: Judged, asked: Room) -> Iterator[Diagnostic]:
     count, used = judged.live.count, asked.used
     if count is None:
         yield Diagnostic(
@@ -176,13 +202,13 @@ def _too_many(judged: _Judged, asked: Room) -> Iterator[Diagnostic]:
         )
     elif asked.most > count:
         free = max(count - used, 0)
-        others = asked.total - len(judged.lacking)
+        others = asked.total - len(judged.come)
         yield Diagnostic(
             "CXT303",
             f"{asked.total} MTRRs are needed, and {free or 'none'} can be had",
-            path=("ranges",) if judged.spec.ranges else judged.place(judged.lacking[0]),
+            path=("ranges",) if judged.spec.ranges else judged.place(judged.come[0]),
             found=f"{used} of {count} MTRRs are in use" + (f"; {_shares(asked)}" if others else ""),
-            expected=f"{_free(len(judged.lacking))} for {_listed(judged.lacking)}",
+            expected=f"{_free(len(judged.come))} for {_listed(judged.come)}",
             hint=_without_target(asked.held) if asked.held else _fewer(judged, max(free - others, 0)),
         )
 
@@ -200,7 +226,7 @@ def _shares(asked: Room) -> str:
     return ", ".join(f"mtrr.{name} needs {len(new)}" for name, new in asked.needs.items() if new)
 
 
-def _fewer(judged: _Judged, free: int) -> str:
+def _fewer(judged: Judged, free: int) -> str:
     if not judged.aim.device:
         return "write fewer ranges: one that is twice as large takes the place of two"
     better = wider(judged.aim.device, judged.live.iomem, judged.known, free)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cxlstate.core.exports import DaxDevice, Given
+from cxlstate.core.exports import DaxDevice, Inputs
 from cxlstate.core.reconciler import Resource
 from cxlstate.formats import iomem, mtrr
 from cxlstate.formats.iomem import Range
@@ -26,13 +26,18 @@ class Goal:
     device: tuple[Range, ...] = ()
     waits_for: str | None = None
 
+    @property
+    def misses(self) -> bool:
+        """Whether the window does not hold the device."""
+        return bool(self.device) and not self.blocks
 
-def goal(me: Resource[MtrrSpec], given: Given) -> Goal:
+
+def goal(me: Resource[MtrrSpec], inputs: Inputs) -> Goal:
     """What the spec comes to."""
     spec = me.spec
     if spec.cover is None:
         return _meant(spec, [one.block for one in spec.ranges])
-    found = [device for address, device in given.all(DaxDevice) if str(address) == spec.cover]
+    found = [device for address, device in inputs.all(DaxDevice) if str(address) == spec.cover]
     where = next(iter(found), None)
     if where is None or not where.ranges:
         return Goal(waits_for=spec.cover)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar, Final
 
 from cxlstate.core.action import Action, Reboot, Risk, Span, undoing
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.core.exports import Export, Given, MtrrRanges
+from cxlstate.core.exports import Export, Inputs, MtrrRanges
 from cxlstate.core.machine import HOST_ONLY
-from cxlstate.core.observation import Observation
+from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import Answers, Asked, Question, Read
 from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats.iomem import Range
 from cxlstate.formats.mtrr import Block
 from cxlstate.resources.mtrr import goal, probe, under, verbs
-from cxlstate.resources.mtrr.check import diagnose
+from cxlstate.resources.mtrr.check import Judged, diagnose, judged, overflows, too_many, without_live
+from cxlstate.resources.mtrr.goal import Goal
 from cxlstate.resources.mtrr.probe import Content, Live, Registers
 from cxlstate.resources.mtrr.spec import MtrrName, MtrrSpec
 
 RANGES: Final = "ranges"
+
+_NONE: Final[tuple[Export, ...]] = (MtrrRanges(None),)
 
 _REBOOT: Final = Action(
     "reboot, so that kmem leaves the memory offline",
@@ -36,17 +41,18 @@ class Mtrr(Reconciler[MtrrSpec, Live]):
     """Found by content, never by number. The engine takes devices of that memory out of use meanwhile."""
 
     kind: ClassVar[str] = "mtrr"
+    informs: ClassVar[bool] = True
     reboots: ClassVar[bool] = True
     place: ClassVar[Place] = Place("mtrr", Shape.MAP, HOST_ONLY)
     model: ClassVar[type[MtrrSpec]] = MtrrSpec
     key: ClassVar[object] = MtrrName
 
     def needs(self, me: Resource[MtrrSpec]) -> Sequence[Need]:
-        """Where devices are, and what others need registers for; and RAM must be out of the way first.
+        """Where devices are; and RAM must be out of the way first.
 
         Taking ranges away does not ask for that.
         """
-        known = (Need(AllOf("dax"), How.KNOWS), Need(AllOf(self.kind), How.COMPARES))
+        known = (Need(AllOf("dax"), How.KNOWS),)
         if me.spec.state == "absent":
             return known
         before = (Address("memmap"), Address("module", "kmem"))
@@ -64,56 +70,44 @@ class Mtrr(Reconciler[MtrrSpec, Live]):
         """Always there, in some state, or unknown."""
         return probe.observe(answers)
 
-    def exports(self, me: Resource[MtrrSpec], live: Live | None, given: Given) -> Sequence[Export]:
-        """What registers are wanted for, and what is to be so again after a boot.
+    def assess(self, resource: Resource[MtrrSpec], seen: Observation[Live], inputs: Inputs) -> Assessment:
+        """Ranges that are not in force, and registers of ours that nobody wants any more.
 
-        While a register of ours has yet to go, it is what the table says already: the table is how a
-        register is known to be ours.
+        First what goes, since that may free registers and clear the way for others.
         """
-        if any(one.severity is Severity.ERROR for one in self.check(me, live, given)):
-            return (MtrrRanges(None),)
-        aim = goal.goal(me, given)
-        wanted = tuple((one.block.base, one.block.size, one.type) for one in aim.wanted)
-        ranges = MtrrRanges(None if aim.waits_for else wanted)
-        lines: Iterable[Content] = aim.wanted
-        if live and aim.wanted and goal.surplus(me, aim, live):
-            lines = [line.content for line in live.registers.lines if line.name == me.name]
-        return (ranges, *(verbs.at_boot(me.name, one.block, one.type) for one in lines))
+        aim = goal.goal(resource, inputs)
+        problems = tuple(without_live(resource.spec, aim))
+        if not isinstance(seen, Present):
+            exports = _exports(resource.name, aim, aim.wanted) if not problems else _NONE
+            if isinstance(seen, Unknown):
+                return Assessment(exports, problems)
+            changes = _changes(resource.spec, aim, (), aim.wanted, pending=False)
+            return Assessment(exports, problems, changes, _actions((), aim.wanted))
+        live = seen.live
+        one = judged(resource, aim, live, inputs)
+        problems = (*problems, *diagnose(one))
+        refused = any(problem.severity is Severity.ERROR for problem in problems) or overflows(one, {})
+        listed = [line.content for line in live.registers.lines if line.name == resource.name]
+        lines = listed if one.gone and aim.wanted else aim.wanted
+        waits = _waits_for_boot(one.come, live)
+        return Assessment(
+            _NONE if refused else _exports(resource.name, aim, lines),
+            problems,
+            _changes(resource.spec, aim, one.gone, one.come, pending=waits),
+            (_REBOOT,) if waits else _actions(one.gone, one.come),
+            _facts(resource, live),
+            shared=one,
+        )
 
-    def describe(self, me: Resource[MtrrSpec], live: Live | None) -> Sequence[tuple[str, str]]:
-        """Registers of this name, or within its window, and how many there are at all."""
-        if live is None:
-            return ()
-        if live.missing:
-            return (("registers", live.missing),)
-        found = [str(one) for one in sorted(live.registers.contents) if _concerns(me, one, live.registers)]
-        used = len(live.registers.used)
-        total = f"{used} of {live.count} used" if live.count else f"{used} used"
-        return ((RANGES, ", ".join(found) or "none"), ("registers", total))
-
-    def check(self, me: Resource[MtrrSpec], live: Live | None, given: Given) -> Sequence[Diagnostic]:
-        """What the kernel would refuse or do otherwise, and what would suffer."""
-        return tuple(diagnose(me, live, given)) if live else ()
-
-    def diff(self, me: Resource[MtrrSpec], live: Live | None, given: Given) -> Sequence[Change]:
-        """Ranges that are not in force, and registers of ours that nobody wants any more."""
-        aim = goal.goal(me, given)
-        if aim.waits_for and me.spec.state == "present":
-            return (Change((RANGES,), None, f"known after {aim.waits_for}"),)
-        gone, come = _differs(me, live, given)
-        waits = _waits_for_boot(come, live)
-        added = [Change((RANGES, aim.wanted.index(one)), None, str(one), pending=waits) for one in come]
-        return (*(Change((RANGES,), str(one), None) for one in gone), *added)
-
-    def actions(
-        self, me: Resource[MtrrSpec], live: Live | None, changes: Sequence[Change], given: Given
-    ) -> Sequence[Action]:
-        """First what goes, since that may free registers and clear the way for others."""
-        gone, come = _differs(me, live, given)
-        spans = _spans((*gone, *come))
-        if _waits_for_boot(come, live):
-            return (_REBOOT,)
-        return (*(_remove(one, spans) for one in gone), *(_add(one, spans) for one in come))
+    def together(self, assessed: Mapping[Address, Assessment], *, whole: bool = True) -> Sequence[Diagnostic]:
+        """Registers that all need, counted before any of them is written."""
+        wanted = {address.name: _wanted(found.exports) for address, found in assessed.items()}
+        return [
+            replace(problem, address=address)
+            for address, found in assessed.items()
+            if isinstance(found.shared, Judged)
+            for problem in too_many(found.shared, wanted, whole=whole)
+        ]
 
     def leftover_reads(self) -> Sequence[Question]:
         """What is listed as ours and, where anything may be, the registers."""
@@ -135,20 +129,52 @@ class Mtrr(Reconciler[MtrrSpec, Live]):
         return tuple(_leftover(name, gone) for name, gone in found.items() if gone)
 
 
-def _differs(
-    me: Resource[MtrrSpec], live: Live | None, given: Given
-) -> tuple[tuple[Content, ...], tuple[Content, ...]]:
-    """What goes and what comes. Planned as if it were absent, there is no register at all."""
-    aim = goal.goal(me, given)
-    if live is None:
-        return (), aim.wanted
-    gone = goal.surplus(me, aim, live)
-    return gone, goal.missing(aim, live.registers, gone)
+def _exports(name: str, aim: Goal, lines: Iterable[Content]) -> tuple[Export, ...]:
+    """What registers are wanted for, and what is to be so again after a boot.
+
+    While a register of ours has yet to go, `lines` are what the table says already: the table is how a
+    register is known to be ours.
+    """
+    wanted = tuple((one.block.base, one.block.size, one.type) for one in aim.wanted)
+    ranges = MtrrRanges(None if aim.waits_for else wanted)
+    return (ranges, *(verbs.at_boot(name, one.block, one.type) for one in lines))
 
 
-def _waits_for_boot(come: Sequence[Content], live: Live | None) -> bool:
+def _wanted(exports: Iterable[Export]) -> tuple[Content, ...] | None:
+    ranges = next((one.wanted for one in exports if isinstance(one, MtrrRanges)), None)
+    if ranges is None:
+        return None
+    return tuple(Content(Block(base, size), kind) for base, size, kind in ranges)
+
+
+def _changes(
+    spec: MtrrSpec, aim: Goal, gone: Sequence[Content], come: Sequence[Content], *, pending: bool
+) -> tuple[Change, ...]:
+    if aim.waits_for and spec.state == "present":
+        return (Change((RANGES,), None, f"known after {aim.waits_for}"),)
+    added = (Change((RANGES, aim.wanted.index(one)), None, str(one), pending=pending) for one in come)
+    return (*(Change((RANGES,), str(one), None) for one in gone), *added)
+
+
+def _actions(gone: Sequence[Content], come: Sequence[Content]) -> tuple[Action, ...]:
+    spans = _spans((*gone, *come))
+    return (*(_remove(one, spans) for one in gone), *(_add(one, spans) for one in come))
+
+
+def _facts(resource: Resource[MtrrSpec], live: Live) -> tuple[tuple[str, str], ...]:
+    """Registers of this name, or within its window, and how many there are at all."""
+    if live.missing:
+        return (("registers", live.missing),)
+    contents = sorted(live.registers.contents)
+    found = [str(one) for one in contents if _concerns(resource, one, live.registers)]
+    used = len(live.registers.used)
+    total = f"{used} of {live.count} used" if live.count else f"{used} used"
+    return ((RANGES, ", ".join(found) or "none"), ("registers", total))
+
+
+def _waits_for_boot(come: Sequence[Content], live: Live) -> bool:
     """Whether a kmem that is built in has RAM under them that it leaves offline from the next boot on."""
-    if live is None or not live.kmem_built_in or live.added_offline:
+    if not live.kmem_built_in or live.added_offline:
         return False
     blocks = [one.block for one in come]
     return any(one.name == under.KMEM and _touches(one, blocks) for one in live.iomem)

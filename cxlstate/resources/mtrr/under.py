@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from cxlstate.core.exports import DaxDevice, Given, KernelArguments, ModuleKeptOut
+from cxlstate.core.exports import DaxDevice, Inputs, KernelArguments, ModuleKeptOut
 from cxlstate.formats import kernel_cmdline, memmap, modprobe
 from cxlstate.formats.iomem import RAM, Range, gaps
 from cxlstate.formats.iomem import joined as in_one
@@ -29,9 +29,9 @@ class Others:
     kmem_kept_out: bool
 
 
-def others(given: Given) -> Others:
+def others(inputs: Inputs) -> Others:
     """Of all that was handed over."""
-    texts = [text for _, export in given.all(KernelArguments) for text in export.texts]
+    texts = [text for _, export in inputs.all(KernelArguments) for text in export.texts]
     arguments = [kernel_cmdline.read(text) for text in texts]
     taken = [
         Range(item.start, item.start + item.size)
@@ -40,11 +40,11 @@ def others(given: Given) -> Others:
     ]
     devices = [
         Range(one.start, one.end, str(address))
-        for address, device in given.all(DaxDevice)
+        for address, device in inputs.all(DaxDevice)
         for one in device.ranges
     ]
     kept_out = any(modprobe.by_command_line(modprobe.KMEM, text) for text in texts)
-    kept_out = kept_out or any(one.name == modprobe.KMEM for _, one in given.all(ModuleKeptOut))
+    kept_out = kept_out or any(one.name == modprobe.KMEM for _, one in inputs.all(ModuleKeptOut))
     return Others(tuple(devices), tuple(taken), kept_out)
 
 

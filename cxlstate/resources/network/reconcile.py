@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
-from cxlstate.core.action import Action
 from cxlstate.core.address import AllOf
-from cxlstate.core.change import Change
-from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.exports import Given
+from cxlstate.core.assessment import Assessment
+from cxlstate.core.exports import Inputs, Reservations
 from cxlstate.core.machine import ROOT_ONLY
-from cxlstate.core.observation import Observation
+from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import Answers, Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.resources.network import probe, steps
@@ -49,34 +48,35 @@ class Network(Reconciler[NetworkSpec, Live]):
         """Unknown where libvirt does not answer."""
         return probe.observe(me.spec, me.name, answers)
 
-    def describe(self, me: Resource[NetworkSpec], live: Live | None) -> Sequence[tuple[str, str]]:
-        """Of the definition in force."""
-        definition = live.definition if live else None
-        if live is None or definition is None:
-            return (("network", "not there"),)
-        return (
-            ("active", "no" if live.active is None else "yes"),
-            ("autostart", "yes" if live.autostart else "no"),
-            ("address", said(definition, ADDRESS) or "none"),
-            ("dhcp", said(definition, DHCP) or "none"),
-            ("reservations", str(len(definition.hosts))),
-            ("guests", steps.plugged_in(live) or "none"),
+    def assess(self, resource: Resource[NetworkSpec], seen: Observation[Live], inputs: Inputs) -> Assessment:
+        """In the persistent definition or in the running one; live wherever libvirt can do it so."""
+        if isinstance(seen, Unknown):
+            return Assessment((_reservations(resource.spec),))
+        live = seen.live if isinstance(seen, Present) else Live()
+        aim = Goal(resource.name, resource.spec, live)
+        found = Assessment(
+            (_reservations(resource.spec),), tuple(diagnose(aim)), tuple(changes(aim)), facts=_facts(live)
         )
-
-    def check(self, me: Resource[NetworkSpec], live: Live | None, given: Given) -> Sequence[Diagnostic]:
-        """What libvirt would take without a word, and what it could not do."""
-        return tuple(diagnose(_goal(me, live)))
-
-    def diff(self, me: Resource[NetworkSpec], live: Live | None, given: Given) -> Sequence[Change]:
-        """In the persistent definition or in the running one."""
-        return tuple(changes(_goal(me, live)))
-
-    def actions(
-        self, me: Resource[NetworkSpec], live: Live | None, changes: Sequence[Change], given: Given
-    ) -> Sequence[Action]:
-        """Live wherever libvirt can do it so."""
-        return tuple(steps.actions(_goal(me, live)))
+        if not found.changes or (found.refused and isinstance(seen, Present)):
+            return found  # a network that is there, and in which something is in the way
+        return replace(found, actions=tuple(steps.actions(aim)))
 
 
-def _goal(me: Resource[NetworkSpec], live: Live | None) -> Goal:
-    return Goal(me.name, me.spec, live or Live())
+def _reservations(spec: NetworkSpec) -> Reservations:
+    present = (one for one in spec.reservations or () if one.state == "present")
+    return Reservations(tuple((one.mac.lower(), str(one.ip)) for one in present if one.ip))
+
+
+def _facts(live: Live) -> tuple[tuple[str, str], ...]:
+    """Of the definition in force."""
+    definition = live.definition
+    if definition is None:
+        return (("network", "not there"),)
+    return (
+        ("active", "no" if live.active is None else "yes"),
+        ("autostart", "yes" if live.autostart else "no"),
+        ("address", said(definition, ADDRESS) or "none"),
+        ("dhcp", said(definition, DHCP) or "none"),
+        ("reservations", str(len(definition.hosts))),
+        ("guests", steps.plugged_in(live) or "none"),
+    )

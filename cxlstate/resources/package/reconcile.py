@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cxlstate.core.action import Action, Run, undoing
+from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.exports import Given
+from cxlstate.core.exports import Inputs
 from cxlstate.core.machine import HOST_AND_GUEST
-from cxlstate.core.observation import Observation, Present
+from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Answers, Read
 from cxlstate.core.reconciler import Place, Reconciler, Resource, Shape
 from cxlstate.resources.package import probe
@@ -75,40 +76,44 @@ class PackageReconciler(Reconciler[Package, PackageLive]):
         """Always present: that a package is not installed is in the live state."""
         return Present(probe.parse(me.spec, answers))
 
-    def describe(self, me: Resource[Package], live: PackageLive | None) -> Sequence[tuple[str, str]]:
-        """The state in dpkg's words, the version, and which package it is."""
-        if live is None or live.found is None:
-            return (("state", "not installed"),)
-        found = live.found
-        other = [] if found.name == me.name.partition(":")[0] else [("package", found.name)]
-        version = [] if found.code in probe.NOT_INSTALLED else [("version", found.version)]
-        return (*other, ("state", f"{found.state}, held" if found.held else found.state), *version)
-
-    def check(self, me: Resource[Package], live: PackageLive | None, given: Given) -> Sequence[Diagnostic]:
-        """A held package stays as it is."""
-        if live is None or live.found is None or not live.found.held:
-            return ()
-        changes = {change.path for change in _diff(me.spec, live.found)}
-        other_version = _VERSION in changes
-        removed = _STATE in changes and me.spec.state == "absent"
-        return (_held(me.spec, live.found),) if other_version or removed else ()
-
-    def diff(self, me: Resource[Package], live: PackageLive | None, given: Given) -> Sequence[Change]:
+    def assess(
+        self, resource: Resource[Package], seen: Observation[PackageLive], inputs: Inputs
+    ) -> Assessment:
         """Installed or not, finished or not, and the version if one was written."""
-        return _diff(me.spec, live.found) if live else ()
+        if isinstance(seen, Unknown):
+            return Assessment()
+        if isinstance(seen, Absent):
+            return Assessment(changes=_diff(resource.spec, None))
+        spec, live = resource.spec, seen.live
+        changes = _diff(spec, live.found)
+        problems = (_held(spec, live.found),) if live.found and _is_held(spec, live.found, changes) else ()
+        actions = _actions(spec, live, changes) if changes else ()
+        return Assessment((), problems, changes, actions, _facts(resource.name, live.found))
 
-    def actions(
-        self, me: Resource[Package], live: PackageLive | None, changes: Sequence[Change], given: Given
-    ) -> Sequence[Action]:
-        """Fetch the lists if there are none, finish what was begun (which may need them), install."""
-        if live is None:
-            return ()
-        if me.spec.state == "absent":
-            return (_remove(me.spec.name, live.found),)
-        lists = [] if live.has_lists else [_update()]
-        finish = [_finish(live.found)] if live.unfinished else []
-        install = [_install(me.spec, live.found)] if _needs_install(live.found, changes) else []
-        return (*lists, *finish, *install)
+
+def _facts(name: str, found: Record | None) -> tuple[tuple[str, str], ...]:
+    """The state in dpkg's words, the version, and which package it is."""
+    if found is None:
+        return (("state", "not installed"),)
+    other = [] if found.name == name.partition(":")[0] else [("package", found.name)]
+    version = [] if found.code in probe.NOT_INSTALLED else [("version", found.version)]
+    return (*other, ("state", f"{found.state}, held" if found.held else found.state), *version)
+
+
+def _is_held(spec: Package, found: Record, changes: Sequence[Change]) -> bool:
+    """Whether it is to change and is held: a held package stays as it is."""
+    touched = {change.path for change in changes}
+    return found.held and (_VERSION in touched or (_STATE in touched and spec.state == "absent"))
+
+
+def _actions(spec: Package, live: PackageLive, changes: Sequence[Change]) -> tuple[Action, ...]:
+    """Fetch the lists if there are none, finish what was begun (which may need them), install."""
+    if spec.state == "absent":
+        return (_remove(spec.name, live.found),)
+    lists = [] if live.has_lists else [_update()]
+    finish = [_finish(live.found)] if live.unfinished else []
+    install = [_install(spec, live.found)] if _needs_install(live.found, changes) else []
+    return (*lists, *finish, *install)
 
 
 def _diff(spec: Package, found: Record | None) -> tuple[Change, ...]:

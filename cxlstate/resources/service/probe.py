@@ -12,7 +12,7 @@ from cxlstate.core.read import Answers, Command, ReadFailed
 # keys come in an order of its own, those a unit does not have are missing.
 _PROPERTIES = (
     *("Id", "Names", "LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload"),
-    *("Result", "Type", "RemainAfterExit", "TriggeredBy"),
+    *("Result", "Type", "RemainAfterExit", "TriggeredBy", "Conflicts"),
 )
 _UP = ("active", "reloading", "refreshing")
 
@@ -37,6 +37,7 @@ class UnitLive:
     needs_reload: bool
     runs_once: bool
     socket: str | None
+    conflicts: frozenset[str] = frozenset()
 
     @property
     def masked(self) -> bool:
@@ -86,6 +87,7 @@ def parse(unit: str, answers: Answers) -> UnitLive | None:
         needs_reload=block.get("NeedDaemonReload") == "yes",
         runs_once=block.get("Type") == "oneshot" and block.get("RemainAfterExit") == "no",
         socket=_active_socket(unit, block, blocks),
+        conflicts=frozenset(block.get("Conflicts", "").split()),
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from cxlstate.core.action import Action, Risk, Run, undoing
-from cxlstate.core.address import AllOf
+from cxlstate.core.address import Address, AllOf
+from cxlstate.core.assessment import Assessment, Later
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.core.exports import Given
+from cxlstate.core.exports import Inputs
 from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Answers, Read
@@ -75,55 +76,99 @@ class ServiceReconciler(Reconciler[Service, UnitLive]):
             hint="declare the package that provides it in host.packages, or fix the name",
         )
 
-    def describe(self, me: Resource[Service], live: UnitLive | None) -> Sequence[tuple[str, str]]:
-        """Both states in systemd's words, and the socket it waits behind."""
-        if live is None:
-            return (("unit", "there is none"),)
-        waits = f", {live.socket} listens" if live.socket else ""
-        return (("state", f"{live.state}{waits}"), ("at boot", live.file or "no unit file"))
-
-    def check(self, me: Resource[Service], live: UnitLive | None, given: Given) -> Sequence[Diagnostic]:
-        """What systemd could not do, and what may surprise."""
-        if live is None:
-            return ()
-        found = (
-            _not_loaded(me, live),
-            _enabled_is_fixed(me.spec, live),
-            _runs_once(me.spec, live),
-            _locks_out(me.spec, live),
-            _starts_again(me.spec, live),
-        )
-        return tuple(diagnostic for diagnostic in found if diagnostic)
-
-    def diff(self, me: Resource[Service], live: UnitLive | None, given: Given) -> Sequence[Change]:
+    def assess(self, resource: Resource[Service], seen: Observation[UnitLive], inputs: Inputs) -> Assessment:
         """Only of what is written; a mask in the way of it counts as written."""
-        if live is None and me.spec.masked:
-            return (Change(_MASKED, old=False, new=True),)
-        live = live or _to_come(unit_of(me.name))
-        return (*_diff_masked(me.spec, live), *_diff_enabled(me.spec, live), *_diff_running(me.spec, live))
+        spec, unit = resource.spec, unit_of(resource.name)
+        if isinstance(seen, Unknown):
+            waits = Later(f"which units {unit} conflicts with", seen.cured_by)
+            return Assessment(later=(waits,) if spec.running else ())
+        if isinstance(seen, Absent):
+            facts = (("unit", "there is none"),)
+            if spec.masked:
+                change = Change(_MASKED, old=False, new=True)
+                return Assessment((), (), (change,), (_systemctl("mask", unit, undo="unmask"),), facts)
+            changes = _diff(spec, _to_come(unit))
+            return Assessment((), (), changes, _actions(_to_come(unit), changes), facts)
+        live = seen.live
+        changes = _diff(spec, live)
+        return Assessment(
+            (),
+            _problems(spec, live),
+            changes,
+            _actions(live, changes),
+            _facts(live),
+            shared=live if spec.running else None,
+        )
 
-    def actions(
-        self, me: Resource[Service], live: UnitLive | None, changes: Sequence[Change], given: Given
-    ) -> Sequence[Action]:
-        """Unmask, enable, start; or stop, disable, mask."""
-        wanted = {change.path: change.new for change in changes}
-        if live is None and me.spec.masked:
-            return (_systemctl("mask", unit_of(me.name), undo="unmask"),)
-        live = live or _to_come(unit_of(me.name))
-        unit = live.id  # not the name that was written: `enable` refuses an alias
-        actions = []
-        if wanted.get(_MASKED) is False:
-            runtime = ("--runtime",) if live.file == "masked-runtime" else ()
-            actions.append(
-                _systemctl("unmask", unit, *runtime, undo="mask", why="nothing starts it while masked")
-            )
-        if _ENABLED in wanted:
-            actions.append(_enable(unit, live) if wanted[_ENABLED] else _disable(unit, live))
-        if _RUNNING in wanted:
-            actions += _start(unit, live) if wanted[_RUNNING] else [_stop(unit, live)]
-        if wanted.get(_MASKED) is True:
-            actions.append(_systemctl("mask", unit, undo="unmask"))
-        return actions
+    def together(self, assessed: Mapping[Address, Assessment], *, whole: bool = True) -> Sequence[Diagnostic]:
+        """Units that are both to run, where to start one stops the other (Conflicts=, systemd.unit(5))."""
+        wanted = {
+            address: found.shared for address, found in assessed.items() if isinstance(found.shared, UnitLive)
+        }
+        of_unit = {name: address for address, live in wanted.items() for name in (live.id, *live.names)}
+        pairs = {
+            frozenset((address, of_unit[other])): (address, of_unit[other])
+            for address, live in wanted.items()
+            for other in live.conflicts & of_unit.keys()
+        }
+        return [one for pair in sorted(pairs.values()) for one in _conflict(*pair, wanted)]
+
+
+def _facts(live: UnitLive) -> tuple[tuple[str, str], ...]:
+    """Both states in systemd's words, and the socket it waits behind."""
+    waits = f", {live.socket} listens" if live.socket else ""
+    return (("state", f"{live.state}{waits}"), ("at boot", live.file or "no unit file"))
+
+
+def _conflict(one: Address, other: Address, wanted: Mapping[Address, UnitLive]) -> Iterator[Diagnostic]:
+    """Of each of the two. Those that both run, behind their sockets, do no harm to each other."""
+    if wanted[one].running and wanted[other].running:
+        return
+    for address in (one, other):
+        yield Diagnostic(
+            "CXV330",
+            f"{one.name} and {other.name} cannot both run",
+            path=_RUNNING,
+            address=address,
+            found=f"running: true for both, and {wanted[one].id} has Conflicts={wanted[other].id}",
+            expected="at most one of them running",
+            hint=f"write `{address.name}: {{running: false}}`",
+        )
+
+
+def _problems(spec: Service, live: UnitLive) -> tuple[Diagnostic, ...]:
+    """What systemd could not do, and what may surprise."""
+    found = (
+        _not_loaded(spec, live),
+        _enabled_is_fixed(spec, live),
+        _runs_once(spec, live),
+        _locks_out(spec, live),
+        _starts_again(spec, live),
+    )
+    return tuple(diagnostic for diagnostic in found if diagnostic)
+
+
+def _diff(spec: Service, live: UnitLive) -> tuple[Change, ...]:
+    return (*_diff_masked(spec, live), *_diff_enabled(spec, live), *_diff_running(spec, live))
+
+
+def _actions(live: UnitLive, changes: Sequence[Change]) -> tuple[Action, ...]:
+    """Unmask, enable, start; or stop, disable, mask."""
+    wanted = {change.path: change.new for change in changes}
+    unit = live.id  # not the name that was written: `enable` refuses an alias
+    actions = []
+    if wanted.get(_MASKED) is False:
+        runtime = ("--runtime",) if live.file == "masked-runtime" else ()
+        actions.append(
+            _systemctl("unmask", unit, *runtime, undo="mask", why="nothing starts it while masked")
+        )
+    if _ENABLED in wanted:
+        actions.append(_enable(unit, live) if wanted[_ENABLED] else _disable(unit, live))
+    if _RUNNING in wanted:
+        actions += _start(unit, live) if wanted[_RUNNING] else [_stop(unit, live)]
+    if wanted.get(_MASKED) is True:
+        actions.append(_systemctl("mask", unit, undo="unmask"))
+    return tuple(actions)
 
 
 def _to_come(unit: str) -> UnitLive:
@@ -200,8 +245,8 @@ def _systemctl(
     return Action(f"{does} {unit}", Run(("systemctl", verb, *options), (unit,)), risk, why, backward)
 
 
-def _not_loaded(me: Resource[Service], live: UnitLive) -> Diagnostic | None:
-    if live.load not in ("error", "bad-setting", "not-found") or not (me.spec.running or me.spec.enabled):
+def _not_loaded(spec: Service, live: UnitLive) -> Diagnostic | None:
+    if live.load not in ("error", "bad-setting", "not-found") or not (spec.running or spec.enabled):
         return None
     return Diagnostic(
         "CXV201",

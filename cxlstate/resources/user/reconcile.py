@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from cxlstate.core.action import Action, Run, undoing
 from cxlstate.core.address import AllOf
+from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.exports import Given
+from cxlstate.core.exports import Inputs
 from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Answers, Read
@@ -16,6 +17,8 @@ from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Sha
 from cxlstate.resources.user import probe
 from cxlstate.resources.user.probe import UserLive
 from cxlstate.resources.user.spec import User, UserName
+
+_THERE_IS_NONE = (("user", "there is none"),)
 
 
 class UserReconciler(Reconciler[User, UserLive]):
@@ -47,30 +50,21 @@ class UserReconciler(Reconciler[User, UserLive]):
             )
         return Present(live)
 
-    def describe(self, me: Resource[User], live: UserLive | None) -> Sequence[tuple[str, str]]:
-        """Which of the groups that are written it is in."""
-        if live is None:
-            return (("user", "there is none"),)
-        return (("groups", ", ".join(sorted(live.groups)) or "none of those"),)
-
-    def check(self, me: Resource[User], live: UserLive | None, given: Given) -> Sequence[Diagnostic]:
-        """The user has to exist."""
-        return () if live else (_no_user(me.name),)
-
-    def diff(self, me: Resource[User], live: UserLive | None, given: Given) -> Sequence[Change]:
-        """The groups it is not in."""
-        has = live.groups if live else frozenset()
-        return tuple(
-            Change(("groups", me.spec.groups.index(group)), None, group)
-            for group in _groups(me)
-            if group not in has
+    def assess(self, resource: Resource[User], seen: Observation[UserLive], inputs: Inputs) -> Assessment:
+        """The groups it is not in; the user has to exist. gpasswd also takes users of a directory service."""
+        if isinstance(seen, Unknown):
+            return Assessment()
+        has = seen.live.groups if isinstance(seen, Present) else frozenset()
+        missing = [group for group in _groups(resource) if group not in has]
+        there = isinstance(seen, Present)
+        return Assessment(
+            problems=() if there else (_no_user(resource.name),),
+            changes=tuple(
+                Change(("groups", resource.spec.groups.index(group)), None, group) for group in missing
+            ),
+            actions=tuple(_add(resource.name, group) for group in missing),
+            facts=(("groups", ", ".join(sorted(has)) or "none of those"),) if there else _THERE_IS_NONE,
         )
-
-    def actions(
-        self, me: Resource[User], live: UserLive | None, changes: Sequence[Change], given: Given
-    ) -> Sequence[Action]:
-        """One a group, with gpasswd: it also takes users of a directory service."""
-        return tuple(_add(me.name, str(change.new)) for change in changes)
 
 
 def _groups(me: Resource[User]) -> tuple[str, ...]:

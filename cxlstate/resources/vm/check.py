@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from cxlstate.core.address import Address
+from cxlstate.core.assessment import Later
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.core.domain import CpuNumbers
-from cxlstate.core.exports import DaxDevice, Given
+from cxlstate.core.domain import CpuNumbers, Domain
+from cxlstate.core.exports import DaxDevice, Inputs
+from cxlstate.core.observation import Observation, Unknown
 from cxlstate.core.path import Path, show
 from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import format_cpus, format_size
@@ -16,35 +19,61 @@ from cxlstate.resources.vm import paths
 from cxlstate.resources.vm.devices import NvdimmSpec
 from cxlstate.resources.vm.probe import Host, Live, Missing, Seen
 from cxlstate.resources.vm.spec import VmSpec
-from cxlstate.resources.vm.wish import KIB, device_of, least_align, path_of, wish
+from cxlstate.resources.vm.wish import KIB, device_of, least_align, path_of
 
 LEAST_MEMORY: Final = 16 << 20
 """Less, no guest of today starts with."""
 
 
-def diagnose(me: Resource[VmSpec], live: Seen, given: Given) -> Iterator[Diagnostic]:
+def diagnose(me: Resource[VmSpec], live: Seen, wished: Domain, inputs: Inputs) -> Iterator[Diagnostic]:
     """Every problem there is; `path` is relative to the resource."""
     spec = me.spec
     if spec.state == "absent":
         if isinstance(live, Live):
             yield from _cannot_go(live)
         return
-    yield from _pins(spec, live.host)
-    yield from _nodes(spec, live.host)
-    yield from _far_away(spec, live.host)
+    runs = isinstance(live, Live) and live.runs
+    yield from _of_host(spec, live.host)
     yield from _in_kib(spec, live)
-    yield from _nvdimms(me, live, given)
-    if not (isinstance(live, Live) and live.runs):
+    yield from _nvdimms(me, inputs, None if runs else live.host)
+    if not runs:
         yield from paths.diagnose(spec, live.host.opened)
     if isinstance(live, Live):
-        yield from _of_the_old_switch(me, live, given)
+        yield from _of_the_old_switch(live, wished)
     lacking = list(_too_little(spec) if isinstance(live, Missing) else _existing(spec, live))
-    yield from lacking or _unmakeable(me, live, given)
+    yield from lacking or _unmakeable(me, live, wished)
 
 
-def _of_the_old_switch(me: Resource[VmSpec], live: Live, given: Given) -> Iterator[Diagnostic]:
+def before_it_is_seen(me: Resource[VmSpec], host: Host, inputs: Inputs) -> Iterator[Diagnostic]:
+    """What the host and the devices tell already, while libvirt says nothing of the VM."""
+    if me.spec.state != "absent":
+        yield from _of_host(me.spec, host)
+        yield from _in_kib(me.spec, None)
+        yield from _nvdimms(me, inputs, None)
+        yield from paths.diagnose(me.spec, host.opened)
+
+
+def later(spec: VmSpec, inputs: Inputs, seen: Observation[Seen]) -> Iterator[Later]:
+    """Checks that have to wait: for libvirt, or for a device."""
+    if spec.state == "absent":
+        return
+    if isinstance(seen, Unknown):
+        yield Later("the definition that there may be, and who has its devices open", seen.cured_by)
+    for entry in spec.nvdimm or ():
+        device = device_of(entry, inputs) if entry.state == "present" else None
+        if device and entry.dax and device.region_align is None:
+            yield Later(f"alignsize and size against the region of {entry.dax}", (Address.parse(entry.dax),))
+
+
+def _of_host(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
+    yield from _pins(spec, host)
+    yield from _nodes(spec, host)
+    yield from _far_away(spec, host)
+
+
+def _of_the_old_switch(live: Live, wish: Domain) -> Iterator[Diagnostic]:
     """What is not named stays, and may be what the new switch does not take."""
-    wished = wish(me.spec, given).interfaces or ()
+    wished = wish.interfaces or ()
     for index, old, tags in domain_xml.kept(live.xml, wished):
         one, named = wished[index], " and ".join(f"<{tag}>" for tag in tags)
         new = one.network or one.bridge
@@ -129,7 +158,7 @@ def _cpus_of(nodes: Iterable[int], host: Host) -> CpuNumbers:
     return frozenset[int]().union(*(host.nodes.get(node, frozenset()) for node in nodes))
 
 
-def _in_kib(spec: VmSpec, live: Seen) -> Iterator[Diagnostic]:
+def _in_kib(spec: VmSpec, live: Seen | None) -> Iterator[Diagnostic]:
     """A bare number is bytes here, and KiB in the XML that `virsh dumpxml` shows."""
     has = live.inactive.memory if isinstance(live, Live) and live.inactive else None
     said = spec.memory or 0
@@ -148,16 +177,17 @@ def _in_kib(spec: VmSpec, live: Seen) -> Iterator[Diagnostic]:
 # Its NVDIMMs ------------------------------------------------------------------------------------------
 
 
-def _nvdimms(me: Resource[VmSpec], live: Seen, given: Given) -> Iterator[Diagnostic]:
+def _nvdimms(me: Resource[VmSpec], inputs: Inputs, host: Host | None) -> Iterator[Diagnostic]:
+    """Without a host nobody asks who has them open: the VM itself may."""
     for number, entry in enumerate(me.spec.nvdimm or ()):
         if entry.state == "absent":
             continue
         path: Path = ("nvdimm", number)
-        device = device_of(entry, given)
+        device = device_of(entry, inputs)
         if device:
             yield from _fits(entry, device, path)
-        if not (isinstance(live, Live) and live.runs):
-            yield from _in_use(me, entry, path_of(entry, given), live.host, path)
+        if host:
+            yield from _in_use(me, entry, path_of(entry, inputs), host, path)
 
 
 def _fits(entry: NvdimmSpec, device: DaxDevice, path: Path) -> Iterator[Diagnostic]:
@@ -245,9 +275,9 @@ def _too_little(spec: VmSpec) -> Iterator[Diagnostic]:
         )
 
 
-def _unmakeable(me: Resource[VmSpec], live: Seen, given: Given) -> Iterator[Diagnostic]:
+def _unmakeable(me: Resource[VmSpec], live: Seen, wished: Domain) -> Iterator[Diagnostic]:
     """What no definition can be: two devices in one slot, a base that is no domain."""
-    wished, base = wish(me.spec, given), me.spec.xml
+    base = me.spec.xml
     try:
         if isinstance(live, Live):
             domain_xml.merge(live.xml, wished)

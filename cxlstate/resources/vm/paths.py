@@ -1,7 +1,8 @@
-"""Whether what a VM opens by its path is there, and outlives the next boot."""
+"""Whether what a VM opens by its path is there, can be reached, and outlives the next boot."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -9,17 +10,17 @@ from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import Path
 from cxlstate.core.read import NOT_FOUND, Answers, Read
 from cxlstate.formats import restore, storage
-from cxlstate.formats.storage import Stat
+from cxlstate.formats.storage import Stat, Way
 from cxlstate.resources.vm.devices import is_written_to, loses
 from cxlstate.resources.vm.spec import VmSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What is at a path (None: nothing), and in which memory it lies, if in any."""
+    """What is at a path (None: nothing), and the folders to it."""
 
     stat: Stat | None
-    memory: str | None
+    way: Way
 
 
 def named(spec: VmSpec) -> Iterator[tuple[Path, str]]:
@@ -32,9 +33,20 @@ def named(spec: VmSpec) -> Iterator[tuple[Path, str]]:
             yield ("nvdimm", number, "path"), one.path
 
 
+def opened(spec: VmSpec) -> Iterator[tuple[Path, str]]:
+    """Those, and what is only read: other disks, a kernel and its initrd."""
+    yield from named(spec)
+    for number, disk in enumerate(spec.disks or ()):
+        if disk.path and disk.state == "present" and not is_written_to(disk):
+            yield ("disks", number, "path"), disk.path
+    for word in ("kernel", "initrd"):
+        if path := getattr(spec.os, word, None):
+            yield ("os", word), path
+
+
 def reads(spec: VmSpec) -> Iterator[Read]:
     """Each file, and the folders on the way to it."""
-    for _, path in named(spec):
+    for _, path in opened(spec):
         yield storage.stat(path)
         yield from storage.way_reads(path)
 
@@ -42,8 +54,8 @@ def reads(spec: VmSpec) -> Iterator[Read]:
 def seen(spec: VmSpec, answers: Answers) -> Mapping[str, Opened]:
     """By path; without those of which the machine said nothing."""
     return {
-        path: Opened(storage.stat_of(path, answers), storage.way(path, answers).memory)
-        for _, path in named(spec)
+        path: Opened(storage.stat_of(path, answers), storage.way(path, answers))
+        for _, path in opened(spec)
         if answers.raw(storage.stat(path)).status != NOT_FOUND
     }
 
@@ -58,16 +70,33 @@ def diagnose(spec: VmSpec, found: Mapping[str, Opened]) -> Iterator[Diagnostic]:
         device = name.startswith("/dev/") and not name.startswith(f"{restore.LINKS}/")
         if device and (one.stat is None or not one.stat.device):
             yield _no_device(path, name, one.stat, severity)
-        elif one.memory and not device and not (one.stat and one.stat.device):
+        elif (memory := one.way.memory) and not device and not (one.stat and one.stat.device):
             yield Diagnostic(
                 "CXQ350",
                 f"{loses(path)} would be lost at the next boot",
                 # QEMU makes the file of an NVDIMM that is not there.
                 Severity.WARNING if one.stat else severity,
                 path=path,
-                found=f"{name} in {one.memory}",
+                found=f"{name} in {memory}",
                 expected="a path on a disk",
                 hint="write path: /var/lib/libvirt/images/NAME",
+            )
+    yield from _out_of_reach(spec, found, severity)
+
+
+def _out_of_reach(spec: VmSpec, found: Mapping[str, Opened], severity: Severity) -> Iterator[Diagnostic]:
+    for path, name in opened(spec):
+        if name in found and (closed := found[name].way.closed):
+            folder, stat = closed
+            yield Diagnostic(
+                "CXQ360",
+                f"QEMU cannot reach {name}",
+                severity,
+                path=path,
+                found=f"{folder} has owner {stat.owner}:{stat.group} and mode {stat.permissions}",
+                expected=f"folders that {found[name].way.qemu} can enter",
+                hint="move the file to /var/lib/libvirt/images and write that path; "
+                f"or let everybody enter: chmod o+x {shlex.quote(folder)}",
             )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.domain import CpuNumbers, Domain
+from cxlstate.core.guest import GuestAccess
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import (
     Answers,
@@ -25,9 +26,10 @@ from cxlstate.core.read import (
 from cxlstate.core.units import parse_cpus
 from cxlstate.formats import dax, domain_xml, restore
 from cxlstate.formats.dax import Holder
-from cxlstate.resources.vm import paths
+from cxlstate.resources.vm import access, paths
 from cxlstate.resources.vm.paths import Opened
 from cxlstate.resources.vm.spec import VmSpec
+from cxlstate.resources.vm.states import RUNS
 
 ONLINE: Final = File("/sys/devices/system/cpu/online")
 NODES: Final = Attributes("/sys/devices/system/node/node*/cpulist")
@@ -39,9 +41,6 @@ PROVIDERS: Final = (
     AllOf("package"),
 )
 """What, once there, lets libvirt be asked."""
-
-RUNS: Final = ("running", "idle", "paused", "pmsuspended", "in-shutdown", "shutdown")
-"""States with a process behind them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,7 @@ class Missing:
     """libvirt knows no such domain."""
 
     host: Host
+    way: GuestAccess | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,8 @@ class Live:
     managed_save: bool
     keeps: str
     addresses: tuple[str, ...]
+    way: GuestAccess | None = None
+    """Into its guest, by leases, if the spec describes that."""
 
     @property
     def digest(self) -> str:
@@ -100,25 +102,27 @@ class Live:
 Seen = Live | Missing
 
 
-def reads(name: str, spec: VmSpec) -> tuple[Read, ...]:
-    """The domain, the host around it, and what it opens by a path."""
+def reads(name: str, spec: VmSpec, *, has_guest: bool = False) -> tuple[Read, ...]:
+    """The domain, the host around it, what it opens by a path, and the way into its guest."""
+    way = access.reads(name) if has_guest else ()
     holders = (dax.HOLDERS,) if spec.nvdimm else ()
-    return (LibvirtDomain(name), ONLINE, NODES, LINKS, *holders, *paths.reads(spec))
+    return (LibvirtDomain(name), ONLINE, NODES, LINKS, *holders, *paths.reads(spec), *way)
 
 
-def observe(name: str, spec: VmSpec, answers: Answers) -> Observation[Seen]:
+def observe(name: str, spec: VmSpec, answers: Answers, *, has_guest: bool = False) -> Observation[Seen]:
     """What libvirt says, whatever the spec wants."""
     host = _host(spec, answers)
     try:
         parts = answers.files(LibvirtDomain(name))
+        way = access.access(name, answers) if has_guest else None
     except ReadFailed as failed:
         return Unknown(
-            failed.reason, PROVIDERS, "on the machine: `virsh -r list --all` tells what libvirt says"
+            failed.reason, PROVIDERS, "on the machine: `virsh -r list --all` tells what libvirt says", host
         )
     if not parts:
-        return Present(Missing(host))
+        return Present(Missing(host, way))
     try:
-        return Present(_live(name, parts, host, answers))
+        return Present(replace(_live(name, parts, host, answers), way=way))
     except (KeyError, ValueError) as odd:
         return Unknown(f"what libvirt says of {name} is not understood: {odd}")
 

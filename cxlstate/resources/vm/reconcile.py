@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import ClassVar, Final
 
 from cxlstate.core.action import Action
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
-from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.domain import Domain
-from cxlstate.core.exports import Given
+from cxlstate.core.exports import Inputs, Reservations
+from cxlstate.core.guest import GuestAccess
 from cxlstate.core.machine import ROOT_ONLY
-from cxlstate.core.observation import Observation
+from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.path import Path
 from cxlstate.core.read import Answers, LibvirtAddresses, Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_cpus, format_size
 from cxlstate.formats import domain_xml
-from cxlstate.resources.vm import probe, steps
-from cxlstate.resources.vm.check import diagnose
-from cxlstate.resources.vm.compare import EMPTY, PINS, Compared, compare
+from cxlstate.resources.vm import access, probe, steps
+from cxlstate.resources.vm.check import before_it_is_seen, diagnose, later
+from cxlstate.resources.vm.compare import EMPTY, PINS, compare
 from cxlstate.resources.vm.probe import Host, Live, Seen
 from cxlstate.resources.vm.spec import VmName, VmSpec
+from cxlstate.resources.vm.states import RUNS
 from cxlstate.resources.vm.wish import wish
 
 STATE: Final = ("state",)
@@ -52,7 +55,7 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
 
     def reads(self, me: Resource[VmSpec]) -> Sequence[Read]:
         """The domain, and the host around it."""
-        return probe.reads(me.name, me.spec)
+        return probe.reads(me.name, me.spec, has_guest=me.has_guest)
 
     def inspections(self, me: Resource[VmSpec]) -> Sequence[Read]:
         """The addresses that it has."""
@@ -60,70 +63,104 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
 
     def observe(self, me: Resource[VmSpec], answers: Answers) -> Observation[Seen]:
         """What libvirt says of it."""
-        return probe.observe(me.name, me.spec, answers)
+        return probe.observe(me.name, me.spec, answers, has_guest=me.has_guest)
 
-    def describe(self, me: Resource[VmSpec], live: Seen | None) -> Sequence[tuple[str, str]]:
-        """How it stands, where it runs, and what it holds."""
-        if not isinstance(live, Live):
-            return (("domain", "not defined"),)
-        now = live.active or live.inactive
-        facts = [("state", live.state), ("autostart", "yes" if live.autostart else "no")]
-        facts += [("address", ", ".join(live.addresses))] if live.addresses else []
-        if now and now.memory:
-            facts.append(("memory", format_size(now.memory)))
-        if now and now.vcpu:
-            most = f" of {now.max_vcpu}" if now.max_vcpu else ""
-            facts.append(("vcpu", f"{now.vcpu}{most}{_where(now.vcpupin, live.host)}"))
-        for nvdimm in (now.nvdimm if now else None) or ():
-            facts.append(("nvdimm", f"{format_size(nvdimm.size or 0)} from {nvdimm.path}"))
-        if live.inactive and live.active:
-            later = domain_xml.differences(live.inactive, live.active, running=True)
-            facts += [("from its next start", "; ".join(_said(one) for one in later))] if later else []
-        return facts
-
-    def check(self, me: Resource[VmSpec], live: Seen | None, given: Given) -> Sequence[Diagnostic]:
-        """What cannot be right, before libvirt or QEMU would find it out half way."""
-        return () if live is None else tuple(diagnose(me, live, given))
-
-    def diff(self, me: Resource[VmSpec], live: Seen | None, given: Given) -> Sequence[Change]:
+    def assess(self, resource: Resource[VmSpec], seen: Observation[Seen], inputs: Inputs) -> Assessment:
         """In the definition, in what runs where a restart is needed for it, and in how it stands."""
-        spec = me.spec
-        if spec.state == "absent":
-            return (Change(STATE, live.state, None),) if isinstance(live, Live) else ()
-        wished = wish(spec, given)
+        waits = tuple(later(resource.spec, inputs, seen))
+        if isinstance(seen, Unknown):
+            told = before_it_is_seen(resource, seen.partly, inputs) if isinstance(seen.partly, Host) else ()
+            return Assessment(problems=tuple(told), later=waits)
+        wished = wish(resource.spec, inputs)
+        live = seen.live if isinstance(seen, Present) else None
+        problems = tuple(diagnose(resource, live, wished, inputs)) if live else ()
+        way = _way(resource, live, inputs)
+        found = Assessment(way, problems, facts=tuple(_facts(live)), later=waits)
+        if found.refused:
+            return found
+        if resource.spec.state == "absent":
+            return _forgotten(resource, live, found)
         if not isinstance(live, Live):
-            return (*_made(wished), *_standing(spec, "shut-off", autostart=False))
-        found = compare(wished, live, runs_on=spec.state != "shut-off")
-        return (*found.changes, *_standing(spec, live.state, autostart=live.autostart))
+            return _defined(resource, wished, inputs, found, known=live is not None)
+        return _edited(resource, wished, live, inputs, found)
 
-    def actions(
-        self, me: Resource[VmSpec], live: Seen | None, changes: Sequence[Change], given: Given
-    ) -> Sequence[Action]:
-        """The definition first; then what can be changed while it runs; then what takes a restart."""
-        spec, wished = me.spec, wish(me.spec, given)
-        if spec.state == "absent":
-            return steps.forget(me, live) if isinstance(live, Live) else ()
-        stands = {change.path: change.new for change in changes if change.path in (STATE, AUTOSTART)}
-        if isinstance(live, Live):
-            found = compare(wished, live, runs_on=spec.state != "shut-off")
-            done = steps.edits(me, wished, live, found)
+
+def _way(me: Resource[VmSpec], live: Seen | None, inputs: Inputs) -> tuple[GuestAccess, ...]:
+    """Into the guest, if the spec describes one. A VM that is not there does not run."""
+    if not me.has_guest:
+        return ()
+    if live is None or live.way is None:
+        return (GuestAccess(running=False),)
+    now = live.active or live.inactive if isinstance(live, Live) else None
+    macs = [one.mac for one in (now and now.interfaces) or ()]
+    reserved = [pair for _, one in inputs.all(Reservations) for pair in one.pairs]
+    return (access.with_reserved(live.way, macs, reserved),)
+
+
+def _forgotten(me: Resource[VmSpec], live: Seen | None, found: Assessment) -> Assessment:
+    if not isinstance(live, Live):
+        return found
+    return replace(found, changes=(Change(STATE, live.state, None),), actions=steps.forget(me, live))
+
+
+def _defined(
+    me: Resource[VmSpec], wished: Domain, inputs: Inputs, found: Assessment, *, known: bool
+) -> Assessment:
+    """One that is not there. Before libvirt can be asked, what is wrong with it is told once it can."""
+    standing = _standing(me.spec, "shut-off", autostart=False)
+    found = replace(found, changes=(*_made(wished), *standing))
+    try:
+        xml = domain_xml.new(me.name, wished, me.spec.xml.text if me.spec.xml else None)
+    except ValueError:
+        if known:
+            raise
+        return found
+    return replace(found, actions=(steps.define(me, xml), *_stood(me, standing, inputs)))
+
+
+def _edited(
+    me: Resource[VmSpec], wished: Domain, live: Live, inputs: Inputs, found: Assessment
+) -> Assessment:
+    """The definition first; then what can be changed while it runs; then what takes a restart."""
+    differs = compare(wished, live, runs_on=me.spec.state != "shut-off")
+    standing = _standing(me.spec, live.state, autostart=live.autostart)
+    moves = any(change.path == STATE for change in standing)
+    restarts = steps.restart(me, inputs) if differs.needs_restart and not moves else ()
+    actions = (*steps.edits(me, wished, live, differs), *_stood(me, standing, inputs), *restarts)
+    return replace(found, changes=(*differs.changes, *standing), actions=actions)
+
+
+def _stood(me: Resource[VmSpec], standing: Sequence[Change], inputs: Inputs) -> Iterator[Action]:
+    """With the host or not, and on or off."""
+    for change in standing:
+        if change.path == AUTOSTART:
+            yield steps.autostart(me)
         else:
-            found = Compared()
-            try:
-                xml = domain_xml.new(me.name, wished, spec.xml.text if spec.xml else None)
-            except ValueError:
-                if live is not None:
-                    raise
-                return ()  # planned before libvirt can be asked: what is wrong is told once it can
-            done = (steps.define(me, xml),)
-        autostart = (steps.autostart(me),) if AUTOSTART in stands else ()
-        moves: tuple[Action, ...] = ()
-        if STATE in stands:
-            moves = (
-                steps.start(me, given) if stands[STATE] == "running" else steps.stop(me, stays_off=True),
-            )
-        restarts = steps.restart(me, given) if found.needs_restart and not moves else ()
-        return (*done, *autostart, *moves, *restarts)
+            on = change.new == "running"
+            yield steps.start(me, inputs) if on else steps.stop(me, stays_off=True)
+
+
+def _facts(live: Seen | None) -> Iterator[tuple[str, str]]:
+    """How it stands, where it runs, and what it holds."""
+    if not isinstance(live, Live):
+        yield ("domain", "not defined")
+        return
+    now = live.active or live.inactive
+    yield ("state", live.state)
+    yield ("autostart", "yes" if live.autostart else "no")
+    if live.addresses:
+        yield ("address", ", ".join(live.addresses))
+    if now and now.memory:
+        yield ("memory", format_size(now.memory))
+    if now and now.vcpu:
+        most = f" of {now.max_vcpu}" if now.max_vcpu else ""
+        yield ("vcpu", f"{now.vcpu}{most}{_where(now.vcpupin, live.host)}")
+    for nvdimm in (now.nvdimm if now else None) or ():
+        yield ("nvdimm", f"{format_size(nvdimm.size or 0)} from {nvdimm.path}")
+    if live.inactive and live.active:
+        coming = domain_xml.differences(live.inactive, live.active, running=True)
+        if coming:
+            yield ("from its next start", "; ".join(_said(one) for one in coming))
 
 
 def _made(wished: Domain) -> Iterator[Change]:
@@ -141,7 +178,7 @@ def _standing(spec: VmSpec, state: str, *, autostart: bool) -> tuple[Change, ...
     changes = []
     if spec.autostart is not None and spec.autostart != autostart:
         changes.append(Change(AUTOSTART, autostart, spec.autostart))
-    if spec.state is not None and (state in probe.RUNS) != (spec.state == "running"):
+    if spec.state is not None and (state in RUNS) != (spec.state == "running"):
         changes.append(Change(STATE, state, spec.state))
     return tuple(changes)
 

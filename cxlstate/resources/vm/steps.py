@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cxlstate.core.action import Action, Risk, undoing
 from cxlstate.core.domain import Domain
-from cxlstate.core.exports import Given
+from cxlstate.core.exports import Inputs
 from cxlstate.core.libvirt import (
     AutostartDomain,
     DefineDomain,
@@ -85,9 +85,14 @@ def autostart(me: Me) -> Action:
     return Action(does, AutostartDomain(me.name, on), undo=undoing(AutostartDomain(me.name, not on)))
 
 
-def start(me: Me, given: Given, *, activation: bool = False) -> Action:
+def start(me: Me, inputs: Inputs, *, activation: bool = False) -> Action:
     """Only if what it opens is there at that moment."""
-    return Action(f"start {me.name}", StartDomain(me.name, devices(me, given)), activation=activation)
+    return Action(
+        f"start {me.name}",
+        StartDomain(me.name, devices(me, inputs)),
+        activation=activation,
+        interrupts=me.address,
+    )
 
 
 def stop(me: Me, *, stays_off: bool, activation: bool = False) -> Action:
@@ -98,13 +103,14 @@ def stop(me: Me, *, stays_off: bool, activation: bool = False) -> Action:
         Risk.POWER_OFF_VM if stays_off else Risk.RESTART_VM,
         undo=undoing(RestoreDomain(me.name)),
         activation=activation,
+        interrupts=me.address,
     )
 
 
-def restart(me: Me, given: Given) -> tuple[Action, ...]:
+def restart(me: Me, inputs: Inputs) -> tuple[Action, ...]:
     """What puts the definition into force. The guest's own reboot does not."""
     stops = stop(me, stays_off=False, activation=True)
-    return (stops, start(me, given, activation=True))
+    return (stops, start(me, inputs, activation=True))
 
 
 def forget(me: Me, live: Live) -> tuple[Action, ...]:
@@ -113,7 +119,7 @@ def forget(me: Me, live: Live) -> tuple[Action, ...]:
     return (*stops, Action(f"undefine {me.name}", UndefineDomain(me.name), Risk.DESTROY_DATA))
 
 
-def devices(me: Me, given: Given) -> tuple[str, ...]:
+def devices(me: Me, inputs: Inputs) -> tuple[str, ...]:
     """Paths behind which there has to be a dax device when it starts."""
     entries = me.spec.nvdimm or ()
-    return tuple(path_of(one, given) for one in entries if one.dax and one.state == "present")
+    return tuple(path_of(one, inputs) for one in entries if one.dax and one.state == "present")

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from cxlstate.core.address import Address
 from cxlstate.core.domain import Cell, CpuNumbers, Disk, Domain, Interface, MemNode, Nvdimm, Topology
-from cxlstate.core.exports import DaxDevice, DiskImage, Given
+from cxlstate.core.exports import DaxDevice, DiskImage, Inputs
 from cxlstate.formats import restore
 from cxlstate.resources.vm.devices import MODULE, DiskSpec, InterfaceSpec, NvdimmSpec, is_dax
 from cxlstate.resources.vm.spec import NumatuneSpec, TopologySpec, VmSpec
@@ -27,7 +27,7 @@ _VARIANTS: Final = (
 )
 
 
-def wish(spec: VmSpec, given: Given) -> Domain:
+def wish(spec: VmSpec, inputs: Inputs) -> Domain:
     """The owned fields of the domain; None where the spec has no word for one."""
     numatune = spec.numatune or NumatuneSpec()
     cpu, os = spec.cpu, spec.os
@@ -46,8 +46,8 @@ def wish(spec: VmSpec, given: Given) -> Domain:
         topology=_topology(cpu.topology) if cpu and cpu.topology else None,
         cells=_cells(spec),
         hugepages=_hugepages(spec.hugepages),
-        nvdimm=None if spec.nvdimm is None else tuple(_nvdimm(one, given) for one in spec.nvdimm),
-        disks=None if spec.disks is None else tuple(_disk(one, given) for one in spec.disks),
+        nvdimm=None if spec.nvdimm is None else tuple(_nvdimm(one, inputs) for one in spec.nvdimm),
+        disks=None if spec.disks is None else tuple(_disk(one, inputs) for one in spec.disks),
         interfaces=None if spec.interfaces is None else tuple(map(_interface, spec.interfaces)),
         machine=os.machine if os else None,
         firmware=os.firmware if os else None,
@@ -59,17 +59,17 @@ def wish(spec: VmSpec, given: Given) -> Domain:
     )
 
 
-def device_of(entry: NvdimmSpec, given: Given) -> DaxDevice | None:
+def device_of(entry: NvdimmSpec, inputs: Inputs) -> DaxDevice | None:
     """The dax device that an NVDIMM is, as its resource tells of it."""
-    told = dict(given.all(DaxDevice))
+    told = dict(inputs.all(DaxDevice))
     return told.get(Address.parse(entry.dax)) if entry.dax else None
 
 
-def path_of(entry: NvdimmSpec, given: Given) -> str:
+def path_of(entry: NvdimmSpec, inputs: Inputs) -> str:
     """What the VM opens."""
     if entry.path is not None:
         return entry.path
-    device = device_of(entry, given)
+    device = device_of(entry, inputs)
     return device.link if device else f"{restore.LINKS}/{Address.parse(entry.dax or '').name}"
 
 
@@ -114,9 +114,9 @@ def least_align(device: DaxDevice) -> int | None:
     return max((one for one in (device.align, device.region_align) if one is not None), default=None)
 
 
-def _nvdimm(spec: NvdimmSpec, given: Given) -> Nvdimm:
+def _nvdimm(spec: NvdimmSpec, inputs: Inputs) -> Nvdimm:
     """Of a dax device, the kernel takes shared and aligned mappings alone."""
-    path, device = path_of(spec, given), device_of(spec, given)
+    path, device = path_of(spec, inputs), device_of(spec, inputs)
     if spec.state == "absent":
         return Nvdimm(path, slot=spec.slot, absent=True)
     return Nvdimm(
@@ -137,10 +137,10 @@ def _least(spec: NvdimmSpec) -> int | None:
     return MODULE if spec.path and is_dax(spec) else None
 
 
-def _disk(spec: DiskSpec, given: Given) -> Disk:
+def _disk(spec: DiskSpec, inputs: Inputs) -> Disk:
     if spec.state == "absent":
         return Disk(spec.target, absent=True)
-    image = dict(given.all(DiskImage)).get(Address.parse(spec.image)) if spec.image else None
+    image = dict(inputs.all(DiskImage)).get(Address.parse(spec.image)) if spec.image else None
     return Disk(
         target=spec.target,
         path=image.path if image else spec.path,

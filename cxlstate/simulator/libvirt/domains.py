@@ -30,6 +30,7 @@ from cxlstate.formats import domain_xml
 from cxlstate.formats.xml import Element
 from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.performing import performer
+from cxlstate.simulator import guests
 from cxlstate.simulator.files import Files
 from cxlstate.simulator.libvirt import devices
 from cxlstate.simulator.libvirt.complete import complete
@@ -45,10 +46,21 @@ _STATE = "/var/lib/libvirt/qemu"
 _PULLED = "link[@state='down']"
 
 
+PowerOn = Callable[[str, ActiveDomain], None]
+"""Boots the machine in a domain."""
+
+
 class Domains:
     """The domains of one machine. `step` is told of each change that has just been made."""
 
-    def __init__(self, world: World, files: Files, networks: Networks, step: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        world: World,
+        files: Files,
+        networks: Networks,
+        step: Callable[[str], None],
+        power_on: PowerOn,
+    ) -> None:
         self._world = world
         self._files = files
         self._networks = networks
@@ -56,6 +68,7 @@ class Domains:
         self._processes = Processes(world, files, networks)
         self._tuning = Tuning(world)
         self._step = step
+        self._power_on = power_on
 
     def perform(self, effect: DomainEffect, ran: dict[str, str]) -> Outcome:
         """Do it. Raises Refused. `ran` is what the domains that were shut down ran with, by name."""
@@ -66,9 +79,7 @@ class Domains:
 
     def active(self, name: str) -> ActiveDomain | None:
         """The domain, while its process runs."""
-        found = self._world.running.domains.get(name)
-        alive = found is not None and any(one.pid == found.pid for one in self._world.running.processes)
-        return found if alive else None
+        return guests.active(self._world, name)
 
     def definition(self, name: str) -> str | None:
         """The persistent one without secrets, or else that of a transient domain."""
@@ -134,6 +145,7 @@ class Domains:
             self._end(name)  # its process was killed
         root = document(self._defined.get(name) or "", "domain")
         self._processes.start(root)
+        self._power_on(name, self._world.running.domains[name])
         if self._saved(name):
             self._files.remove(f"{_STATE}/save/{name}.save")
         self._step(f"domain started: {name}")

@@ -26,7 +26,7 @@ from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.performing import find_performer
 from cxlstate.simulator.files import Files
 from cxlstate.simulator.libvirt import dhcp
-from cxlstate.simulator.libvirt.domains import Domains
+from cxlstate.simulator.libvirt.domains import Domains, PowerOn
 from cxlstate.simulator.libvirt.networks import Networks
 from cxlstate.simulator.libvirt.process import device_of
 from cxlstate.simulator.libvirt.refused import Refused
@@ -40,11 +40,11 @@ _NO_HELPER = "virt-ssh-helper is not installed"
 class Libvirt:
     """Asked and told; `files` are those on the disk, with the eyes of root."""
 
-    def __init__(self, world: World, files: Files, step: Callable[[str], None]) -> None:
+    def __init__(self, world: World, files: Files, step: Callable[[str], None], power_on: PowerOn) -> None:
         self._world = world
         self._files = files
         self._networks = Networks(world, files, step)
-        self._domains = Domains(world, files, self._networks, step)
+        self._domains = Domains(world, files, self._networks, step, power_on)
 
     def answer(self, read: LibvirtRead) -> Answer:
         """What it answers to one read."""

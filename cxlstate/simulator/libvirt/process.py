@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
@@ -60,7 +61,7 @@ class Processes:
         self._nvram(root)
         live.start(root, number, self._networks.bridges())
         affinity = live.affinity(root, format_cpus(host_cpus(self._world)))
-        running.domains[name] = ActiveDomain(number, pid, written(root), affinity)
+        running.domains[name] = ActiveDomain(number, pid, written(root), affinity, str(uuid.uuid4()))
         self._plug(root, name)
 
     def _check_nodes(self, root: Element) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cxlstate.core.action import Action, Generate, Reboot, RemoveFile, Risk, WriteFile
 from cxlstate.core.address import Address
-from cxlstate.core.exports import Given, KernelArguments
+from cxlstate.core.exports import Inputs, KernelArguments
 from cxlstate.core.observation import Present
 from cxlstate.core.read import Answer, Answers, Attributes, File, Glob, Names
 from cxlstate.core.reconciler import Resource
@@ -58,13 +58,12 @@ class Host:
         """The actions, and whether the host can be told to be right."""
         spec, units = wish
         me = Resource(Address("grub"), spec)
-        given_units = Given({Address("module", "x"): [KernelArguments(unit) for unit in units]})
+        inputs = Inputs({Address("module", "x"): [KernelArguments(unit) for unit in units]})
         observed = reconciler.observe(me, self._answers(me))
         assert isinstance(observed, Present)
-        errors = [one for one in reconciler.check(me, observed.live, given_units) if one.severity == "error"]
-        assume(not errors)
-        changes = reconciler.diff(me, observed.live, given_units)
-        return list(reconciler.actions(me, observed.live, changes, given_units)), not changes
+        found = reconciler.assess(me, observed, inputs)
+        assume(not found.refused)
+        return list(found.actions), not found.changes
 
     def _answers(self, me: Resource[GrubSpec]) -> Answers:
         known = {**self.files, "/boot/grub/grub.cfg": self.grub_cfg, "/proc/cmdline": self.running}

@@ -12,9 +12,8 @@ import yaml
 
 from cxlstate.core.address import Address
 from cxlstate.core.diagnostic import Severity
-from cxlstate.core.exports import Given
+from cxlstate.core.exports import Inputs
 from cxlstate.core.libvirt import Update, UpdateNetwork
-from cxlstate.core.observation import Present
 from cxlstate.core.read import Answer, Answers, LibvirtNetwork
 from cxlstate.core.reconciler import Resource
 from cxlstate.formats import xml
@@ -85,8 +84,8 @@ def errors(text: str | None, spec: dict[str, Any]):
     asked = dict.fromkeys(reconciler.reads(resource), Answer(1, b"", "No such file or directory"))
     answers = asked | {one: Answer(0) for one in asked if not hasattr(one, "path")}
     seen = reconciler.observe(resource, Answers(answers | {LibvirtNetwork("lab"): Answer(0, files=parts)}))
-    live = seen.live if isinstance(seen, Present) else None
-    return [one for one in reconciler.check(resource, live, Given({})) if one.severity is Severity.ERROR]
+    problems = reconciler.assess(resource, seen, Inputs({})).problems
+    return [one for one in problems if one.severity is Severity.ERROR]
 
 
 def cured(text: str | None, spec: dict[str, Any], found) -> tuple[str | None, dict[str, Any]]:

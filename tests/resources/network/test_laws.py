@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from cxlstate.core.action import Action, Effect, RemoveFile, Risk, Run, WriteFile
 from cxlstate.core.address import Address
-from cxlstate.core.exports import Given
+from cxlstate.core.exports import Inputs
 from cxlstate.core.libvirt import (
     AutostartNetwork,
     DefineNetwork,
@@ -134,14 +134,12 @@ class Host:
         me = Resource(Address("network", NAME), spec)
         observed = reconciler.observe(me, Answers({read: self.answer(read) for read in reconciler.reads(me)}))
         assert isinstance(observed, Present | Absent)
-        live = observed.live if isinstance(observed, Present) else None
-        assert not reconciler.check(me, live, Given({}))
-        changes = reconciler.diff(me, live, Given({}))
-        actions = reconciler.actions(me, live, changes, Given({})) if changes else ()
-        pending = bool(changes) and all(change.pending for change in changes)
-        todo = [action for action in actions if action.activation == pending]
-        assert bool(todo) == bool(changes)
-        return todo, not changes
+        found = reconciler.assess(me, observed, Inputs({}))
+        assert not found.problems
+        pending = bool(found.changes) and all(change.pending for change in found.changes)
+        todo = [action for action in found.actions if action.activation == pending]
+        assert bool(todo) == bool(found.changes)
+        return todo, not found.changes
 
     def meaning(self) -> object:
         """What it comes to, whatever the order in which it is written."""

@@ -9,7 +9,7 @@ import pytest
 from cxlstate.core.domain import Disk, Domain, Interface, Nvdimm
 from cxlstate.core.libvirt import DefineDomain, DomainEffect, EditDomain, PinDomain, PinOf, StopDomain
 from cxlstate.formats.domain_xml import read
-from cxlstate.render.terminal import change_text
+from cxlstate.render.words import change_text
 from cxlstate.resources.vm.compare import compare
 from cxlstate.resources.vm.probe import Host, Live
 
