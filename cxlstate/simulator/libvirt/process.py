@@ -20,8 +20,9 @@ from cxlstate.simulator import net
 from cxlstate.simulator.dax import DEVDAX
 from cxlstate.simulator.files import Files
 from cxlstate.simulator.libvirt import devices, live, memory
-from cxlstate.simulator.libvirt.complete import EMULATOR, NVRAM
+from cxlstate.simulator.libvirt.complete import NVRAM
 from cxlstate.simulator.libvirt.networks import Networks
+from cxlstate.simulator.libvirt.qemu import EMULATOR
 from cxlstate.simulator.libvirt.refused import INTERNAL, INVALID, UNSUPPORTED, Refused
 from cxlstate.simulator.libvirt.text import under, written
 from cxlstate.simulator.world import ActiveDomain, Process, Tap, World
