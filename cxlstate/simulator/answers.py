@@ -7,8 +7,10 @@ from fnmatch import fnmatchcase
 from cxlstate.core.read import (
     NOT_FOUND,
     Answer,
+    Asked,
     Attributes,
     Command,
+    Exists,
     File,
     FileSystem,
     Glob,
@@ -17,13 +19,23 @@ from cxlstate.core.read import (
     Links,
     MapAndRead,
     Names,
+    NotAsked,
+    PosixQuestion,
     Read,
 )
 from cxlstate.simulator.blocks import Blocks
-from cxlstate.simulator.dax import DEVDAX, extents
+from cxlstate.simulator.dax import DEVDAX, Bus, extents
 from cxlstate.simulator.host import Host
 
 _ONLY_ROOT = Answer(1, b"", "Permission denied: only root can see it")
+
+
+def asked(host: Host, question: PosixQuestion) -> Answer | NotAsked:
+    """What it answers to a question that may have a condition."""
+    if not isinstance(question, Asked):
+        return answer(host, question)
+    holds = _exists(host, question.only_if).stdout != b""
+    return answer(host, question.read) if holds else NotAsked(question.only_if)
 
 
 def answer(host: Host, read: Read) -> Answer:
@@ -36,7 +48,7 @@ def answer(host: Host, read: Read) -> Answer:
 
 
 def _of_the_kernel(
-    host: Host, read: File | Glob | Attributes | Links | Names | Holders | MapAndRead | Command
+    host: Host, read: File | Glob | Attributes | Links | Names | Exists | Holders | MapAndRead | Command
 ) -> Answer:
     """The same, of files, devices and commands."""
     match read:
@@ -46,10 +58,10 @@ def _of_the_kernel(
             return _files(host, pattern, limit, first_line=False)
         case Attributes(pattern=pattern):
             return _files(host, pattern, 1 << 16, first_line=True)
-        case Links(pattern=pattern):
-            return _paths(host, pattern, of_links=True)
-        case Names(pattern=pattern):
-            return _paths(host, pattern, of_links=False)
+        case Links(pattern=pattern) | Names(pattern=pattern):
+            return _paths(host, pattern, of_links=isinstance(read, Links))
+        case Exists():
+            return _exists(host, read)
         case Holders(name=name):
             return _holders(host, name)
         case MapAndRead(start=start):
@@ -94,6 +106,14 @@ def _paths(host: Host, pattern: str, *, of_links: bool) -> Answer:
     return Answer(0, files={path: Answer(0, to.encode()) for path, to in found.items() if to is not None})
 
 
+def _exists(host: Host, read: Exists) -> Answer:
+    """Found is found; that nothing is there is proven by folders that can be listed alone."""
+    found = [_paths(host, pattern, of_links=False) for pattern in read.patterns]
+    if any(one.files for one in found):
+        return Answer(0, b"yes")
+    return next((one for one in found if one.status != 0), Answer(0))
+
+
 def _holders(host: Host, name: str) -> Answer:
     if not host.world.login.root:
         return _ONLY_ROOT
@@ -111,12 +131,11 @@ def _mapped(host: Host, start: int) -> Answer:
     if not host.world.login.root:
         return _ONLY_ROOT
     for name, one in host.world.running.dax.items():
-        parts = extents(one)
-        if start not in [low for low, _ in parts]:
+        if start not in [low for low, _ in extents(one)]:
             continue
         if one.driver != DEVDAX:
             return Answer(1, b"", f"{name} is not bound to device_dax")
         if not host.world.python:
             return Answer(NOT_FOUND, b"", "python3 is not installed")
-        return Answer(0, f"0x0 0x00\n{sum(high - low for low, high in parts) - 1:#x} 0x00\n".encode())
+        return Answer(0, Bus(host.world).mapped(name).stdout.encode())
     return Answer(1, b"", "no dax device starts there")

@@ -41,7 +41,9 @@ def machine(request, stages):
     return stages.at(marker.args[0] if marker else FRESH, looks=not changes)
 
 
-@pytest.fixture(scope="package", params=["sim", pytest.param("guest", marks=pytest.mark.lab)])
+@pytest.fixture(
+    scope="package", params=["sim", pytest.param("guest", marks=[pytest.mark.lab, pytest.mark.long])]
+)
 def guest(request, tmp_path_factory):
     """A machine that is a guest. Its facts are one life: each begins where the last one ended."""
     if request.param == "sim":

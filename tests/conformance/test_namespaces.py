@@ -7,7 +7,7 @@ import json
 import pytest
 
 from cxlstate.core.read import Answers, MapAndRead
-from cxlstate.formats import blocks, dax, ndctl, restore
+from cxlstate.formats import blocks, dax, dax_verbs, ndctl, restore
 from cxlstate.machine.outcome import Result
 from tests.conformance.guests import REGION, SIZE
 
@@ -76,7 +76,7 @@ def test_devdax_has_a_device_of_its_alignment(guest, align):
 
 
 def test_it_is_mapped_at_its_alignment_and_read(guest):
-    outcome = guest.perform(restore.dax_check("dax0.0", restore.selector(name="dax0.0")))
+    outcome = guest.perform(dax_verbs.check("dax0.0", restore.selector(name="dax0.0")))
     assert (outcome.result, outcome.status) == (Result.DONE, 0), outcome.output
     lines = guest.answer(MapAndRead(REGION + (2 << 20))).text.splitlines()
     assert [line.split()[0] for line in lines] == ["0x0", f"{LEFT_2M - 1:#x}"]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Self
 
+import pytest
+
+from tests.lab import guest_image
 from tests.lab.build import _ensure
-from tests.lab.guest_image import GUEST, build_guest
+from tests.lab.guest_image import GUEST
 from tests.lab.host import LabHost
 from tests.lab.image import _GUEST_FROM, Image, _hash_sources, cache_directory
 from tests.lab.qemu import QEMU, Machine, accelerator
@@ -32,7 +34,14 @@ NVDIMM_MIB, LABEL_MIB = 1024, 16
 def ensure_bare_guest(log: Callable[[str], None] = lambda _: None) -> Image:
     """Return its image, built first if it is not there."""
     name = f"bare-{_hash_sources(hashlib.sha256(repr(BARE).encode()), _GUEST_FROM)}"
-    return _ensure(Image(cache_directory() / name), partial(build_guest, recipe=BARE), log)
+    return _ensure(Image(cache_directory() / name), _build, log)
+
+
+def _build(draft: Image, work: Path, log: Callable[[str], None]) -> None:
+    """As the guest of the host is built, whose image is named by the text of that module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guest_image, "GUEST", BARE)
+        guest_image.build_guest(draft, work, log)
 
 
 @dataclass(frozen=True)

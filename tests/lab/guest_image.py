@@ -20,7 +20,7 @@ GUEST = Recipe(
     variant="minbase",
     packages=(
         *("linux-image-amd64", "systemd-sysv", "openssh-server", "grub-pc", "kmod", "udev", "acpid"),
-        *("ndctl", "daxctl", "iproute2", "cloud-guest-utils", "e2fsprogs"),
+        *("ndctl", "daxctl", "iproute2", "cloud-guest-utils", "e2fsprogs", "sudo", "qemu-guest-agent"),
     ),
     tree="rootfs-guest",
     customize="customize-guest.sh",
@@ -28,14 +28,14 @@ GUEST = Recipe(
 )
 
 
-def build_guest(draft: Image, work: Path, log: Callable[[str], None], recipe: Recipe = GUEST) -> None:
+def build_guest(draft: Image, work: Path, log: Callable[[str], None]) -> None:
     """Build the guest image, and the lab's key pair with it."""
     make_key(draft.identity)
     root = work / "root"
     log("guest: installing Debian into a folder")
-    bootstrap(recipe, root, identity=draft.identity)
+    bootstrap(GUEST, root, identity=draft.identity)
     log("guest: making the disk")
-    make_disk(root, draft.disk, mib=recipe.disk_mib)
+    make_disk(root, draft.disk, mib=GUEST.disk_mib)
     shutil.copyfile((root / "vmlinuz").resolve(), draft.kernel)
     shutil.copyfile((root / "initrd.img").resolve(), draft.initrd)
     key = (root / "etc/ssh/ssh_host_ed25519_key.pub").read_text().strip()

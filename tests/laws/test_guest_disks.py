@@ -34,7 +34,7 @@ def spec_of(one, **words):
     one.file.write_text(json.dumps({"apiVersion": "cxlstate/v1", "host": host}))
     loaded = load([one.file])
     assert not [problem for problem in loaded.diagnostics if problem.severity is Severity.ERROR]
-    return loaded.specs[0]
+    return loaded.trees[0]
 
 
 def edited(one, edit):

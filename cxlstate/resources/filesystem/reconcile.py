@@ -11,9 +11,10 @@ from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import Inputs
+from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Observation, Present
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_size
 from cxlstate.formats import filesystem, partitions
 from cxlstate.resources.filesystem import probe
@@ -29,7 +30,7 @@ class FileSystemReconciler(Reconciler[FileSystemSpec, Live | None]):
     """By mount point: its partition fills the disk, and it fills the partition."""
 
     kind: ClassVar[str] = "filesystem"
-    place: ClassVar[Place] = Place(Section.HOST, "filesystems", Shape.MAP)
+    place: ClassVar[Place] = Place("filesystems", Shape.MAP, HOST_AND_GUEST)
     model: ClassVar[type[FileSystemSpec]] = FileSystemSpec
     key: ClassVar[object] = MountPoint
 

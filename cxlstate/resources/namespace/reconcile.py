@@ -6,17 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from cxlstate.core.action import Action, Risk, Run
+from cxlstate.core.action import Action, Risk, Run, undoing
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.assessment import Assessment, Derived, Later
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Inputs, NvdimmOfVm
+from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_address, format_size
-from cxlstate.formats import dax, restore
+from cxlstate.formats import dax, dax_verbs, restore
 from cxlstate.formats.ndctl import Namespace, Region
 from cxlstate.resources.namespace import check, probe
 from cxlstate.resources.namespace.probe import MODULES, Live
@@ -56,7 +57,7 @@ class NamespaceReconciler(Reconciler[NamespaceSpec, Live]):
     """Found by its NVDIMM or address. Whatever makes one anew destroys what is in it."""
 
     kind: ClassVar[str] = "namespace"
-    place: ClassVar[Place] = Place(Section.HOST, "namespaces", Shape.MAP)
+    place: ClassVar[Place] = Place("namespaces", Shape.MAP, HOST_AND_GUEST)
     model: ClassVar[type[NamespaceSpec]] = NamespaceSpec
     key: ClassVar[object] = NamespaceName
 
@@ -178,8 +179,8 @@ def _driven(there: Namespace, live: Live) -> tuple[tuple[Change, ...], tuple[Act
     if device is None or device.driver is not None:
         return (), ()
     selected = restore.selector(name=device.name)
-    bind = restore.dax_bind(device.name, selected, None)
-    undo = (restore.dax_unbind(device.name, selected),)
+    bind = dax_verbs.bind(device.name, selected, None)
+    undo = undoing(dax_verbs.unbind(device.name, selected))
     action = Action(f"bind {device.name} to {dax.DEVDAX}", bind, undo=undo)
     return (Change(("driver",), None, dax.DEVDAX),), (action, _check(device.name))
 
@@ -219,18 +220,18 @@ def _destroyed(there: Namespace | None, live: Live) -> tuple[Action, ...]:
 
 
 def _blind(wish: Wish) -> tuple[Action, ...]:
-    """Before the region can be seen: what is in the memory is asked for before it is touched."""
+    """Before the region can be seen. Whether it destroys anything is told once it can, and asked for then."""
     if not wish.spec.wanted:
         return ()
     words = ["ndctl", "create-namespace", "--force", "--reconfig=NAMESPACE", f"--mode={wish.spec.mode}"]
     words += [f"--map={wish.map}"] if wish.map else []
     words += [f"--align={wish.align}"] if wish.align else []
-    why = "a namespace that is in the memory already is replaced only with this consent"
-    return (Action("make the namespace", Run(tuple(words)), Risk.DESTROY_DATA, why),)
+    why = "a namespace that is in the memory already is replaced only with the consent destroy-data"
+    return (Action("make the namespace", Run(tuple(words)), why=why),)
 
 
 def _check(name: str) -> Action:
-    return Action(f"map {name} and read it", restore.dax_check(name, restore.selector(name=name)))
+    return Action(f"map {name} and read it", dax_verbs.check(name, restore.selector(name=name)))
 
 
 def _to_come(wish: Wish) -> tuple[Change, ...]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cxlstate.core.action import Action, Run
+from cxlstate.core.action import Action, Run, undoing
 from cxlstate.core.address import AllOf
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import Inputs
+from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.resources.user import probe
 from cxlstate.resources.user.probe import UserLive
 from cxlstate.resources.user.spec import User, UserName
@@ -24,7 +25,7 @@ class UserReconciler(Reconciler[User, UserLive]):
     """The groups a user must be in. Users are not made here, and no group is taken away."""
 
     kind = "user"
-    place = Place(Section.HOST, "users", Shape.MAP)
+    place = Place("users", Shape.MAP, HOST_AND_GUEST)
     model = User
     key = UserName
 
@@ -75,7 +76,7 @@ def _add(user: str, group: str) -> Action:
         f"add {user} to the group {group}",
         Run(("gpasswd", "--add", user, group)),
         why=f"takes effect when {user} logs in again",
-        undo=(Run(("gpasswd", "--delete", user, group)),),
+        undo=undoing(Run(("gpasswd", "--delete", user, group))),
     )
 
 
