@@ -24,7 +24,7 @@ GUEST: Final = Scope.GUEST.value
 NOT_YET: Final = {
     Scope.HOST: frozenset({"cxl", "files", "forwards", "kernel", "sshd"}),
     Scope.ROOT: frozenset[str](),
-    Scope.GUEST: frozenset({"files", "filesystems", "namespaces", "provision", "sshd"}),
+    Scope.GUEST: frozenset({"files", "provision", "sshd"}),
 }
 """Words of the specification that no kind serves yet; one that a kind serves is no longer looked up."""
 
