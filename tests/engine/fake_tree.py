@@ -300,6 +300,7 @@ class Bench:
     def __init__(self, world, host, **guests):
         self.world = world
         self.stops = lambda: False
+        self.sleeps = lambda seconds: None
         machines = [
             Machine(
                 guest_id(HOST, name), HOST, Scope.GUEST, Through(Address("vm", name)), tuple(_resources(its))
@@ -322,7 +323,7 @@ class Bench:
 
         consents = parse_consents(allowed, meaning).with_live()
         converger = Converger(
-            self.tree, writers, KINDS, consents, "run", "1", Quiet(), stop=self.stops, sleep=lambda _: None
+            self.tree, writers, KINDS, consents, "run", "1", Quiet(), stop=self.stops, sleep=self.sleeps
         )
         plan = converger.plan()
         converger.promise = promise
