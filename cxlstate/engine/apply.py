@@ -186,9 +186,7 @@ class Converger:
                 break
             if ready := self._ready(result):
                 self._do(self._group(ready), result)
-            elif not any(
-                step(result) for step in (self.away.end_one, self.away.begin_one, self.awaited.look)
-            ):
+            elif not any(step(result) for step in otherwise):
                 break
         while self.away.end_one(result):
             pass

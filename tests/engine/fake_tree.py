@@ -249,12 +249,12 @@ class VmKind(Reconciler):
 
     def observe(self, me, answers):
         vm = json.loads(answers.text(STATE))["vms"].get(me.name)
-        return Present(Vm(**vm)) if vm else Absent()
+        return Present(Vm(**vm) if vm else None)
 
     def assess(self, me, seen, inputs):
         wish, live = me.spec, seen.live if isinstance(seen, Present) else None
         problems = (Diagnostic("CXX002", wish.error),) if wish.error else ()
-        exports = (GuestAccess(bool(live and live.active)),)
+        exports = (GuestAccess(bool(live and live.active), defined=live is not None),)
         changes, actions = [], []
         runs = bool(live and live.active)
         if live is None or live.definition != wish.definition:
