@@ -39,7 +39,7 @@ class _Body:
         shown = [one for one in plan.resources if self._everything or one.status is not Status.IN_SYNC]
         unread = plan.machine.parent is not None and plan.reached.how is not Reach.READ
         interruptions = [one for one in self._plan.interruptions if one.machine == plan.machine.id]
-        if not shown and not interruptions and not unread:
+        if not shown and not interruptions and not unread and not plan.reached.new_key:
             return []
         planned = [one for one in shown if not unread or one.changes or one.errors]
         lines = [_header(plan, planned=bool(planned), away=self._goes_away(plan))]
@@ -155,14 +155,17 @@ def _group_name(plans: Sequence[ResourcePlan]) -> str:
 
 
 def _header(plan: MachinePlan, *, planned: bool, away: bool) -> str:
-    """Its name; of a guest, why it was not read, and that it is read again."""
+    """Its name; of a guest, why it was not read, that it is read again, and that its host key is new."""
     name, reached = style(field(plan.machine.id), bold=True), plan.reached
     if plan.machine.parent is None:
         return name
     said = style(field(reached.reason or ""), dim=True)
     match reached.how:
         case Reach.READ:
-            said = style("read again after the start", dim=True) if away else ""
+            key = reached.new_key
+            told = ["read again after the start"] * away
+            told += [f"host key is new, confirmed by {key.by.value}: apply keeps it"] if key else []
+            said = style(" · ".join(told), dim=True) if told else ""
         case Reach.UNKNOWN if not planned:
             said = style(f"unknown: {field(reached.reason or '')}", fg="magenta")
         case Reach.OFF | Reach.UNKNOWN if planned:
