@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from cxlstate.core.action import Action, Risk
-from cxlstate.core.address import Address, ScopedAddress
+from cxlstate.core.address import ScopedAddress
 from cxlstate.core.consent import Consents
 from cxlstate.core.machine import guest_id
-from cxlstate.core.reconciler import How
-from cxlstate.engine.assessing import BEFORE, IN_FORCE, Assessed, assess_resources
+from cxlstate.engine.assessing import IN_FORCE, Assessed, assess_resources
 from cxlstate.engine.interrupting import Plans, interruptions
 from cxlstate.engine.judging import Judge
 from cxlstate.engine.observe import Kinds
@@ -24,11 +23,11 @@ from cxlstate.spec.tree import Machine, Tree
 
 def assess_tree(tree: Tree, seen: Seen, kinds: Kinds, only: Only | None = None) -> Plan:
     """The plan of all machines of a tree. `only`: those resources and all they need, without leftovers."""
-    of = assess_resources(tree, seen, kinds)
+    of = assess_resources(tree, seen, kinds, only)
     judge = Judge(of)
     judge.judge_all()
     order = [*judge.leftovers, *of.order]
-    wanted = _with_needs(of, only) if only is not None else set(order)
+    wanted = set(order) if of.run_only is None else of.run_only
     shown = [judge.done[at] for at in order if at in wanted and _is_shown(of, judge.done[at])]
     plans = {plan.at: plan for plan in shown}
     found = interruptions(of, plans)
@@ -50,16 +49,6 @@ def _is_shown(of: Assessed, plan: ResourcePlan) -> bool:
     if plan.at not in of.implied or plan.changes or plan.at in of.lost:
         return True
     return bool(of.inputs(plan.at).everything())
-
-
-def _with_needs(of: Assessed, only: Only) -> set[ScopedAddress]:
-    """What is named and what that needs; of a guest, its VM, too."""
-    named = (at for at in of.resources if at.machine in only and _is_in(only[at.machine], at))
-    return of.graph.reached(named, *BEFORE, How.KNOWS)
-
-
-def _is_in(named: frozenset[Address] | None, at: ScopedAddress) -> bool:
-    return named is None or at.address in named
 
 
 # What an effect assumes -------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from cxlstate.engine.observe import Kinds, resources_of
 from cxlstate.engine.plan import Reach, Reached
 from cxlstate.engine.seen import Seen
 from cxlstate.engine.suspend import Holder
+from cxlstate.spec.names import Only
 from cxlstate.spec.tree import Tree
 
 TOLD = (How.REQUIRES, How.KNOWS)
@@ -36,6 +37,7 @@ class Assessed:
     """All resources of a tree, and what their kinds made of them.
 
     `defects` is what kinds raised; `lost` are resources whose exports are not known because of it.
+    `run_only` is what is done with a target; all with None.
     """
 
     tree: Tree
@@ -46,6 +48,7 @@ class Assessed:
     implied: frozenset[ScopedAddress]
     graph: Graph
     defects: dict[ScopedAddress, Exception]
+    run_only: frozenset[ScopedAddress] | None = None
     made: dict[ScopedAddress, Assessment] = field(default_factory=dict)
     problems: dict[ScopedAddress, tuple[Diagnostic, ...]] = field(default_factory=dict)
     lost: set[ScopedAddress] = field(default_factory=set)
@@ -132,8 +135,11 @@ class Assessed:
         several = [
             at for at in self.made if (at.machine, at.address.kind) == (machine, name) and at not in self.lost
         ]
+        if self.run_only is not None:
+            several = [at for at in several if at in self.run_only]
         try:
-            found = kind.together({at.address: self.made[at] for at in several}) if several else ()
+            made = {at.address: self.made[at] for at in several}
+            found = kind.together(made, whole=self.run_only is None) if several else ()
         except Exception as error:  # noqa: BLE001  # as above: of all of which it was asked
             self.defects |= dict.fromkeys(several, error)
             return
@@ -142,7 +148,7 @@ class Assessed:
             self.problems[at] = (*self.problems[at], self.placed(problem, at))
 
 
-def assess_resources(tree: Tree, seen: Seen, kinds: Kinds) -> Assessed:
+def assess_resources(tree: Tree, seen: Seen, kinds: Kinds, only: Only | None = None) -> Assessed:
     """What all kinds make of a tree, in the order in which they tell each other."""
     resources: dict[ScopedAddress, Resource[Any]] = {}
     observations: dict[ScopedAddress, Observation[Any]] = {}
@@ -167,8 +173,15 @@ def assess_resources(tree: Tree, seen: Seen, kinds: Kinds) -> Assessed:
                 needs[at], defects[at] = (), error
     graph = Graph(needs, {machine.id: machine.parent for machine in tree.machines})
     assessed = Assessed(tree, kinds, seen, resources, observations, frozenset(implied), graph, defects)
+    if only is not None:
+        named = (at for at in resources if at.machine in only and _is_in(only[at.machine], at))
+        assessed.run_only = frozenset(graph.reached(named, *BEFORE, How.KNOWS))
     assessed.run()
     return assessed
+
+
+def _is_in(named: frozenset[Address] | None, at: ScopedAddress) -> bool:
+    return named is None or at.address in named
 
 
 def _of_guests(connect: object) -> tuple[Need, ...]:

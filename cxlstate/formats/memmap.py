@@ -114,14 +114,14 @@ LEAST_LEFT: Final = 8 << 30
 LEAST_PART: Final = 8
 
 
-def too_little_left(regions: Iterable[Region], ram: Iterable[Range]) -> int | None:
-    """Bytes of RAM that these leave, in whole MiB; None where that is enough, or RAM is not known.
+def too_little_left(regions: Iterable[Region], ram: Iterable[Range], pages: int = 0) -> int | None:
+    """Bytes of RAM that these and huge pages leave, in whole MiB; None where that is enough, or unknown.
 
     A digit or a suffix too many takes away most of it. Less than an eighth is enough where it is 8 GiB.
     """
     ram = tuple(ram)
     taken = joined(Range(one.start, one.start + one.size) for one in regions if one.sign in TYPES)
-    left = sum(part.size for one in ram for part in gaps(one, taken))
+    left = max(0, sum(part.size for one in ram for part in gaps(one, taken)) - pages)
     enough = min(LEAST_LEFT, sum(one.size for one in ram) // LEAST_PART)
     return left - left % _MIB if left < enough else None
 

@@ -41,6 +41,7 @@ _MODALIAS: Final = {KMEM: "dax:t0"}  # DAX_DEVICE_MODALIAS_FMT in drivers/dax/da
 _INITCALL: Final = {KMEM: "dax_kmem_init"}  # drivers/dax/kmem.c
 
 _DOES_NOTHING: Final = frozenset({"false", "true", ":", "exit"})
+_BETWEEN_WORDS: Final = re.compile("[ \t]+")
 _OF_A_SHELL: Final = re.compile(r"[;&|$`<>(){}\\\n]")
 
 
@@ -159,9 +160,16 @@ def is_built_in(name: str, said: Answer) -> bool:
 
 
 def _lines(path: str, text: str) -> Iterator[Line]:
-    """`freadline_wrapped`: a backslash joins lines; a comment is a line that begins with `#`."""
-    for raw in text.replace("\\\n", "").splitlines():
-        words = tuple(raw.split())
+    """`freadline_wrapped`: a backslash joins lines; a comment is a line that begins with `#`.
+
+    Words end at a blank or tab alone (`strtok_r` in `kmod_config_parse`): in a file with DOS line ends the
+    last word has a carriage return, and `blacklist` is one of another module. Only of a `softdep` other
+    white space is none (`isspace` in `kmod_config_add_softdep`).
+    """
+    for raw in text.replace("\\\n", "").split("\n"):
+        words = tuple(filter(None, _BETWEEN_WORDS.split(raw)))
+        if words[:1] == ("softdep",):
+            words = tuple(raw.split())
         if words and not words[0].startswith("#"):
             yield Line(path, words, raw.strip())
 

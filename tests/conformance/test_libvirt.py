@@ -520,7 +520,8 @@ def test_a_guest_holds_the_device_that_the_link_of_its_nvdimm_leads_to(machine):
 
 
 @pytest.mark.stage(LINKED)
-def test_a_device_that_is_gone_or_too_small_keeps_a_guest_from_starting(machine):
+def test_a_device_that_is_gone_keeps_a_guest_from_starting_and_one_that_is_too_small_does_not(machine):
+    """AppArmor's profile lets QEMU open the device, and not read its size in sysfs."""
     done(machine, DefineDomain("fact", NVDIMM.replace("/cxlstate/fact", "/cxlstate/nowhere")))
     said = refused(machine, StartDomain("fact"))
     assert said == "Path '/dev/cxlstate/nowhere' is not accessible: No such file or directory"
@@ -531,8 +532,8 @@ def test_a_device_that_is_gone_or_too_small_keeps_a_guest_from_starting(machine)
     size = (device.size >> 20) + 2
     large = NVDIMM.replace(">511<", f">{size}<").replace(">1024<", f">{2 * size}<")
     done(machine, DefineDomain("fact", large))
-    said = refused(machine, StartDomain("fact", (LINK,)))
-    assert f"backing store size {device.size:#x} is too small for 'size' option {size * MIB:#x}" in said
+    done(machine, StartDomain("fact", (LINK,)))
+    done(machine, StopDomain("fact", timeout=0, power_off=True))
     done(machine, dax_verbs.unbind(device.name, selector(device)))
     said = refused(machine, StartDomain("fact"))
     assert said == f"unable to open {LINK}: No such device or address"

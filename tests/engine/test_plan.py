@@ -114,7 +114,7 @@ def test_what_is_known_to_be_wrong_is_told_of_what_is_unknown_too():
 def test_what_only_all_of_a_kind_show_is_told_of_each_and_stops_it():
     world = World({"a.x": Wish(), "a.y": Wish(), "b.y": Wish()})
     world.kinds["a"] = kind = Fake("a")
-    kind.together = lambda assessed: [Diagnostic("CXX003", "both", address=one) for one in assessed]
+    kind.together = lambda assessed, *, whole: [Diagnostic("CXX003", "both", address=one) for one in assessed]
     plan = world.plan()
     found = [(one.code, str(one.address)) for one in plan.all_diagnostics]
     assert found == [("CXX003", "a.x"), ("CXX003", "a.y")]
@@ -158,6 +158,28 @@ def test_a_leftover_is_a_change_and_is_not_shown_with_a_target():
 def test_a_target_takes_along_what_it_needs_and_nothing_else():
     world = World({"b.y": requires(A), "a.x": Wish(), "c.z": Wish()})
     assert set(world.statuses(frozenset({B}))) == {"a.x", "b.y"}
+
+
+@pytest.mark.parametrize(
+    ("only", "told"),
+    [
+        (None, ("whole", ["a.x", "a.y", "a.z"])),
+        ({A}, ("partial", ["a.x"])),
+        ({A, Address("a", "z")}, ("partial", ["a.x", "a.z"])),
+    ],
+)
+def test_judged_together_are_those_that_are_done_in_the_same_run(only, told):
+    """What a target leaves alone frees nothing that another could count on."""
+    seen = []
+
+    class Comparing(Fake):
+        def together(self, assessed, *, whole=True):
+            seen.append(("whole" if whole else "partial", sorted(map(str, assessed))))
+            return ()
+
+    wishes = {f"a.{name}": Wish() for name in "xyz"}
+    World(wishes, kinds={"a": Comparing("a")}).plan(frozenset(only) if only else None)
+    assert seen == [told]
 
 
 def test_the_worst_exit_is_told():

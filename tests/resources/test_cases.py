@@ -26,6 +26,7 @@ A case is `tests/resources/<kind>/<case>.yaml`:
       dax.cxl1: [DaxDevice: {link: /dev/cxlstate/cxl1, ranges: [{start: 0x1000, end: 0x2000}, …]}]
       mtrr.cxl0: [RestoreStep: 1 mtrr cxl0 0x5000000000 0x1000000000 uncachable]    # rank, words
       mtrr.cxl1: [MtrrRanges: [0x8000000000 0x1000000000 uncachable]]    # or null
+    whole: false              # a run with a target: what is not given stays as it is
     inspected: true           # what the kind asks for `show` alone is answered, too
     invalid: [{code: CXG201, path: [args, 0], found: …}]     # then nothing else is looked at
     unknown: the reason       # or a mapping of reason, hint, cured_by
@@ -176,7 +177,7 @@ def _planned(
     inputs = Inputs(
         {Address.parse(address): list(map(_export, many)) for address, many in case.get("given", {}).items()}
     )
-    found = _assessed(kind, resource, seen, inputs)
+    found = _assessed(kind, resource, seen, inputs, whole=case.get("whole", True))
     outcome: dict[str, Any] = {}
     if found.problems:
         outcome["diagnostics"] = _chosen(list(map(_diagnostic, found.problems)), case.get("diagnostics", []))
@@ -201,7 +202,12 @@ def _planned(
 
 
 def _assessed(
-    kind: Reconciler[Any, Any], resource: Resource[Any], seen: Observation[Any], inputs: Inputs
+    kind: Reconciler[Any, Any],
+    resource: Resource[Any],
+    seen: Observation[Any],
+    inputs: Inputs,
+    *,
+    whole: bool,
 ) -> Assessment:
     """With what shows only in all of a kind together: of the others there is what they export."""
     found = kind.assess(resource, seen, inputs)
@@ -212,7 +218,7 @@ def _assessed(
         for address, _ in inputs.everything()
         if address.kind == kind.kind
     }
-    problems = kind.together({**others, resource.address: found})
+    problems = kind.together({**others, resource.address: found}, whole=whole)
     return replace(found, problems=(*found.problems, *problems))
 
 

@@ -53,9 +53,7 @@ def tree_of(tmp_path, text, file="spec.yaml"):
 
 
 def spec_of(tmp_path, text):
-    loaded = load([write(tmp_path, "spec.yaml", text)], KINDS)
-    assert not loaded.diagnostics
-    return loaded.trees[0].host
+    return tree_of(tmp_path, text).host
 
 
 VMX = Address("vm", "cxl_vmx")
@@ -129,25 +127,25 @@ def test_the_schema_in_the_repository_is_up_to_date():
 
 
 def test_resources_are_named_and_found_where_they_were_written(tmp_path):
-    spec = spec_of(
+    tree = tree_of(
         tmp_path,
         HEAD + "  switches: {kmem: absent}\n  words:\n    - a\n  boot:\n    quiet: true\n"
         "volumes:\n  - {target: x, size: 2G}\n",
     )
     file = str(tmp_path / "spec.yaml")
-    assert [(resource.address, resource.path) for resource in spec.resources] == [
+    assert [(resource.address, resource.path) for resource in tree.host.resources] == [
         (Address("switch", "kmem"), ("host", "switches", "kmem")),
         (Address("word", "a"), ("host", "words", 0)),
         (Address("boot"), ("host", "boot")),
         (Address("volume", "x"), ("volumes", 0)),
     ]
-    assert [spec.locate(resource.path) for resource in spec.resources] == [
+    assert [tree.locate(resource.path) for resource in tree.host.resources] == [
         Source(file, 4, 20),
         Source(file, 6, 7),
         Source(file, 7, 3),
         Source(file, 10, 5),
     ]
-    assert spec.locate(("volumes", 0, "size", "unit")) == Source(file, 10, 23)
+    assert tree.locate(("volumes", 0, "size", "unit")) == Source(file, 10, 23)
 
 
 @pytest.mark.parametrize(

@@ -273,6 +273,9 @@ def _movable(device: Device, zoneinfo: str) -> bool:
     """Whether all of it is in a Movable zone: what the kernel itself uses does not move away.
 
     Zones of a node may overlap where one has holes (Normal spans Soft Reserved memory between RAM).
+    `daxX.Y/state` (Linux 7.3, drivers/dax/kmem.c) is no evidence of it: it says what was last asked of kmem
+    for the whole device, and not what was done to single blocks since. A
+    device that is `unplugged` by it has no block and is in no zone, so it counts as movable here, too.
     """
     zones = [one for one in _zones(zoneinfo) if one.node == device.target_node]
     return all(_is_movable(part, zones) for part in device.ranges)

@@ -99,14 +99,14 @@ class Mtrr(Reconciler[MtrrSpec, Live]):
             shared=one,
         )
 
-    def together(self, assessed: Mapping[Address, Assessment]) -> Sequence[Diagnostic]:
+    def together(self, assessed: Mapping[Address, Assessment], *, whole: bool = True) -> Sequence[Diagnostic]:
         """Registers that all need, counted before any of them is written."""
         wanted = {address.name: _wanted(found.exports) for address, found in assessed.items()}
         return [
             replace(problem, address=address)
             for address, found in assessed.items()
             if isinstance(found.shared, Judged)
-            for problem in too_many(found.shared, wanted)
+            for problem in too_many(found.shared, wanted, whole=whole)
         ]
 
     def leftover_reads(self) -> Sequence[Question]:

@@ -22,14 +22,19 @@ from cxlstate.resources.network.probe import Live, served_by, status
 
 
 def actions(goal: Goal) -> Iterator[Action]:
-    """Our list before anything that is listed, the definition, what can be done live, and a restart last."""
+    """Our list before anything that is listed, the definition, what can be done live, and a restart last.
+
+    A stop comes before the definition changes, so that its undo, which is done after theirs, starts the
+    network with what it ran with.
+    """
     if goal.spec.state == "absent":
         yield from _taken_away(goal)
         return
     yield from _listed_before(goal)
+    yield from _stopped(goal)
     yield from _defined(goal) if goal.live.there else _made(goal)
     yield from _autostart(goal)
-    yield from _started_or_stopped(goal)
+    yield from _started(goal)
     if not goal.live.there:
         yield from _reserved_in_what_comes(goal)
     yield from _plugged_in_again(goal)
@@ -96,12 +101,15 @@ def _autostart(goal: Goal) -> Iterator[Action]:
         yield Action(does, AutostartNetwork(goal.name, wanted), undo=undo)
 
 
-def _started_or_stopped(goal: Goal) -> Iterator[Action]:
+def _stopped(goal: Goal) -> Iterator[Action]:
+    if goal.spec.active is False and goal.live.active is not None:
+        yield _stop(goal, undo=_up_again(goal))
+
+
+def _started(goal: Goal) -> Iterator[Action]:
     if goal.starts:
         yield from _cleared_away(goal)
         yield Action(f"start {goal.name}", StartNetwork(goal.name), undo=undoing(StopNetwork(goal.name)))
-    if goal.spec.active is False and goal.live.active is not None:
-        yield _stop(goal, undo=_up_again(goal))
 
 
 def _cleared_away(goal: Goal) -> Iterator[Action]:

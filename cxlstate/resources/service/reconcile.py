@@ -100,7 +100,7 @@ class ServiceReconciler(Reconciler[Service, UnitLive]):
             shared=live if spec.running else None,
         )
 
-    def together(self, assessed: Mapping[Address, Assessment]) -> Sequence[Diagnostic]:
+    def together(self, assessed: Mapping[Address, Assessment], *, whole: bool = True) -> Sequence[Diagnostic]:
         """Units that are both to run, where to start one stops the other (Conflicts=, systemd.unit(5))."""
         wanted = {
             address: found.shared for address, found in assessed.items() if isinstance(found.shared, UnitLive)

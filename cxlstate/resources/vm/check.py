@@ -38,6 +38,8 @@ def diagnose(me: Resource[VmSpec], live: Seen, wished: Domain, inputs: Inputs) -
     yield from _nvdimms(me, inputs, None if runs else live.host)
     if not runs:
         yield from paths.diagnose(spec, live.host.opened)
+    if isinstance(live, Live):
+        yield from _of_the_old_switch(live, wished)
     lacking = list(_too_little(spec) if isinstance(live, Missing) else _existing(spec, live))
     yield from lacking or _unmakeable(me, live, wished)
 
@@ -67,6 +69,23 @@ def _of_host(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
     yield from _pins(spec, host)
     yield from _nodes(spec, host)
     yield from _far_away(spec, host)
+
+
+def _of_the_old_switch(live: Live, wish: Domain) -> Iterator[Diagnostic]:
+    """What is not named stays, and may be what the new switch does not take."""
+    wished = wish.interfaces or ()
+    for index, old, tags in domain_xml.kept(live.xml, wished):
+        one, named = wished[index], " and ".join(f"<{tag}>" for tag in tags)
+        new = one.network or one.bridge
+        yield Diagnostic(
+            "CXQ384",
+            f"{one.mac} keeps {named} from {old}",
+            Severity.WARNING,
+            path=("interfaces", index, "network" if one.network else "bridge"),
+            found=f"{named} in the definition, for the switch behind {old}",
+            expected=f"a switch behind {new} that takes them, too",
+            hint=f"else write {one.mac} as absent, and another MAC for {new}: a new interface has none",
+        )
 
 
 # Where it runs ----------------------------------------------------------------------------------------
@@ -172,7 +191,11 @@ def _nvdimms(me: Resource[VmSpec], inputs: Inputs, host: Host | None) -> Iterato
 
 
 def _fits(entry: NvdimmSpec, device: DaxDevice, path: Path) -> Iterator[Diagnostic]:
-    """QEMU maps a prefix of what is larger, and refuses what is smaller (`backing store size …`)."""
+    """QEMU maps a prefix of a larger device. That one is smaller it may not see.
+
+    It refuses it (`backing store size …`) if it can read the size in sysfs (qemu_fd_getfile_size). AppArmor's
+    profile denies that: then the guest starts with memory that is not there.
+    """
     has = device.size
     if entry.size and has is not None and entry.size > has:
         yield Diagnostic(

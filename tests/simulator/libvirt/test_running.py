@@ -93,11 +93,6 @@ NOT_STARTED = {
         "<os><kernel>/nokernel</kernel>",
         "unable to stat: /nokernel: No such file or directory",
     ),
-    "size": (
-        "<size unit='MiB'>511<",
-        "<size unit='GiB'>97<",
-        "memnvdimm0 backing store size 0x1800000000 is too small for 'size' option 0x1840000000",
-    ),
 }
 
 
