@@ -99,28 +99,36 @@ class _Body:
     def _alike(self, plan: ResourcePlan) -> object:
         kind, sign = plan.address.kind, self._sign(plan)[0]
         alone = plan.address.name == "" or plan.errors or plan.hint or self._risks(plan)
-        text = plan.at if alone else (tuple(changes_text(plan.changes)), self._note(plan))
+        text = plan.at if alone else (*self._pieces(plan), *(self._later(plan)))
         return kind, sign, text
 
     def _together(self, plans: list[ResourcePlan], width: int) -> Iterator[str]:
         first = plans[0]
         names = [field(plan.address.name) for plan in plans]
-        pieces = [" ".join(names), *changes_text(first.changes), *_notes(self._note(first))]
-        yield from _line(self._sign(first), _group_name(plans), pieces, width)
+        yield from _line(
+            self._sign(first), _group_name(plans), [" ".join(names), *self._pieces(first)], width
+        )
         yield from _commands(merged(plans) if self._verbose else ())
+        yield from self._later(first)
 
     def _row(self, plan: ResourcePlan, width: int) -> Iterator[str]:
-        derived = [f"from {one.of}" for one in plan.derived] if plan.changes else []
-        pieces = [*changes_text(plan.changes), *map(field, dict.fromkeys(derived)), *_notes(self._note(plan))]
-        yield from _line(self._sign(plan), address_text(plan), pieces, width)
+        yield from _line(self._sign(plan), address_text(plan), self._pieces(plan), width)
         if plan.hint:
             yield from (style(line, fg="blue") for line in folded(f"→ {plan.hint}", 6))
         shown = plan.actions if self._verbose else tuple(self._risks(plan))
         yield from _commands(shown)
-        if self._verbose:
-            for later in plan.later:
-                after = f" after {few([str(one) for one in later.after])}" if later.after else " later"
-                yield from (style(line, dim=True) for line in folded(f"checked{after}: {later.what}", 6))
+        yield from self._later(plan)
+
+    def _pieces(self, plan: ResourcePlan) -> list[str]:
+        """What differs, from whose wish that follows, and a note."""
+        derived = [f"from {one.of}" for one in plan.derived] if plan.changes else []
+        return [*changes_text(plan.changes), *map(field, dict.fromkeys(derived)), *_notes(self._note(plan))]
+
+    def _later(self, plan: ResourcePlan) -> Iterator[str]:
+        """The checks that something unknown holds back."""
+        for later in plan.later if self._verbose else ():
+            after = f" after {few([str(one) for one in later.after])}" if later.after else " later"
+            yield from (style(line, dim=True) for line in folded(f"checked{after}: {later.what}", 6))
 
     @staticmethod
     def _risks(plan: ResourcePlan) -> list[Action]:

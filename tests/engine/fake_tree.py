@@ -12,7 +12,7 @@ from typing import Any
 
 from cxlstate.core.action import Action, Reboot, Risk, Run, Span, Step, WriteFile, undoing
 from cxlstate.core.address import Address, AllOf, ScopedAddress
-from cxlstate.core.assessment import Assessment, Hold
+from cxlstate.core.assessment import Assessment, Derived, Hold, Later
 from cxlstate.core.change import Change
 from cxlstate.core.connect import Local, Through
 from cxlstate.core.consent import parse_consents
@@ -49,6 +49,8 @@ class Wish:
     reboots: bool = False
     holds: str = ""
     error: str = ""
+    later: tuple[Later, ...] = ()
+    derived: tuple[Derived, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,9 @@ class Thing(Reconciler):
         if live == wish.value:
             return Assessment(exports, problems, hold=hold)
         change = Change(("value",), None if live == "pending" else live, wish.value, live == "pending")
-        return Assessment(exports, problems, (change,), tuple(self._actions(me, live)), hold=hold)
+        actions = tuple(self._actions(me, live))
+        told = {"later": wish.later, "derived": wish.derived, "hold": hold}
+        return Assessment(exports, problems, (change,), actions, **told)
 
     def _actions(self, me, live):
         wish, name = me.spec, str(me.address)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from click import unstyle
 
+from cxlstate.core.address import Address
+from cxlstate.core.assessment import Derived, Later
 from cxlstate.core.guest import HostKey
 from cxlstate.engine.plan import Exit, Reach
 from cxlstate.formats import host_keys
@@ -108,6 +110,33 @@ def test_a_guest_that_is_lost_in_the_middle_fails_alone():
     applied = bench.apply()
     assert applied.exit in (Exit.ERROR, Exit.UNKNOWN)
     assert applied.plan.at(at("thing.a")).status.value == "in-sync"
+
+
+# What is told of them ---------------------------------------------------------------------------------
+
+WIDE = Later("whether it fits", (Address("vm", "g1"),))
+WISHED = Derived(("align",), "4KiB", Address("dax", "cxl0"))
+
+
+def test_a_check_that_waits_is_told_with_v_of_each_and_of_several_at_once():
+    guest = {
+        "thing.a": Wish(later=(WIDE,)),
+        "thing.b": Wish(later=(WIDE,)),
+        "thing.c": Wish(later=(Later("who has it open"),)),
+    }
+    plan = Bench(World(vms={"g1": Vm()}), {"vm.g1": VmWish()}, g1=guest).plan()
+    checked = [
+        line.strip() for line in unstyle(body_text(plan, verbose=True)).splitlines() if "checked" in line
+    ]
+    assert checked == ["checked after vm.g1: whether it fits", "checked later: who has it open"]
+    assert "checked" not in body_text(plan)
+
+
+def test_from_whose_wish_a_difference_follows_stands_with_it_and_parts_those_that_do_not_share_it():
+    guest = {"thing.a": Wish(derived=(WISHED,)), "thing.b": Wish(derived=(WISHED,)), "thing.c": Wish()}
+    plan = Bench(World(vms={"g1": Vm()}), {"vm.g1": VmWish()}, g1=guest).plan()
+    lines = unstyle(body_text(plan)).splitlines()
+    assert [line.split("from ")[1:] for line in lines[1:]] == [["dax.cxl0"], []]
 
 
 # Host keys of guests ----------------------------------------------------------------------------------
