@@ -44,7 +44,7 @@ class _Body:
         planned = [one for one in shown if not unread or one.changes or one.errors]
         lines = [_header(plan, planned=bool(planned), away=self._goes_away(plan))]
         if len(planned) < len(shown):
-            lines += _unread(plan, len(shown) - len(planned))
+            lines += _unread(plan, [one for one in shown if one not in planned])
         width = min(_WIDEST, max((len(name) for name in self._names(planned)), default=0))
         lines += self._rows([one for one in planned if not self._is_in(one, interruptions)], width)
         for interruption in interruptions:
@@ -99,7 +99,7 @@ class _Body:
     def _alike(self, plan: ResourcePlan) -> object:
         kind, sign = plan.address.kind, self._sign(plan)[0]
         alone = plan.address.name == "" or plan.errors or plan.hint or self._risks(plan)
-        text = plan.at if alone else (*self._pieces(plan), *(self._later(plan)))
+        text = plan.at if alone else (*self._pieces(plan), *self._later(plan))
         return kind, sign, text
 
     def _together(self, plans: list[ResourcePlan], width: int) -> Iterator[str]:
@@ -181,9 +181,11 @@ def _header(plan: MachinePlan, *, planned: bool, away: bool) -> str:
     return f"{name}   {said}".rstrip()
 
 
-def _unread(plan: MachinePlan, count: int) -> Iterator[str]:
+def _unread(plan: MachinePlan, resources: Sequence[ResourcePlan]) -> Iterator[str]:
     """A guest that cannot be read: one line, whatever it has."""
-    sign, colour = SIGNS[Status.BLOCKED if plan.reached.how is Reach.OFF else Status.UNKNOWN]
+    waits = all(one.status is Status.BLOCKED for one in resources)
+    sign, colour = SIGNS[Status.BLOCKED if waits else Status.UNKNOWN]
+    count = len(resources)
     hint = f"   → {field(plan.reached.hint)}" if plan.reached.hint else ""
     yield f"  {style(sign, fg=colour, bold=True)} {count} resource{'s' * (count > 1)}{hint}"
 
