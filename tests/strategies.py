@@ -408,6 +408,27 @@ def trees(draw: st.DrawFn) -> Host:
     return {**host, "vms": dict(draw(st.permutations(list(vms.items()))))}
 
 
+@st.composite
+def running_guests(draw: st.DrawFn) -> Host:
+    """A host with up to three VMs that run, in each a guest that can be made to follow its section."""
+    vms = {}
+    for number in range(draw(st.integers(0, 3))):
+        packages = draw(st.lists(st.sampled_from(PACKAGES), max_size=2, unique_by=_name))
+        section = {
+            "packages": packages,
+            "services": draw(_services(packages)),
+            "users": draw(_users(packages)),
+            "modules": draw(_modules()),
+            "grub": draw(_grub()),
+        }
+        left_out = draw(st.sets(st.sampled_from(["packages", "modules", "grub"]), max_size=2))
+        if "packages" in left_out:  # nobody brings the units and groups of a package, then
+            left_out |= {"services", "users"}
+        guest = {key: value for key, value in section.items() if key not in left_out}
+        vms[f"g{number}"] = VM | {"state": "running", "guest": guest}
+    return {"packages": [LIBVIRT], "vms": vms}
+
+
 AMBIGUOUS = ("grub", "memmap", "package", "vm.g1", "g1", "service.cron", "package.tree:grub")
 """Names of VMs that read like something else."""
 

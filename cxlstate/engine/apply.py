@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Protocol
 
 from cxlstate.core.action import Action, Risk
@@ -22,11 +21,11 @@ from cxlstate.engine.assess import assess_tree, missing_of
 from cxlstate.engine.awaiting import Awaited
 from cxlstate.engine.away import AwayNow
 from cxlstate.engine.execute import Done, Executor
+from cxlstate.engine.keeping import Keeper
 from cxlstate.engine.observe import Kinds
 from cxlstate.engine.plan import PENDING, Exit, Interruption, Plan, Reach, ResourcePlan, Status, worst
 from cxlstate.engine.promise import Promise
 from cxlstate.engine.reading import TreeReader
-from cxlstate.engine.record import Record
 from cxlstate.engine.returning import Returns, differences
 from cxlstate.engine.seen import Seen
 from cxlstate.engine.turns import group, todo
@@ -150,6 +149,7 @@ class Converger:
         self.returns = Returns(self.tree)
         self.away = AwayNow(self)
         self.awaited = Awaited(self)
+        self.keeper = Keeper(self)
 
     # Plans ------------------------------------------------------------------------------------------
 
@@ -159,8 +159,8 @@ class Converger:
         self.awaited.note(self.seen)
         self._old = set() if machines is None else self._old | self.seen.reached.keys() - set(machines)
         plan = assess_tree(self.tree, self.seen, self.kinds, self.only)
-        self._record(plan)
-        return plan
+        again = self.keeper.keep(plan)
+        return self.plan(again) if again else plan
 
     def converge(self, plan: Plan) -> Applied:
         """Do everything that can be done. `plan` is what the machines need at this moment."""
@@ -198,7 +198,7 @@ class Converger:
         result.refused = self._not_allowed(result.plan)
         result.failed = frozenset(self.failed)
         standing = [no.diagnostics for no in self.turned_down if any(map(no.concerns, result.plan.resources))]
-        told = [*self.failed.values(), *standing, self.away.problems]
+        told = [*self.failed.values(), *standing, self.away.problems, self.keeper.problems]
         result.diagnostics = list(dict.fromkeys(one for problems in told for one in problems))
         result.stopped = self.away.not_running(self.seen)
         if self.promise:
@@ -379,20 +379,3 @@ class Converger:
             expected="; ".join(f"{'.'.join(map(str, c.path))}: {c.new}" for c in now.changes),
             hint="something else may be changing it back: look at the journal of the machine",
         )
-
-    def _record(self, plan: Plan) -> None:
-        """Keep what is now in force, for `drift`, on the machine it is on; only what is new is written."""
-        at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        for machine in plan.machines:
-            observed = self.seen.machines.get(machine.machine.id)
-            if observed is None:
-                continue
-            before = observed.records or {}
-            new = {}
-            for resource in machine.resources:
-                if resource.status is Status.IN_SYNC or resource.status in PENDING:
-                    kept = before.get(resource.address)
-                    if kept is None or kept.wanted != resource.wanted:
-                        new[str(resource.address)] = Record(resource.wanted, self.tool, at).line()
-            if new:
-                self.executor(machine.machine.id).writer.record(new)

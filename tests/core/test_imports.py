@@ -17,6 +17,7 @@ WRITES = {
     "cxlstate.engine.apply",
     "cxlstate.engine.awaiting",
     "cxlstate.engine.away",
+    "cxlstate.engine.keeping",
     "cxlstate.engine.writing",
     "cxlstate.engine.execute",
     "cxlstate.render.applied",

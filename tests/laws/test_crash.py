@@ -98,6 +98,23 @@ VIRTUAL_TOO = {  # addresses that are swapped, a network to be stopped for it, a
         "plain": {"state": "absent"},
     },
 }
+GUESTS = {
+    **LIBVIRT,
+    "vms": {
+        "g1": {
+            **GUEST,
+            "state": "running",
+            "guest": {
+                "packages": ["hello"],
+                "services": {"cron": {"enabled": True, "running": True}},
+                "users": {"admin": {"groups": ["kvm"]}},
+                "modules": {"dummy": "present"},
+                "grub": {"args": ["a=1"]},
+            },
+        },
+        "g2": {**GUEST, "guest": {"modules": {"veth": "present"}}},
+    },
+}
 STORIES = {
     "a fresh host": ((), FIRST),
     "another spec was in force": ((FIRST,), SECOND),
@@ -106,12 +123,13 @@ STORIES = {
     "host memory is dropped": ((MEMORY,), RAM_AWAY),
     "networks and VMs": ((LIBVIRT,), VIRTUAL),
     "other networks and VMs were there": ((VIRTUAL,), VIRTUAL_TOO),
+    "guests": ((LIBVIRT,), GUESTS),
 }
 PARTS = 4
 
 
 def _state(one):
-    """All that lasts: files, packages, unit files, records; and no draft is left."""
+    """All that lasts: files, packages, unit files, records, of its guests, too; and no draft is left."""
     machine = one.machine()
     running = machine.pop("running")
     for domain in running["domains"].values():
@@ -121,6 +139,7 @@ def _state(one):
         "machine": machine,
         "records": one.records(),
         "drafts": one.drafts(),
+        "guests": {name: _state(guest)[0] for name, guest in one.guests().items()},
     }, running
 
 

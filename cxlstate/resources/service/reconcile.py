@@ -73,7 +73,7 @@ class ServiceReconciler(Reconciler[Service, UnitLive]):
         return Unknown(
             f"no such unit: {unit}",
             cured_by=(AllOf("package"),),
-            hint="declare the package that provides it in host.packages, or fix the name",
+            hint="declare the package that provides it in `packages`, or fix the name",
         )
 
     def assess(self, resource: Resource[Service], seen: Observation[UnitLive], inputs: Inputs) -> Assessment:

@@ -46,7 +46,7 @@ class UserReconciler(Reconciler[User, UserLive]):
             return Unknown(
                 f"no such group: {', '.join(live.missing)}",
                 cured_by=(AllOf("package"),),
-                hint="declare the package that creates it in host.packages, or fix the name",
+                hint="declare the package that creates it in `packages`, or fix the name",
             )
         return Present(live)
 
