@@ -51,6 +51,13 @@ LEAVES = (
     {"masked": False},
     {"masked": True, "running": False},
 )
+FILES: dict[str, Any] = {
+    "/etc/cxlstate-demo.conf": {"content": "a = 1\n", "mode": "0640", "group": "adm"},
+    "/opt/lab/deep/file": {"content": "", "owner": "admin"},
+    "/etc/hostname": {"content": "cloudcxl2\n"},
+    "/etc/modprobe.d/blacklist-watchdog.conf": {"mode": "0600"},
+    "/srv/none": {"state": "absent"},
+}
 USERS, GROUPS = ("admin", "root", "daemon"), ("adm", "sudo", "users", "kvm", "admin")
 PRESENT = ("dummy", "veth", "nd_pmem", "nd-e820", "kvm-intel", "vfio-pci", "cxl_acpi", "virtio", "iTCO_wdt")
 ABSENT = ("kmem", "dummy", "veth", "iTCO_wdt", "nd_pmem", "vfio_pci", "kvm_intel", "device_dax", "cxl-acpi")
@@ -176,6 +183,12 @@ def _users(draw: st.DrawFn, packages: list[Any]) -> dict[str, Any]:
 
 
 @st.composite
+def _files(draw: st.DrawFn) -> dict[str, Any]:
+    chosen = draw(st.lists(st.sampled_from(sorted(FILES)), max_size=2, unique=True))
+    return {path: FILES[path] for path in chosen}
+
+
+@st.composite
 def _modules(draw: st.DrawFn) -> dict[str, str]:
     wished = st.sampled_from(
         [*((name, "present") for name in PRESENT), *((name, "absent") for name in ABSENT)]
@@ -284,7 +297,7 @@ def _virtual(draw: st.DrawFn, host: Host) -> Host:
 @st.composite
 def sound(draw: st.DrawFn) -> Host:
     """A spec that every one of the machine states can be made to follow."""
-    keys = ("packages", "services", "users", "modules", "grub", "memmap")
+    keys = ("packages", "services", "users", "files", "modules", "grub", "memmap")
     left_out = draw(st.sets(st.sampled_from(keys), max_size=3))
     packages = draw(st.lists(st.sampled_from(PACKAGES), max_size=4, unique_by=_name))
     if "packages" in left_out:  # nobody brings the units and groups of a package, then
@@ -293,6 +306,7 @@ def sound(draw: st.DrawFn) -> Host:
         "packages": packages,
         "services": draw(_services(packages)),
         "users": draw(_users(packages)),
+        "files": draw(_files()),
         "modules": draw(_modules()),
         "grub": draw(_grub()),
         "memmap": draw(_memmap()),

@@ -60,7 +60,7 @@ def command(
 
     consents = parse_consents(allowed)
     kept = plan_file.read(paths[0]) if len(paths) == 1 and plan_file.is_one(paths[0]) else None
-    loaded = load_specs(kept.specs if kept else paths)
+    loaded = load_specs(kept.specs if kept else paths, fetch=True)
     if has_errors(loaded.diagnostics):
         return refuse_specs(loaded.diagnostics, as_json=as_json)
     _refuse_unknown(consents, loaded.specs)

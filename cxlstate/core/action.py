@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cxlstate.core.address import Address
+from cxlstate.core.file import FileEffect
 from cxlstate.core.image import ImageEffect
 from cxlstate.core.libvirt import LibvirtEffect
 
@@ -108,7 +109,7 @@ class Span:
     end: int
 
 
-Effect = WriteFile | RemoveFile | Run | Step | Generate | Reboot | LibvirtEffect | ImageEffect
+Effect = WriteFile | RemoveFile | Run | Step | Generate | Reboot | FileEffect | LibvirtEffect | ImageEffect
 
 
 @dataclass(frozen=True, slots=True)

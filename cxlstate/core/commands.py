@@ -51,8 +51,8 @@ def command(effect: Effect, *, whole: bool = False) -> str:
             return _domain(effect)
         case _ if isinstance(effect, NetworkEffect):
             return _network(effect)
-        case _ if isinstance(effect, ImageEffect):
-            return _image(effect)
+        case _:
+            return _image(effect) if isinstance(effect, ImageEffect) else effect.shown()
 
 
 def _domain(effect: DomainEffect) -> str:

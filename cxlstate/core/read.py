@@ -121,6 +121,7 @@ READ_ONLY: tuple[tuple[tuple[str, ...], str], ...] = (
     (("systemctl", "show"), r"--property=[A-Za-z,]+"),
     (("getent", "group"), r""),
     (("getent", "passwd"), r""),
+    (("getent", "shadow"), r""),
     (("loginctl", "list-sessions"), r"--no-legend|--no-pager"),
     (("daxctl", "list"), r"-[A-Za-z]+|--[a-z-]+"),
     (("qemu-img", "info", "--output=json"), r"-U|/.*"),  # a path, and no `json:` or `nbd://`

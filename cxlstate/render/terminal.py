@@ -15,6 +15,7 @@ from cxlstate.core.change import Change, Leaf
 from cxlstate.core.commands import command
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import show
+from cxlstate.core.secret import Secret
 from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status
 from cxlstate.render.shown import block, field
 from cxlstate.render.stops import stops_text
@@ -182,6 +183,8 @@ def _value(value: Leaf) -> str:
             return "(none)"
         case bool():
             return "yes" if value else "no"
+        case Secret():
+            return f"(secret {value.digest()})"
         case _:
             return field(str(value))
 

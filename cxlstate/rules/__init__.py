@@ -11,16 +11,16 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.rules import host_memory, slips, virtual_machines
+from cxlstate.rules import files, host_memory, slips, virtual_machines
 from cxlstate.spec.load import Loaded, MachineSpec
 from cxlstate.spec.load import load as load_each
 
-RULES = (*host_memory.RULES, *slips.RULES, *virtual_machines.RULES)
+RULES = (*files.RULES, *host_memory.RULES, *slips.RULES, *virtual_machines.RULES)
 
 
-def load(paths: Sequence[FilePath]) -> Loaded:
+def load(paths: Sequence[FilePath], *, fetch: bool = False) -> Loaded:
     """Specs that are right by themselves and between their resources, and every problem of all."""
-    loaded = load_each(paths)
+    loaded = load_each(paths, fetch=fetch)
     if not loaded.specs:
         return loaded
     found = {spec.file: list(check(spec)) for spec in loaded.specs}

@@ -12,7 +12,8 @@ from cxlstate.simulator.files import Files
 
 GROUP = "/etc/group"
 USERS = "/etc/passwd"
-_DATABASES = {"group": GROUP, "passwd": USERS}
+SHADOW = "/etc/shadow"
+_DATABASES = {"group": GROUP, "passwd": USERS, "shadow": SHADOW}
 _GETENT_NOT_FOUND = 2
 _GPASSWD_FAILED = 3
 _USERMOD_NOT_FOUND = 6
@@ -30,7 +31,10 @@ class Accounts:
         database, *keys = words
         if database not in _DATABASES:
             return unknown(("getent", *words))
-        lines = self._files.text(_DATABASES[database]).splitlines()
+        try:
+            lines = self._files.text(_DATABASES[database]).splitlines()
+        except PermissionError:
+            return Ended(_GETENT_NOT_FOUND)  # as getent(1): it does not say why
         if not keys:
             return Ended(stdout="".join(f"{line}\n" for line in lines))
         found = [_find(lines, key) for key in keys]
@@ -75,6 +79,16 @@ class Accounts:
                 self._set_members(group, [*members, user])
         return Ended()
 
+    def set_hash(self, user: str, hash_: str) -> Ended:
+        """`chpasswd --encrypted` of one user."""
+        lines = self._files.text(SHADOW).splitlines()
+        if not self._user_exists(user):
+            said = f"chpasswd: (user {user}) pam_chauthtok() failed, error:\n"
+            return Ended(1, stderr=f"{said}chpasswd: (line 1, user {user}) password not changed\n")
+        kept = [line for line in lines if line.split(":")[0] != user]
+        self._write([*kept, f"{user}:{hash_}:20000:0:99999:7:::"], SHADOW, mode=0o640)
+        return Ended()
+
     def add_group(self, name: str) -> None:
         """Make a system group, as a package's script does; one that is there stays as it is."""
         lines = self._files.text(GROUP).splitlines()
@@ -99,8 +113,8 @@ class Accounts:
             ]
         )
 
-    def _write(self, lines: Sequence[str]) -> None:
-        self._files.write(GROUP, "".join(f"{line}\n" for line in lines).encode())
+    def _write(self, lines: Sequence[str], path: str = GROUP, mode: int = 0o644) -> None:
+        self._files.write(path, "".join(f"{line}\n" for line in lines).encode(), mode=mode)
 
 
 def _find(lines: Sequence[str], key: str) -> str | None:

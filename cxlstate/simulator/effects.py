@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from cxlstate.core.action import Effect, Generate, Reboot, RemoveFile, Run, Step, WriteFile
+from cxlstate.core.file import FileEffect
 from cxlstate.core.image import ImageEffect
 from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.machine import generated
@@ -31,6 +32,7 @@ from cxlstate.simulator.host import Host
 from cxlstate.simulator.libvirt import driver
 from cxlstate.simulator.libvirt.refused import Refused
 from cxlstate.simulator.mkconfig import mkconfig
+from cxlstate.simulator.place import Place
 from cxlstate.simulator.world import ROOT
 
 _MOST_SAID = 1 << 16
@@ -112,6 +114,8 @@ class Effects:
             host = self._host()
             note = partial(self._announce, host.files), partial(self._forget, host.files)
             return "", host.image(effect, images.Drafts(*note))
+        if isinstance(effect, FileEffect):
+            return self._of_somebody(effect)
         if isinstance(effect, LibvirtEffect):
             return self._tell_libvirt(effect)
         return self._do_here(effect)
@@ -144,6 +148,15 @@ class Effects:
                 return self._generate(effect)
             case Reboot():
                 raise TypeError("a reboot is waited for: call `reboot`")
+
+    def _of_somebody(self, effect: FileEffect) -> tuple[str, Outcome]:
+        host = self._host()
+        note = partial(self._announce, host.files), partial(self._forget, host.files)
+        place = Place(host.world, host.files, self._store, self._faults.step, images.Drafts(*note))
+        before, outcome = place.perform(effect)
+        host.save()
+        self._faults.step(f"done: {effect.shown()}")
+        return before, outcome
 
     def _run(self, argv: tuple[str, ...]) -> Outcome:
         host = self._host()
@@ -249,6 +262,8 @@ class Effects:
 def _details(effect: Effect) -> dict[str, object]:
     if isinstance(effect, ImageEffect):
         return images.details(effect)
+    if isinstance(effect, FileEffect):
+        return effect.journalled()
     if isinstance(effect, LibvirtEffect):
         return driver.details(effect)
     match effect:

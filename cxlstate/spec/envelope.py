@@ -15,7 +15,7 @@ API_VERSION: Final = "cxlstate/v1"
 MAX_RESOURCE_NAME: Final = 255
 
 NOT_YET: Final = {
-    "host": frozenset({"cxl", "files", "forwards", "kernel"}),
+    "host": frozenset({"cxl", "forwards", "kernel"}),
     "root": frozenset[str](),
 }
 """Words of the specification that no kind serves yet; one that a kind serves is no longer looked up."""

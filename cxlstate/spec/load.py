@@ -8,13 +8,15 @@ from pathlib import Path as FilePath
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from cxlstate.core.address import Address
 from cxlstate.core.connect import Connect, Ssh
 from cxlstate.core.diagnostic import Diagnostic, Severity, Source
-from cxlstate.core.model import BESIDE, Hole, Refused, problem
+from cxlstate.core.model import BESIDE, BESIDE_BYTES, Hole, Refused, problem
 from cxlstate.core.path import Path, show
 from cxlstate.core.reconciler import Reconciler, Resource, Section, Shape
+from cxlstate.core.reference import FETCH
 from cxlstate.machine import own_files
 from cxlstate.spec import refusals, yaml_text
 from cxlstate.spec.connection import format_connect, parse_connect
@@ -22,6 +24,7 @@ from cxlstate.spec.document import Document, Mapping, Node, plain
 from cxlstate.spec.document import Sequence as SequenceNode
 from cxlstate.spec.entry import Entry, EntryReader
 from cxlstate.spec.envelope import API_VERSION, MAX_RESOURCE_NAME, NOT_YET, Host
+from cxlstate.spec.fetching import fetching
 from cxlstate.spec.schema import Kinds, keys_at, schema
 
 _ENVELOPE: Final = {Section.ROOT: ("apiVersion", "host"), Section.HOST: ("name", "connect")}
@@ -51,8 +54,10 @@ class Loaded:
     diagnostics: tuple[Diagnostic, ...]
 
 
-def load(paths: Sequence[FilePath], kinds: Kinds | None = None) -> Loaded:
+def load(paths: Sequence[FilePath], kinds: Kinds | None = None, *, fetch: bool = False) -> Loaded:
     """Read files, and of folders the `*.yaml` and `*.yml` in them (not below). Never raises.
+
+    `fetch`: the secrets that a spec references, too. Commands that print one are run.
 
     Whatever else has such a name in a folder must be readable: a spec behind a broken link is no host that
     is in sync.
@@ -65,7 +70,7 @@ def load(paths: Sequence[FilePath], kinds: Kinds | None = None) -> Loaded:
     specs: list[MachineSpec] = []
     problems: list[Diagnostic] = []
     for file in _files(paths, problems):
-        reading = _Reading(str(file), vocabulary)
+        reading = _Reading(str(file), vocabulary, fetch=fetch)
         spec = reading.read(file)
         problems += reading.problems[: yaml_text.MAX_PROBLEMS]
         if spec and (clash := _same_name(spec, specs)):
@@ -128,9 +133,12 @@ class _Vocabulary:
 class _Reading:
     """The reading of one file, from bytes to resources."""
 
-    def __init__(self, file: str, vocabulary: _Vocabulary) -> None:
+    def __init__(self, file: str, vocabulary: _Vocabulary, *, fetch: bool) -> None:
         self.file = file
         self.vocabulary = vocabulary
+        self.context: dict[str, Any] = {BESIDE: self.beside, BESIDE_BYTES: self.content_beside}
+        if fetch:
+            self.context[FETCH] = fetching(FilePath(file).parent)
         self.problems: list[Diagnostic] = []
         self.document: Document
 
@@ -281,7 +289,7 @@ class _Reading:
 
     def validated(self, kind: Reconciler[Any, Any], node: Node, path: Path) -> Entry:
         """The entry as the kind's model; all that is wrong with it is told."""
-        read = self.vocabulary.reader(kind).read(plain(node), {BESIDE: self.beside})
+        read = self.vocabulary.reader(kind).read(plain(node), self.context)
         if read.refused:
             self.problems += refusals.diagnose(read.refused, path, self.document, self.vocabulary.keys_at)
         for found in read.problems:
@@ -291,17 +299,19 @@ class _Reading:
 
     def beside(self, written: str) -> str:
         """The text of a file that a spec names, by its path from the spec's folder."""
-        path = FilePath(self.file).parent / written
+        path, content = FilePath(self.file).parent / written, self.content_beside(written)
         try:
-            return own_files.read(path, yaml_text.MAX_BYTES).decode()
-        except (own_files.Unreadable, UnicodeDecodeError) as error:
-            reason = str(error)
-        raise problem(
-            "CXS213",
-            "cannot read a file that the spec references",
-            found=f"{path}: {reason}",
-            expected="a text file; its path is relative to the folder of the spec",
-        )
+            return content.decode()
+        except UnicodeDecodeError as error:
+            raise _not_beside(path, str(error)) from error
+
+    def content_beside(self, written: str) -> bytes:
+        """The same, of a file that may be no text."""
+        path = FilePath(self.file).parent / FilePath(written).expanduser()
+        try:
+            return own_files.read(path, yaml_text.MAX_BYTES)
+        except own_files.Unreadable as error:
+            raise _not_beside(path, str(error)) from error
 
     def named(self, kind: Reconciler[Any, Any], name: str, path: Path) -> bool:
         try:
@@ -339,6 +349,15 @@ class _Reading:
             found=name,
             hint=f"keep one of them; the first is in line {self.document.locate(first).line}",
         )
+
+
+def _not_beside(path: FilePath, reason: str) -> PydanticCustomError:
+    return problem(
+        "CXS213",
+        "cannot read a file that the spec references",
+        found=f"{path}: {reason}",
+        expected="a regular file; its path is relative to the folder of the spec",
+    )
 
 
 def _files(paths: Sequence[FilePath], problems: list[Diagnostic]) -> list[FilePath]:

@@ -3,6 +3,7 @@
 A case is `tests/resources/<kind>/<case>.yaml`:
 
     spec: {args: [quiet]}     # one entry, as it stands at the kind's place; left out: what is implied
+    secrets: {env PASSWORD: x}                      # what the references of the spec lead to
     name: kmem                # the key of the entry, for kinds that stand in a map
     host: captured/host.yaml  # answers of a whole host; those of the case go before, null takes one out
     answers:                  # what the machine says, by path or command line
@@ -75,8 +76,10 @@ from cxlstate.core.assessment import Assessment, Collective, Hold
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import DaxDevice, Export, Inputs, MtrrRanges, RestoreStep
+from cxlstate.core.file import FileEffect, PutFile
 from cxlstate.core.image import ImageEffect
 from cxlstate.core.libvirt import EditDomain, LibvirtEffect
+from cxlstate.core.model import BESIDE_BYTES
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import (
     Answer,
@@ -97,6 +100,8 @@ from cxlstate.core.read import (
     describe,
 )
 from cxlstate.core.reconciler import Inspects, Leaves, Reconciler, Resource
+from cxlstate.core.reference import FETCH
+from cxlstate.core.secret import Secret
 from cxlstate.core.units import format_cpus
 from cxlstate.formats import restore
 from cxlstate.resources import kinds
@@ -130,7 +135,7 @@ def _actions_of(case: dict[str, Any]) -> list[dict[str, Any]]:
 def _outcome(kind: Reconciler[Any, Any], case: dict[str, Any], folder: Path) -> dict[str, Any]:
     if "leftovers" in case:
         return _left(kind, case, folder)
-    read = EntryReader(kind.model).read(case["spec"]) if "spec" in case else Entry(kind.implied(), None, ())
+    read = _read(kind, case, folder) if "spec" in case else Entry(kind.implied(), None, ())
     if not read.whole:
         refused = read.refused.errors() if read.refused else []
         found = [*map(_invalid, refused), *map(_diagnostic, read.problems)]
@@ -159,6 +164,16 @@ def _outcome(kind: Reconciler[Any, Any], case: dict[str, Any], folder: Path) -> 
         case Absent():
             absent = {"absent": True} if "absent" in case else {}
             return {**absent, **_planned(kind, me, observation, case)}
+
+
+def _read(kind: Reconciler[Any, Any], case: dict[str, Any], folder: Path) -> Entry:
+    """A secret is what the case says of its reference, and a file beside the spec is beside the case."""
+    said = case.get("secrets", {})
+    context: dict[str, Any] = {
+        FETCH: lambda reference: Secret(said[str(reference)].encode()),
+        BESIDE_BYTES: lambda path: (folder / path).read_bytes(),
+    }
+    return EntryReader(kind.model).read(case["spec"], context)
 
 
 def _planned(
@@ -470,7 +485,7 @@ def _effect(effect: Any) -> str:
         case Reboot():
             return "Reboot"
         case _:
-            assert isinstance(effect, LibvirtEffect | ImageEffect)
+            assert isinstance(effect, LibvirtEffect | ImageEffect | FileEffect)
             said = [_word(field.name, getattr(effect, field.name)) for field in fields(effect)]
             return " ".join((type(effect).__name__, *filter(None, said)))
 
@@ -490,7 +505,7 @@ def _word(name: str, value: Any) -> str:
         case tuple():
             return " ".join(map(str, value))
         case _:
-            hidden = name in {"xml", "expected"} or is_dataclass(value)
+            hidden = name in {"xml", "expected", "content", "hash"} or is_dataclass(value)
             return "" if hidden else str(value)
 
 
@@ -498,6 +513,8 @@ def _written(effect: Any) -> str:
     match effect:
         case WriteFile(content=content):
             return content.decode()
+        case PutFile(content=content):
+            return str(content) if isinstance(content, Secret) else content.decode("utf-8", "replace")
         case Generate(predicted=predicted, must_hold=must_hold):
             return "\n".join((predicted.decode(), *must_hold))
         case Step(shown=shown):

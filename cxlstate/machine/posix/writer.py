@@ -7,12 +7,13 @@ from collections.abc import Collection, Mapping
 
 from cxlstate.core.action import Effect, Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.diagnostic import CxlstateError, fail
+from cxlstate.core.file import FileEffect
 from cxlstate.core.image import ImageEffect
 from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.core.read import Answers, Read
 from cxlstate.machine import generated, records
 from cxlstate.machine.outcome import Entry, Outcome, Result
-from cxlstate.machine.posix import effects, elsewhere, image_effects
+from cxlstate.machine.posix import effects, elsewhere, file_effects, image_effects
 from cxlstate.machine.posix.agent import Agent, Settings
 from cxlstate.machine.posix.reader import PosixReader
 from cxlstate.machine.posix.transport import LockLost, Lost, Transport, Unclear
@@ -75,6 +76,8 @@ class PosixWriter:
         if isinstance(effect, ImageEffect):
             script = image_effects.image_effect(self._state, effect, entry)
             return self._do(script, entry, image_effects.PATIENCE)
+        if isinstance(effect, FileEffect):
+            return self._do(file_effects.file_effect(self._state, effect, entry), entry)
         if isinstance(effect, LibvirtEffect):
             return self._tell_libvirt(effect, entry)
         match effect:

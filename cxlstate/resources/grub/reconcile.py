@@ -28,6 +28,7 @@ class Grub(Reconciler[GrubSpec, Live]):
     """One drop-in and one regeneration for the kernel arguments of every resource of a host."""
 
     kind: ClassVar[str] = "grub"
+    keeps: ClassVar[tuple[str, ...]] = ("/etc/default/grub", drop_in.PATH, "/boot/grub/grub.cfg")
     informs: ClassVar[bool] = True
     reboots: ClassVar[bool] = True
     place: ClassVar[Place] = Place(Section.HOST, "grub", Shape.ONE)

@@ -34,6 +34,7 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
     """
 
     kind = "module"
+    keeps = ("/etc/modules-load.d/cxlstate-*",)
     informs = True
     reboots = True
     place = Place(Section.HOST, "modules", Shape.MAP)

@@ -31,6 +31,7 @@ class Network(Reconciler[NetworkSpec, Live]):
     """
 
     kind: ClassVar[str] = "network"
+    keeps: ClassVar[tuple[str, ...]] = ("/etc/cxlstate/networks/*",)
     place: ClassVar[Place] = Place(Section.ROOT, "networks", Shape.MAP)
     model: ClassVar[type[NetworkSpec]] = NetworkSpec
     key: ClassVar[object] = NetworkName
