@@ -58,6 +58,12 @@ FILES: dict[str, Any] = {
     "/etc/modprobe.d/blacklist-watchdog.conf": {"mode": "0600"},
     "/srv/none": {"state": "absent"},
 }
+SSHD: tuple[dict[str, Any], ...] = (
+    {"password_authentication": False},
+    {"password_authentication": True, "permit_root_login": "no"},
+    {"pubkey_authentication": True, "permit_root_login": "prohibit-password"},
+    {"allow_tcp_forwarding": False},
+)
 USERS, GROUPS = ("admin", "root", "daemon"), ("adm", "sudo", "users", "kvm", "admin")
 PRESENT = ("dummy", "veth", "nd_pmem", "nd-e820", "kvm-intel", "vfio-pci", "cxl_acpi", "virtio", "iTCO_wdt")
 ABSENT = ("kmem", "dummy", "veth", "iTCO_wdt", "nd_pmem", "vfio_pci", "kvm_intel", "device_dax", "cxl-acpi")
@@ -297,7 +303,7 @@ def _virtual(draw: st.DrawFn, host: Host) -> Host:
 @st.composite
 def sound(draw: st.DrawFn) -> Host:
     """A spec that every one of the machine states can be made to follow."""
-    keys = ("packages", "services", "users", "files", "modules", "grub", "memmap")
+    keys = ("packages", "services", "users", "files", "sshd", "modules", "grub", "memmap")
     left_out = draw(st.sets(st.sampled_from(keys), max_size=3))
     packages = draw(st.lists(st.sampled_from(PACKAGES), max_size=4, unique_by=_name))
     if "packages" in left_out:  # nobody brings the units and groups of a package, then
@@ -307,6 +313,7 @@ def sound(draw: st.DrawFn) -> Host:
         "services": draw(_services(packages)),
         "users": draw(_users(packages)),
         "files": draw(_files()),
+        "sshd": draw(st.sampled_from(SSHD)),
         "modules": draw(_modules()),
         "grub": draw(_grub()),
         "memmap": draw(_memmap()),

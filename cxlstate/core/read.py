@@ -76,6 +76,15 @@ class MapAndRead:
 
 
 @dataclass(frozen=True, slots=True)
+class SshLogin:
+    """Who we are logged in as, from where, and what sshd has in force for such a connection.
+
+    Lines of `login user NAME` and, by SSH, `login client ADDRESS`; then those of `sshd -T -C` for that
+    connection. The way in is that of the shell in which we run: it may be a person's, where we run locally.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class LibvirtDomain:
     """A libvirt domain by name, over a read-only connection; secrets are never asked for.
 
@@ -118,7 +127,9 @@ LibvirtRead = LibvirtDomain | LibvirtNetwork | LibvirtAddresses
 READ_ONLY: tuple[tuple[tuple[str, ...], str], ...] = (
     (("dpkg-query", "--show"), r"--showformat=.*"),
     (("apt-mark", "showhold"), r""),
-    (("systemctl", "show"), r"--property=[A-Za-z,]+"),
+    (("systemctl", "show"), r"--property=[A-Za-z,]+|--timestamp=unix"),
+    (("sshd", "-T"), r""),
+    (("sshd", "-G"), r""),
     (("getent", "group"), r""),
     (("getent", "passwd"), r""),
     (("getent", "shadow"), r""),
@@ -159,7 +170,7 @@ class Command:
             raise ValueError(f"an operand of {self.argv[0]} would be taken as an option")
 
 
-Read = File | Glob | Attributes | Links | Names | Holders | MapAndRead | Command | LibvirtRead
+Read = File | Glob | Attributes | Links | Names | Holders | MapAndRead | SshLogin | Command | LibvirtRead
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +211,7 @@ class Answers:
         except KeyError:
             raise ReadFailed(read, f"{describe(read)} was not asked for") from None
 
-    def text(self, read: File | Command | Holders | MapAndRead | LibvirtAddresses) -> str:
+    def text(self, read: File | Command | Holders | MapAndRead | SshLogin | LibvirtAddresses) -> str:
         """The file's content or the command's output; anything but success is a failure."""
         answer = self.raw(read)
         if answer.status != 0:
@@ -257,6 +268,8 @@ def describe(read: Read) -> str:
             return f"processes that hold {name}"
         case MapAndRead(start=start):
             return f"a mapping of the dax device at {start:#x}"
+        case SshLogin():
+            return "the SSH login"
         case Command(argv=argv, operands=operands):
             return " ".join((*argv, *operands))
         case LibvirtDomain(name=name) | LibvirtAddresses(name=name):

@@ -17,9 +17,11 @@ from cxlstate.core.read import (
     MapAndRead,
     Names,
     Read,
+    SshLogin,
 )
 from cxlstate.simulator.dax import DEVDAX, extents
 from cxlstate.simulator.host import Host
+from cxlstate.simulator.sshd import Sshd
 
 _ONLY_ROOT = Answer(1, b"", "Permission denied: only root can see it")
 
@@ -39,14 +41,22 @@ def answer(host: Host, read: Read) -> Answer:
             return _paths(host, pattern, of_links=True)
         case Names(pattern=pattern):
             return _paths(host, pattern, of_links=False)
-        case Holders(name=name):
-            return _holders(host, name)
-        case MapAndRead(start=start):
-            return _mapped(host, start)
+        case Holders() | MapAndRead() | SshLogin():
+            return _of_processes(host, read)
         case Command(argv=argv, operands=operands):
             ended = host.run((*argv, *operands))
             stdout = ended.stdout.encode("utf-8", "surrogateescape")
             return Answer(ended.status, stdout, ended.stderr.rstrip("\n"))
+
+
+def _of_processes(host: Host, read: Holders | MapAndRead | SshLogin) -> Answer:
+    match read:
+        case Holders(name=name):
+            return _holders(host, name)
+        case MapAndRead(start=start):
+            return _mapped(host, start)
+        case SshLogin():
+            return Answer(0, Sshd(host.world, host.files).login().encode())
 
 
 def _file(host: Host, path: str, limit: int) -> Answer:

@@ -72,6 +72,17 @@ users:x:100:
 kvm:x:993:
 admin:x:1000:
 """,
+    "etc/ssh/sshd_config": """\
+# As Debian's openssh-server has it, without its comments.
+Include /etc/ssh/sshd_config.d/*.conf
+KbdInteractiveAuthentication no
+UsePAM yes
+X11Forwarding yes
+PrintMotd no
+AcceptEnv LANG LC_* COLORTERM NO_COLOR
+Subsystem\tsftp\t/usr/lib/openssh/sftp-server
+""",
+    "etc/ssh/sshd_config.d/50-cloud-init.conf": "PasswordAuthentication no\n",
     "etc/default/grub": """\
 # Settings of the boot loader: run update-grub after an edit.
 GRUB_DEFAULT=0

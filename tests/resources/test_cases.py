@@ -16,6 +16,7 @@ A case is `tests/resources/<kind>/<case>.yaml`:
       /etc/systemd/system/x: {package: formats/restore.service}    # a file of the package
       holders dax*: "4711\tdax0.0\tqemu -name guest=a"    # Holders('dax*'); without an answer: nobody
       mapping 0x5080000000: ok                        # MapAndRead; without an answer: no python3
+      the SSH login: "login user admin"               # SshLogin; without an answer: root, not by SSH
       domain cxl_vmx:                                 # LibvirtDomain, by parts; null or none: no such domain
         inactive.xml: {file: captured/cxl_vmx.xml}    # also active.xml, facts, affinity
         facts: "state=shut-off\\npersistent=yes"
@@ -97,6 +98,7 @@ from cxlstate.core.read import (
     Names,
     Read,
     ReadFailed,
+    SshLogin,
     describe,
 )
 from cxlstate.core.reconciler import Inspects, Leaves, Reconciler, Resource
@@ -108,6 +110,10 @@ from cxlstate.resources import kinds
 from cxlstate.spec.entry import Entry, EntryReader
 
 HERE = Path(__file__).parent
+UNSAID = {
+    MapAndRead: Answer(127, stderr="sh: python3: not found"),
+    SshLogin: Answer(0, b"login user root\n"),
+}
 CASES = sorted(HERE.glob("*/*.yaml"))
 
 
@@ -360,8 +366,8 @@ def _answer(read: Read, texts: dict[str, Any], folder: Path) -> Answer:
             return Answer(0, files={path: Answer(0) for path in texts if _asks_for(read, path, None)})
         case Holders() | LibvirtDomain() | LibvirtNetwork() | LibvirtAddresses():
             return Answer(0)
-        case MapAndRead():
-            return Answer(127, stderr="sh: python3: not found")
+        case MapAndRead() | SshLogin():
+            return UNSAID[type(read)]
         case Command(argv=argv):
             return Answer(127, stderr=f"{argv[0]}: not found")
         case File():

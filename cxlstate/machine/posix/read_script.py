@@ -34,13 +34,14 @@ from cxlstate.core.read import (
     MapAndRead,
     Names,
     Read,
+    SshLogin,
 )
 from cxlstate.formats.sh import quote
 from cxlstate.machine import limits
-from cxlstate.machine.posix import device_reads
+from cxlstate.machine.posix import device_reads, login_reads
 from cxlstate.machine.posix.frames import number
 
-ScriptRead = File | Glob | Attributes | Links | Names | Holders | MapAndRead | Command
+ScriptRead = File | Glob | Attributes | Links | Names | Holders | MapAndRead | SshLogin | Command
 """What the script can ask: all but libvirt."""
 
 R = TypeVar("R", bound=Read)
@@ -209,6 +210,8 @@ def script(nonce: str, reads: Sequence[ScriptRead]) -> bytes:
     parts = [f"nonce={quote(nonce)}\n{settings}{_PRELUDE}{_patience(reads)}".encode()]
     if any(isinstance(read, Holders | MapAndRead) for read in reads):
         parts.append(device_reads.FUNCTIONS.encode())
+    if SshLogin() in reads:
+        parts.append(login_reads.FUNCTIONS.encode())
     parts.append(b"work() {\n")
     for index, read in enumerate(reads):
         try:
@@ -225,7 +228,7 @@ def limit(read: ScriptRead) -> int:
     match read:
         case Command(timeout=timeout):
             return timeout + 5
-        case Holders() | MapAndRead():
+        case Holders() | MapAndRead() | SshLogin():
             return limits.LONG_READ
     return limits.READ
 
@@ -252,6 +255,8 @@ def _question(index: int, read: ScriptRead) -> str:
             return _each(index, pattern, f'link {index} "$found"')
         case Names(pattern=pattern):
             return _each(index, pattern, f'name {index} "$found"')
+        case SshLogin():
+            return f"ask {index} ssh_login\n"
         case Holders() | MapAndRead():
             return f"ask {index} {device_reads.question(read)}\n"
         case Command(argv=argv, operands=operands, timeout=timeout):
@@ -349,7 +354,7 @@ def _judged(read: ScriptRead, answer: Answer, members: dict[str, Answer]) -> Ans
         case Links() | Names():
             judged = {path: _whole_file(member, LINE_LIMIT) for path, member in members.items()}
             return _of_pattern(answer, judged)
-        case Holders() | MapAndRead() | Command():
+        case Holders() | MapAndRead() | SshLogin() | Command():
             return answer
 
 
