@@ -64,6 +64,16 @@ SSHD: tuple[dict[str, Any], ...] = (
     {"pubkey_authentication": True, "permit_root_login": "prohibit-password"},
     {"allow_tcp_forwarding": False},
 )
+KEYS = (
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPB91rnzrEc2rLv2kUhcXOCNrsDpDhYs0U93tTXLpMAw bob@lab",
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBW3ogtGr4YRDaYZDi9+a674k59/xFz4tF+817dWRMLG alice",
+)
+PEOPLE: dict[str, dict[str, Any]] = {
+    "lab": {"shell": "/bin/bash", "groups": ["adm"], "authorized_keys": [KEYS[0]]},
+    "kvm": {"state": "present"},
+    "admin": {"authorized_keys": list(KEYS), "shell": "/bin/sh"},
+    "nobody-there": {"state": "absent"},
+}
 USERS, GROUPS = ("admin", "root", "daemon"), ("adm", "sudo", "users", "kvm", "admin")
 PRESENT = ("dummy", "veth", "nd_pmem", "nd-e820", "kvm-intel", "vfio-pci", "cxl_acpi", "virtio", "iTCO_wdt")
 ABSENT = ("kmem", "dummy", "veth", "iTCO_wdt", "nd_pmem", "vfio_pci", "kvm_intel", "device_dax", "cxl-acpi")
@@ -185,7 +195,9 @@ def _services(draw: st.DrawFn, packages: list[Any]) -> dict[str, Any]:
 def _users(draw: st.DrawFn, packages: list[Any]) -> dict[str, Any]:
     groups = [*GROUPS, *(["libvirt"] if "libvirt-daemon-system" in packages else [])]
     of = st.lists(st.sampled_from(groups), max_size=3, unique=True).map(lambda names: {"groups": names})
-    return draw(st.dictionaries(st.sampled_from(USERS), of, max_size=2))
+    members = draw(st.dictionaries(st.sampled_from(USERS), of, max_size=2))
+    people = draw(st.lists(st.sampled_from(sorted(PEOPLE)), max_size=2, unique=True))
+    return members | {name: PEOPLE[name] for name in people}
 
 
 @st.composite

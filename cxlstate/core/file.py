@@ -14,10 +14,11 @@ class PutFile:
     """Put a regular file in place, atomically, with its owner, group and mode.
 
     No symbolic link is followed, neither in place of the file nor on the way, whoever may write there:
-    folders are entered one by one. Missing ones are made, root's and 0755, or the owner's and 0700 if
-    `private`. `expected` is the SHA-256 of the content that was seen (None: absent); another one at that
-    moment stops the action. No `owner`, `group` or `mode`: as the file has it; a new one is root's, and
-    0644. Of a `Secret` neither the new nor the old content is kept, nor a hash of them.
+    folders are entered one by one. Missing ones are made, root's and 0755; if `private`, the owner's and
+    0700, with the owner's login group. `expected` is the SHA-256 of the content that was seen (None:
+    absent); another one at that moment stops the action. No `owner`, `group` or `mode`: as the file has
+    it; a new one is root's, and 0644. Of a `Secret` neither the new nor the old content is kept, nor a
+    hash of them.
     """
 
     path: str

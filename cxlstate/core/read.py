@@ -85,6 +85,17 @@ class SshLogin:
 
 
 @dataclass(frozen=True, slots=True)
+class AuthorizedKeys:
+    """The file of a user's authorized keys, wherever the home is. Exit status 2: there is no such user.
+
+    First `home PATH`, without links; then what stat(1) says of the home, of `.ssh` and of the file, as far as
+    they are there, in the form of `formats.inode`; then the line `content`, and what a regular file holds.
+    """
+
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
 class LibvirtDomain:
     """A libvirt domain by name, over a read-only connection; secrets are never asked for.
 
@@ -170,7 +181,9 @@ class Command:
             raise ValueError(f"an operand of {self.argv[0]} would be taken as an option")
 
 
-Read = File | Glob | Attributes | Links | Names | Holders | MapAndRead | SshLogin | Command | LibvirtRead
+FileRead = File | Glob | Attributes | Links | Names
+LoginRead = SshLogin | AuthorizedKeys
+Read = FileRead | Holders | MapAndRead | LoginRead | Command | LibvirtRead
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +211,10 @@ class ReadFailed(Exception):
         self.missing_tool = missing_tool
 
 
+Text = File | Command | Holders | MapAndRead | SshLogin | AuthorizedKeys | LibvirtAddresses
+"""Reads whose answer is one text."""
+
+
 class Answers:
     """The answers to all reads of one exchange. Every accessor raises `ReadFailed` on a failure."""
 
@@ -211,7 +228,7 @@ class Answers:
         except KeyError:
             raise ReadFailed(read, f"{describe(read)} was not asked for") from None
 
-    def text(self, read: File | Command | Holders | MapAndRead | SshLogin | LibvirtAddresses) -> str:
+    def text(self, read: Text) -> str:
         """The file's content or the command's output; anything but success is a failure."""
         answer = self.raw(read)
         if answer.status != 0:
@@ -270,6 +287,8 @@ def describe(read: Read) -> str:
             return f"a mapping of the dax device at {start:#x}"
         case SshLogin():
             return "the SSH login"
+        case AuthorizedKeys(user=user):
+            return f"authorized keys of {user}"
         case Command(argv=argv, operands=operands):
             return " ".join((*argv, *operands))
         case LibvirtDomain(name=name) | LibvirtAddresses(name=name):

@@ -65,7 +65,7 @@ def inode_of(path: str, answers: Answers) -> Inode | None:
     answer = answers.raw(read)
     if answer.status not in (0, 1):
         raise failure(read, answer)
-    found = _records(answer.text).get(path)
+    found = records(answer.text).get(path)
     if found is None and not _proven_absent(path, answer):
         raise ReadFailed(read, f"{path} cannot be looked at: {_said(path, answer)}")
     return found
@@ -94,7 +94,8 @@ def obstacle(path: str, answers: Answers) -> tuple[str, Inode] | None:
 
 
 @lru_cache(maxsize=8)
-def _records(text: str) -> dict[str, Inode]:
+def records(text: str) -> dict[str, Inode]:
+    """Path → inode of lines in that form; what is no such line is passed over."""
     found = {}
     for line in text.splitlines():
         fields = line.split(" ", _FIELDS - 1)

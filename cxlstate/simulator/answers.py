@@ -8,6 +8,7 @@ from cxlstate.core.read import (
     NOT_FOUND,
     Answer,
     Attributes,
+    AuthorizedKeys,
     Command,
     File,
     Glob,
@@ -19,6 +20,7 @@ from cxlstate.core.read import (
     Read,
     SshLogin,
 )
+from cxlstate.simulator.accounts import Accounts
 from cxlstate.simulator.dax import DEVDAX, extents
 from cxlstate.simulator.host import Host
 from cxlstate.simulator.sshd import Sshd
@@ -41,7 +43,7 @@ def answer(host: Host, read: Read) -> Answer:
             return _paths(host, pattern, of_links=True)
         case Names(pattern=pattern):
             return _paths(host, pattern, of_links=False)
-        case Holders() | MapAndRead() | SshLogin():
+        case Holders() | MapAndRead() | SshLogin() | AuthorizedKeys():
             return _of_processes(host, read)
         case Command(argv=argv, operands=operands):
             ended = host.run((*argv, *operands))
@@ -49,7 +51,7 @@ def answer(host: Host, read: Read) -> Answer:
             return Answer(ended.status, stdout, ended.stderr.rstrip("\n"))
 
 
-def _of_processes(host: Host, read: Holders | MapAndRead | SshLogin) -> Answer:
+def _of_processes(host: Host, read: Holders | MapAndRead | SshLogin | AuthorizedKeys) -> Answer:
     match read:
         case Holders(name=name):
             return _holders(host, name)
@@ -57,6 +59,18 @@ def _of_processes(host: Host, read: Holders | MapAndRead | SshLogin) -> Answer:
             return _mapped(host, start)
         case SshLogin():
             return Answer(0, Sshd(host.world, host.files).login().encode())
+        case AuthorizedKeys(user=user):
+            return _keys(host, user)
+
+
+def _keys(host: Host, user: str) -> Answer:
+    if not host.world.login.root:
+        return _ONLY_ROOT
+
+    def stat(path: str) -> str:
+        return host.run(("stat", "--format=%f %s %Y %U:%G:%n", path)).stdout
+
+    return Accounts(host.files, host.world.owners, stat).authorized_keys(user)
 
 
 def _file(host: Host, path: str, limit: int) -> Answer:

@@ -64,6 +64,11 @@ root:x:0:0:root:/root:/bin/bash
 daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin
 admin:x:1000:1000:Operator:/home/admin:/bin/bash
 """,
+    "etc/shadow": """\
+root:*:20000:0:99999:7:::
+daemon:*:20000:0:99999:7:::
+admin:!:20000:0:99999:7:::
+""",
     "etc/group": """\
 root:x:0:
 adm:x:4:admin
@@ -173,6 +178,12 @@ def _fill(directory: Path) -> None:
         file.write_text(text)
     for folder in ("var/lib/dpkg/updates", "var/lib/apt/lists", "boot/grub"):
         (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / "etc/shadow").chmod(0o640)
+    for shell in ("bash", "sh"):
+        file = root / "usr/bin" / shell
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    (root / "bin").symlink_to("usr/bin")
     host = Host(directory, _world())
     _, configuration = mkconfig(host.files)
     host.files.write(CONFIGURATION, configuration or b"", mode=0o600)

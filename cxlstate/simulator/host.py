@@ -86,7 +86,7 @@ class Host:
 
     def _programs(self) -> dict[str, Callable[[list[str]], Ended]]:
         files = self.files
-        units, accounts = self._units(files, self._checkpoint), Accounts(files)
+        units, accounts = self._units(files, self._checkpoint), Accounts(files, self.world.owners)
         packages = Packages(self.world, files, accounts, units, self._checkpoint)
         disks, devices = Disks(self.world, files), Devices(self.world)
         return {
@@ -113,6 +113,8 @@ class Host:
             "stat": disks.stat,
             "systemctl": units.systemctl,
             "uname": self._uname,
+            "useradd": accounts.useradd,
+            "userdel": accounts.userdel,
             "usermod": accounts.usermod,
         }
 

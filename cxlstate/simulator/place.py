@@ -44,7 +44,7 @@ class Place:
                 self._enter(effect.path)
                 return "", self._given(effect) or _DONE
             case SetPassword(user=user, hash=hash_):
-                ended = Accounts(self._files).set_hash(user, hash_.reveal().decode())
+                ended = Accounts(self._files, self._world.owners).set_hash(user, hash_.reveal().decode())
                 result = Result.FAILED if ended.status else Result.DONE
                 return "", Outcome(result, ended.status, ended.output)
 
@@ -104,5 +104,8 @@ class Place:
         return f"{complaint}\n" if complaint else None
 
     def _give(self, path: str, effect: PutFile | PermitFile) -> None:
-        if effect.owner or effect.group:
-            Disks(self._world, self._files).give(path, f"{effect.owner}:{effect.group}")
+        group = effect.group
+        if isinstance(effect, PutFile) and effect.private and effect.owner:
+            group = group or Accounts(self._files, self._world.owners).login_group(effect.owner)
+        if effect.owner or group:
+            Disks(self._world, self._files).give(path, f"{effect.owner}:{group}")

@@ -37,3 +37,29 @@ def test_without_ssh_there_is_no_client():
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     if "login client" not in done.stdout:  # these tests themselves may run in a shell that came by SSH
         assert done.stdout == f"login user {getpass.getuser()}\n"
+
+
+def test_keys_are_read_where_the_home_is_and_no_link_of_its_owner_is_followed(tmp_path):
+    home = tmp_path / "real"
+    (home / ".ssh").mkdir(parents=True)
+    (tmp_path / "home").symlink_to("real")
+    (tmp_path / "precious").write_text("root:hash")
+    keys = home / ".ssh" / "authorized_keys"
+    entry = f"bob:x:1001:1001::{tmp_path}/home:/bin/sh"
+    script = f"{FUNCTIONS}\ngetent() {{ echo {entry}; }}\nid() {{ echo 0; }}\nauthorized_keys bob"
+
+    def read():
+        return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+
+    assert read().splitlines()[0] == f"home {home}"
+    assert read().endswith(f":{home}/.ssh\ncontent\n")
+    keys.write_text("key\n")
+    assert read().endswith(f":{keys}\ncontent\nkey\n")
+    keys.unlink()
+    keys.symlink_to(tmp_path / "precious")
+    assert read().endswith(f":{keys}\ncontent\n")
+    keys.unlink()
+    (home / ".ssh").rmdir()
+    (home / ".ssh").symlink_to(tmp_path)
+    (tmp_path / "authorized_keys").write_text("elsewhere\n")
+    assert read().endswith(f":{home}/.ssh\ncontent\n")

@@ -16,6 +16,7 @@ A case is `tests/resources/<kind>/<case>.yaml`:
       /etc/systemd/system/x: {package: formats/restore.service}    # a file of the package
       holders dax*: "4711\tdax0.0\tqemu -name guest=a"    # Holders('dax*'); without an answer: nobody
       mapping 0x5080000000: ok                        # MapAndRead; without an answer: no python3
+      authorized keys of admin: "home /home/admin\n…"    # AuthorizedKeys; without an answer: no user
       the SSH login: "login user admin"               # SshLogin; without an answer: root, not by SSH
       domain cxl_vmx:                                 # LibvirtDomain, by parts; null or none: no such domain
         inactive.xml: {file: captured/cxl_vmx.xml}    # also active.xml, facts, affinity
@@ -86,6 +87,7 @@ from cxlstate.core.read import (
     Answer,
     Answers,
     Attributes,
+    AuthorizedKeys,
     Command,
     File,
     Glob,
@@ -111,6 +113,7 @@ from cxlstate.spec.entry import Entry, EntryReader
 
 HERE = Path(__file__).parent
 UNSAID = {
+    AuthorizedKeys: Answer(2),
     MapAndRead: Answer(127, stderr="sh: python3: not found"),
     SshLogin: Answer(0, b"login user root\n"),
 }
@@ -366,7 +369,7 @@ def _answer(read: Read, texts: dict[str, Any], folder: Path) -> Answer:
             return Answer(0, files={path: Answer(0) for path in texts if _asks_for(read, path, None)})
         case Holders() | LibvirtDomain() | LibvirtNetwork() | LibvirtAddresses():
             return Answer(0)
-        case MapAndRead() | SshLogin():
+        case MapAndRead() | SshLogin() | AuthorizedKeys():
             return UNSAID[type(read)]
         case Command(argv=argv):
             return Answer(127, stderr=f"{argv[0]}: not found")

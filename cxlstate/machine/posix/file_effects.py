@@ -41,7 +41,7 @@ is_ours() { [ "$(stat -c %u:%a .)" = "$(id -u):700" ] && [ -z "$(ls -A .)" ]; }
 adopt() {
     is_ours || fail "$at is not the folder that was made"
     if [ -n "$private" ]; then
-        [ -z "$owner$group" ] || chown -- "$owner${group:+:$group}" . || fail
+        [ -z "$whose" ] || chown -- "$whose" . || fail
     else
         chmod 0755 . || fail
     fi
@@ -75,7 +75,7 @@ put() {
     else
         chmod 0644 ./new || fail
     fi
-    [ -z "$owner$group" ] || chown -- "$owner${group:+:$group}" ./new || fail
+    [ -z "$whose" ] || chown -- "$whose" ./new || fail
     [ -z "$mode" ] || chmod "$mode" ./new || fail
     if [ -f ./old ]; then cmp -s ./old "../$name" && [ ! -L "../$name" ]; else [ ! -e "../$name" ]; fi \
         || { [ -z "$secret" ] || before=; finish stale 0; }
@@ -91,7 +91,7 @@ _PERMIT = r"""
 [ -f "./$name" ] && [ ! -L "./$name" ] || fail "$path is not a regular file"
 command exec 8<"./$name" || fail
 [ "$(stat -Lc %d:%i /dev/fd/8)" = "$(stat -c %d:%i "./$name")" ] || fail "$path was replaced meanwhile"
-[ -z "$owner$group" ] || chown -- "$owner${group:+:$group}" /dev/fd/8 || fail
+[ -z "$whose" ] || chown -- "$whose" /dev/fd/8 || fail
 [ -z "$mode" ] || chmod "$mode" /dev/fd/8 || fail
 sync "./$name" || fail
 exec 8<&-
@@ -157,5 +157,8 @@ finish done 0
 
 
 def _owner(effect: PutFile | PermitFile) -> dict[str, str]:
+    """For chown(1): `USER:` is the user with its login group."""
+    private = isinstance(effect, PutFile) and effect.private and effect.owner
+    group = f":{effect.group}" if effect.group or private else ""
     mode = "" if effect.mode is None else f"{effect.mode:04o}"
-    return {"path": effect.path, "owner": effect.owner, "group": effect.group, "mode": mode}
+    return {"path": effect.path, "whose": f"{effect.owner}{group}", "mode": mode}

@@ -1,9 +1,14 @@
-"""How we came in, found out on the machine itself. Pure: shell functions for the script of `read_script`.
+"""How we came in, and what lets a user in, found out on the machine itself. Pure.
+
+Shell functions for the script of `read_script`, and the words to call them with.
 
 sudo(8) drops SSH_CONNECTION, so the processes above ours are asked, up to the one that sshd started.
 """
 
 from __future__ import annotations
+
+from cxlstate.core.read import AuthorizedKeys, SshLogin
+from cxlstate.formats.sh import quote
 
 FUNCTIONS = r"""
 ssh_login() {
@@ -24,4 +29,28 @@ ssh_login() {
     printf 'login user %s\nlogin client %s\n' "$user" "$1"
     timeout -k 5 10 sshd -T -C "user=$user,host=$1,addr=$1,laddr=$3,lport=$4"
 }
+authorized_keys() {
+    [ "$(id -u)" -eq 0 ] || { echo 'Permission denied: only root can see it' >&2; return 1; }
+    line=$(getent passwd "$1") || return
+    line=${line%:*}
+    home=$(readlink -m -- "${line##*:}") || return
+    printf 'home %s\n' "$home"
+    for path in "$home" "$home/.ssh" "$home/.ssh/authorized_keys"; do
+        if [ -e "$path" ] || [ -L "$path" ]; then
+            stat --format='%f %s %Y %U:%G:%n' -- "$path" || return
+            [ ! -L "$path" ] || break
+        fi
+    done
+    echo content
+    if [ -f "$path" ] && [ ! -L "$path" ]; then head -c 1048577 -- "$path"; fi
+}
 """
+
+
+def question(read: SshLogin | AuthorizedKeys) -> str:
+    """The function that answers a read, with its operand."""
+    match read:
+        case SshLogin():
+            return "ssh_login"
+        case AuthorizedKeys(user=user):
+            return f"authorized_keys {quote(user)}"

@@ -26,6 +26,7 @@ from cxlstate.core.read import (
     TIMED_OUT,
     Answer,
     Attributes,
+    AuthorizedKeys,
     Command,
     File,
     Glob,
@@ -41,7 +42,9 @@ from cxlstate.machine import limits
 from cxlstate.machine.posix import device_reads, login_reads
 from cxlstate.machine.posix.frames import number
 
-ScriptRead = File | Glob | Attributes | Links | Names | Holders | MapAndRead | SshLogin | Command
+ScriptRead = (
+    File | Glob | Attributes | Links | Names | Holders | MapAndRead | SshLogin | AuthorizedKeys | Command
+)
 """What the script can ask: all but libvirt."""
 
 R = TypeVar("R", bound=Read)
@@ -210,7 +213,7 @@ def script(nonce: str, reads: Sequence[ScriptRead]) -> bytes:
     parts = [f"nonce={quote(nonce)}\n{settings}{_PRELUDE}{_patience(reads)}".encode()]
     if any(isinstance(read, Holders | MapAndRead) for read in reads):
         parts.append(device_reads.FUNCTIONS.encode())
-    if SshLogin() in reads:
+    if any(isinstance(read, SshLogin | AuthorizedKeys) for read in reads):
         parts.append(login_reads.FUNCTIONS.encode())
     parts.append(b"work() {\n")
     for index, read in enumerate(reads):
@@ -228,7 +231,7 @@ def limit(read: ScriptRead) -> int:
     match read:
         case Command(timeout=timeout):
             return timeout + 5
-        case Holders() | MapAndRead() | SshLogin():
+        case Holders() | MapAndRead() | SshLogin() | AuthorizedKeys():
             return limits.LONG_READ
     return limits.READ
 
@@ -255,8 +258,8 @@ def _question(index: int, read: ScriptRead) -> str:
             return _each(index, pattern, f'link {index} "$found"')
         case Names(pattern=pattern):
             return _each(index, pattern, f'name {index} "$found"')
-        case SshLogin():
-            return f"ask {index} ssh_login\n"
+        case SshLogin() | AuthorizedKeys():
+            return f"ask {index} {login_reads.question(read)}\n"
         case Holders() | MapAndRead():
             return f"ask {index} {device_reads.question(read)}\n"
         case Command(argv=argv, operands=operands, timeout=timeout):
@@ -354,7 +357,7 @@ def _judged(read: ScriptRead, answer: Answer, members: dict[str, Answer]) -> Ans
         case Links() | Names():
             judged = {path: _whole_file(member, LINE_LIMIT) for path, member in members.items()}
             return _of_pattern(answer, judged)
-        case Holders() | MapAndRead() | SshLogin() | Command():
+        case Holders() | MapAndRead() | SshLogin() | AuthorizedKeys() | Command():
             return answer
 
 
