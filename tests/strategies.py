@@ -64,14 +64,14 @@ SSHD: tuple[dict[str, Any], ...] = (
     {"pubkey_authentication": True, "permit_root_login": "prohibit-password"},
     {"allow_tcp_forwarding": False},
 )
-KEYS = (
+PUBLIC_KEYS = (
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPB91rnzrEc2rLv2kUhcXOCNrsDpDhYs0U93tTXLpMAw bob@lab",
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBW3ogtGr4YRDaYZDi9+a674k59/xFz4tF+817dWRMLG alice",
 )
 PEOPLE: dict[str, dict[str, Any]] = {
-    "lab": {"shell": "/bin/bash", "groups": ["adm"], "authorized_keys": [KEYS[0]]},
+    "lab": {"shell": "/bin/bash", "groups": ["adm"], "authorized_keys": [PUBLIC_KEYS[0]]},
     "kvm": {"state": "present"},
-    "admin": {"authorized_keys": list(KEYS), "shell": "/bin/sh"},
+    "admin": {"authorized_keys": list(PUBLIC_KEYS), "shell": "/bin/sh"},
     "nobody-there": {"state": "absent"},
 }
 USERS, GROUPS = ("admin", "root", "daemon"), ("adm", "sudo", "users", "kvm", "admin")

@@ -10,6 +10,7 @@ import pytest
 
 from cxlstate.cli.main import _run
 
+HASHES = "$6$saltsalt$firstfirstfirst", "$y$j9T$saltsalt$secondsecond"
 FIRST, SECOND, LONG = b"hunter1", b"hunter2", bytes(range(256)) * 40
 SPEC = """\
 apiVersion: cxlstate/v1
@@ -20,6 +21,8 @@ host:
     /etc/lab/env: {content: {env: LAB_TOKEN}, mode: '0600'}
     /etc/lab/file: {content: {file: secret.bin}, mode: '0400', owner: admin}
     /etc/lab/command: {content: {command: [cat, token]}, mode: '0600'}
+  users:
+    lab: {password_hash: {env: LAB_HASH}}
 """
 
 
@@ -37,6 +40,7 @@ def spellings(secret: bytes) -> list[bytes]:
 def run(tmp_path, monkeypatch, capfdbinary):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LAB_TOKEN", FIRST.decode())
+    monkeypatch.setenv("LAB_HASH", HASHES[0])
     (tmp_path / "secret.bin").write_bytes(LONG)
     (tmp_path / "token").write_bytes(b"first-token")
     (tmp_path / "spec.yaml").write_text(SPEC)
@@ -57,23 +61,30 @@ def test_secrets_are_found_nowhere_but_in_their_files(run, tmp_path, monkeypatch
     assert [one.read_bytes() for one in files] == [FIRST, LONG, b"first-token"]
     assert [one.stat().st_mode & 0o777 for one in files] == [0o600, 0o400, 0o600]
 
+    shadow = tmp_path / "host/root/etc/shadow"
+    assert f"lab:{HASHES[0]}:" in shadow.read_text()
+
     monkeypatch.setenv("LAB_TOKEN", SECOND.decode())
+    monkeypatch.setenv("LAB_HASH", HASHES[1])
     (tmp_path / "token").write_bytes(b"other-token")
     said += [run("plan", "spec.yaml"), run("drift", "spec.yaml"), run("drift", "--json", "spec.yaml")]
     said += [run("show", "spec.yaml"), run("apply", "--yes", "--json", "spec.yaml"), run("plan", "spec.yaml")]
     assert [status for status, _ in said[4:]] == [2, 2, 2, 0, 0, 0]
     assert files[0].read_bytes() == SECOND
 
-    planted = {tmp_path / "secret.bin", tmp_path / "token", *files}
+    assert f"lab:{HASHES[1]}:" in shadow.read_text()
+
+    planted = {tmp_path / "secret.bin", tmp_path / "token", shadow, *files}
     found = b"".join(text for _, text in said)
     found += b"".join(one.read_bytes() for one in tmp_path.rglob("*") if one.is_file() and one not in planted)
-    for secret in (FIRST, SECOND, LONG, b"first-token", b"other-token"):
+    for secret in (FIRST, SECOND, LONG, b"first-token", b"other-token", *(one.encode() for one in HASHES)):
         for spelling in spellings(secret):
             assert spelling not in found
 
 
 def test_validate_needs_no_secret_and_runs_nothing(run, tmp_path, monkeypatch):
     monkeypatch.delenv("LAB_TOKEN")
+    monkeypatch.delenv("LAB_HASH")
     (tmp_path / "spec.yaml").write_text(SPEC.replace("[cat, token]", "[touch, ran]"))
     assert run("validate", "spec.yaml")[0] == 0
     assert not (tmp_path / "ran").exists()

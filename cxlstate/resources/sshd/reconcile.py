@@ -33,7 +33,7 @@ class SshdReconciler(Reconciler[SshdSpec, SshdLive]):
 
     def needs(self, me: Resource[SshdSpec]) -> Sequence[Need]:
         """The server is a package; users and their keys come first, before passwords are closed."""
-        return tuple(Need(AllOf(kind), How.AFTER) for kind in ("package", "user", "file", "service"))
+        return tuple(Need(AllOf(kind), How.AFTER) for kind in ("package", "user", "file"))
 
     def reads(self, me: Resource[SshdSpec]) -> Sequence[Read]:
         """The same for every wish."""
