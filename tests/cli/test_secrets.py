@@ -53,6 +53,7 @@ def run(tmp_path, monkeypatch, capfdbinary):
     return run
 
 
+@pytest.mark.slow
 def test_secrets_are_found_nowhere_but_in_their_files(run, tmp_path, monkeypatch):
     said = [run("plan", "spec.yaml", "--out", "plan.json"), run("plan", "spec.yaml", "--json")]
     said += [run("apply", "--yes", "spec.yaml"), run("plan", "spec.yaml")]
