@@ -1,4 +1,4 @@
-"""Secrets that a spec references: from the environment, a file, or what a command prints.
+"""What a spec references: files beside it; secrets from the environment, a file, or what a command prints.
 
 Nothing of a secret, and nothing that a command said, gets into an error: it may be the secret.
 """
@@ -16,6 +16,7 @@ from cxlstate.core.model import problem
 from cxlstate.core.reference import Reference
 from cxlstate.core.secret import Secret
 from cxlstate.machine import own_files
+from cxlstate.spec import yaml_text
 
 _MOST_BYTES = 1 << 16
 _SECONDS = 60
@@ -76,4 +77,30 @@ def _printed(reference: Reference, folder: Path) -> bytes:
 def _unavailable(reference: Reference, why: str, hint: str | None = None) -> PydanticCustomError:
     return problem(
         "CXS215", f"cannot read the secret from {reference}", found=why, expected="the secret", hint=hint
+    )
+
+
+def text_beside(folder: Path, written: str) -> str:
+    """The text of a file that a spec in `folder` names, by its path from there."""
+    try:
+        return content_beside(folder, written).decode()
+    except UnicodeDecodeError as error:
+        raise _not_beside(folder / written, str(error)) from error
+
+
+def content_beside(folder: Path, written: str) -> bytes:
+    """The same, of a file that may be no text; `~` is the home of whoever runs this."""
+    path = folder / Path(written).expanduser()
+    try:
+        return own_files.read(path, yaml_text.MAX_BYTES)
+    except own_files.Unreadable as error:
+        raise _not_beside(path, str(error)) from error
+
+
+def _not_beside(path: Path, reason: str) -> PydanticCustomError:
+    return problem(
+        "CXS213",
+        "cannot read a file that the spec references",
+        found=f"{path}: {reason}",
+        expected="a regular file; its path is relative to the folder of the spec",
     )

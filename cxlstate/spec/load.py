@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticCustomError
 
 from cxlstate.core.address import Address
 from cxlstate.core.connect import Connect, Ssh
 from cxlstate.core.diagnostic import Diagnostic, Severity, Source
-from cxlstate.core.model import BESIDE, BESIDE_BYTES, Hole, Refused, problem
+from cxlstate.core.model import BESIDE, BESIDE_BYTES, Hole, Refused
 from cxlstate.core.path import Path, show
 from cxlstate.core.reconciler import Reconciler, Resource, Section, Shape
 from cxlstate.core.reference import FETCH
@@ -24,7 +24,7 @@ from cxlstate.spec.document import Document, Mapping, Node, plain
 from cxlstate.spec.document import Sequence as SequenceNode
 from cxlstate.spec.entry import Entry, EntryReader
 from cxlstate.spec.envelope import API_VERSION, MAX_RESOURCE_NAME, NOT_YET, Host
-from cxlstate.spec.fetching import fetching
+from cxlstate.spec.fetching import content_beside, fetching, text_beside
 from cxlstate.spec.schema import Kinds, keys_at, schema
 
 _ENVELOPE: Final = {Section.ROOT: ("apiVersion", "host"), Section.HOST: ("name", "connect")}
@@ -136,7 +136,10 @@ class _Reading:
     def __init__(self, file: str, vocabulary: _Vocabulary, *, fetch: bool) -> None:
         self.file = file
         self.vocabulary = vocabulary
-        self.context: dict[str, Any] = {BESIDE: self.beside, BESIDE_BYTES: self.content_beside}
+        self.context: dict[str, Any] = {
+            BESIDE: partial(text_beside, FilePath(file).parent),
+            BESIDE_BYTES: partial(content_beside, FilePath(file).parent),
+        }
         if fetch:
             self.context[FETCH] = fetching(FilePath(file).parent)
         self.problems: list[Diagnostic] = []
@@ -297,22 +300,6 @@ class _Reading:
             self.problems.append(replace(found, path=place, source=self.document.locate(place)))
         return read
 
-    def beside(self, written: str) -> str:
-        """The text of a file that a spec names, by its path from the spec's folder."""
-        path, content = FilePath(self.file).parent / written, self.content_beside(written)
-        try:
-            return content.decode()
-        except UnicodeDecodeError as error:
-            raise _not_beside(path, str(error)) from error
-
-    def content_beside(self, written: str) -> bytes:
-        """The same, of a file that may be no text."""
-        path = FilePath(self.file).parent / FilePath(written).expanduser()
-        try:
-            return own_files.read(path, yaml_text.MAX_BYTES)
-        except own_files.Unreadable as error:
-            raise _not_beside(path, str(error)) from error
-
     def named(self, kind: Reconciler[Any, Any], name: str, path: Path) -> bool:
         try:
             self.vocabulary.key_adapter(kind).validate_python(name, strict=True)
@@ -349,15 +336,6 @@ class _Reading:
             found=name,
             hint=f"keep one of them; the first is in line {self.document.locate(first).line}",
         )
-
-
-def _not_beside(path: FilePath, reason: str) -> PydanticCustomError:
-    return problem(
-        "CXS213",
-        "cannot read a file that the spec references",
-        found=f"{path}: {reason}",
-        expected="a regular file; its path is relative to the folder of the spec",
-    )
 
 
 def _files(paths: Sequence[FilePath], problems: list[Diagnostic]) -> list[FilePath]:
