@@ -394,6 +394,57 @@ def oddly_named(draw: st.DrawFn) -> Host:
     }
 
 
+# Guests ----------------------------------------------------------------------------------------------
+
+CONNECTS = (
+    None,
+    {},
+    {"user": "comsys"},
+    {"via": "ssh", "port": 2222, "user": "root"},
+    {"via": "agent"},
+)
+GUEST_ENTRIES: dict[str, st.SearchStrategy[Any]] = {
+    "service": st.sampled_from(LEAVES),
+    "user": st.lists(st.sampled_from(GROUPS), max_size=2, unique=True).map(lambda names: {"groups": names}),
+    "module": st.sampled_from(["present", "absent"]),
+}
+"""What an entry of each kind that is a map, and that guests have, may say."""
+
+
+@st.composite
+def _guest(draw: st.DrawFn) -> dict[str, Any]:
+    """The section of a guest: words of the host, and names that its kinds take."""
+    section: dict[str, Any] = {}
+    if (connect := draw(st.sampled_from(CONNECTS))) is not None:
+        section["connect"] = connect
+    if draw(st.booleans()):
+        named = st.lists(names(PackageName), max_size=2)
+        packages = [*draw(st.lists(st.sampled_from(PACKAGES), max_size=2)), *draw(named)]
+        section["packages"] = list({_name(one): one for one in packages}.values())
+    if draw(st.booleans()):
+        section["grub"] = draw(_grub())
+    for kind, entries in GUEST_ENTRIES.items():
+        if found := draw(st.dictionaries(names(KEYS[kind].key), entries, max_size=2)):
+            section[KEYS[kind].place.key] = found
+    return dict(draw(st.permutations(list(section.items()))))
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> Host:
+    """A sound host with up to three guests, in VMs that are named freely."""
+    host = draw(sound())
+    vms = dict(host.get("vms", {}))
+    for name in draw(
+        st.lists(st.one_of(names(KEYS["vm"].key), st.sampled_from(AMBIGUOUS)), max_size=3, unique=True)
+    ):
+        vms[name] = VM | draw(st.sampled_from(STANDING)) | {"guest": draw(_guest())}
+    return {**host, "vms": dict(draw(st.permutations(list(vms.items()))))}
+
+
+AMBIGUOUS = ("grub", "memmap", "package", "vm.g1", "g1", "service.cron", "package.tree:grub")
+"""Names of VMs that read like something else."""
+
+
 FAULTS: tuple[tuple[str, Any], ...] = (
     ("packages", ["no-such-package"]),
     ("packages", ["hello=9.9-9"]),

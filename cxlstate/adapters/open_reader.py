@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING
 from cxlstate.core.connect import Connect, Local, Sim, Ssh
 
 if TYPE_CHECKING:
-    from cxlstate.machine.reader import Reader
+    from cxlstate.machine.reader import HostReader
 
-Opener = Callable[[Connect, str], "Reader"]
+Opener = Callable[[Connect, str], "HostReader"]
 """How a machine of a name is opened for reading."""
 
 
-def open_reader(connect: Connect, name: str) -> Reader:
+def open_reader(connect: Connect, name: str) -> HostReader:
     """Something that can be asked and cannot change anything. Connects at the first question."""
     match connect:
         case Local():
+            from cxlstate.machine.guest import host_reader
             from cxlstate.machine.local import LocalTransport
-            from cxlstate.machine.posix.reader import PosixReader
 
-            return PosixReader(LocalTransport(), name)
+            return host_reader(LocalTransport(), name)
         case Ssh():
-            from cxlstate.machine.posix.reader import PosixReader
+            from cxlstate.machine.guest import host_reader
             from cxlstate.machine.ssh import SshTransport
 
-            return PosixReader(SshTransport(connect, name), name)
+            return host_reader(SshTransport(connect, name), name)
         case Sim(directory=directory):
             from cxlstate.simulator.reader import SimReader
 
@@ -49,10 +49,12 @@ def ahead(expected: Ssh | None) -> Iterator[tuple[Opener, Callable[[], None]]]:
 
     transport = ApartTransport(expected)
 
-    def opener(connect: Connect, name: str) -> Reader:
-        from cxlstate.machine.posix.reader import PosixReader
+    def opener(connect: Connect, name: str) -> HostReader:
+        from cxlstate.machine.guest import PosixHostReader
 
-        return PosixReader(transport, name) if connect == expected else open_reader(connect, name)
+        if connect == expected:
+            return PosixHostReader(transport, name, transport.guest)
+        return open_reader(connect, name)
 
     try:
         yield opener, transport.authenticate

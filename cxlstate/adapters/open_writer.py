@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 from cxlstate.core.connect import Connect, Local, Sim, Ssh
 
 if TYPE_CHECKING:
-    from cxlstate.machine.writer import Progress, Writer
+    from cxlstate.machine.writer import HostWriter, Progress
 
 
-def open_writer(connect: Connect, name: str, *, progress: Progress) -> Writer:
+def open_writer(connect: Connect, name: str, *, progress: Progress) -> HostWriter:
     """Something that can change the machine, and holds its lock. Raises CxlstateError."""
     match connect:
         case Local():
+            from cxlstate.machine.guest_writer import PosixHostWriter
             from cxlstate.machine.local import LocalTransport
-            from cxlstate.machine.posix.writer import PosixWriter
 
-            return PosixWriter(LocalTransport(), name, survives_reboot=False)
+            return PosixHostWriter(LocalTransport(), name, survives_reboot=False)
         case Ssh():
-            from cxlstate.machine.posix.writer import PosixWriter
+            from cxlstate.machine.guest_writer import PosixHostWriter
             from cxlstate.machine.ssh import SshTransport
 
             progress(f"connecting to {name}")
-            return PosixWriter(SshTransport(connect, name), name, survives_reboot=True)
+            return PosixHostWriter(SshTransport(connect, name), name, survives_reboot=True)
         case Sim(directory=directory):
             from cxlstate.simulator.writer import SimWriter
 

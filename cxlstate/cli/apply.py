@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from cxlstate.cli.common import (
+    consents,
     has_errors,
     json_option,
     load_specs,
@@ -18,10 +17,6 @@ from cxlstate.cli.common import (
     target_option,
 )
 
-if TYPE_CHECKING:
-    from cxlstate.core.consent import Consents
-    from cxlstate.spec.load import MachineSpec
-
 
 @click.command("apply", short_help="Do what a plan shows, and prove it.")
 @paths_argument
@@ -30,8 +25,9 @@ if TYPE_CHECKING:
     "--allow",
     "allowed",
     multiple=True,
-    metavar="CLASS[=MACHINE[/ADDRESS]]",
-    help="Allow actions of this risk class, such as reboot-host. May be repeated or joined by commas.",
+    metavar="CLASS[=NAME]",
+    help="Allow actions of this risk class, such as reboot-host. NAME narrows it: HOST, HOST/kind.name, "
+    "HOST/GUEST or HOST/GUEST:kind.name. May be repeated or joined by commas.",
 )
 @json_option
 @target_option
@@ -56,27 +52,19 @@ def command(
       cxlstate apply specs/cloudcxl2.yaml --allow foreign-boot=cloudcxl2/grub
     """
     from cxlstate.cli import plan_file
-    from cxlstate.core.consent import parse_consents
 
-    consents = parse_consents(allowed)
     kept = plan_file.read(paths[0]) if len(paths) == 1 and plan_file.is_one(paths[0]) else None
     loaded = load_specs(kept.specs if kept else paths, fetch=True)
     if has_errors(loaded.diagnostics):
         return refuse_specs(loaded.diagnostics, as_json=as_json)
-    _refuse_unknown(consents, loaded.specs)
+    allow = consents(allowed, loaded.trees)
     from cxlstate.cli.converge import Session
 
     session = Session(
-        consents=consents,
+        consents=allow,
         yes=yes or kept is not None,
         as_json=as_json,
-        only=only(targets or (kept.targets if kept else ()), loaded.specs),
-        kept=kept.machines if kept else {},
+        only=only(targets or (kept.targets if kept else ()), loaded.trees),
+        kept=kept,
     )
     return session.apply(loaded)
-
-
-def _refuse_unknown(consents: Consents, specs: Sequence[MachineSpec]) -> None:
-    """Refuse consent for a machine that no spec declares. A resource may be one that was dropped."""
-    for machine in {consent.machine for consent in consents.given} - {None, *(spec.name for spec in specs)}:
-        raise click.UsageError(f"--allow: no spec declares the machine {machine}")

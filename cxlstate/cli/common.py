@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +13,12 @@ import click
 if TYPE_CHECKING:
     from cxlstate.adapters.open_reader import Opener
     from cxlstate.core.address import Address
+    from cxlstate.core.consent import Consents
     from cxlstate.core.diagnostic import Diagnostic
-    from cxlstate.engine.plan import MachinePlan
-    from cxlstate.spec.load import Loaded, MachineSpec
+    from cxlstate.engine.plan import Plan
+    from cxlstate.spec.load import Loaded
+    from cxlstate.spec.names import Names, Only
+    from cxlstate.spec.tree import Tree
 
 
 def _complete_address(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001  # click's signature
@@ -23,8 +26,7 @@ def _complete_address(ctx: click.Context, param: click.Parameter, incomplete: st
     from cxlstate.spec.load import load
 
     paths = [Path(path) for path in ctx.params.get("paths") or ("specs",)]
-    names = {str(resource.address) for spec in load(paths).specs for resource in spec.resources}
-    return sorted(name for name in names if name.startswith(incomplete))
+    return sorted(name for name in names_of(load(paths).trees).targets if name.startswith(incomplete))
 
 
 paths_argument = click.argument(
@@ -67,35 +69,94 @@ def load_specs(paths: Sequence[Path], *, fetch: bool = False) -> Loaded:
     return load(list(paths) or [Path("specs")], fetch=fetch)
 
 
+def trees(loaded: Loaded) -> Sequence[Tree]:
+    """The trees to look at."""
+    return loaded.trees
+
+
 def has_errors(diagnostics: Sequence[Diagnostic]) -> bool:
     """Whether one of them stops something."""
     return any(diagnostic.severity.value == "error" for diagnostic in diagnostics)
 
 
-def only(targets: Sequence[str], specs: Sequence[MachineSpec]) -> frozenset[Address] | None:
-    """The addresses of `--target`; one that no spec declares is wrong usage."""
-    from cxlstate.core.address import Address
+def names_of(trees: Sequence[Tree]) -> Names:
+    """The names that machines and resources of these specs have."""
+    from cxlstate.resources import kinds
+    from cxlstate.spec.names import Names
 
-    declared = {str(resource.address) for spec in specs for resource in spec.resources}
+    return Names(trees, kinds())
+
+
+def only(targets: Sequence[str], trees: Sequence[Tree]) -> Only | None:
+    """What `--target` narrows the run to; a name that no spec declares is wrong usage."""
+    if not targets:
+        return None
+    names = names_of(trees)
     for target in targets:
-        if target not in declared:
-            from difflib import get_close_matches
+        if target not in names.targets:
+            raise click.UsageError(
+                f"--target {target}: no spec declares it.{_did_you_mean(target, names.targets)}"
+            )
+    return names.only(targets)
 
-            near = get_close_matches(target, declared, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise click.UsageError(f"--target {target}: no spec declares this resource.{hint}")
-    return frozenset(Address.parse(target) for target in targets) or None
+
+def consents(allowed: Sequence[str], trees: Sequence[Tree]) -> Consents:
+    """What `--allow` allows; a name that no spec declares is wrong usage.
+
+    Raises CxlstateError (CXE110) for what is no consent.
+    """
+    from cxlstate.core.consent import parse_consents
+
+    names = names_of(trees)
+
+    def meaning(name: str) -> tuple[str, Address | None]:
+        found = names.whole.get(name, ())
+        if len(found) == 1:
+            return found[0].machine, found[0].address
+        if found:
+            raise click.UsageError(f"--allow: {name} names {len(found)} resources; allow it for the machine.")
+        hint = _did_you_mean(name, names.whole) or " Allow it for HOST if the spec has dropped it."
+        raise click.UsageError(f"--allow: no spec declares {name}.{hint}")
+
+    return parse_consents(allowed, meaning)
+
+
+def _did_you_mean(name: str, possible: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, possible, n=1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def say_problems(diagnostics: Sequence[Diagnostic]) -> None:
     """Print problems to standard error."""
     from cxlstate.render.output import say
-    from cxlstate.render.terminal import diagnostics_text
+    from cxlstate.render.problems import diagnostics_text
 
     say(diagnostics_text(diagnostics), err=True)
 
 
-def say_json(plans: Sequence[MachinePlan], diagnostics: Sequence[Diagnostic] = ()) -> None:
+def say_plan(
+    plan: Plan,
+    problems: Sequence[Diagnostic],
+    *,
+    everything: bool = False,
+    verbose: bool = False,
+) -> None:
+    """Print a plan: its head, then its problems to standard error, then what is done on each machine."""
+    from cxlstate.render.head import head_text
+    from cxlstate.render.output import say
+    from cxlstate.render.plan_text import body_text
+
+    body = body_text(plan, everything=everything, verbose=verbose)
+    say(head_text(plan))
+    if problems:
+        say("", err=True, blank=True)
+        say_problems(problems)
+    say("\n" + body if body else "")
+
+
+def say_json(plans: Sequence[Plan], diagnostics: Sequence[Diagnostic] = ()) -> None:
     """Print the JSON document."""
     from cxlstate.render import output
     from cxlstate.render.document import document

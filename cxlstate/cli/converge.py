@@ -9,51 +9,51 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from types import FrameType
-from typing import Any
 
 import click
 
 from cxlstate import __version__
 from cxlstate.adapters.open_writer import open_writer
-from cxlstate.cli.common import at_terminal, say_json, say_problems
+from cxlstate.cli.common import at_terminal, say_json, say_plan, say_problems, trees
 from cxlstate.cli.ended import problems_of
-from cxlstate.core.address import Address
+from cxlstate.cli.plan_file import PlanFile
 from cxlstate.core.consent import Consents
-from cxlstate.core.diagnostic import Diagnostic, fail
+from cxlstate.core.diagnostic import CxlstateError, Diagnostic, fail
 from cxlstate.engine.apply import Applied, Converger
-from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status, worst
+from cxlstate.engine.plan import Exit, Plan, ResourcePlan, Status, worst
 from cxlstate.engine.promise import Promise
-from cxlstate.engine.survey import look
-from cxlstate.render import document
-from cxlstate.render.applied import applied_text
-from cxlstate.render.moved import moved, without_places
+from cxlstate.engine.survey import look, narrowed, without_plan
+from cxlstate.engine.writing import Writers
+from cxlstate.render.applied import applied_text, promise_text
 from cxlstate.render.output import Unwritable, say
 from cxlstate.render.progress import Progress
-from cxlstate.render.terminal import plan_text
 from cxlstate.resources import kinds
-from cxlstate.spec.load import Loaded, MachineSpec
+from cxlstate.spec.load import Loaded
+from cxlstate.spec.names import Only
+from cxlstate.spec.tree import Tree
 
 
 @dataclass
 class Session:
-    """One `apply` over all machines of the given specs, one after the other."""
+    """One `apply` over all trees of the given specs, one after the other."""
 
     consents: Consents
     yes: bool
     as_json: bool
-    only: frozenset[Address] | None
-    kept: dict[str, dict[str, Any]]
+    only: Only | None
+    kept: PlanFile | None = None
     _stop: bool = False
     _told: set[Diagnostic] = field(default_factory=set)
 
     def apply(self, loaded: Loaded) -> int:
-        """Apply to every machine; a machine that fails does not keep the others from it."""
+        """Apply to every tree; one that fails does not keep the others from it."""
         exits, plans, found = [], [], list(loaded.diagnostics)
         self._tell(loaded.diagnostics)
         with self._listening():
-            for spec in loaded.specs:
-                exit_, plan, diagnostics = self._guarded(spec)
+            for tree in narrowed(trees(loaded), self.only):
+                exit_, plan, diagnostics = self._guarded(tree)
                 exits.append(exit_)
                 plans.append(plan)
                 found += diagnostics
@@ -63,86 +63,84 @@ class Session:
             say_json(plans, found)
         return worst(exits)
 
-    def _guarded(self, spec: MachineSpec) -> tuple[Exit, MachinePlan, list[Diagnostic]]:
-        """As `_machine`; what ends the work on one machine is told, and the others have their turn."""
+    def _guarded(self, tree: Tree) -> tuple[Exit, Plan, Sequence[Diagnostic]]:
+        """As `_tree`; what ends the work on one is told, and the others have their turn."""
         try:
-            return self._machine(spec)
+            return self._tree(tree)
         except (Unwritable, click.ClickException, click.Abort):
             raise
-        except Exception as error:  # noqa: BLE001  # a defect that one machine shows
-            diagnostics = tuple(one.on(spec.name) for one in problems_of(error))
+        except Exception as error:  # noqa: BLE001  # a defect that one tree shows
+            diagnostics = tuple(one.on(tree.host.id) for one in problems_of(error))
             self._tell(diagnostics)
-            return Exit.ERROR, MachinePlan(spec, diagnostics=diagnostics), []
+            return Exit.ERROR, without_plan(tree, diagnostics), []
 
-    def _machine(self, spec: MachineSpec) -> tuple[Exit, MachinePlan, list[Diagnostic]]:
+    def _tree(self, tree: Tree) -> tuple[Exit, Plan, Sequence[Diagnostic]]:
         """Exit status, last plan, and the problems that are not in that plan."""
-        shown: MachinePlan | None = None
+        promise: Promise | None = None
         if not self.yes:
-            shown = look(spec, kinds(), self.only)
+            shown = look(tree, kinds(), self.only)
             self._show(shown)
-            if not _has_work(shown):
+            if not any(map(_is_work, shown.resources)):
                 return shown.exit, shown, []
             if not at_terminal() or self.as_json:
-                say(
-                    "nothing was done: no terminal to ask at; --yes applies what interrupts nothing",
-                    err=True,
-                )
+                said = "nothing was done: no terminal to ask at; --yes applies what interrupts nothing"
+                say(said, err=True)
                 return worst([Exit.REFUSED, shown.exit]), shown, []
-            if not click.confirm(f"Do this on {spec.name}?", default=False):
+            if not click.confirm(f"Do this on {tree.host.id}?", default=False):
                 say("nothing was done", err=True)
                 return worst([Exit.REFUSED, shown.exit]), shown, []
-        applied = self._converge(spec, shown)
+            promise = Promise.of(shown)
+        applied = self._converge(tree, promise)
         return applied.exit, applied.plan, applied.diagnostics
 
-    def _converge(self, spec: MachineSpec, shown: MachinePlan | None) -> Applied:
+    def _converge(self, tree: Tree, shown: Promise | None) -> Applied:
+        """`shown` is what a person has just agreed to; a plan file is what somebody has agreed to before."""
         progress = Progress(quiet=self.as_json)
         run = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-        writer = open_writer(spec.connect, spec.name, progress=progress.waits)
+        writers = Writers(partial(open_writer, progress=progress.waits))
         try:
             converger = Converger(
-                spec, writer, kinds(), self.consents.with_live(), run, __version__, progress,
+                tree, writers, kinds(), self.consents.with_live(), run, __version__, progress,
                 only=self.only, stop=lambda: self._stop, sleep=time.sleep,
             )  # fmt: skip
             plan = converger.plan()
-            self._refuse_stale(spec, plan, shown)
-            converger.promise = Promise(plan) if self.kept else None
-            if self.yes:
+            if self.kept:
+                if tree.host.id not in self.kept.promises:
+                    raise _of_another(self.kept, tree)
+                converger.promise = self.kept.promises[tree.host.id]
+                self._keep_to(converger.promise, plan)
+            elif shown:
+                _refuse(shown.differs(plan), plan)
+            else:
                 self._show(plan)
             applied = converger.converge(plan)
         finally:
             progress.end()
-            writer.close()
+            writers.close()
         if not self.as_json:
             say(applied_text(applied))
             self._tell([*applied.diagnostics, *applied.plan.all_diagnostics])
         return applied
 
-    def _refuse_stale(self, spec: MachineSpec, plan: MachinePlan, shown: MachinePlan | None) -> None:
-        """What is done is what was shown, or nothing."""
-        before = document.machine(shown) if shown else None
-        if self.kept:
-            before = self.kept.get(spec.name, {})  # of a machine that was not in the plan nothing was shown
-        if before is None:
-            return
-        before, now = without_places(before), without_places(document.machine(plan))
-        if before != now:
-            raise fail(
-                "CXE205",
-                "plan is stale: the machine or its spec changed since",
-                machine=spec.name,
-                found=moved(before, now) if "name" in before else "a machine that is not in the plan",
-                hint="nothing was done; run `cxlstate plan` again and review it",
-            )
-
-    def _show(self, plan: MachinePlan) -> None:
-        if not self.as_json and (plan.exit or plan.all_diagnostics):
-            say(plan_text(plan) + "\n")
+    def _keep_to(self, promise: Promise, plan: Plan) -> None:
+        """What is done is what the file holds, or nothing."""
+        _refuse(promise.stale(plan), plan)
+        if not self.as_json and self.kept:
+            its = [one.at for one in plan.resources if promise.holds(one)]
+            say(promise_text(str(self.kept.path), its, plan.tree.host.id, self.kept.made) + "\n")
             self._tell(plan.all_diagnostics)
+
+    def _show(self, plan: Plan) -> None:
+        if not self.as_json and (plan.exit or plan.all_diagnostics):
+            problems = [one for one in plan.all_diagnostics if one not in self._told]
+            self._told.update(problems)
+            say_plan(plan, problems)
+            say("", blank=True)
 
     def _tell(self, diagnostics: Sequence[Diagnostic]) -> None:
         """Print problems, each once in a run: many hold before the work as after it."""
         if not self.as_json:
-            say_problems([one for one in diagnostics if one not in self._told])
+            say_problems([one for one in dict.fromkeys(diagnostics) if one not in self._told])
             self._told.update(diagnostics)
 
     @contextmanager
@@ -162,8 +160,22 @@ class Session:
             signal.signal(signal.SIGINT, before)
 
 
-def _has_work(plan: MachinePlan) -> bool:
-    return any(_is_work(resource) for resource in plan.resources)
+def _of_another(kept: PlanFile, tree: Tree) -> CxlstateError:
+    """What was shown was shown of another host."""
+    return fail(
+        "CXE205",
+        f"plan is stale: {kept.path} holds nothing of {tree.host.id}",
+        machine=tree.host.id,
+        found=", ".join(kept.promises),
+        hint="nothing was done; run `cxlstate plan` again and review it",
+    )
+
+
+def _refuse(stale: Sequence[Diagnostic], plan: Plan) -> None:
+    """Nothing is done of a plan that moved. A defect is told as such: a writer knows what nobody performs."""
+    if stale:
+        defects = tuple(one for one in plan.all_diagnostics if one.code == "CXE900")
+        raise CxlstateError(defects or tuple(stale))
 
 
 def _is_work(resource: ResourcePlan) -> bool:

@@ -14,6 +14,7 @@ from cxlstate.cli.common import (
     refuse_specs,
     say_json,
     say_problems,
+    trees,
 )
 from cxlstate.render.output import say
 
@@ -41,7 +42,7 @@ def command(paths: tuple[Path, ...], as_json: bool) -> int:
         from cxlstate.render.terminal import drift_text
         from cxlstate.resources import kinds
 
-        plans = survey(loaded.specs, kinds(), opener=opener)
+        plans = survey(trees(loaded), kinds(), opener=opener)
     if as_json:
         say_json(plans, loaded.diagnostics)
     else:

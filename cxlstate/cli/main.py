@@ -92,7 +92,8 @@ def _end_bare(error: BaseException, worse: Exception, *, as_json: bool) -> int:
         blank = dict.fromkeys(("file", "line", "column", "found", "expected", "hint", "machine", "address"))
         problem = {"code": code, "severity": "error", "message": message, **blank}
         tool = f"cxlstate {__version__}"
-        output.say_json({"format": 1, "tool": tool, "targets": [], "machines": [], "diagnostics": [problem]})
+        empty: dict[str, object] = {key: [] for key in ("targets", "machines", "interruptions", "turns")}
+        output.say_json({"format": 2, "minor": 0, "tool": tool, **empty, "diagnostics": [problem]})
     else:
         output.say(f"error[{code}] {message}", err=True)
     return ERROR
@@ -101,7 +102,7 @@ def _end_bare(error: BaseException, worse: Exception, *, as_json: bool) -> int:
 def _end(error: BaseException, *, as_json: bool) -> int:
     """Tell how a run ended early: in words on standard error, or as the one JSON document."""
     from cxlstate.cli.ended import problems_of, unwritten
-    from cxlstate.render.terminal import diagnostics_text
+    from cxlstate.render.problems import diagnostics_text
 
     cause = unwritten(error)
     if isinstance(cause, BrokenPipeError):

@@ -14,8 +14,10 @@ from cxlstate.cli.common import (
     paths_argument,
     refuse_specs,
     say_json,
+    say_plan,
     say_problems,
     target_option,
+    trees,
 )
 from cxlstate.render.output import dumps, say
 
@@ -27,12 +29,14 @@ from cxlstate.render.output import dumps, say
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Keep the plan for `apply FILE`."
 )
 @click.option("--all", "everything", is_flag=True, help="Show what is in sync, too.")
+@click.option("--verbose", "-v", is_flag=True, help="Show every command, and why.")
 @target_option
-def command(
+def command(  # noqa: PLR0913, PLR0917  # click's: one parameter an option
     paths: tuple[Path, ...],
     as_json: bool,
     out: Path | None,
     everything: bool,
+    verbose: bool,
     targets: tuple[str, ...],
 ) -> int:
     """Ask the machines and show what differs, what would be run, and what that interrupts.
@@ -49,23 +53,27 @@ def command(
     with loading(paths) as (loaded, opener):
         if has_errors(loaded.diagnostics):
             return refuse_specs(loaded.diagnostics, as_json=as_json)
-        if out and out.resolve() in (Path(spec.file).resolve() for spec in loaded.specs):
+        if out and out.resolve() in (Path(tree.file).resolve() for tree in loaded.trees):
             raise click.UsageError(f"--out {out}: this is the spec")
         from cxlstate.engine.plan import worst
         from cxlstate.engine.survey import survey
-        from cxlstate.render.document import document
-        from cxlstate.render.terminal import plan_text
         from cxlstate.resources import kinds
 
-        plans = survey(loaded.specs, kinds(), only(targets, loaded.specs), opener)
+        plans = survey(trees(loaded), kinds(), only(targets, loaded.trees), opener)
     if out:
-        from cxlstate.cli import out_file
+        from datetime import UTC, datetime
 
-        kept = dumps(document(plans, loaded.diagnostics, targets)) + "\n"
+        from cxlstate.cli import out_file
+        from cxlstate.render.document import document
+
+        made = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
+        kept = dumps({**document(plans, loaded.diagnostics, targets), "made": made}) + "\n"
         out_file.write(out, kept, private=True)
     if as_json:
         say_json(plans, loaded.diagnostics)
     else:
-        say("\n\n".join(plan_text(plan, everything=everything) for plan in plans))
-        say_problems([*loaded.diagnostics, *(d for plan in plans for d in plan.all_diagnostics)])
+        say_problems(loaded.diagnostics)
+        for number, plan in enumerate(plans):
+            say("", blank=number > 0)
+            say_plan(plan, plan.all_diagnostics, everything=everything, verbose=verbose)
     return worst(plan.exit for plan in plans)

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxlstate import __version__
 from cxlstate.core.diagnostic import fail
+from cxlstate.core.machine import MachineId
+from cxlstate.engine.promise import Promise, Promised
 from cxlstate.machine import own_files
 from cxlstate.render.document import FORMAT
 
 MAX_BYTES = 32 << 20
 """A plan has a few KiB for each resource."""
 
+TOOL = f"cxlstate {__version__}"
+
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class PlanFile:
-    """What was planned of each machine, by name; the specs of it, and the targets it was narrowed to."""
+    """What was promised of each host, its specs, the targets it was narrowed to, and when it was made."""
 
-    machines: dict[str, Json]
+    path: Path
+    promises: Mapping[MachineId, Promise]
     specs: tuple[Path, ...]
     targets: tuple[str, ...]
+    made: str
 
 
 def is_one(path: Path) -> bool:
@@ -42,46 +49,86 @@ def read(path: Path) -> PlanFile:
         raise fail(
             "CXE206",
             f"{path} is not a plan of this version",
-            found=f"format {kept.get('format')}" if isinstance(kept, dict) else type(kept).__name__,
-            expected=f"format {FORMAT}, with at least one machine and its resources",
+            found=f"format {kept.get('format')} of {kept.get('tool')}"
+            if isinstance(kept, dict)
+            else type(kept).__name__,
+            expected=f"format {FORMAT} of {TOOL}, with at least one machine, its turns and their effects",
             hint=f"write it again: cxlstate plan --out {path}",
         )
+    hosts = {
+        machine["id"]: Path(machine["spec"]) for machine in kept["machines"] if machine["parent"] is None
+    }
     return PlanFile(
-        {machine["name"]: machine for machine in kept["machines"]},
-        tuple(Path(machine["spec"]) for machine in kept["machines"]),
+        path,
+        {host: _promise(host, kept) for host in hosts},
+        tuple(hosts.values()),
         tuple(map(str, kept.get("targets", ()))),
+        str(kept.get("made", "")),
     )
+
+
+def _promise(host: MachineId, kept: Json) -> Promise:
+    """What concerns a host and its guests."""
+    resources: dict[str, Promised] = {}
+    for turn in kept["turns"]:
+        for name in (name for name in turn["resources"] if _host_of(name) == host):
+            its = [one for one in turn["effects"] if one["address"] == name]
+            bases = {of: shown for one in its for of, shown in one["bases"].items()}
+            resources[name] = Promised(tuple(one["fingerprint"] for one in its), bases)
+    interruptions = {
+        one["name"]: Promised((), {one["subject"]: _names(one["stops"])})
+        for one in kept["interruptions"]
+        if _host_of(one["subject"]) == host
+    }
+    return Promise(resources, interruptions)
+
+
+def _host_of(name: str) -> MachineId:
+    return name.partition("/")[0]
+
+
+def _names(stops: list[Json] | None) -> str:
+    return "unknown" if stops is None else ",".join(sorted(vm["vm"] for vm in stops))
+
+
+# What is one ------------------------------------------------------------------------------------------
 
 
 def _is_plan(kept: object) -> bool:
     return (
         isinstance(kept, dict)
-        and kept.get("format") == FORMAT
+        and (kept.get("format"), kept.get("tool")) == (FORMAT, TOOL)
         and isinstance(kept.get("targets", []), list)
         and bool(kept.get("machines"))
-        and _are(kept["machines"], _is_machine)
+        and _are(kept["machines"], lambda it: _has_texts(it, "id", "spec") and "parent" in it)
+        and any(machine["parent"] is None for machine in kept["machines"])
+        and _are(kept.get("interruptions"), _is_interruption)
+        and _are(kept.get("turns"), _is_turn)
     )
 
 
-def _is_machine(one: Json) -> bool:
-    """It has what it is made again from, and what it is compared with then."""
-    return _has_texts(one, "name", "spec") and _are(one.get("resources"), _is_resource)
-
-
-def _is_resource(one: Json) -> bool:
-    return (
-        _has_texts(one, "address", "status")
-        and _are(one.get("changes"), _is_change)
-        and _are(one.get("actions"), lambda it: _has_texts(it, "does", "risk"))
+def _is_interruption(one: Json) -> bool:
+    stops = one.get("stops", 0)
+    return _has_texts(one, "name", "subject") and (
+        stops is None or _are(stops, lambda it: _has_texts(it, "vm"))
     )
 
 
-def _is_change(one: Json) -> bool:
-    path = one.get("path")
+def _is_turn(one: Json) -> bool:
+    names = one.get("resources")
     return (
-        isinstance(path, list)
-        and all(isinstance(step, str | int) for step in path)
-        and {"from", "to"} <= one.keys()
+        isinstance(names, list)
+        and all(isinstance(name, str) for name in names)
+        and _are(one.get("effects"), _is_effect)
+    )
+
+
+def _is_effect(one: Json) -> bool:
+    bases = one.get("bases")
+    return (
+        _has_texts(one, "address", "fingerprint")
+        and isinstance(bases, dict)
+        and all(isinstance(shown, str) for shown in bases.values())
     )
 
 

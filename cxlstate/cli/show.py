@@ -17,6 +17,7 @@ from cxlstate.cli.common import (
     say_json,
     say_problems,
     target_option,
+    trees,
 )
 from cxlstate.render.output import say
 
@@ -46,27 +47,27 @@ def command(paths: tuple[Path, ...], as_json: bool, targets: tuple[str, ...]) ->
         from cxlstate.engine.survey import survey
         from cxlstate.resources import kinds
 
-        wanted, more = only(targets, loaded.specs), () if targets else READS
-        plans = survey(loaded.specs, kinds(), wanted, opener, closer=True, more=more)
+        wanted, more = only(targets, loaded.trees), () if targets else READS
+        plans = survey(trees(loaded), kinds(), wanted, opener, closer=True, more=more)
     if as_json:
         say_json(plans, loaded.diagnostics)
     else:
-        say("\n\n".join(map(_text, plans)))
+        say("\n\n".join(_text(one, plan.tree.file) for plan in plans for one in plan.machines))
         say_problems([d for plan in plans for d in plan.all_diagnostics])
     errors = [plan.exit for plan in plans if plan.exit in (1, 5)]
     return worst(errors)
 
 
-def _text(plan: MachinePlan) -> str:
+def _text(plan: MachinePlan, file: str) -> str:
     from cxlstate.core.defect import summary
     from cxlstate.engine.memory_map import memory_map
     from cxlstate.render.memory_map import memory_map_text
     from cxlstate.render.terminal import live_text
 
     if plan.answers is None:
-        return live_text(plan)
+        return live_text(plan, file)
     try:
         below = memory_map_text(memory_map(plan.answers))
     except Exception as odd:  # noqa: BLE001  # an odd answer must not hide what else is known
         below = f"  memory map unknown: cannot parse the answer: {summary(odd)}"
-    return f"{live_text(plan)}\n\n{below}"
+    return f"{live_text(plan, file)}\n\n{below}"

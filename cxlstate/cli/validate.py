@@ -36,7 +36,7 @@ def command(paths: tuple[Path, ...], as_json: bool) -> int:
         say_json([], loaded.diagnostics)
     else:
         say_problems(loaded.diagnostics)
-        good = len(loaded.specs)
+        good = len(loaded.trees)
         if not has_errors(loaded.diagnostics):
             say(f"{good} spec{'s' * (good != 1)} valid")
     return int(has_errors(loaded.diagnostics))

@@ -1,14 +1,16 @@
-"""What is to be done, as data. One executor performs it; one renderer shows it."""
+"""What is to be done, as data: actions, and the effects on files and programs that any kind may use."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import sha256
 
 from cxlstate.core.address import Address
-from cxlstate.core.file import FileEffect
-from cxlstate.core.image import ImageEffect
-from cxlstate.core.libvirt import LibvirtEffect
+from cxlstate.core.effect import Effect
+from cxlstate.core.fragment import Fragment
 
 
 class Risk(StrEnum):
@@ -25,7 +27,7 @@ class Risk(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class WriteFile:
+class WriteFile(Effect):
     """Replace a file atomically. Owner and mode of an existing file are kept; `mode` is for a new one.
 
     `expected` is the SHA-256 of the content that was seen at plan time (None: the file was absent):
@@ -37,21 +39,37 @@ class WriteFile:
     expected: str | None = None
     mode: int = 0o644
 
+    def shown(self) -> str:
+        """Without the content, which may be long."""
+        return f"write {shlex.quote(self.path)}"
+
+    def journalled(self) -> dict[str, object]:
+        """With the hash of what the file then holds: what it held is in the store."""
+        return {"effect": "write-file", "path": self.path, "after": sha256(self.content).hexdigest()}
+
 
 @dataclass(frozen=True, slots=True)
-class RemoveFile:
+class RemoveFile(Effect):
     """Remove a file if its content still has the SHA-256 `expected`."""
 
     path: str
     expected: str
 
+    def shown(self) -> str:
+        """As rm(1)."""
+        return f"rm {shlex.quote(self.path)}"
+
+    def journalled(self) -> dict[str, object]:
+        """With its path: what the file held is in the store."""
+        return {"effect": "remove-file", "path": self.path}
+
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(Effect):
     """Run a program: a list of arguments, never a shell string.
 
     Actions of several resources with the same `argv` are run once with all their `operands`.
-    `shown` is `argv` as a person would have typed it, for plans that people read; operands follow it.
+    `typed` is `argv` as a person would have typed it, for plans that people read; operands follow it.
     `unless` is a path: where there is anything at that moment, the machine is not as the plan saw it,
     and the program is not run.
     """
@@ -60,12 +78,27 @@ class Run:
     operands: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     timeout: int = 1800
-    shown: str = ""
+    typed: str = field(default="", compare=False)
     unless: str = ""
+
+    def shown(self) -> str:
+        """Without what only matters to a program."""
+        return self._line(self.typed or shlex.join(self.argv))
+
+    def exact(self) -> str:
+        """With every argument."""
+        return self._line(shlex.join(self.argv))
+
+    def journalled(self) -> dict[str, object]:
+        """With all arguments, and without the environment."""
+        return {"effect": "run", "argv": [*self.argv, *self.operands]}
+
+    def _line(self, command: str) -> str:
+        return " ".join((command, *map(shlex.quote, self.operands)))
 
 
 @dataclass(frozen=True, slots=True)
-class Generate:
+class Generate(Effect):
     """Let a program write a file to a place of its own, look at it, and only then put it in place.
 
     `argv` is completed with the path of the temporary file. `predicted` is what the file must be,
@@ -82,23 +115,44 @@ class Generate:
     foreign: bool = False
     timeout: int = 600
 
+    def shown(self) -> str:
+        """As if the program wrote to the place itself."""
+        return shlex.join((*self.argv, self.path))
+
+    def journalled(self) -> dict[str, object]:
+        """With its path: what the file held is in the store."""
+        return {"effect": "generate", "path": self.path}
+
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One step of the script that also runs at boot (`formats.restore`): a verb and its words.
+class Step(Effect):
+    """One step of the script that also runs at boot: a verb of a kind's fragment and its words.
 
-    What it acts on is found on the machine at that moment, by address or by content. `shown` is what
+    What it acts on is found on the machine at that moment, by address or by content. `typed` is what
     it comes to, as a person would have typed it.
     """
 
+    fragment: Fragment
     words: tuple[str, ...]
-    shown: str
+    typed: str = field(compare=False)
     timeout: int = 600
+
+    def shown(self) -> str:
+        """What it comes to."""
+        return self.typed
+
+    def journalled(self) -> dict[str, object]:
+        """With its words, and without the script."""
+        return {"effect": "step", "words": list(self.words)}
 
 
 @dataclass(frozen=True, slots=True)
-class Reboot:
+class Reboot(Effect):
     """Reboot the machine and wait for a new boot id."""
+
+    def shown(self) -> str:
+        """As systemctl(1)."""
+        return "systemctl reboot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +163,6 @@ class Span:
     end: int
 
 
-Effect = WriteFile | RemoveFile | Run | Step | Generate | Reboot | FileEffect | LibvirtEffect | ImageEffect
-
-
 @dataclass(frozen=True, slots=True)
 class Action:
     """One step of what closes a difference.
@@ -120,14 +171,27 @@ class Action:
     stays *pending*, where any other leaves the whole resource untouched and *refused*.
     `suspends` is memory that nobody may use meanwhile: the engine puts before it what takes the
     devices of that memory out of use, and behind it what puts them back. `interrupts` is whom the risk
-    is about, where that is not the resource itself: consent may name either.
+    is about, where that is not the resource itself: consent may name either. `undo` leads back where a
+    later action of the resource fails: in the order in which it is written, and with no undo of its own.
+    What allowed the action allows its way back.
     """
 
     does: str
     effect: Effect
     risk: Risk = Risk.LIVE
     why: str = ""
-    undo: tuple[Effect, ...] = ()
+    undo: tuple[Action, ...] = ()
     activation: bool = False
     suspends: tuple[Span, ...] = ()
     interrupts: Address | None = None
+
+
+def effect_types(actions: Iterable[Action]) -> tuple[type[Effect], ...]:
+    """Of all that they may do: their undo included, each once."""
+    every = (one for action in actions for one in (action, *action.undo))
+    return tuple(dict.fromkeys(type(one.effect) for one in every))
+
+
+def undoing(*effects: Effect) -> tuple[Action, ...]:
+    """The way back by these effects, in this order, each told as the command that it is."""
+    return tuple(Action(effect.shown(), effect) for effect in effects)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cxlstate.core.machine import MachineId, is_guest
+
 
 @dataclass(frozen=True, order=True, slots=True)
 class Address:
@@ -30,6 +32,17 @@ class AllOf:
 
     def __str__(self) -> str:
         return f"{self.kind}.*"
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class ScopedAddress:
+    """One resource of one machine of all: `cloudcxl2/vm.g1`, or in a guest `cloudcxl2/g1:package.ndctl`."""
+
+    machine: MachineId
+    address: Address
+
+    def __str__(self) -> str:
+        return f"{self.machine}{':' if is_guest(self.machine) else '/'}{self.address}"
 
 
 Target = Address | AllOf

@@ -89,6 +89,9 @@ class Assessment:
 class Collective(Protocol):
     """A kind of which some faults show only in all of its resources together: registers, `Conflicts=`."""
 
-    def together(self, assessed: Mapping[Address, Assessment]) -> Sequence[Diagnostic]:
-        """What cannot be right. `address` names whose problem each is, and `path` is relative to that one."""
+    def together(self, assessed: Mapping[Address, Assessment], *, whole: bool = True) -> Sequence[Diagnostic]:
+        """What cannot be right. `address` names whose problem each is, and `path` is relative to that one.
+
+        Not `whole` with a target: what is not among these, leftovers too, stays as it is on the machine.
+        """
         ...

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+from cxlstate.core.address import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +31,18 @@ class Sim:
 
 
 Connect = Local | Ssh | Sim
+
+Via = Literal["ssh", "agent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Through:
+    """A guest, by way of its host: over SSH through the host's connection, or over the QEMU guest agent.
+
+    `vm` is a resource of the host. The address and the host key of the guest are known once its VM runs.
+    """
+
+    vm: Address
+    user: str | None = None
+    via: Via = "ssh"
+    port: int | None = None

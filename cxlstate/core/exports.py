@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from cxlstate.core.action import Span
 from cxlstate.core.address import Address
+from cxlstate.core.fragment import Fragment
+from cxlstate.core.guest import GuestAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,12 @@ class ModuleKeptOut:
 
 @dataclass(frozen=True, slots=True)
 class RestoreStep:
-    """One step that makes again what a reboot forgets: a line for `formats.restore`, in order of rank."""
+    """One thing that is made again after a reboot: a row of the boot script's table, and who restores it.
 
-    rank: int
+    The first word is the kind.
+    """
+
+    fragment: Fragment
     words: tuple[str, ...]
 
 
@@ -79,7 +84,23 @@ class DiskImage:
     size: int | None = None
 
 
-Export = KernelArguments | ModuleKeptOut | DaxDevice | RestoreStep | MtrrRanges | DiskImage
+@dataclass(frozen=True, slots=True)
+class Reservations:
+    """Addresses that a network keeps for interfaces: pairs of a MAC address in lower case and an IP."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+
+Export = (
+    KernelArguments
+    | ModuleKeptOut
+    | DaxDevice
+    | RestoreStep
+    | MtrrRanges
+    | DiskImage
+    | GuestAccess
+    | Reservations
+)
 
 T = TypeVar("T", bound=Export)
 

@@ -6,11 +6,12 @@ import shlex
 from dataclasses import dataclass
 from hashlib import sha256
 
+from cxlstate.core.effect import Effect
 from cxlstate.core.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
-class PutFile:
+class PutFile(Effect):
     """Put a regular file in place, atomically, with its owner, group and mode.
 
     No symbolic link is followed, neither in place of the file nor on the way, whoever may write there:
@@ -18,12 +19,12 @@ class PutFile:
     0700, with the owner's login group. `expected` is the SHA-256 of the content that was seen (None:
     absent); another one at that moment stops the action. No `owner`, `group` or `mode`: as the file has
     it; a new one is root's, and 0644. Of a `Secret` neither the new nor the old content is kept, nor a
-    hash of them.
+    hash of them; the hash that is expected is a `Secret`, too.
     """
 
     path: str
     content: bytes | Secret
-    expected: str | None = None
+    expected: str | Secret | None = None
     owner: str = ""
     group: str = ""
     mode: int | None = None
@@ -33,6 +34,12 @@ class PutFile:
     def data(self) -> bytes:
         """What is written, a secret revealed: for what writes it."""
         return self.content.reveal() if isinstance(self.content, Secret) else self.content
+
+    @property
+    def expects(self) -> str:
+        """The hash of what is there, for what compares it; empty: nothing."""
+        expected = self.expected or ""
+        return expected.reveal().decode() if isinstance(expected, Secret) else expected
 
     @property
     def secret(self) -> bool:
@@ -50,7 +57,7 @@ class PutFile:
 
 
 @dataclass(frozen=True, slots=True)
-class PermitFile:
+class PermitFile(Effect):
     """Give a regular file to an owner and a group, and set its mode. No symbolic link is followed."""
 
     path: str
@@ -68,7 +75,7 @@ class PermitFile:
 
 
 @dataclass(frozen=True, slots=True)
-class SetPassword:
+class SetPassword(Effect):
     """Set the hash of a user's password; it is handed to chpasswd(8) on standard input."""
 
     user: str
@@ -81,9 +88,6 @@ class SetPassword:
     def journalled(self) -> dict[str, object]:
         """Without the hash."""
         return {"effect": "set-password", "user": self.user}
-
-
-FileEffect = PutFile | PermitFile | SetPassword
 
 
 def _permits(effect: PutFile | PermitFile) -> list[str]:

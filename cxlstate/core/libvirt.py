@@ -6,22 +6,61 @@ bytes.
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from cxlstate.core.domain import Domain
+from cxlstate.core.effect import Effect
+from cxlstate.core.units import format_cpus
+
+
+class LibvirtEffect(Effect):
+    """What is told to libvirt about one domain or network. Its commands are virsh's.
+
+    The XML may hold what is nobody's business: it is neither shown nor journalled.
+    """
+
+    __slots__ = ()
+    name: str
+
+    def journalled(self) -> dict[str, object]:
+        """`EditDomain` is `edit-domain`."""
+        return {**super().journalled(), "name": self.name}
+
+    @property
+    def quoted(self) -> str:
+        """Its name for a command line."""
+        return shlex.quote(self.name)
+
+
+class DomainEffect(LibvirtEffect):
+    """What is about a domain."""
+
+    __slots__ = ()
+
+
+class NetworkEffect(LibvirtEffect):
+    """What is about a network."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
-class DefineDomain:
+class DefineDomain(DomainEffect):
     """Define a domain that is not there yet, checked against libvirt's schema. STALE if it is there."""
 
     name: str
     xml: str
 
+    def shown(self) -> str:
+        """The changes tell what is in it: the XML is too long for a line."""
+        return f"virsh define {shlex.quote(f'{self.name}.xml')}"
+
 
 @dataclass(frozen=True, slots=True)
-class EditDomain:
+class EditDomain(DomainEffect):
     """Change the persistent definition in the owned fields of `wish`, and in nothing else.
 
     The XML is read with its secrets at that moment, edited (`formats.domain_xml.merge`), and defined
@@ -33,9 +72,13 @@ class EditDomain:
     wish: Domain
     expected: str
 
+    def shown(self) -> str:
+        """No command: `virsh edit` opens an editor, and what is done is to read, change and define."""
+        return f"edit the definition of {self.quoted}"
+
 
 @dataclass(frozen=True, slots=True)
-class UndefineDomain:
+class UndefineDomain(DomainEffect):
     """Forget a domain that is off. Its NVRAM, disks and their contents are kept.
 
     Fails where it has a managed save image, snapshots or checkpoints.
@@ -43,9 +86,13 @@ class UndefineDomain:
 
     name: str
 
+    def shown(self) -> str:
+        """As virsh(1)."""
+        return f"virsh undefine {self.quoted} --keep-nvram"
+
 
 @dataclass(frozen=True, slots=True)
-class StartDomain:
+class StartDomain(DomainEffect):
     """Start a domain; nothing where it runs.
 
     `devices` are paths that have to lead to a character device of the dax bus at that moment, links
@@ -55,6 +102,10 @@ class StartDomain:
     name: str
     devices: tuple[str, ...] = ()
 
+    def shown(self) -> str:
+        """As virsh(1)."""
+        return f"virsh start {self.quoted}"
+
 
 AGAIN = "it runs again"
 AS_IT_RAN = f"{AGAIN}, with the definition that it ran with before; the edited one was taken back"
@@ -62,7 +113,7 @@ AS_IT_RAN = f"{AGAIN}, with the definition that it ran with before; the edited o
 
 
 @dataclass(frozen=True, slots=True)
-class RestoreDomain:
+class RestoreDomain(DomainEffect):
     """Start a domain that this run has shut down, as it ran; nothing where it runs.
 
     Where its persistent definition is another by now, it gets the one back that it ran with, secrets
@@ -72,9 +123,13 @@ class RestoreDomain:
 
     name: str
 
+    def shown(self) -> str:
+        """As virsh(1), which knows no definition that it ran with."""
+        return f"virsh start {self.quoted}"
+
 
 @dataclass(frozen=True, slots=True)
-class StopDomain:
+class StopDomain(DomainEffect):
     """Ask the guest to shut down, and wait `timeout` seconds for it; nothing where it is off.
 
     One that still runs then is powered off if `power_off` (set by the executor from what was allowed),
@@ -85,13 +140,21 @@ class StopDomain:
     timeout: int = 120
     power_off: bool = False
 
+    def shown(self) -> str:
+        """As virsh(1)."""
+        return f"virsh shutdown {self.quoted}"
+
 
 @dataclass(frozen=True, slots=True)
-class AutostartDomain:
+class AutostartDomain(DomainEffect):
     """Start it with the host, or not."""
 
     name: str
     on: bool
+
+    def shown(self) -> str:
+        """As virsh(1)."""
+        return f"virsh autostart {self.quoted}" + ("" if self.on else " --disable")
 
 
 class PinOf(StrEnum):
@@ -103,7 +166,7 @@ class PinOf(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class PinDomain:
+class PinDomain(DomainEffect):
     """Pin a thread of the running domain (`--live` alone; the definition is edited by itself).
 
     `number` is that of the vCPU or of the I/O thread.
@@ -114,26 +177,39 @@ class PinDomain:
     cpus: frozenset[int]
     number: int = 0
 
+    def shown(self) -> str:
+        """As virsh(1): a command for each sort of thread."""
+        number = "" if self.of is PinOf.EMULATOR else f" {self.number}"
+        return f"virsh {self.of.value}pin {self.quoted}{number} {format_cpus(self.cpus)} --live"
+
 
 @dataclass(frozen=True, slots=True)
-class TuneNuma:
+class TuneNuma(DomainEffect):
     """Give the running domain another node set for its memory; libvirt allows it in some modes only."""
 
     name: str
     nodeset: frozenset[int]
 
+    def shown(self) -> str:
+        """As virsh(1)."""
+        return f"virsh numatune {self.quoted} --nodeset {format_cpus(self.nodeset)} --live"
+
 
 @dataclass(frozen=True, slots=True)
-class LinkInterface:
+class LinkInterface(DomainEffect):
     """Plug the cable of a running domain's interface in, or pull it out."""
 
     name: str
     mac: str
     up: bool
 
+    def shown(self) -> str:
+        """As virsh(1)."""
+        return f"virsh domif-setlink {self.quoted} {self.mac} {'up' if self.up else 'down'}"
+
 
 @dataclass(frozen=True, slots=True)
-class DefineNetwork:
+class DefineNetwork(NetworkEffect):
     """Define a network, or define it anew under its own UUID.
 
     `expected` is the SHA-256 of the persistent definition as the plan has seen it, None where there was
@@ -143,6 +219,12 @@ class DefineNetwork:
     name: str
     xml: str
     expected: str | None = None
+
+    def shown(self) -> str:
+        """An edit has no command, as that of a domain."""
+        if self.expected is not None:
+            return f"edit the definition of the network {self.quoted}"
+        return f"virsh net-define {shlex.quote(f'{self.name}.xml')}"
 
 
 class Update(StrEnum):
@@ -154,7 +236,7 @@ class Update(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class UpdateNetwork:
+class UpdateNetwork(NetworkEffect):
     """Change one entry of `<dhcp>` without taking the network down.
 
     `section` is `ip-dhcp-host` or `ip-dhcp-range`, in virsh's words. `live` and `config` say which of the
@@ -170,49 +252,60 @@ class UpdateNetwork:
     config: bool
     parent: int = -1
 
+    def shown(self) -> str:
+        """As virsh(1)."""
+        return f"virsh net-update {self.quoted} {' '.join(self._words())}"
+
+    def _words(self) -> Iterator[str]:
+        yield from (self.command.value, self.section, shlex.quote(self.xml))
+        if self.parent >= 0:
+            yield f"--parent-index {self.parent}"
+        if self.live:
+            yield "--live"
+        if self.config:
+            yield "--config"
+
 
 @dataclass(frozen=True, slots=True)
-class StartNetwork:
+class StartNetwork(NetworkEffect):
     """Start a network; nothing where it is active."""
 
     name: str
 
+    def shown(self) -> str:
+        """As virsh(1)."""
+        return f"virsh net-start {self.quoted}"
+
 
 @dataclass(frozen=True, slots=True)
-class StopNetwork:
+class StopNetwork(NetworkEffect):
     """Stop a network (`net-destroy`); nothing where it is not active."""
 
     name: str
 
+    def shown(self) -> str:
+        """As virsh(1)."""
+        return f"virsh net-destroy {self.quoted}"
+
 
 @dataclass(frozen=True, slots=True)
-class AutostartNetwork:
+class AutostartNetwork(NetworkEffect):
     """Start it with libvirt, or not."""
 
     name: str
     on: bool
 
+    def shown(self) -> str:
+        """As virsh(1)."""
+        return f"virsh net-autostart {self.quoted}" + ("" if self.on else " --disable")
+
 
 @dataclass(frozen=True, slots=True)
-class UndefineNetwork:
+class UndefineNetwork(NetworkEffect):
     """Forget a network that is not active."""
 
     name: str
 
-
-DomainEffect = (
-    DefineDomain
-    | EditDomain
-    | UndefineDomain
-    | StartDomain
-    | RestoreDomain
-    | StopDomain
-    | AutostartDomain
-    | PinDomain
-    | TuneNuma
-    | LinkInterface
-)
-NetworkEffect = (
-    DefineNetwork | UpdateNetwork | StartNetwork | StopNetwork | AutostartNetwork | UndefineNetwork
-)
-LibvirtEffect = DomainEffect | NetworkEffect
+    def shown(self) -> str:
+        """As virsh(1)."""
+        return f"virsh net-undefine {self.quoted}"

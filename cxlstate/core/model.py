@@ -18,7 +18,7 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
 )
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, to_jsonable_python
 
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.path import Path
@@ -184,7 +184,12 @@ def _beside(value: object, info: ValidationInfo) -> Beside:
         return value
     context: Mapping[str, Any] = info.context or {}
     if not isinstance(value, str) or not value or BESIDE not in context:
-        raise problem("CXS213", "not a file beside the spec", found=str(value)[:80], expected="its path")
+        raise problem(
+            "CXS213",
+            "invalid path of a file",
+            found=str(value)[:80],
+            expected="a path from the folder of the spec",
+        )
     return Beside(value, context[BESIDE](value))
 
 
@@ -226,3 +231,10 @@ BesideFile = Annotated[
 def canonical(spec: object) -> str:
     """What the user wrote for a resource, as one text: equal texts mean equal wishes."""
     return spec.model_dump_json(exclude_unset=True) if isinstance(spec, BaseModel) else repr(spec)
+
+
+def as_written(spec: object) -> Any:
+    """What the user wrote for a resource, in the types of JSON."""
+    if isinstance(spec, BaseModel):
+        return spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return to_jsonable_python(spec)

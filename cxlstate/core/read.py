@@ -1,13 +1,14 @@
 """What can be asked of a machine. A closed set: none of it can change anything.
 
 Reads are values. The engine gathers those of all resources, drops duplicates, merges commands that
-differ only in their operands, and asks once.
+differ only in their operands, and asks once. A read may have a condition (`Asked`): the machine itself
+looks at it, within the same exchange.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 MEBIBYTE = 1 << 20
@@ -54,15 +55,34 @@ class Names:
     pattern: str
 
 
+@dataclass(frozen=True, slots=True, init=False)
+class Exists:
+    """Whether anything matches one of some shell patterns; a link that leads nowhere counts.
+
+    A question without a process on the machine, and the condition of an `Asked`.
+    """
+
+    patterns: tuple[str, ...]
+
+    def __init__(self, *patterns: str) -> None:
+        object.__setattr__(self, "patterns", patterns)
+
+    def __or__(self, other: Exists) -> Exists:
+        """Whether anything matches either."""
+        return Exists(*dict.fromkeys((*self.patterns, *other.patterns)))
+
+
 @dataclass(frozen=True, slots=True)
 class Holders:
     """Processes that have a device file open or mapped, whose file name matches a shell pattern.
 
     By file name alone: the path may be that of another mount namespace (libvirt gives each QEMU a
-    /dev of its own). A line a process and device, parsed by `formats.holders`.
+    /dev of its own). A line a process and device, parsed by `formats.dax`. Where the kernel counts no
+    reference to any driver of the `bus` of these devices, nobody holds one, and no process is looked at.
     """
 
     name: str
+    bus: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +201,53 @@ class Command:
             raise ValueError(f"an operand of {self.argv[0]} would be taken as an option")
 
 
-FileRead = File | Glob | Attributes | Links | Names
 LoginRead = SshLogin | AuthorizedKeys
-Read = FileRead | Holders | MapAndRead | LoginRead | Command | LibvirtRead
+
+PosixRead = File | Glob | Attributes | Links | Names | Exists | Holders | MapAndRead | LoginRead | Command
+"""What the machine itself is asked: all but libvirt."""
+
+Read = PosixRead | LibvirtRead
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A read that is done only where something exists. Whether it does is a question of its own.
+
+    A kind that asks so looks at `Answers.exists` first: it alone knows what follows where nothing is there.
+    """
+
+    read: PosixRead
+    only_if: Exists
+
+
+PosixQuestion = PosixRead | Asked
+Question = PosixQuestion | LibvirtRead
+
+
+def conditions(questions: Collection[PosixQuestion]) -> dict[PosixRead, Exists | None]:
+    """Each read once, and where it is to be done: None, always. Conditions are among the reads.
+
+    What is asked for under several conditions is done under any of them.
+    """
+    found: dict[PosixRead, Exists | None] = {}
+    for question in questions:
+        if isinstance(question, Asked):
+            found[question.only_if] = None
+            before = found.get(question.read, question.only_if)
+            found[question.read] = None if before is None else before | question.only_if
+        else:
+            found[question] = None
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class NotAsked:
+    """In place of an answer: the machine said that the condition does not hold, and nothing was read.
+
+    Nothing is known of what was not read, and nothing failed: it is neither absent nor unknown.
+    """
+
+    only_if: Exists
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,22 +275,42 @@ class ReadFailed(Exception):
         self.missing_tool = missing_tool
 
 
-Text = File | Command | Holders | MapAndRead | SshLogin | AuthorizedKeys | LibvirtAddresses
+Text = File | Command | Holders | MapAndRead | LoginRead | LibvirtAddresses
 """Reads whose answer is one text."""
 
 
-class Answers:
-    """The answers to all reads of one exchange. Every accessor raises `ReadFailed` on a failure."""
+class ConditionUnmet(ReadFailed):
+    """The answer to a read that was not done. Who asked for it has not looked at its condition."""
 
-    def __init__(self, answers: Mapping[Read, Answer]) -> None:
+    def __init__(self, read: Read, only_if: Exists) -> None:
+        super().__init__(read, f"{describe(read)} was asked for only where there is {describe(only_if)}")
+
+
+class Answers:
+    """The answers to all reads of one exchange. Every accessor raises `ReadFailed` on a failure.
+
+    Of a read that was not done, since its condition does not hold, each raises `ConditionUnmet`.
+    """
+
+    def __init__(self, answers: Mapping[Read, Answer | NotAsked]) -> None:
         self._answers = answers
 
     def raw(self, read: Read) -> Answer:
         """The answer as it came, whatever its status."""
-        try:
-            return self._answers[read]
-        except KeyError:
-            raise ReadFailed(read, f"{describe(read)} was not asked for") from None
+        match self._answers.get(read):
+            case None:
+                raise ReadFailed(read, f"{describe(read)} was not asked for")
+            case NotAsked(only_if=only_if):
+                raise ConditionUnmet(read, only_if)
+            case Answer() as answer:
+                return answer
+
+    def exists(self, read: Exists) -> bool:
+        """Whether anything is there; a folder that cannot be looked into is a failure."""
+        answer = self.raw(read)
+        if answer.status != 0:
+            raise failure(read, answer)
+        return bool(answer.stdout)
 
     def text(self, read: Text) -> str:
         """The file's content or the command's output; anything but success is a failure."""
@@ -274,21 +358,16 @@ def describe(read: Read) -> str:
     match read:
         case File(path=path):
             return path
-        case (
-            Glob(pattern=pattern)
-            | Attributes(pattern=pattern)
-            | Links(pattern=pattern)
-            | Names(pattern=pattern)
-        ):
-            return pattern
+        case Glob() | Attributes() | Links() | Names():
+            return read.pattern
+        case Exists(patterns=patterns):
+            return " or ".join(patterns)
         case Holders(name=name):
             return f"processes that hold {name}"
         case MapAndRead(start=start):
             return f"a mapping of the dax device at {start:#x}"
-        case SshLogin():
-            return "the SSH login"
-        case AuthorizedKeys(user=user):
-            return f"authorized keys of {user}"
+        case SshLogin() | AuthorizedKeys():
+            return f"authorized keys of {read.user}" if isinstance(read, AuthorizedKeys) else "the SSH login"
         case Command(argv=argv, operands=operands):
             return " ".join((*argv, *operands))
         case LibvirtDomain(name=name) | LibvirtAddresses(name=name):

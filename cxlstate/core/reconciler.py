@@ -17,9 +17,10 @@ from cxlstate.core.address import Address, Target
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.exports import Inputs
+from cxlstate.core.machine import Scope
 from cxlstate.core.observation import Observation
 from cxlstate.core.path import Path
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.read import Answers, Exists, Question
 
 S = TypeVar("S")
 L = TypeVar("L")
@@ -33,20 +34,16 @@ class Shape(StrEnum):
     LIST = "list"
 
 
-class Section(StrEnum):
-    """`host` words also hold inside a guest; `root` words (networks, vms) stand at the top."""
-
-    HOST = "host"
-    ROOT = "root"
-
-
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in the YAML the entries of a kind stand: `Place(Section.HOST, "modules", Shape.MAP)`."""
+    """Where in a file entries of a kind stand: `Place("modules", Shape.MAP, HOST_AND_GUEST)`.
 
-    section: Section
+    The key is the same in each scope.
+    """
+
     key: str
     shape: Shape
+    scopes: frozenset[Scope]
 
 
 class How(Enum):
@@ -64,10 +61,14 @@ class How(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One edge of the graph. A target that is not declared is no edge."""
+    """One edge of the graph. A target that is not declared is no edge.
+
+    It is of the same machine, or, `on_parent`, of the host that a guest runs on.
+    """
 
     target: Target
     how: How
+    on_parent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ class Resource(Generic[S]):
     address: Address
     spec: S
     path: Path = ()
+    has_guest: bool = False
+    """Whether its entry has the section of a guest."""
 
     @property
     def name(self) -> str:
@@ -92,6 +95,7 @@ class Reconciler(ABC, Generic[S, L]):
     model: ClassVar[Any]  # what one entry is validated as: a pydantic model or annotated type
     key: ClassVar[Any] = str  # what the name of an entry of a map is validated as, likewise
     keeps: ClassVar[Sequence[str]] = ()  # patterns of the files that it alone writes
+    has_guest: ClassVar[bool] = False  # an entry may hold the section of a machine of its own, its guest
     reboots: ClassVar[bool] = False  # its actions may reboot the machine: what that stops is asked along
     informs: ClassVar[bool] = False  # its resources export something that others are made of
     holds: ClassVar[bool] = False  # its resources may hold memory: one that cannot be assessed may hold any
@@ -105,7 +109,7 @@ class Reconciler(ABC, Generic[S, L]):
         return ()
 
     @abstractmethod
-    def reads(self, me: Resource[S]) -> Sequence[Read]:
+    def reads(self, me: Resource[S]) -> Sequence[Question]:
         """What to ask the machine."""
 
     @abstractmethod
@@ -126,11 +130,16 @@ class Implied(Protocol):
     """A kind of which a machine has one even where the spec has no word for it.
 
     It gathers what others export (the kernel command line). It is shown only where it differs or is
-    needed.
+    needed. Where nothing declared needs it and the machine has no trace of it, it is not asked about, and
+    there is none.
     """
 
     def implied(self) -> Any:
         """The spec to assume when none was written."""
+        ...
+
+    def traces(self) -> Exists:
+        """What is there wherever it has anything to take away."""
         ...
 
 
@@ -138,7 +147,7 @@ class Implied(Protocol):
 class Inspects(Protocol):
     """A kind that can look closer than a plan needs to. What it reads is asked for by `show` alone."""
 
-    def inspections(self, me: Resource[Any]) -> Sequence[Read]:
+    def inspections(self, me: Resource[Any]) -> Sequence[Question]:
         """What else to ask. `observe` must do without."""
         ...
 
@@ -161,8 +170,8 @@ class Leftover:
 class Leaves(Protocol):
     """A kind that leaves artefacts of its own on the machine, and so can tell what was dropped."""
 
-    def leftover_reads(self) -> Sequence[Read]:
-        """What to ask the machine, whatever the spec says."""
+    def leftover_reads(self) -> Sequence[Question]:
+        """What to ask the machine, whatever the spec says: first whether there is an artefact of ours."""
         ...
 
     def leftovers(self, answers: Answers, declared: frozenset[str]) -> Sequence[Leftover]:

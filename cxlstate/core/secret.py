@@ -17,11 +17,13 @@ A plain hash of a short password, or one whose salt is known, is guessed from an
 class Secret:
     """Holds a secret. Only `reveal()` gives it back, and only what writes it to a machine may call that."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_value", "reference")
     MASK = "(secret)"
 
-    def __init__(self, value: bytes) -> None:
+    def __init__(self, value: bytes, reference: str = "") -> None:
+        """`reference` is where it was said to be, as `env PASSWORD`; empty for what was read of a machine."""
         self._value = value
+        self.reference = reference
 
     def reveal(self) -> bytes:
         """The value itself."""

@@ -39,10 +39,10 @@ _CPUS_EXPECTED: Final = "CPU numbers such as 0-3,8 (^2 takes one out again)"
 
 def parse_size(value: object) -> int:
     """Bytes of `2GiB`, `2G` or a byte count: more than zero and less than 16 EiB."""
-    size = _bytes(value, "a size", _SIZE_EXPECTED)
+    size = _bytes(value, "size", _SIZE_EXPECTED)
     if not 0 < size < _LIMIT:
         raise problem(
-            "CXS303", "the size is out of range", found=_written(value), expected="more than 0, below 16EiB"
+            "CXS303", "size is out of range", found=_written(value), expected="more than 0, below 16EiB"
         )
     return size
 
@@ -53,12 +53,12 @@ def parse_address(value: object) -> int:
         return int(match.group(1), 16)
     if isinstance(value, str) and _BARE_HEX.fullmatch(value):
         raise _lacks_0x(value)
-    address = _bytes(value, "an address", _ADDRESS_EXPECTED)
+    address = _bytes(value, "address", _ADDRESS_EXPECTED)
     if address % _PAGE and str(value).isdecimal() and int(str(value), 16) % _PAGE == 0:
         raise _lacks_0x(str(value))
     if not 0 <= address < _LIMIT:
         raise problem(
-            "CXS303", "the address is out of range", found=_written(value), expected="from 0 to below 16EiB"
+            "CXS303", "address is out of range", found=_written(value), expected="from 0 to below 16EiB"
         )
     return address
 
@@ -137,7 +137,7 @@ def _bytes(value: object, noun: str, expected: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if not isinstance(value, str):
-        raise problem("CXS302", f"not {noun}", found=_written(value), expected=expected)
+        raise problem("CXS302", f"invalid {noun}", found=_written(value), expected=expected)
     if match := _SIZE.fullmatch(value):
         number, unit = match.groups()
         return int(number) << (10 * (_PREFIXES.index(unit[0].upper()) + 1) if unit else 0)
@@ -151,10 +151,10 @@ def _bad_size(text: str, noun: str, expected: str) -> PydanticCustomError:
         power = 3 * (_PREFIXES.index(unit) + 1)
         return problem(
             "CXS301",
-            f"{unit}B may mean 10^{power} or 2^{10 * power // 3} bytes",
+            f"`{unit}B` is ambiguous: 10^{power} or 2^{10 * power // 3} bytes",
             found=found,
             expected=expected,
-            hint=f"write {number}{unit}iB for binary units, or the number of bytes",
+            hint=f"write {number}{unit}iB, or the number of bytes",
         )
     hint = None
     if match := _FRACTION.fullmatch(text):
@@ -163,15 +163,15 @@ def _bad_size(text: str, noun: str, expected: str) -> PydanticCustomError:
         thousandths = int(f"{whole[:12]}{part[:3]:0<3}") << 10
         if unit != "K" and thousandths % 1000 == 0 and len(part) <= len("000"):
             hint = f"write {thousandths // 1000}{_PREFIXES[_PREFIXES.index(unit) - 1]}iB"
-    elif _HEX.fullmatch(text):
-        hint = f"hex is for addresses; this is {format_size(int(text, 16))}"
+    elif _HEX.fullmatch(text) and int(text, 16):
+        hint = f"write {format_size(int(text, 16))}: hex is for addresses"
     elif match := _NEARLY.fullmatch(text):
         hint = f"write {match.group(1)}{match.group(2).upper()}iB"
-    return problem("CXS302", f"not {noun}", found=found, expected=expected, hint=hint)
+    return problem("CXS302", f"invalid {noun}", found=found, expected=expected, hint=hint)
 
 
 def _bad_cpus(value: object, hint: str | None = None) -> PydanticCustomError:
-    return problem("CXS304", "not a set of CPUs", found=_written(value), expected=_CPUS_EXPECTED, hint=hint)
+    return problem("CXS304", "invalid CPU set", found=_written(value), expected=_CPUS_EXPECTED, hint=hint)
 
 
 def _written(value: object) -> str:

@@ -1,71 +1,108 @@
-"""The order of resources: what a resource needs comes before it."""
+"""The order of the resources of a tree: what a resource needs comes before it, a VM before its guest."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
-from cxlstate.core.address import Address, AllOf, Target
+from cxlstate.core.address import Address, AllOf, ScopedAddress
 from cxlstate.core.diagnostic import fail
+from cxlstate.core.machine import MachineId
 from cxlstate.core.reconciler import How, Need
 
 
+@dataclass(frozen=True, slots=True)
+class _All:
+    """Every declared resource of a kind on a machine, as one node: so the edges stay few."""
+
+    machine: MachineId
+    target: AllOf
+
+    def __str__(self) -> str:
+        return str(self.target)
+
+
+Node = ScopedAddress | _All
+
+
 class Graph:
-    """The declared resources of a machine and their needs. A need of what is not declared is none."""
+    """The declared resources of a tree and their needs. A need of what is not declared is none.
 
-    def __init__(self, needs: Mapping[Address, Sequence[Need]]) -> None:
-        self._needs = needs
-        self._by_kind: dict[str, list[Address]] = {}
-        for address in sorted(needs):
-            self._by_kind.setdefault(address.kind, []).append(address)
+    `parents` are the hosts of guests: a need `on_parent` is of theirs.
+    """
 
-    def declared(self, target: Target) -> Sequence[Address]:
-        """The declared resources that a target means."""
-        if isinstance(target, AllOf):
-            return self._by_kind.get(target.kind, ())
-        return (target,) if target in self._needs else ()
+    def __init__(
+        self,
+        needs: Mapping[ScopedAddress, Sequence[Need]],
+        parents: Mapping[MachineId, MachineId | None] | None = None,
+    ) -> None:
+        self._parents = parents or {}
+        self._needs: dict[ScopedAddress, list[tuple[How, Node]]] = {}
+        self._kinds: dict[tuple[MachineId, str], list[ScopedAddress]] = {}
+        for at in sorted(needs):
+            self._kinds.setdefault((at.machine, at.address.kind), []).append(at)
+            self._needs[at] = []
+        for at, several in needs.items():
+            self._needs[at] = [(need.how, self._node(at.machine, need)) for need in several]
 
-    def targets(self, address: Address, *how: How) -> Iterable[Address]:
+    def _node(self, machine: MachineId, need: Need) -> Node:
+        where = (self._parents.get(machine) or "") if need.on_parent else machine
+        match need.target:
+            case AllOf() as target:
+                return _All(where, target)
+            case Address() as target:
+                return ScopedAddress(where, target)
+
+    def declared(self, node: Node) -> Sequence[ScopedAddress]:
+        """The declared resources that a node stands for."""
+        if isinstance(node, _All):
+            return self._kinds.get((node.machine, node.target.kind), ())
+        return (node,) if node in self._needs else ()
+
+    def meant(self, at: ScopedAddress, target: Address | AllOf) -> Sequence[ScopedAddress]:
+        """The declared resources of the same machine that a target means."""
+        return self.declared(self._node(at.machine, Need(target, How.KNOWS)))
+
+    def targets(self, at: ScopedAddress, *how: How) -> Iterable[ScopedAddress]:
         """The declared resources that one needs in any of these ways."""
-        for need in self._needs[address]:
-            if need.how in how:
-                yield from (found for found in self.declared(need.target) if found != address)
+        for kind, node in self._needs[at]:
+            if kind in how:
+                yield from (found for found in self.declared(node) if found != at)
 
-    def gathers(self, address: Address) -> frozenset[str]:
+    def gathers(self, at: ScopedAddress) -> frozenset[str]:
         """The kinds of which it is told all that is declared."""
-        needs = self._needs[address]
-        return frozenset(n.target.kind for n in needs if n.how is How.KNOWS and isinstance(n.target, AllOf))
+        nodes = (node for how, node in self._needs[at] if how is How.KNOWS)
+        return frozenset(node.target.kind for node in nodes if isinstance(node, _All))
 
-    def reached(self, start: Iterable[Address], *how: How) -> set[Address]:
+    def reached(self, start: Iterable[ScopedAddress], *how: How) -> set[ScopedAddress]:
         """Those, and all that they need in these ways, and what that needs, and so on."""
-        found: set[Address] = set()
-        todo = list(start)
+        found: set[ScopedAddress] = set()
+        todo = [at for at in start if at in self._needs]
         while todo:
-            address = todo.pop()
-            if address not in found:
-                found.add(address)
-                todo += self.targets(address, *how)
+            at = todo.pop()
+            if at not in found:
+                found.add(at)
+                todo += self.targets(at, *how)
         return found
 
-    def order(self, *how: How) -> list[Address]:
-        """Every resource after what it needs in these ways; within that, by kind and name.
-
-        A need of all of a kind is one node between, so that the edges stay few.
-        """
-        sorter: TopologicalSorter[Target] = TopologicalSorter()
-        for address, needs in self._needs.items():
-            before = [need.target for need in needs if need.how in how]
-            sorter.add(address, *(target for target in before if self.declared(target)))
-        for kind, addresses in self._by_kind.items():
-            sorter.add(AllOf(kind), *addresses)
+    def order(self, *how: How) -> list[ScopedAddress]:
+        """Every resource after what it needs in these ways; within that, by machine, kind and name."""
+        sorter: TopologicalSorter[Node] = TopologicalSorter()
+        for at, needs in self._needs.items():
+            sorter.add(at, *(node for kind, node in needs if kind in how and self.declared(node)))
+        for (machine, kind), several in self._kinds.items():
+            sorter.add(_All(machine, AllOf(kind)), *several)
         try:
             sorter.prepare()
         except CycleError as error:
-            circle = " → ".join(str(node) for node in error.args[1])
+            circle = " → ".join(
+                str(node.address) if isinstance(node, ScopedAddress) else str(node) for node in error.args[1]
+            )
             raise fail("CXE120", "dependency cycle", found=circle) from None
-        order: list[Address] = []
+        order: list[ScopedAddress] = []
         while sorter.is_active():
             ready = sorter.get_ready()
-            order += sorted(node for node in ready if isinstance(node, Address))
+            order += sorted(node for node in ready if isinstance(node, ScopedAddress))
             sorter.done(*ready)
         return order

@@ -5,25 +5,41 @@ Whatever a kind raises at an answer, the resource is *unknown*: one odd answer e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from cxlstate.core.address import Address
+from cxlstate.core.address import Address, ScopedAddress
 from cxlstate.core.defect import summary
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.effect import Effect
+from cxlstate.core.machine import Scope
 from cxlstate.core.observation import Observation, Unknown
-from cxlstate.core.read import Answers, Read, ReadFailed
-from cxlstate.core.reconciler import Implied, Inspects, Leaves, Leftover, Reconciler, Resource
+from cxlstate.core.read import Answers, Asked, Exists, LibvirtRead, Question, Read, ReadFailed
+from cxlstate.core.reconciler import (
+    How,
+    Implied,
+    Inspects,
+    Leaves,
+    Leftover,
+    Reconciler,
+    Resource,
+)
+from cxlstate.engine.graph import Graph
 from cxlstate.engine.record import Record, parse_record
 from cxlstate.engine.running import Running, running, running_reads
 from cxlstate.machine.reader import Reader
 from cxlstate.machine.records import applied, applied_reads
-from cxlstate.spec.load import MachineSpec
+from cxlstate.spec.tree import Machine
 
 T = TypeVar("T")
 
 Kinds = Mapping[str, Reconciler[Any, Any]]
+
+
+def _nothing(_effect: type[Effect]) -> Diagnostic | None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -33,6 +49,7 @@ class Observed:
     `unseen` are kinds of which it could not be told what an earlier spec left, with the reason.
     `defects` are resources whose kind could not even say what to read.
     `answers` are all of them, where more was asked than a plan needs.
+    `lacks` tells why an effect of some type could not be performed, as `Reader.lacks`.
     """
 
     resources: Mapping[Address, Resource[Any]]
@@ -44,13 +61,20 @@ class Observed:
     unseen: Mapping[str, str] = field(default_factory=dict)
     defects: Mapping[Address, Exception] = field(default_factory=dict)
     answers: Answers | None = field(default=None, compare=False, repr=False)
+    lacks: Callable[[type[Effect]], Diagnostic | None] = field(default=_nothing, compare=False, repr=False)
 
 
-def resources_of(spec: MachineSpec, kinds: Kinds) -> tuple[dict[Address, Resource[Any]], frozenset[Address]]:
+def kinds_on(machine: Machine, kinds: Kinds) -> Kinds:
+    """The kinds whose resources can be on a machine: of the host, or of a guest."""
+    scopes = {Scope.GUEST} if machine.scope is Scope.GUEST else {Scope.HOST, Scope.ROOT}
+    return {name: kind for name, kind in kinds.items() if not kind.place or kind.place.scopes & scopes}
+
+
+def resources_of(machine: Machine, kinds: Kinds) -> tuple[dict[Address, Resource[Any]], frozenset[Address]]:
     """The declared resources, and those that a machine has without a word in the spec."""
-    resources = {resource.address: resource for resource in spec.resources}
+    resources = {resource.address: resource for resource in machine.resources}
     implied = set()
-    for kind in kinds.values():
+    for kind in kinds_on(machine, kinds).values():
         address = Address(kind.kind)
         if isinstance(kind, Implied) and address not in resources:
             resources[address] = Resource(address, kind.implied())
@@ -59,52 +83,101 @@ def resources_of(spec: MachineSpec, kinds: Kinds) -> tuple[dict[Address, Resourc
 
 
 def observe(
-    reader: Reader, spec: MachineSpec, kinds: Kinds, *, closer: bool = False, more: Collection[Read] = ()
+    reader: Reader, machine: Machine, kinds: Kinds, *, closer: bool = False, more: Collection[Read] = ()
 ) -> Observed:
     """One exchange with the machine. Raises CxlstateError where it cannot be reached.
 
     `closer` has kinds look closer than a plan needs to, and `more` is asked along: both for `show`.
     """
-    resources, implied = resources_of(spec, kinds)
-    reads, defects = _reads(resources, kinds, closer=closer)
-    answers = reader.read(reads | set(more))
-    leftovers, unseen = _leftovers(resources, kinds, answers)
+    kinds = kinds_on(machine, kinds)
+    resources, implied = resources_of(machine, kinds)
+    idle = idle_of(resources, implied, kinds)
+    questions, defects = _questions(resources, idle, kinds, closer=closer)
+    answers = reader.read(questions | set(more))
+    hidden = _hidden(idle, answers)
+    kept = {a: me for a, me in resources.items() if a not in idle or a in hidden or answers.exists(idle[a])}
+    leftovers, unseen = _leftovers(kept, kinds, answers)
     return Observed(
-        resources=resources,
-        implied=implied,
+        resources=kept,
+        implied=implied & kept.keys(),
         observations={
-            address: _observe(kinds[address.kind], resource, answers)
-            for address, resource in resources.items()
+            address: hidden.get(address) or _observe(kinds[address.kind], resource, answers)
+            for address, resource in kept.items()
         },
         leftovers=leftovers,
         records=_records(answers),
-        running=running(answers) if running_reads()[0] in reads else Running(),
+        running=running(answers) if _reboots(kept.keys() - hidden.keys(), kinds) else Running(),
         unseen=unseen,
         defects=defects,
         answers=answers if more else None,
+        lacks=reader.lacks,
     )
 
 
-def _reads(
-    resources: Mapping[Address, Resource[Any]], kinds: Kinds, *, closer: bool
-) -> tuple[set[Read], dict[Address, Exception]]:
+def idle_of(
+    resources: Mapping[Address, Resource[Any]], implied: Collection[Address], kinds: Kinds
+) -> dict[Address, Exists]:
+    """What is implied and has nothing to do for anything declared: it is there only where its traces are."""
+    try:
+        needs = {ScopedAddress("", at): kinds[at.kind].needs(me) for at, me in resources.items()}
+        graph = Graph(needs)
+    except Exception:  # noqa: BLE001  # a kind's defect, which is told where it is judged
+        return {}
+    edges = {(a.address, b.address) for a in needs for b in graph.targets(a, *How)}
+    busy = resources.keys() - set(implied)
+    if _reboots(busy, kinds):
+        busy |= {address for address in implied if kinds[address.kind].reboots}
+    while more := {end for edge in edges if busy.intersection(edge) for end in edge} - busy:
+        busy |= more
+    idle = ((address, kinds[address.kind]) for address in implied if address not in busy)
+    return {address: kind.traces() for address, kind in idle if isinstance(kind, Implied)}
+
+
+def _reboots(addresses: Iterable[Address], kinds: Kinds) -> bool:
+    return any(kinds[address.kind].reboots for address in addresses)
+
+
+def _questions(
+    resources: Mapping[Address, Resource[Any]],
+    idle: Mapping[Address, Exists],
+    kinds: Kinds,
+    *,
+    closer: bool,
+) -> tuple[set[Question], dict[Address, Exception]]:
     """All that is to be asked, and of which resources that cannot be told since their kind fails."""
-    reads: set[Read] = set(applied_reads())
-    if any(kinds[address.kind].reboots for address in resources):
-        reads.update(running_reads())
+    questions: set[Question] = set(applied_reads())
     defects: dict[Address, Exception] = {}
     for address, resource in resources.items():
-        kind = kinds[address.kind]
+        kind, only_if = kinds[address.kind], idle.get(address)
         try:
-            reads.update(kind.reads(resource))
+            questions.update(_under(only_if, kind.reads(resource)))
             if closer and isinstance(kind, Inspects):
-                reads.update(kind.inspections(resource))
+                questions.update(_under(only_if, kind.inspections(resource)))
         except Exception as error:  # noqa: BLE001  # a kind's defect concerns its own resource only
             defects[address] = error
+        if kind.reboots:
+            questions.update(_under(only_if, running_reads()))
     for kind in kinds.values():
         if isinstance(kind, Leaves):
-            reads.update(kind.leftover_reads())
-    return reads, defects
+            questions.update(kind.leftover_reads())
+    return questions, defects
+
+
+def _under(only_if: Exists | None, questions: Iterable[Question]) -> Iterator[Question]:
+    """Questions under one more condition. libvirt is asked without any, and of two conditions one will do."""
+    for one in questions:
+        yield one if only_if is None or isinstance(one, Asked | LibvirtRead) else Asked(one, only_if)
+
+
+def _hidden(idle: Mapping[Address, Exists], answers: Answers) -> dict[Address, Unknown]:
+    """Where it cannot be told whether there are traces."""
+    hidden = {}
+    for address, traces in idle.items():
+        try:
+            answers.exists(traces)
+        except ReadFailed as failed:
+            hidden[address] = Unknown(failed.reason)
+    return hidden
 
 
 def _observe(kind: Reconciler[Any, Any], resource: Resource[Any], answers: Answers) -> Observation[Any]:

@@ -1,6 +1,6 @@
-"""A plan as data: what differs, what would be done about it, and what cannot be told.
+"""A plan as a value: what differs on each machine, what is interrupted for it, and the order of doing.
 
-`planner` makes it.
+`assess` makes it, pure. What is rendered is made from it, and what is executed is it.
 """
 
 from __future__ import annotations
@@ -8,17 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from functools import cached_property
 from typing import Any
 
 from cxlstate.core.action import Action, Risk
-from cxlstate.core.address import Address
+from cxlstate.core.address import Address, ScopedAddress
+from cxlstate.core.assessment import Derived, Later
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.machine import MachineId
 from cxlstate.core.read import Answers
 from cxlstate.core.reconciler import Resource
 from cxlstate.engine.record import Cause
 from cxlstate.engine.running import Running
-from cxlstate.spec.load import MachineSpec
+from cxlstate.spec.tree import Machine, Tree
 
 
 class Status(StrEnum):
@@ -54,43 +57,173 @@ def worst(exits: Iterable[Exit]) -> Exit:
     return min(exits, key=_FIRST.index, default=Exit.IN_SYNC)
 
 
+# Interruptions ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What an effect assumes of a resource: a digest of what the plan showed of it."""
+
+    of: str
+    shown: str
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One action of a plan, whose it is, and what it assumes."""
+
+    at: ScopedAddress
+    action: Action
+    bases: tuple[Base, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Somebody whom an interruption stops.
+
+    `again`: this plan starts it again. `autostart`: it starts with the host; None where that is unknown.
+    """
+
+    name: str
+    declared: bool
+    autostart: bool | None
+    again: bool
+
+
+Subject = MachineId | ScopedAddress
+"""What is away meanwhile: a machine (a host, a guest), or a VM of a host, declared or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """That a resource needs somebody away: the steps are the interruption's, not the resource's.
+
+    `activation`: only what is written already waits for it.
+    """
+
+    risk: Risk
+    subject: Subject
+    begin: Action
+    end: Action | None = None
+    activation: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """A machine or a VM that goes away once, for all of `because`.
+
+    `stops` are the VMs and guests that stop with it. `unknown`: why it cannot be told which. `barred`
+    are errors into which it would lead: it is not begun. `why` is what the resources say of it.
+    """
+
+    risk: Risk
+    subject: Subject
+    stops: tuple[Stopped, ...] = ()
+    because: tuple[ScopedAddress, ...] = ()
+    begin: tuple[Planned, ...] = ()
+    end: tuple[Planned, ...] = ()
+    why: tuple[str, ...] = ()
+    unknown: str | None = None
+    barred: tuple[Diagnostic, ...] = ()
+
+    @property
+    def machine(self) -> MachineId:
+        """The machine on which it is begun, or which it is."""
+        return self.subject if isinstance(self.subject, str) else self.subject.machine
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Resources that are done together, and during which interruption."""
+
+    resources: tuple[ScopedAddress, ...]
+    effects: tuple[Planned, ...]
+    within: Interruption | None = None
+
+
+# Resources and machines -------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class ResourcePlan:
-    """One resource: where it stands, what differs, what would be done."""
+    """One resource: where it stands, what differs, what would be done.
 
+    `actions` are its own. What stops a VM or a machine for it is in `away`. `wanted` is what its
+    record would say. `waits_for` are resources that have to be in force before.
+    """
+
+    at: ScopedAddress
     resource: Resource[Any]
     status: Status
     exit: Exit
     changes: tuple[Change, ...] = ()
     actions: tuple[Action, ...] = ()
+    away: tuple[Away, ...] = ()
     reason: str | None = None
     hint: str | None = None
-    waits_for: tuple[Address, ...] = ()
+    waits_for: tuple[ScopedAddress, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
-    digest: str = ""
+    wanted: str = ""
     cause: Cause | None = None
     facts: tuple[tuple[str, str], ...] = ()
+    later: tuple[Later, ...] = ()
+    derived: tuple[Derived, ...] = ()
 
     @property
     def address(self) -> Address:
-        """Whose plan this is."""
-        return self.resource.address
+        """Its address on its machine."""
+        return self.at.address
 
     @property
     def risks(self) -> tuple[Risk, ...]:
-        """What doing all of it would interrupt, `live` left out."""
-        return tuple(dict.fromkeys(a.risk for a in self.actions if a.risk is not Risk.LIVE))
+        """What doing all of it would interrupt or destroy, `live` left out."""
+        own = (action.risk for action in self.actions)
+        risks = (*(one.risk for one in self.away), *own)
+        return tuple(dict.fromkeys(risk for risk in risks if risk is not Risk.LIVE))
+
+    @property
+    def errors(self) -> tuple[Diagnostic, ...]:
+        """The problems that stop it."""
+        return tuple(one for one in self.diagnostics if one.severity is Severity.ERROR)
+
+
+def steps_of(plan: ResourcePlan) -> tuple[Action | Away, ...]:
+    """Whom it needs away, and what it does itself."""
+    return (*plan.away, *plan.actions)
+
+
+class Reach(StrEnum):
+    """How far we came with a machine."""
+
+    READ = "read"
+    OFF = "off"
+    """A guest whose VM is off, or that is not there yet."""
+    UNKNOWN = "unknown"
+    """It did not answer: waiting may help."""
+    REFUSED = "refused"
+    """It must not be talked to: its host key is not the one that is known, for example."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Whether a machine was read, and why not. `problem` is told where it is an error."""
+
+    how: Reach = Reach.READ
+    reason: str | None = None
+    hint: str | None = None
+    problem: Diagnostic | None = None
 
 
 @dataclass(frozen=True)
 class MachinePlan:
     """All resources of a machine, in the order in which they would be done.
 
-    `running` are the VMs that a reboot would stop, where the plan of any resource may hold one.
-    `answers` is what the machine said, where more was asked than a plan needs.
+    `running` are the VMs that run there. `answers` is what the machine said, where more was asked than a plan
+    needs.
     """
 
-    spec: MachineSpec
+    machine: Machine
+    reached: Reached = field(default_factory=Reached)
     resources: tuple[ResourcePlan, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     running: Running = field(default_factory=Running)
@@ -122,11 +255,56 @@ class MachinePlan:
             counts[resource.status.value] += 1
         return counts
 
-    def at(self, address: Address) -> ResourcePlan | None:
-        """The plan of one resource."""
-        return next((resource for resource in self.resources if resource.address == address), None)
-
     @property
     def all_diagnostics(self) -> tuple[Diagnostic, ...]:
         """The machine's and its resources'."""
         return self.diagnostics + tuple(d for r in self.resources for d in r.diagnostics)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All machines of a file, a host before its guests; what goes away; and what is done in which order.
+
+    `turns` are what is foreseen from one reading. After each, the machines that it touched are read again.
+    """
+
+    tree: Tree
+    machines: tuple[MachinePlan, ...] = ()
+    interruptions: tuple[Interruption, ...] = ()
+    turns: tuple[Turn, ...] = ()
+
+    @property
+    def exit(self) -> Exit:
+        """The exit status of the file."""
+        return worst(machine.exit for machine in self.machines)
+
+    @cached_property
+    def resources(self) -> tuple[ResourcePlan, ...]:
+        """Those of all machines."""
+        return tuple(resource for machine in self.machines for resource in machine.resources)
+
+    @property
+    def all_diagnostics(self) -> tuple[Diagnostic, ...]:
+        """Those of all machines, each once: what an interruption leads into is told first."""
+        barred = (one for interruption in self.interruptions for one in interruption.barred)
+        found = (one for machine in self.machines for one in machine.all_diagnostics)
+        return tuple(dict.fromkeys((*found, *barred)))
+
+    @cached_property
+    def _by_address(self) -> dict[ScopedAddress, ResourcePlan]:
+        return {resource.at: resource for resource in self.resources}
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """How many resources stand where, on all machines."""
+        return {status.value: sum(m.summary[status.value] for m in self.machines) for status in Status}
+
+    def at(self, where: ScopedAddress | Address) -> ResourcePlan | None:
+        """The plan of one resource; an address without a machine is the host's."""
+        if isinstance(where, Address):
+            where = ScopedAddress(self.tree.host.id, where)
+        return self._by_address.get(where)
+
+    def on(self, machine: MachineId) -> MachinePlan:
+        """The plan of one machine. KeyError: it is none of the tree."""
+        return {one.machine.id: one for one in self.machines}[machine]

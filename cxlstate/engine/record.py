@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
-from cxlstate.core.address import Address
-from cxlstate.core.model import canonical
+from cxlstate.core.address import Address, ScopedAddress
+from cxlstate.core.model import as_written
 from cxlstate.core.reconciler import Reconciler, Resource
 
-_VERSION = "2:"
-_OLD = re.compile("[0-9a-f]{32}")
+LONGEST: Final = 1 << 15
+"""Characters of a resource that a record holds; beyond, its digest: an answer is a line of at most 64 KiB."""
 
 
 class Cause(StrEnum):
@@ -27,55 +27,71 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The digest of the wish that was last found in force, and by which version of the tool."""
+    """What was wanted of a resource when it was last found in force; by which version of the tool, and when.
 
-    digest: str
+    `wanted` is canonical JSON, as `wanted_of` makes it.
+    """
+
+    wanted: str
     tool: str = ""
+    at: str = ""
 
     def line(self) -> str:
-        """As it is kept on the machine."""
-        return f"{self.digest} {self.tool}"
+        """As it is kept on the machine: one line of JSON."""
+        return _canonical({"wanted": json.loads(self.wanted), "tool": self.tool, "at": self.at})
 
 
 def parse_record(line: str) -> Record | None:
-    """Read a record; a damaged one is a digest that matches nothing.
+    """Read a record. None for one that is damaged, or of an earlier form: it tells nothing."""
+    try:
+        read = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(read, dict) or "wanted" not in read:
+        return None
+    return Record(_canonical(read["wanted"]), str(read.get("tool")), str(read.get("at")))
 
-    None for one of a version before 2: its digest was also of the live state, so it tells nothing apart.
+
+def wanted_of(resource: Resource[Any], told: Mapping[Address, str]) -> str:
+    """All that was wanted of a resource, as canonical JSON; nothing live, and references in place of secrets.
+
+    That is what was written of it, and a digest of what was wanted of those whose exports it is told: what a
+    VM should be follows from the spec of its dax device, too.
     """
-    digest, _, tool = line.strip().partition(" ")
-    return None if _OLD.fullmatch(digest) else Record(digest, tool)
-
-
-def digest_of(resource: Resource[Any], told: Mapping[Address, str]) -> str:
-    """A digest of all that was wanted of a resource, and of nothing live.
-
-    That is its spec, and the digests of those whose exports it is told: what a VM should be follows from
-    the spec of its dax device, too.
-    """
-    lines = (canonical(resource.spec), *(f"{address} {digest}" for address, digest in sorted(told.items())))
-    return _VERSION + sha256("\n".join(lines).encode()).hexdigest()[:32]
+    written = as_written(resource.spec)
+    if len(text := _canonical(written)) > LONGEST:
+        written = f"sha256:{_digest(text)}"
+    return _canonical({"spec": written, "told": {str(one): _digest(wanted) for one, wanted in told.items()}})
 
 
 @dataclass(frozen=True, slots=True)
-class Digests:
-    """The digests of all resources of a machine, each made once. `told`: whose exports one is told."""
+class Wanted:
+    """What is wanted of all resources of a tree, each made once. `told`: whose exports one is told."""
 
-    resources: Mapping[Address, Resource[Any]]
+    resources: Mapping[ScopedAddress, Resource[Any]]
     kinds: Mapping[str, Reconciler[Any, Any]]
-    told: Callable[[Address], Iterable[Address]]
-    _made: dict[Address, str] = field(default_factory=dict)
+    told: Callable[[ScopedAddress], Iterable[ScopedAddress]]
+    _made: dict[ScopedAddress, str] = field(default_factory=dict)
 
-    def of(self, address: Address) -> str:
+    def of(self, at: ScopedAddress) -> str:
         """Kinds that export nothing have no part in it, whatever a resource needs of them."""
-        if address not in self._made:
-            tellers = (teller for teller in self.told(address) if self.kinds[teller.kind].informs)
-            told = {teller: self.of(teller) for teller in dict.fromkeys(tellers)}
-            self._made[address] = digest_of(self.resources[address], told)
-        return self._made[address]
+        if at not in self._made:
+            tellers = (teller for teller in self.told(at) if self.kinds[teller.address.kind].informs)
+            told = {teller.address: self.of(teller) for teller in dict.fromkeys(tellers)}
+            self._made[at] = wanted_of(self.resources[at], told)
+        return self._made[at]
 
 
-def cause_of(record: Record | None, digest: str, *, records_readable: bool) -> Cause:
-    """`unapplied` where another wish was applied last, or none; `drifted` where it was this one."""
+def cause_of(record: Record | None, wanted: str, *, records_readable: bool) -> Cause:
+    """`unapplied` where something else was applied last; `drifted` where it was this."""
     if not records_readable or record is None:
         return Cause.UNDETERMINED
-    return Cause.DRIFTED if record.digest == digest else Cause.UNAPPLIED
+    return Cause.DRIFTED if record.wanted == wanted else Cause.UNAPPLIED
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:32]

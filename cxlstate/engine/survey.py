@@ -1,67 +1,80 @@
-"""Look at machines, several at once, and plan. Holds nothing that could change one."""
+"""Look at trees of machines, several at once, and plan. Holds nothing that could change one."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import partial
 
-from cxlstate.adapters.open_reader import Opener, open_reader
-from cxlstate.core.address import Address
+from cxlstate.adapters.open_reader import open_reader
 from cxlstate.core.defect import defect
-from cxlstate.core.diagnostic import CxlstateError
+from cxlstate.core.diagnostic import CxlstateError, Diagnostic
 from cxlstate.core.read import Read
-from cxlstate.engine.observe import Kinds, observe
-from cxlstate.engine.plan import MachinePlan
-from cxlstate.engine.planner import make_plan
-from cxlstate.spec.load import MachineSpec
-
-AT_ONCE = 8
+from cxlstate.engine.assess import assess_tree
+from cxlstate.engine.observe import Kinds
+from cxlstate.engine.plan import MachinePlan, Plan, Reach, Reached
+from cxlstate.engine.reading import AT_ONCE, Opener, Readers, TreeReader
+from cxlstate.spec.names import Only
+from cxlstate.spec.tree import Tree
 
 
 def survey(  # noqa: PLR0913  # what only `show` asks for is given by name
-    specs: Sequence[MachineSpec],
+    trees: Sequence[Tree],
     kinds: Kinds,
-    only: frozenset[Address] | None = None,
+    only: Only | None = None,
     opener: Opener = open_reader,
     *,
     closer: bool = False,
     more: Collection[Read] = (),
-) -> list[MachinePlan]:
-    """The plan of every machine. One that cannot be reached is a plan with that as its diagnostic.
+) -> list[Plan]:
+    """The plan of every tree in `only`. One whose host cannot be reached has that as its diagnostic.
 
     `closer` has kinds look closer than a plan needs to. `more` is asked along: its answers, and all
     others, are then in the plan.
     """
-    if len(specs) == 1:
-        return [look(specs[0], kinds, only, opener, closer=closer, more=more)]
+    todo = narrowed(trees, only)
+    if len(todo) == 1:
+        return [look(todo[0], kinds, only, opener, closer=closer, more=more)]
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  # slow to load, and seldom needed
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         ask = partial(look, kinds=kinds, only=only, opener=opener, closer=closer, more=more)
-        return list(pool.map(ask, specs))
+        return list(pool.map(ask, todo))
+
+
+def narrowed(trees: Sequence[Tree], only: Only | None) -> list[Tree]:
+    """The trees of which anything is in `only`."""
+    return [tree for tree in trees if only is None or any(one.id in only for one in tree.machines)]
 
 
 def look(  # noqa: PLR0913  # as above
-    spec: MachineSpec,
+    tree: Tree,
     kinds: Kinds,
-    only: frozenset[Address] | None = None,
+    only: Only | None = None,
     opener: Opener = open_reader,
     *,
     closer: bool = False,
     more: Collection[Read] = (),
-) -> MachinePlan:
-    """One exchange with one machine, and the plan that follows from it.
+) -> Plan:
+    """One exchange with each machine of a tree, and the plan that follows from it.
 
-    What goes wrong is a diagnostic of this machine, whatever it is: the others get their plans.
+    What goes wrong is a diagnostic of this tree, whatever it is: the others get their plans.
     """
+    readers = Readers(opener)
     try:
-        reader = opener(spec.connect, spec.name)
         try:
-            return make_plan(spec, observe(reader, spec, kinds, closer=closer, more=more), kinds, only)
+            seen = TreeReader(tree, kinds, readers, closer=closer, more=more).read()
+            return assess_tree(tree, seen, kinds, only)
         finally:
-            reader.close()
+            readers.close()
     except CxlstateError as error:
-        found = error.diagnostics
+        return without_plan(tree, error.diagnostics)
     except Exception as error:  # noqa: BLE001  # as told above
-        found = (defect(error),)
-    return MachinePlan(spec, diagnostics=tuple(d.on(spec.name) for d in found))
+        return without_plan(tree, (defect(error),))
+
+
+def without_plan(tree: Tree, problems: Sequence[Diagnostic]) -> Plan:
+    """A tree of which nothing could be planned, and why."""
+    found = tuple(one.on(tree.host.id) for one in problems)
+    reached = Reached(Reach.UNKNOWN, found[0].message if found else None)
+    host = MachinePlan(tree.host, reached, diagnostics=found)
+    return Plan(tree, (host, *(MachinePlan(guest, reached) for guest in tree.guests)))

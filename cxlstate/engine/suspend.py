@@ -1,7 +1,7 @@
 """What must not be done under somebody's feet: who is taken out of use before it, and put back behind it.
 
-Pure, and the same for every kind: an action names memory (`Action.suspends`), and a resource that has
-memory in use says how it lets go of it (`Assessment.hold`).
+Pure, and the same for every kind: an action names memory (`Action.suspends`), a kind that holds memory
+says how it lets go of it (`Assessment.hold`).
 """
 
 from __future__ import annotations
@@ -10,22 +10,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from cxlstate.core.action import Action, Span
-from cxlstate.core.address import Address
+from cxlstate.core.action import Action
+from cxlstate.core.address import ScopedAddress
 from cxlstate.core.assessment import Hold
 from cxlstate.core.diagnostic import Diagnostic
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A resource, and the memory that it has in use."""
+    """A resource that holds memory, and how it lets go of it."""
 
-    address: Address
+    at: ScopedAddress
     hold: Hold
-
-    def touches(self, spans: Sequence[Span]) -> bool:
-        """Whether any of the memory is its."""
-        return self.hold.touches(spans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,36 +30,39 @@ class Suspension:
 
     actions: tuple[Action, ...]
     refused: tuple[Diagnostic, ...] = ()
-    untold: tuple[Address, ...] = ()
+    untold: tuple[ScopedAddress, ...] = ()
 
 
-def suspending(acting: Address, actions: Sequence[Action], holders: Sequence[Holder]) -> Suspension:
+def suspending(acting: ScopedAddress, actions: Sequence[Action], holders: Sequence[Holder]) -> Suspension:
     """Put suspension around the actions of a resource. `holders` stand in the order of doing."""
     actions = tuple(actions)
-    others = [holder for holder in holders if holder.address != acting]
-    touched = [one for one in others if any(one.touches(action.suspends) for action in actions)]
-    if untold := tuple(one.address for one in touched if one.hold.unknown):
+    others = [one for one in holders if one.at != acting and one.at.machine == acting.machine]
+    touched = [one for one in others if any(one.hold.touches(action.suspends) for action in actions)]
+    if untold := tuple(one.at for one in touched if one.hold.unknown):
         return Suspension(actions, untold=untold)
     if refused := tuple(one.hold.stuck for one in touched if one.hold.stuck):
         return Suspension(actions, refused=refused)
-    return Suspension(tuple(_expanded(acting, actions, touched)))
+    in_use = [one for one in touched if one.hold.release]
+    return Suspension(tuple(_expanded(acting, actions, in_use)))
 
 
-def _expanded(acting: Address, actions: Sequence[Action], holders: Sequence[Holder]) -> Iterator[Action]:
+def _expanded(
+    acting: ScopedAddress, actions: Sequence[Action], holders: Sequence[Holder]
+) -> Iterator[Action]:
     """Neighbours under the same suspension share it. An activation is not done with the rest."""
 
-    def under(action: Action) -> tuple[bool, list[Address]]:
-        return action.activation, [one.address for one in holders if one.touches(action.suspends)]
+    def under(action: Action) -> tuple[bool, list[ScopedAddress]]:
+        return action.activation, [one.at for one in holders if one.hold.touches(action.suspends)]
 
-    for (activation, addresses), together in groupby(actions, under):
-        concerned = [holder for holder in holders if holder.address in addresses]
-        names = ", ".join(map(str, addresses))
-        before = _first_of_each([one.hold.release for one in reversed(concerned)])
-        behind = _last_of_each([one.hold.retake for one in concerned])
-        why = f"{acting} changes, and {names} must not be in use meanwhile"
+    for (activation, concerned), together in groupby(actions, under):
+        held = [one for one in holders if one.at in concerned]
+        names = ", ".join(str(one.at.address) for one in held)
+        before = _first_of_each([one.hold.release for one in reversed(held)])
+        behind = _last_of_each([one.hold.retake for one in held])
+        why = f"{acting.address} changes, and {names} must not be in use meanwhile"
         yield from (_inserted(action, why, activation=activation) for action in before)
         yield from together
-        why = f"restores {names} after the change of {acting}"
+        why = f"restores {names} after the change of {acting.address}"
         yield from (_inserted(action, why, activation=activation) for action in behind)
 
 

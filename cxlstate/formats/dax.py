@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
 
-from cxlstate.core.read import Answers, Attributes, File, Links, Read
+from cxlstate.core.read import Answers, Attributes, File, Holders, Links, PosixRead
 from cxlstate.core.units import format_address, format_size
 from cxlstate.formats import iomem
 from cxlstate.formats.iomem import Range, joined
@@ -32,14 +32,15 @@ REGION_ALIGN: Final = Attributes(f"{DEVICES}/*/../dax_region/align")
 REGION_MODALIAS: Final = Attributes(f"{DEVICES}/*/../modalias")
 DRIVER: Final = Links(f"{DEVICES}/*/driver")
 PLACE: Final = Links(f"{DEVICES}/*")
+HOLDERS: Final = Holders("dax[0-9]*", bus="dax")
 PAT: Final = File("/sys/kernel/debug/x86/pat_memtype_list", limit=16 << 20)
 
 FILES: Final = (*ATTRIBUTES, *MAPPINGS, REGION_ALIGN, REGION_MODALIAS)
-READS: Final[tuple[Read, ...]] = (*FILES, DRIVER, PLACE)
+READS: Final[tuple[PosixRead, ...]] = (*FILES, DRIVER, PLACE)
 
 IOMEM: Final = File("/proc/iomem")
 FIRMWARE: Final = Attributes("/sys/firmware/memmap/*/*")
-MEMORY: Final[tuple[Read, ...]] = (IOMEM, FIRMWARE, *READS)
+MEMORY: Final[tuple[PosixRead, ...]] = (IOMEM, FIRMWARE, *READS)
 """What it takes to tell the memory of devices by all evidence there is."""
 
 HMEM: Final = "hmem"

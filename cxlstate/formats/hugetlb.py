@@ -7,6 +7,7 @@ A size is taken once, a number once for each size; what breaks these rules is ig
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,6 +19,8 @@ DEFAULT: Final = 2 << 20
 """HPAGE_SIZE of x86."""
 SIZES: Final = frozenset({DEFAULT, 1 << 30})
 """`arch_hugetlb_valid_size()` of x86 (`arch/x86/mm/hugetlbpage.c`); any other is ignored."""
+
+_DECIMAL: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
 
 _Kept = tuple[str, str, int, bool]
 """Slot, value, index of the argument, whether it is implied."""
@@ -33,6 +36,11 @@ class _State:
     current: int = 0
     valid: bool = True
     last: int | None = None
+
+    @property
+    def default_size(self) -> int:
+        """Of pages whose size is not said."""
+        return self.default[0] if self.default else DEFAULT
 
     def take(self, index: int, name: str, value: str) -> None:
         """One argument."""
@@ -69,21 +77,39 @@ class _State:
 
 def in_force(arguments: Sequence[tuple[str, str | None]]) -> Iterator[_Kept]:
     """What is kept. The default size's pages are told by both names, the other one as implied."""
-    state = _State()
-    for index, (name, value) in enumerate(arguments):
-        if name in NAMES and value is not None:
-            state.take(index, name, value)
-    default = state.default[0] if state.default else DEFAULT
+    state = _read(arguments)
+    default = state.default_size
     if state.default:
         yield "default huge page size", size_text(default), state.default[1], False
     for size, index in state.sizes.items():
         yield f"huge pages of {size_text(size)}", "supported", index, False
-    if 0 in state.pages:
-        state.pages.pop(default, None)  # hugetlb_init(): "Using hugepages=… for number of default huge pages"
     for size, (number, index) in state.pages.items():
         yield _slot(size), number, index, False
         if size in (0, default):
             yield _slot(default if size == 0 else 0), number, index, True
+
+
+def reserved(arguments: Sequence[tuple[str, str | None]]) -> Iterator[tuple[int, int]]:
+    """Bytes that each number takes from RAM at boot (`hugetlb_hstate_alloc_pages`), by its argument's index.
+
+    A number is that of all nodes, or of some: `NODE:NUMBER,…`. It is decimal, and what stands behind it is
+    not looked at (`sscanf` in `hugepages_setup`).
+    """
+    state = _read(arguments)
+    for size, (number, index) in state.pages.items():
+        each = (_DECIMAL.match(word.rpartition(":")[2]) for word in number.split(","))
+        yield index, (size or state.default_size) * sum(int(one[0]) for one in each if one)
+
+
+def _read(arguments: Sequence[tuple[str, str | None]]) -> _State:
+    """What is left of all of them in the end."""
+    state = _State()
+    for index, (name, value) in enumerate(arguments):
+        if name in NAMES and value is not None:
+            state.take(index, name, value)
+    if 0 in state.pages:  # hugetlb_init(): "Using hugepages=… for number of default huge pages"
+        state.pages.pop(state.default_size, None)
+    return state
 
 
 def size_text(size: int) -> str:

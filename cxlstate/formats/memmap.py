@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cxlstate.core.units import format_address, format_size
+from cxlstate.formats.iomem import Range, gaps, joined
 from cxlstate.formats.kernel_cmdline import Argument
 from cxlstate.formats.memparse import PREFIXES, memparse
 
@@ -106,6 +107,23 @@ def _avoided(value: str) -> list[Region]:
         if isinstance(item, Region) and item.sign in KASLR_AVOIDS and item.start > 0:
             found.append(item)
     return found
+
+
+_MIB: Final = 1 << 20
+LEAST_LEFT: Final = 8 << 30
+LEAST_PART: Final = 8
+
+
+def too_little_left(regions: Iterable[Region], ram: Iterable[Range], pages: int = 0) -> int | None:
+    """Bytes of RAM that these and huge pages leave, in whole MiB; None where that is enough, or unknown.
+
+    A digit or a suffix too many takes away most of it. Less than an eighth is enough where it is 8 GiB.
+    """
+    ram = tuple(ram)
+    taken = joined(Range(one.start, one.start + one.size) for one in regions if one.sign in TYPES)
+    left = max(0, sum(part.size for one in ram for part in gaps(one, taken)) - pages)
+    enough = min(LEAST_LEFT, sum(one.size for one in ram) // LEAST_PART)
+    return left - left % _MIB if left < enough else None
 
 
 def write(region: Region) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
-from cxlstate.core.read import Answer, Answers, Command, File, Glob, Links, Names, Read
+from cxlstate.core.read import Answer, Answers, Command, File, Glob, Links, Names, PosixRead
 from cxlstate.formats import kernel_cmdline
 
 KMEM: Final = "kmem"
@@ -34,13 +34,14 @@ FILES: Final = tuple(Glob(f"{folder}/modprobe.d/*.conf") for folder in FOLDERS)
 MASKS: Final = tuple(Links(f"{folder}/modprobe.d/*.conf") for folder in FOLDERS)
 """A link to /dev/null is no regular file, and is not among `FILES`."""
 
-CONFIGURATION: Final[tuple[Read, ...]] = (COMMAND_LINE, *FILES, *MASKS)
+CONFIGURATION: Final[tuple[PosixRead, ...]] = (COMMAND_LINE, *FILES, *MASKS)
 
 # By module: what the kernel asks udev to load, and the function that sets the driver up.
 _MODALIAS: Final = {KMEM: "dax:t0"}  # DAX_DEVICE_MODALIAS_FMT in drivers/dax/dax-private.h
 _INITCALL: Final = {KMEM: "dax_kmem_init"}  # drivers/dax/kmem.c
 
 _DOES_NOTHING: Final = frozenset({"false", "true", ":", "exit"})
+_BETWEEN_WORDS: Final = re.compile("[ \t]+")
 _OF_A_SHELL: Final = re.compile(r"[;&|$`<>(){}\\\n]")
 
 
@@ -49,7 +50,7 @@ def info(name: str) -> Command:
     return Command(("modinfo",), (name,))
 
 
-KMEM_READS: Final[tuple[Read, ...]] = (*CONFIGURATION, LOADED, DAX_DRIVERS, info(KMEM))
+KMEM_READS: Final[tuple[PosixRead, ...]] = (*CONFIGURATION, LOADED, DAX_DRIVERS, info(KMEM))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +160,16 @@ def is_built_in(name: str, said: Answer) -> bool:
 
 
 def _lines(path: str, text: str) -> Iterator[Line]:
-    """`freadline_wrapped`: a backslash joins lines; a comment is a line that begins with `#`."""
-    for raw in text.replace("\\\n", "").splitlines():
-        words = tuple(raw.split())
+    """`freadline_wrapped`: a backslash joins lines; a comment is a line that begins with `#`.
+
+    Words end at a blank or tab alone (`strtok_r` in `kmod_config_parse`): in a file with DOS line ends the
+    last word has a carriage return, and `blacklist` is one of another module. Only of a `softdep` other
+    white space is none (`isspace` in `kmod_config_add_softdep`).
+    """
+    for raw in text.replace("\\\n", "").split("\n"):
+        words = tuple(filter(None, _BETWEEN_WORDS.split(raw)))
+        if words[:1] == ("softdep",):
+            words = tuple(raw.split())
         if words and not words[0].startswith("#"):
             yield Line(path, words, raw.strip())
 

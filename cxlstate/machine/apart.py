@@ -13,27 +13,31 @@ to hear, and ends with the first of: its reader is closed, its pipes break.
 from __future__ import annotations
 
 import gc
+import importlib
 import itertools
 import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from queue import SimpleQueue
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from cxlstate.core.connect import Ssh
+from cxlstate.core.guest import Accepted, Route
 from cxlstate.core.read import Answer, LibvirtRead
 from cxlstate.machine.aside import Aside
 from cxlstate.machine.posix.transport import Lost, Reply
 
 if TYPE_CHECKING:
-    from cxlstate.machine.ssh import SshTransport
+    from cxlstate.machine.guest import GuestExchanger, Passage
 
 Ask = Callable[..., Any]
-_What = Literal["connect", "exchange", "libvirt"]
+_What = Literal["connect", "exchange", "libvirt", "guest", "close"]
+_HOST = 0  # the number of the host among the machines that the process is connected to
 
 
 class ApartTransport:
@@ -46,7 +50,7 @@ class ApartTransport:
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C reaches only ourselves
         )
-        self.libvirt = ApartLibvirt(self._ask)
+        self.libvirt = ApartLibvirt(partial(self._ask, _HOST))
         self._numbers = itertools.count()
         self._telling = threading.Lock()
         self._waiting: dict[int, SimpleQueue[object]] = {}
@@ -62,12 +66,17 @@ class ApartTransport:
 
     def connect(self) -> None:
         """Wait for the connection. What went wrong is raised by the first that needs it."""
-        self._ask("connect")
+        self._ask(_HOST, "connect")
 
     def exchange(self, command: str, stdin: bytes, timeout: float, limit: int) -> Reply:
         """As every transport's."""
-        reply: Reply = self._ask("exchange", command, stdin, timeout, limit)
+        reply: Reply = self._ask(_HOST, "exchange", command, stdin, timeout, limit)
         return reply
+
+    def guest(self, route: Route) -> ApartGuest:
+        """A guest, connected by that process, too."""
+        number, accepted = self._ask(_HOST, "guest", route)
+        return ApartGuest(partial(self._ask, number), accepted)
 
     def close(self) -> None:
         """End the process, whatever it is waiting for. May be called twice."""
@@ -75,7 +84,7 @@ class ApartTransport:
         self._listener.join()
         self._process.communicate()
 
-    def _ask(self, what: _What, *words: object) -> Any:
+    def _ask(self, machine: int, what: _What, *words: object) -> Any:
         """Wait for the answer to this question."""
         answers: SimpleQueue[object] = SimpleQueue()
         with self._telling:
@@ -84,7 +93,7 @@ class ApartTransport:
             if self._ended:
                 answers.put(_gone())
             else:
-                self._tell((number, what, words))
+                self._tell((number, machine, what, words))
         answer = answers.get()
         if isinstance(answer, Exception):
             raise answer
@@ -123,6 +132,29 @@ class ApartLibvirt:
         return answers
 
 
+class ApartGuest:
+    """The exchanges with a guest of the host."""
+
+    def __init__(self, ask: Ask, accepted: Accepted | None) -> None:
+        self._ask = ask
+        self.accepted = accepted
+        self.libvirt = ApartLibvirt(ask)
+
+    def connect(self) -> None:
+        """As every transport's."""
+        self._ask("connect")
+
+    def exchange(self, command: str, stdin: bytes, timeout: float, limit: int) -> Reply:
+        """As every transport's."""
+        reply: Reply = self._ask("exchange", command, stdin, timeout, limit)
+        return reply
+
+    def close(self) -> None:
+        """End its connection, if there is still somebody to tell."""
+        with suppress(Lost):
+            self._ask("close")
+
+
 def _gone() -> Lost:
     return Lost("the process that held the connection ended")
 
@@ -130,10 +162,13 @@ def _gone() -> Lost:
 def serve(questions: BinaryIO, answers: BinaryIO) -> None:
     """The other side: connect, and answer for as long as it is asked, each question by itself."""
     connect: Ssh = pickle.load(questions)  # noqa: S301  # nobody else writes to this pipe
+    with suppress(ImportError), _lean():  # it failing, the library wants more by now
+        importlib.import_module("cxlstate.machine.ssh")
     from cxlstate.machine.ssh import SshTransport  # noqa: PLC0415  # slow to load, and for this side only
 
     asked = threading.Event()
     transport = SshTransport(connect, connect.host, before_authentication=asked.wait)
+    machines = Machines(transport, connect.host)
     connecting = Aside(transport.connect)
     telling = threading.Lock()
 
@@ -142,30 +177,73 @@ def serve(questions: BinaryIO, answers: BinaryIO) -> None:
             pickle.dump((number, said), answers)
             answers.flush()
 
-    def act(what: _What, words: tuple[Any, ...]) -> object:
+    def act(machine: int, what: _What, words: tuple[Any, ...]) -> object:
         connecting.result()
-        return _act(transport, what, words)
+        return machines.act(machine, what, words)
 
     with suppress(EOFError):
         while True:
             question = pickle.load(questions)  # noqa: S301  # as above
             asked.set()
             if question is not None:
-                number, what, words = question
-                answer = partial(_answer, partial(act, what, words), partial(tell, number))
+                number, machine, what, words = question
+                answer = partial(_answer, partial(act, machine, what, words), partial(tell, number))
                 threading.Thread(target=answer, daemon=True).start()
     transport.close()
 
 
-def _act(transport: SshTransport, what: _What, words: tuple[Any, ...]) -> object:
-    match what:
-        case "connect":
-            transport.connect()
-            return None
-        case "exchange":
-            return transport.exchange(*words)
-        case "libvirt":
-            return transport.libvirt.read(*words)
+@contextmanager
+def _lean() -> Iterator[None]:
+    """Without what invoke loads and no connection needs: 72 of 446 modules.
+
+    PyYAML, beside a copy of its own, for a quicker parser (invoke/vendor/yaml/cyaml.py), and unittest.mock,
+    with all of asyncio, for a class that fakes a connection (invoke/context.py).
+    """
+    mock = ModuleType("unittest.mock")
+    mock.Mock = object  # type: ignore[attr-defined]  # the one name that is imported
+    spared = {"yaml": None, "unittest": ModuleType("unittest"), "unittest.mock": mock}
+    for name, instead in spared.items():
+        sys.modules.setdefault(name, instead)  # type: ignore[arg-type]  # None: there is no such module
+    try:
+        yield
+    finally:
+        for name, instead in spared.items():
+            if sys.modules.get(name) is instead:
+                del sys.modules[name]
+
+
+class Machines:
+    """The host, and the guests that were reached through it, by number."""
+
+    def __init__(self, host: Passage, name: str) -> None:
+        self._host = host
+        self._name = name
+        self._guests: dict[int, GuestExchanger] = {}
+        self._numbers = itertools.count(_HOST + 1)
+
+    def act(self, machine: int, what: _What, words: tuple[Any, ...]) -> object:
+        """What one of them answers."""
+        transport = self._host if machine == _HOST else self._guests[machine]
+        match what:
+            case "connect":
+                transport.connect()
+            case "exchange":
+                return transport.exchange(*words)
+            case "libvirt":
+                return transport.libvirt.read(*words)
+            case "guest":
+                return self._reach(*words)
+            case "close":
+                transport.close()
+        return None
+
+    def _reach(self, route: Route) -> tuple[int, Accepted | None]:
+        from cxlstate.machine.guest import reach  # noqa: PLC0415  # for this side only
+
+        guest = reach(self._host, self._name, route)
+        number = next(self._numbers)
+        self._guests[number] = guest
+        return number, guest.accepted
 
 
 def _answer(act: Callable[[], object], tell: Callable[[object], None]) -> None:

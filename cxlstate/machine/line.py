@@ -7,6 +7,9 @@ import socket
 import subprocess
 import tempfile
 
+UNANSWERED = 60
+"""Seconds that sent data may stay unacknowledged before the line is given up."""
+
 
 class Line(socket.socket):
     """Sends small packets at once, acknowledges at once, and gives up on a dead peer.

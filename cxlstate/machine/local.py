@@ -8,13 +8,16 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
+from functools import partial
 
 from cxlstate.machine import limits
 from cxlstate.machine.libvirt.access import Access
 from cxlstate.machine.libvirt.tunnel import Tunnel
 from cxlstate.machine.libvirt.way import SYSTEM, Direct, Way
+from cxlstate.machine.line import UNANSWERED, Line
 from cxlstate.machine.posix import launcher
 from cxlstate.machine.posix.transport import Lost, Reply, TooMuch
+from cxlstate.machine.qga.ask import Ask
 
 _CHUNK = 1 << 16
 _TURN = 0.5  # seconds
@@ -52,6 +55,14 @@ class LocalTransport:
     def start(self, command: str) -> LocalStream:
         """Begin a conversation."""
         return LocalStream(_start(command, subprocess.PIPE))
+
+    def agent(self, vm: str) -> Ask:
+        """The guest agent of one of this machine's VMs."""
+        return partial(self.libvirt.agent, vm)
+
+    def channel(self, address: str, port: int, patience: float) -> Line:
+        """A TCP connection from here. Raises OSError where it leads nowhere."""
+        return Line(address, port, patience, UNANSWERED)
 
     def close(self) -> None:
         """End the connections to libvirt; nothing else is held between commands."""

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,9 +29,10 @@ from cxlstate.core.diagnostic import CxlstateError, fail
 from cxlstate.machine import known_hosts, ssh_config
 from cxlstate.machine.aside import Aside
 from cxlstate.machine.libvirt.access import through
-from cxlstate.machine.line import Line, ProxyLine
+from cxlstate.machine.line import UNANSWERED, Line, ProxyLine
 from cxlstate.machine.posix.transport import Lost, Reply
-from cxlstate.machine.ssh_channel import UNANSWERED, SshStream, lost, receive_all, send_all
+from cxlstate.machine.qga.ask import Ask
+from cxlstate.machine.ssh_channel import WINDOW, SshStream, forwarded, lost, receive_all, send_all
 
 CONNECT_TIMEOUT = 10
 """Seconds for reaching the port."""
@@ -40,8 +42,6 @@ ANSWER_TIMEOUT = 60
 
 KEEPALIVE = 15
 """Seconds of silence after which a sign of life is sent."""
-
-_WINDOW = 16 << 20  # bytes that may be under way: a whole plan's answers fit
 
 
 class SshTransport:
@@ -102,7 +102,7 @@ class SshTransport:
 
     def _channel(self, command: str) -> paramiko.Channel:
         connection = self._connected()
-        channel: paramiko.Channel = connection.transport.open_session(window_size=_WINDOW)
+        channel: paramiko.Channel = connection.transport.open_session(window_size=WINDOW)
         try:  # aside, since the library waits for ever for the answer
             Aside(lambda: channel.exec_command(command)).result(ANSWER_TIMEOUT)
         except TimeoutError:
@@ -110,13 +110,27 @@ class SshTransport:
             raise Lost(f"the server did not answer within {ANSWER_TIMEOUT} s") from None
         return channel
 
+    def channel(self, address: str, port: int, patience: float) -> paramiko.Channel:
+        """A TCP connection that the machine makes. Raises Lost, and OSError where it leads nowhere."""
+        return forwarded(self._connected().transport, address, port, patience)
+
+    def agent(self, vm: str) -> Ask:
+        """The guest agent of one of its VMs."""
+        return partial(self.libvirt.agent, vm)
+
     def _connected(self) -> Connection:
         with self._connecting:
             if self._connection is None or not self._connection.is_connected:
                 self._disconnect()
-                self._connection = connection = _prepare(self._connect, self._name)
-                _open(connection, self._name, self._gate)
+                self._connection = connection = self._prepared()
+                self._open(connection)
             return self._connection
+
+    def _prepared(self) -> Connection:
+        return prepare(self._connect, self._name, _trust, self._gate)
+
+    def _open(self, connection: Connection) -> None:
+        _open(connection, self._name, self._gate)
 
 
 def _silence() -> None:
@@ -130,10 +144,13 @@ def _silence() -> None:
 # Preparing: everything that is decided before the first packet.
 
 
-def _prepare(connect: Ssh, name: str) -> Connection:
-    """The connection as the configuration wants it, host keys in place, not yet open."""
+def prepare(
+    connect: Ssh, name: str, trust: Callable[[Connection], None], gate: Callable[[], object]
+) -> Connection:
+    """The connection as the configuration wants it, not yet open. `trust` gives each hop its host keys."""
     try:
-        paramiko.config.invoke = ssh_config  # type: ignore[attr-defined]  # what it runs `Match exec` with
+        programs = ssh_config.Programs(gate)
+        paramiko.config.invoke = programs  # type: ignore[attr-defined]  # what it runs `Match exec` with
         settings = SSHConfig.from_text(ssh_config.load(ssh_config.files()))
         # Lazy: fabric's own configuration files and variables have no say in this.
         config = Config(lazy=True, ssh_config=settings)
@@ -143,6 +160,7 @@ def _prepare(connect: Ssh, name: str) -> Connection:
         hop: object = connection
         while isinstance(hop, Connection):
             _settle(hop)
+            trust(hop)
             hop = hop.gateway
     except Exception as unusable:
         raise fail(
@@ -156,11 +174,8 @@ def _prepare(connect: Ssh, name: str) -> Connection:
 
 
 def _settle(hop: Connection) -> None:
-    """Verified host keys, keys to authenticate with, limits of time."""
+    """Keys to authenticate with, limits of time, and no host key that is trusted yet."""
     words = hop.ssh_config
-    wanted = _host_key_name(hop)
-    for key in _known_keys(words, words.get("hostkeyalias", wanted)):
-        hop.client.get_host_keys().add(wanted, key.get_name(), key)
     hop.client.set_missing_host_key_policy(_Refuse())
     hop.connect_timeout = int(words.get("connecttimeout", CONNECT_TIMEOUT))
     hop.connect_kwargs = {
@@ -171,6 +186,13 @@ def _settle(hop: Connection) -> None:
         "channel_timeout": max(hop.connect_timeout, ANSWER_TIMEOUT),
     }
     hop.forward_agent = False
+
+
+def _trust(hop: Connection) -> None:
+    """The host keys that the user's files know."""
+    wanted = _host_key_name(hop)
+    for key in _known_keys(hop.ssh_config, hop.ssh_config.get("hostkeyalias", wanted)):
+        hop.client.get_host_keys().add(wanted, key.get_name(), key)
 
 
 def _is_file(path: str) -> bool:

@@ -9,12 +9,14 @@ from contextlib import contextmanager, suppress
 import paramiko
 
 from cxlstate.machine import limits
+from cxlstate.machine.line import UNANSWERED
 from cxlstate.machine.posix.transport import Lost, TooMuch
 
-UNANSWERED = 60
-"""Seconds that sent data may stay unacknowledged before the line is given up."""
+WINDOW = 16 << 20
+"""Bytes that may be under way in a channel: a whole plan's answers fit."""
 
 _CHUNK = 1 << 18
+_PROHIBITED = 1  # SSH_OPEN_ADMINISTRATIVELY_PROHIBITED of RFC 4254, 5.1
 _TURN = 1.0  # seconds
 _SLOWEST = 1 << 16  # bytes a second that the far side has to take, as the agent's own limit
 
@@ -108,6 +110,29 @@ def receive_all(channel: paramiko.Channel, deadline: float, limit: int) -> tuple
             raise TooMuch
         if chunk == b"":
             return b"".join(stdout), b"".join(stderr)
+
+
+def forwarded(transport: paramiko.Transport, address: str, port: int, patience: float) -> paramiko.Channel:
+    """A TCP connection that the server makes (RFC 4254, 7.2).
+
+    Raises Lost, TimeoutError, and OSError where the server says that it leads nowhere.
+    """
+    deadline = time.monotonic() + patience
+    try:
+        return transport.open_channel(
+            "direct-tcpip", (address, port), ("127.0.0.1", 0), window_size=WINDOW, timeout=patience
+        )
+    except paramiko.ChannelException as refused:
+        prohibited = refused.code == _PROHIBITED
+        raise (
+            OSError(0, "the host forbids forwarding (AllowTcpForwarding, PermitOpen in its sshd_config)")
+            if prohibited
+            else OSError(0, refused.text or "connection refused")
+        ) from refused
+    except (OSError, EOFError, paramiko.SSHException) as broken:
+        if transport.is_active() and time.monotonic() >= deadline:
+            raise TimeoutError from broken
+        raise Lost(str(broken) or "the connection was closed") from broken
 
 
 @contextmanager

@@ -9,7 +9,8 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,10 +67,22 @@ def _named(value: str, includer: Path) -> Iterator[Path]:
         yield from map(Path, sorted(glob(str(rooted))))  # noqa: PTH207  # the pattern is absolute
 
 
-def run(command: str, **_ignored: object) -> SimpleNamespace:
-    """What `Match exec` names, as ssh runs it (readconf.c, execute_in_shell): in the user's shell, silent.
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """What `Match exec` names; to the library, its way to run it. `gate` is waited for before."""
 
-    The library's own way would read our standard input. `ok` says whether it succeeded.
+    gate: Callable[[], object]
+
+    def run(self, command: str, **_ignored: object) -> SimpleNamespace:
+        """`ok` says whether it succeeded."""
+        self.gate()
+        return _run(command)
+
+
+def _run(command: str) -> SimpleNamespace:
+    """As ssh does it (readconf.c, execute_in_shell): in the user's shell, silent.
+
+    The library's own way would read our standard input.
     """
     shell = os.environ.get("SHELL") or "/bin/sh"
     quiet = subprocess.DEVNULL

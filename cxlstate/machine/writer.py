@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from cxlstate.core.action import Effect
+from cxlstate.core.effect import Effect
+from cxlstate.core.guest import Route
 from cxlstate.machine.outcome import Entry, Outcome
-from cxlstate.machine.reader import Reader
+from cxlstate.machine.reader import GuestReader, HostReader, Reader
 
 Progress = Callable[[str], None]
 """Told what is being waited for; shown to a person, with how long it has taken."""
@@ -39,4 +40,19 @@ class Writer(Reader, Protocol):
 
     def reboot(self, entry: Entry, progress: Progress) -> None:
         """Reboot, wait for a new boot id, and take the lock again before anything else."""
+        ...
+
+
+class GuestWriter(Writer, GuestReader, Protocol):
+    """Changes a guest. Its lock, journal and records are in the guest."""
+
+
+class HostWriter(Writer, HostReader, Protocol):
+    """Changes a host, and leads on into its guests. What is only asked of a guest takes `guest`."""
+
+    def guest_writer(self, route: Route) -> GuestWriter:
+        """A guest to be changed, over the connection that is open, with its lock held. It is closed first.
+
+        Raises CxlstateError as `guest` does, and CXC30x as opening any writer.
+        """
         ...

@@ -15,13 +15,13 @@ class Unwritable(Exception):
     """Standard output does not take what is written to it; the cause is the OSError."""
 
 
-def say(text: str, *, err: bool = False) -> None:
+def say(text: str, *, err: bool = False, blank: bool = False) -> None:
     """Print a line, with colour on a terminal only; NO_COLOR is honoured. Raises Unwritable.
 
     What the stream's encoding does not have is written out. Standard error that is full or closed is no
-    reason to end: there is nowhere left to complain, and an `apply` goes on.
+    reason to end: there is nowhere left to complain, and an `apply` goes on. `blank` prints an empty line.
     """
-    if not text:
+    if not text and not blank:
         return
     try:
         click.echo(

@@ -10,11 +10,14 @@ from shutil import get_terminal_size
 
 from click import style
 
-from cxlstate.engine.execute import Done, todo
-from cxlstate.engine.plan import MachinePlan, ResourcePlan
+from cxlstate.core.address import ScopedAddress
+from cxlstate.engine.execute import Done
+from cxlstate.engine.plan import Interruption, Plan, ResourcePlan
+from cxlstate.engine.turns import todo
 from cxlstate.machine.outcome import Result
 from cxlstate.render.output import say, write_live
 from cxlstate.render.shown import field
+from cxlstate.render.terminal import scoped_text
 
 
 class Progress:
@@ -30,7 +33,7 @@ class Progress:
         if self._tty:
             threading.Thread(target=self._tick, daemon=True).start()
 
-    def planned(self, plan: MachinePlan) -> None:
+    def planned(self, plan: Plan) -> None:
         """After a reboot: where it stands now is shown at the end."""
 
     def begins(self, plans: tuple[ResourcePlan, ...]) -> None:
@@ -38,11 +41,11 @@ class Progress:
         first = todo(plans[0])
         more = f" and {len(plans) - 1} more" if len(plans) > 1 else ""
         does = "; ".join(action.does for action in first)
-        self._now(f"{plans[0].address}{more}: {does}")
+        self._now(f"{scoped_text(plans[0])}{more}: {does}")
 
     def ended(self, done: Done) -> None:
         """Tell how it ended; what it said comes at the end."""
-        names = ", ".join(field(str(address)) for address in done.addresses[:4])
+        names = ", ".join(field(_named(at)) for at in done.addresses[:4])
         more = f" and {len(done.addresses) - 4} more" if len(done.addresses) > 4 else ""  # noqa: PLR2004  # as many as fit a line
         seconds = f" ({time.monotonic() - self._since:.0f} s)" if time.monotonic() - self._since > 1 else ""
         good = done.result is Result.DONE
@@ -51,6 +54,12 @@ class Progress:
 
     def proven(self, plans: tuple[ResourcePlan, ...]) -> None:
         """Proof is what the last lines of the report say."""
+
+    def away(self, interruption: Interruption, *, begins: bool) -> None:
+        """Somebody goes away, or comes back."""
+        steps = interruption.begin if begins else interruption.end
+        does = "; ".join(step.action.does for step in steps)
+        self._now(f"{interruption.risk.value} {interruption.subject}: {does}")
 
     def waits(self, what: str) -> None:
         """Something takes long."""
@@ -88,3 +97,7 @@ class Progress:
     def _clear(self) -> None:
         if self._tty:
             write_live("\r\x1b[2K")
+
+
+def _named(at: ScopedAddress) -> str:
+    return str(at).partition("/")[2]

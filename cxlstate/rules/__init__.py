@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.rules import files, host_memory, slips, virtual_machines
-from cxlstate.spec.load import Loaded, MachineSpec
+from cxlstate.rules import files, guests, host_memory, slips, virtual_machines
+from cxlstate.spec.load import Loaded
 from cxlstate.spec.load import load as load_each
+from cxlstate.spec.tree import Tree
 
 RULES = (*files.RULES, *host_memory.RULES, *slips.RULES, *virtual_machines.RULES)
 
@@ -21,18 +22,22 @@ RULES = (*files.RULES, *host_memory.RULES, *slips.RULES, *virtual_machines.RULES
 def load(paths: Sequence[FilePath], *, fetch: bool = False) -> Loaded:
     """Specs that are right by themselves and between their resources, and every problem of all."""
     loaded = load_each(paths, fetch=fetch)
-    if not loaded.specs:
+    if not loaded.trees:
         return loaded
-    found = {spec.file: list(check(spec)) for spec in loaded.specs}
-    good = tuple(spec for spec in loaded.specs if not any(_stops(one) for one in found[spec.file]))
+    found = {tree.file: list(check(tree)) for tree in loaded.trees}
+    good = tuple(tree for tree in loaded.trees if not any(_stops(one) for one in found[tree.file]))
     return Loaded(good, (*loaded.diagnostics, *(one for problems in found.values() for one in problems)))
 
 
-def check(spec: MachineSpec) -> Iterator[Diagnostic]:
-    """Every rule that a spec breaks, with its place in the file."""
-    for rule in RULES:
-        for problem in rule(spec.resources):
-            yield replace(problem, source=spec.locate(problem.path), machine=spec.name)
+def check(tree: Tree) -> Iterator[Diagnostic]:
+    """Every rule that a file breaks, within a machine or between two, with its place in the file."""
+    for machine in tree.machines:
+        for rule in RULES:
+            for problem in rule(machine.resources):
+                yield replace(problem, source=tree.locate(problem.path), machine=machine.id)
+    for between in guests.RULES:
+        for problem in between(tree):
+            yield replace(problem, source=tree.locate(problem.path), machine=tree.host.id)
 
 
 def _stops(problem: Diagnostic) -> bool:

@@ -7,9 +7,14 @@ from typing import Any, TypeVar
 
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.reconciler import Resource
+from cxlstate.spec.tree import Tree
 
 Resources = Sequence[Resource[Any]]
 Rule = Callable[[Resources], Iterator[Diagnostic]]
+"""A rule within one machine: it sees the resources of a host, or those of a guest."""
+
+TreeRule = Callable[[Tree], Iterator[Diagnostic]]
+"""A rule between the machines of a file."""
 
 S = TypeVar("S")
 

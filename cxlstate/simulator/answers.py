@@ -7,9 +7,11 @@ from fnmatch import fnmatchcase
 from cxlstate.core.read import (
     NOT_FOUND,
     Answer,
+    Asked,
     Attributes,
     AuthorizedKeys,
     Command,
+    Exists,
     File,
     Glob,
     Holders,
@@ -17,15 +19,25 @@ from cxlstate.core.read import (
     Links,
     MapAndRead,
     Names,
+    NotAsked,
+    PosixQuestion,
     Read,
     SshLogin,
 )
 from cxlstate.simulator.accounts import Accounts
-from cxlstate.simulator.dax import DEVDAX, extents
+from cxlstate.simulator.dax import DEVDAX, Bus, extents
 from cxlstate.simulator.host import Host
 from cxlstate.simulator.sshd import Sshd
 
 _ONLY_ROOT = Answer(1, b"", "Permission denied: only root can see it")
+
+
+def asked(host: Host, question: PosixQuestion) -> Answer | NotAsked:
+    """What it answers to a question that may have a condition."""
+    if not isinstance(question, Asked):
+        return answer(host, question)
+    holds = _exists(host, question.only_if).stdout != b""
+    return answer(host, question.read) if holds else NotAsked(question.only_if)
 
 
 def answer(host: Host, read: Read) -> Answer:
@@ -39,10 +51,10 @@ def answer(host: Host, read: Read) -> Answer:
             return _files(host, pattern, limit, first_line=False)
         case Attributes(pattern=pattern):
             return _files(host, pattern, 1 << 16, first_line=True)
-        case Links(pattern=pattern):
-            return _paths(host, pattern, of_links=True)
-        case Names(pattern=pattern):
-            return _paths(host, pattern, of_links=False)
+        case Links(pattern=pattern) | Names(pattern=pattern):
+            return _paths(host, pattern, of_links=isinstance(read, Links))
+        case Exists():
+            return _exists(host, read)
         case Holders() | MapAndRead() | SshLogin() | AuthorizedKeys():
             return _of_processes(host, read)
         case Command(argv=argv, operands=operands):
@@ -107,6 +119,14 @@ def _paths(host: Host, pattern: str, *, of_links: bool) -> Answer:
     return Answer(0, files={path: Answer(0, to.encode()) for path, to in found.items() if to is not None})
 
 
+def _exists(host: Host, read: Exists) -> Answer:
+    """Found is found; that nothing is there is proven by folders that can be listed alone."""
+    found = [_paths(host, pattern, of_links=False) for pattern in read.patterns]
+    if any(one.files for one in found):
+        return Answer(0, b"yes")
+    return next((one for one in found if one.status != 0), Answer(0))
+
+
 def _holders(host: Host, name: str) -> Answer:
     if not host.world.login.root:
         return _ONLY_ROOT
@@ -124,12 +144,11 @@ def _mapped(host: Host, start: int) -> Answer:
     if not host.world.login.root:
         return _ONLY_ROOT
     for name, one in host.world.running.dax.items():
-        parts = extents(one)
-        if start not in [low for low, _ in parts]:
+        if start not in [low for low, _ in extents(one)]:
             continue
         if one.driver != DEVDAX:
             return Answer(1, b"", f"{name} is not bound to device_dax")
         if not host.world.python:
             return Answer(NOT_FOUND, b"", "python3 is not installed")
-        return Answer(0, f"0x0 0x00\n{sum(high - low for low, high in parts) - 1:#x} 0x00\n".encode())
+        return Answer(0, Bus(host.world).mapped(name).stdout.encode())
     return Answer(1, b"", "no dax device starts there")

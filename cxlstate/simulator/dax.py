@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from cxlstate.formats import kernel_cmdline
 from cxlstate.simulator import mtrr
+from cxlstate.simulator.ended import Ended
 from cxlstate.simulator.memory import SOFT_RESERVED, Range
 from cxlstate.simulator.world import Dax, Extent, Online, Process, World
 
@@ -91,14 +93,35 @@ class Bus:
         one.align = align
         return 0
 
-    def take_offline(self, name: str) -> int:
-        """All blocks of it: those that the kernel's own pages may be in cannot be moved."""
-        made = self.online(name)
-        if any(not ram.movable and not ram.offline for ram in made):
-            return errno.EBUSY
-        for ram in made:
-            ram.offline = True
-        return 0
+    def set_block(self, number: int, *, offline: bool) -> int:
+        """`state_store()` of a memory block: one that the kernel's own pages may be in cannot be moved."""
+        low, high = number * BLOCK, (number + 1) * BLOCK
+        for at, ram in enumerate(self._running.online):
+            start, end = bounds(ram)
+            if not (start <= low and high <= end):
+                continue
+            if offline and not (ram.movable or ram.offline):
+                return errno.EBUSY
+            parts = ((start, low, ram.offline), (low, high, offline), (high, end, ram.offline))
+            pieces = [_piece(ram, *part) for part in parts if part[0] < part[1]]
+            self._running.online[at : at + 1] = pieces
+            self._running.online[:] = _joined(self._running.online)
+            return 0
+        return errno.ENOENT
+
+    def blocks(self) -> Iterator[tuple[str, str]]:
+        """The memory blocks that kmem has added, as sysfs has them."""
+        for ram in self._running.online:
+            start, end = bounds(ram)
+            for number in range(start // BLOCK, end // BLOCK):
+                folder = f"/sys/devices/system/memory/memory{number}"
+                yield f"{folder}/state", "offline\n" if ram.offline else "online\n"
+                yield f"{folder}/valid_zones", "Movable\n" if ram.movable else "Normal\n"
+
+    def mapped(self, name: str) -> Ended:
+        """First and last byte of a device, in the words of the program in `formats/restore.sh`."""
+        size = sum(end - start for start, end in extents(self.devices[name]))
+        return Ended(stdout=f"0x0 0x00\n{size - 1:#x} 0x00\n")
 
     def online(self, name: str) -> list[Online]:
         """The RAM that was made of a device: of one where it is, whatever its name was then."""
@@ -143,9 +166,14 @@ class Bus:
     def links(self) -> Iterator[tuple[str, str]]:
         """Where they are, and which driver has them."""
         folder = "hmem_platform.0/hmem" if names_no_soft_reserved(self._running.kernel) else "hmem"
-        for name, one in self.devices.items():
+        for name in self.devices:
             number = name.removeprefix("dax").partition(".")[0]
             yield f"/sys/bus/dax/devices/{name}", f"../../../devices/platform/{folder}.{number}/{name}"
+        yield from self.drivers()
+
+    def drivers(self) -> Iterator[tuple[str, str]]:
+        """Which driver has each."""
+        for name, one in self.devices.items():
             if one.driver:
                 yield f"/sys/bus/dax/devices/{name}/driver", f"../../../../bus/dax/drivers/{one.driver}"
 
@@ -179,6 +207,22 @@ def bounds(one: Dax | Online | Extent) -> tuple[int, int]:
 def extents(one: Dax) -> list[tuple[int, int]]:
     """All its ranges; the first is that of its `resource`."""
     return [bounds(one), *map(bounds, one.more)]
+
+
+def _piece(ram: Online, start: int, end: int, offline: bool) -> Online:  # noqa: FBT001  # a row of a table
+    return replace(ram, start=f"{start:#x}", end=f"{end - 1:#x}", offline=offline)
+
+
+def _joined(pieces: Iterable[Online]) -> list[Online]:
+    """Neighbours that differ in nothing else as one."""
+    joined: list[Online] = []
+    for one in pieces:
+        last = joined[-1] if joined else None
+        if last and bounds(last)[1] == bounds(one)[0] and replace(last, start=one.start, end=one.end) == one:
+            joined[-1] = replace(last, end=one.end)
+        else:
+            joined.append(one)
+    return joined
 
 
 def _whole_blocks(part: tuple[int, int]) -> tuple[int, int]:

@@ -6,27 +6,30 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from cxlstate.core.image import ImageEffect
+from cxlstate.core.effect import Effect
+from cxlstate.core.fragment import Fragment
 from cxlstate.formats import restore
 from cxlstate.machine.outcome import Outcome
-from cxlstate.simulator import loader, mtrr, processes, procfs
+from cxlstate.simulator import guests, loader, mtrr, processes, procfs
 from cxlstate.simulator.accounts import Accounts
+from cxlstate.simulator.boot_shell import BootShell
 from cxlstate.simulator.ended import Ended, unknown
 from cxlstate.simulator.files import Files
 from cxlstate.simulator.images import Disks, Drafts, Images
 from cxlstate.simulator.kernel import Modules
 from cxlstate.simulator.libvirt.driver import Libvirt
+from cxlstate.simulator.loader import NoBoot
 from cxlstate.simulator.net import Devices
 from cxlstate.simulator.packages import Packages
-from cxlstate.simulator.restore import Restore
 from cxlstate.simulator.sshd import Sshd
 from cxlstate.simulator.unit_files import UnitFiles
 from cxlstate.simulator.units import Units
-from cxlstate.simulator.world import ROOT, WEB, Running, World, load, save
+from cxlstate.simulator.world import ROOT, WEB, ActiveDomain, Running, World, load, save
 
 _RESTORE = ("/bin/sh", restore.SCRIPT, "restore")
 _TEXT = 2  # words of `-c` and its text
@@ -67,10 +70,14 @@ class Host:
         program = self._programs().get(name)
         return program(words) if program else unknown(argv)
 
-    def step(self, words: tuple[str, ...]) -> Ended:
+    def step(self, fragment: Fragment, words: tuple[str, ...]) -> Ended:
         """One verb of the boot script."""
-        modules = Modules(self.world, self.files)
-        return Restore(self.world, modules, self._checkpoint).run(words)
+        shell = self._shell(self._checkpoint)
+        program = restore.program(fragment.text, root=shell.root, overlay=shell.overlay())
+        return shell.run(program, words)
+
+    def _shell(self, step: Callable[[str], None]) -> BootShell:
+        return BootShell(self._directory, self.world, self.run, step)
 
     @property
     def libvirt(self) -> Libvirt:
@@ -78,9 +85,21 @@ class Host:
         return self._libvirt(self._checkpoint)
 
     def _libvirt(self, step: Callable[[str], None]) -> Libvirt:
-        return Libvirt(self.world, Files(self._directory / ROOT, {}, privileged=True), step)
+        files = Files(self._directory / ROOT, {}, privileged=True)
+        return Libvirt(self.world, files, step, self._power_on)
 
-    def image(self, effect: ImageEffect, drafts: Drafts) -> Outcome:
+    def _power_on(self, vm: str, domain: ActiveDomain) -> None:
+        """Boot the machine in a domain that starts, if there is one; one that cannot boot stays off."""
+        inside = guests.folder(self._directory, vm)
+        if not inside.exists():
+            return
+        guest = Host.load(inside)
+        guest.world.power = guests.power(domain)
+        with suppress(NoBoot):
+            guest.boot()
+        guest.save()
+
+    def image(self, effect: Effect, drafts: Drafts) -> Outcome:
         """One effect on a disk image."""
         return Images(self.world, self.files, self._directory / WEB, self._checkpoint, drafts).perform(effect)
 
@@ -139,13 +158,10 @@ class Host:
         return Units(self.world, UnitFiles(self.world, files), execute)
 
     def _script(self, files: Files, step: Callable[[str], None]) -> Ended:
-        """The boot script, of which the part behind the table has to be just ours to be understood."""
-        text = files.text(restore.SCRIPT)
-        table = restore.table(text)
-        if table is None or not text.endswith(f"'\n{restore.library()}"):
-            return unknown(_RESTORE)
-        modules = Modules(self.world, files)
-        return Restore(self.world, modules, step).restore(table)
+        """The boot script, which has to be just ours: it is run on this computer."""
+        shell = self._shell(step)
+        program = restore.simulated(files.text(restore.SCRIPT), shell.root, shell.overlay())
+        return shell.run(program, ["restore"]) if program else unknown(_RESTORE)
 
     def _dmesg(self, words: list[str]) -> Ended:
         if words:

@@ -15,10 +15,13 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from stat import S_IMODE
+from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
-from cxlstate.core.image import FetchFile, GrowImage, ImageEffect, MakeImage, PermitImage, RemoveImage
+from cxlstate.core.effect import Effect
+from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.machine.outcome import Outcome, Result
+from cxlstate.machine.performing import performer
 from cxlstate.machine.records import STATE
 from cxlstate.simulator import qcow2
 from cxlstate.simulator.accounts import GROUP, USERS
@@ -209,20 +212,10 @@ class Images:
         self._step = step
         self._drafts = drafts
 
-    def perform(self, effect: ImageEffect) -> Outcome:
+    def perform(self, effect: Effect) -> Outcome:
         """One effect; an OSError is the caller's."""
         try:
-            match effect:
-                case FetchFile():
-                    return self._fetch(effect)
-                case MakeImage():
-                    return self._make(effect)
-                case GrowImage():
-                    return self._grow(effect)
-                case RemoveImage():
-                    return self._remove(effect)
-                case PermitImage():
-                    return self._permit(effect)
+            return performer(self.PERFORMERS, type(effect))(self, effect)
         except Refused as why:
             return Outcome(Result.FAILED, 1, f"{why}\n")
 
@@ -243,7 +236,9 @@ class Images:
         found = sha256(whole).hexdigest()
         if found != effect.sha256:
             self._files.remove(part)
-            raise Refused(f"{effect.shown} has SHA-256 {found}, expected {effect.sha256}; it was removed")
+            raise Refused(
+                f"{effect.redacted_url} has SHA-256 {found}, expected {effect.sha256}; it was removed"
+            )
         self._files.put(effect.path, self._files.real(part))
         self._step(f"in place: {effect.path}")
         return _DONE
@@ -368,28 +363,14 @@ class Images:
         self._step(f"removed: {effect.path}")
         return _DONE
 
+    PERFORMERS: ClassVar[dict[type[Effect], Callable[[Images, Any], Outcome]]] = {
+        FetchFile: _fetch,
+        MakeImage: _make,
+        GrowImage: _grow,
+        RemoveImage: _remove,
+        PermitImage: _permit,
+    }
+
 
 def _could_not_open(path: str, why: str) -> Ended:
     return Ended(1, stderr=f"qemu-img: Could not open '{path}': {why}\n")
-
-
-def details(effect: ImageEffect) -> dict[str, object]:
-    """What the journal says of it, as on a real machine."""
-    match effect:
-        case FetchFile(path=path, sha256=after):
-            return {"effect": "fetch-file", "url": effect.shown, "path": path, "after": after}
-        case MakeImage(path=path, format=format_, size=size, source=source):
-            return {
-                "effect": "make-image",
-                "path": path,
-                "format": format_,
-                "size": size,
-                "source": source,
-            }
-        case GrowImage(path=path, size=size):
-            return {"effect": "grow-image", "path": path, "size": size}
-        case RemoveImage(path=path):
-            return {"effect": "remove-image", "path": path}
-        case PermitImage(path=path, mode=mode):
-            said = "" if mode is None else f"{mode:o}"
-            return {"effect": "permit-image", "path": path, "owner": effect.whose, "mode": said}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 RAM = 1
+PMEM = 7
 PRAM = 12
 SOFT_RESERVED = 0xEFFFFFFF
 NAMES = {
@@ -19,7 +20,7 @@ NAMES = {
     3: "ACPI Tables",
     4: "ACPI Non-volatile Storage",
     5: "Unusable memory",
-    7: "Persistent Memory",
+    PMEM: "Persistent Memory",
     PRAM: "Persistent Memory (legacy)",
     SOFT_RESERVED: "Soft Reserved",
 }

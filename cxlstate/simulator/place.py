@@ -7,9 +7,12 @@ import os
 import posixpath
 from collections.abc import Callable
 from hashlib import sha256
+from typing import Any, ClassVar
 
-from cxlstate.core.file import FileEffect, PermitFile, PutFile, SetPassword
+from cxlstate.core.effect import Effect
+from cxlstate.core.file import PermitFile, PutFile, SetPassword
 from cxlstate.machine.outcome import Outcome, Result
+from cxlstate.machine.performing import performer
 from cxlstate.simulator.accounts import Accounts
 from cxlstate.simulator.files import Files
 from cxlstate.simulator.images import Disks, Drafts
@@ -35,18 +38,18 @@ class Place:
         self._step = step
         self._drafts = drafts
 
-    def perform(self, effect: FileEffect) -> tuple[str, Outcome]:
+    def perform(self, effect: Effect) -> tuple[str, Outcome]:
         """Hash of what a file was before (empty: absent, or not to be told), and the outcome."""
-        match effect:
-            case PutFile():
-                return self._put(effect)
-            case PermitFile():
-                self._enter(effect.path)
-                return "", self._given(effect) or _DONE
-            case SetPassword(user=user, hash=hash_):
-                ended = Accounts(self._files, self._world.owners).set_hash(user, hash_.reveal().decode())
-                result = Result.FAILED if ended.status else Result.DONE
-                return "", Outcome(result, ended.status, ended.output)
+        return performer(self.PERFORMERS, type(effect))(self, effect)
+
+    def _permit(self, effect: PermitFile) -> tuple[str, Outcome]:
+        self._enter(effect.path)
+        return "", self._given(effect) or _DONE
+
+    def _set_password(self, effect: SetPassword) -> tuple[str, Outcome]:
+        accounts = Accounts(self._files, self._world.owners)
+        ended = accounts.set_hash(effect.user, effect.hash.reveal().decode())
+        return "", Outcome(Result.FAILED if ended.status else Result.DONE, ended.status, ended.output)
 
     def _put(self, effect: PutFile) -> tuple[str, Outcome]:
         self._enter(effect.path)
@@ -54,7 +57,7 @@ class Place:
         old = files.read(path) if files.exists(path) else None
         before = "" if old is None else sha256(old).hexdigest()
         told = "" if effect.secret else before
-        if before != (effect.expected or ""):
+        if before != effect.expects:
             return told, Outcome(Result.STALE)
         if old is not None and not effect.secret:
             self._store(old)
@@ -109,3 +112,9 @@ class Place:
             group = group or Accounts(self._files, self._world.owners).login_group(effect.owner)
         if effect.owner or group:
             Disks(self._world, self._files).give(path, f"{effect.owner}:{group}")
+
+    PERFORMERS: ClassVar[dict[type[Effect], Callable[[Place, Any], tuple[str, Outcome]]]] = {
+        PutFile: _put,
+        PermitFile: _permit,
+        SetPassword: _set_password,
+    }

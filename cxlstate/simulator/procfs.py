@@ -14,7 +14,7 @@ from cxlstate.formats import kernel_cmdline
 from cxlstate.formats.domain_xml import meaning
 from cxlstate.simulator import mtrr
 from cxlstate.simulator.dax import BLOCK, DEVDAX, KMEM, Bus, bounds, names_no_soft_reserved, regions
-from cxlstate.simulator.memory import NAMES, RAM, SOFT_RESERVED, TYPES, Range, boot_map
+from cxlstate.simulator.memory import NAMES, PMEM, RAM, SOFT_RESERVED, TYPES, Range, boot_map
 from cxlstate.simulator.mounts import mountinfo
 from cxlstate.simulator.net import Devices
 from cxlstate.simulator.world import Dax, Online, Region, World
@@ -73,6 +73,24 @@ def computed(world: World) -> dict[str, bytes]:
     return {path: text.encode("utf-8", "surrogateescape") for path, text in files.items()}
 
 
+def of_memory(world: World) -> dict[str, str]:
+    """Those of them that the boot script looks at."""
+    bus = Bus(world)
+    files = {
+        "/proc/iomem": _iomem(world, memory_map(world)),
+        "/proc/uptime": "60.00 60.00\n",
+        "/sys/devices/system/memory/block_size_bytes": f"{BLOCK:x}\n",
+        **{f"/sys/bus/dax/drivers/{name}/uevent": "" for name in _dax_drivers(world)},
+        **dict(bus.blocks()),
+        **{path: text for path, text in bus.files() if path.startswith("/sys/bus/") and "/../" not in path},
+    }
+    if world.mtrr.registers:
+        files["/proc/mtrr"] = mtrr.of(world).text()
+    if world.debugfs == "mounted":
+        files[PAT] = bus.pat()
+    return files
+
+
 def links(world: World) -> dict[str, str]:
     """Every symbolic link of the kernel and in /dev, by path."""
     found = {**world.running.links, **dict(Bus(world).links()), **dict(Devices(world).links())}
@@ -123,9 +141,10 @@ def _iomem(world: World, memory: list[Range]) -> str:
         low, high = (start, end - 1) if world.login.root else (0, 0)
         lines.append(f"{'  ' * depth}{low:08x}-{high:08x} : {name}")
 
+    dimms = [Range(int(one.start, 16), int(one.end, 16) + 1, PMEM) for one in world.power.dimms]
     image = _range(Region(world.kernel_image.start, world.kernel_image.end, NAMES[RAM]))
     newer = names_no_soft_reserved(world.running.kernel)
-    for one in memory:
+    for one in (*memory, *dimms):  # those of the NFIT are not in the firmware's map
         if not (newer and one.type == SOFT_RESERVED):
             line(0, one.start, one.end, NAMES.get(one.type, "Unknown E820 type"))
         if one.type == RAM and one.start <= image.start and image.end <= one.end:

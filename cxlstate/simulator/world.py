@@ -157,13 +157,14 @@ class ActiveDomain:
     """A libvirt domain that runs, as long as its process does.
 
     `id` is libvirt's number, `xml` the active definition, `affinity` the CPUs that each vCPU's thread may
-    run on.
+    run on. `start` is one of a kind for each start, by which the machine in it knows whether it is its own.
     """
 
     id: int
     pid: int
     xml: str
     affinity: list[str] = field(default_factory=list)
+    start: str = ""
 
 
 @dataclass
@@ -234,6 +235,24 @@ class Online:
 
 
 @dataclass
+class Dimm:
+    """An NVDIMM of a guest: its slot, the first and last byte that it maps, and its label area in bytes."""
+
+    slot: int
+    start: str
+    end: str
+    label: int = 0
+
+
+@dataclass
+class Power:
+    """What a machine in a domain is booted with: which start of the domain, and the NVDIMMs of that."""
+
+    start: str = ""
+    dimms: list[Dimm] = field(default_factory=list)
+
+
+@dataclass
 class Running:
     """Everything that is lost with the power.
 
@@ -274,6 +293,7 @@ class World:
     `debugfs` is mounted, locked (the kernel's lockdown hides it from root too) or absent. `python`: there is
     a python3. `bridges` are those that the host itself has. `owners` are `user:group` of files that are not
     root's, by path. `mounts` are the types of file systems that stand somewhere besides those of every host.
+    `power` is for the machine in a domain.
     """
 
     format: int = FORMAT
@@ -290,6 +310,7 @@ class World:
     guests: dict[str, Guest] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
     mounts: dict[str, str] = field(default_factory=dict)
+    power: Power = field(default_factory=Power)
     units: dict[str, Unit] = field(default_factory=dict)
     archive: Archive = field(default_factory=Archive)
     installed: dict[str, Installed] = field(default_factory=dict)

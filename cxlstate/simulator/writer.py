@@ -9,17 +9,22 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cxlstate.core.action import Effect
-from cxlstate.core.diagnostic import CxlstateError, fail
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.diagnostic import CxlstateError, Diagnostic, fail
+from cxlstate.core.effect import Effect
+from cxlstate.core.guest import Route
+from cxlstate.core.read import Answers, Question
 from cxlstate.machine import records
 from cxlstate.machine.outcome import Entry, Outcome
+from cxlstate.machine.performing import find_performer, nobody_performs
 from cxlstate.machine.writer import Progress
+from cxlstate.simulator import guests
 from cxlstate.simulator.effects import Effects
 from cxlstate.simulator.faults import Faults
 from cxlstate.simulator.host import Host
+from cxlstate.simulator.libvirt.driver import Libvirt
 from cxlstate.simulator.loader import NoBoot
-from cxlstate.simulator.reader import SimReader
+from cxlstate.simulator.performers import SIMULATED, tell_libvirt
+from cxlstate.simulator.reader import SimReader, reach
 from cxlstate.simulator.world import legible
 
 LOCK = "lock"
@@ -51,10 +56,18 @@ class SimWriter(SimReader):
         """It is another machine than ours."""
         return True
 
-    def read(self, reads: Collection[Read]) -> Answers:
+    def read(self, reads: Collection[Question]) -> Answers:
         """As any reader, as long as there is a connection."""
         self._connected("reading")
         return super().read(reads)
+
+    def lacks(self, effect: type[Effect]) -> Diagnostic | None:
+        """That nobody performs it (CXE900)."""
+        found = find_performer(SIMULATED, effect)
+        known = found is not None
+        if found is tell_libvirt:
+            known = Libvirt.performs(effect)
+        return None if known else nobody_performs(effect)
 
     def perform(self, effect: Effect, entry: Entry) -> Outcome:
         """Do one effect and journal it. Raises CxlstateError CXC303, PowerCut."""
@@ -80,6 +93,10 @@ class SimWriter(SimReader):
             self._boot(Host.load(self._directory))
         self._faults.step("the machine has booted")
         self._connected(entry.does)
+
+    def guest_writer(self, route: Route) -> SimGuestWriter:
+        """The machine in one of its domains, to be changed. Raises CxlstateError CXC122, and as this one."""
+        return SimGuestWriter(self._directory, route, faults=self._faults)
 
     def close(self) -> None:
         """Let the lock go. May be called twice."""
@@ -110,15 +127,18 @@ class SimWriter(SimReader):
 
     def _connected(self, does: str) -> None:
         if self._faults.lost:
-            raise fail(
-                "CXC303",
-                f"connection lost during: {does}",
-                machine=self._name,
-                found="a fault that was asked for",
-                expected="an answer",
-                hint="it goes on by itself, or was not begun; the next apply looks at what is there "
-                "and converges, nothing has to be cleaned up",
-            )
+            raise self._lost(does, "a fault that was asked for")
+
+    def _lost(self, does: str, found: str) -> CxlstateError:
+        return fail(
+            "CXC303",
+            f"connection lost during: {does}",
+            machine=self._name,
+            found=found,
+            expected="an answer",
+            hint="it goes on by itself, or was not begun; the next apply looks at what is there "
+            "and converges, nothing has to be cleaned up",
+        )
 
     def _take_lock(self) -> int:
         lock = os.open(self._directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -150,6 +170,29 @@ class SimWriter(SimReader):
             expected="`sudo -n true` to succeed",
             hint='set "root" to true there',
         )
+
+
+class SimGuestWriter(SimWriter):
+    """Changes the machine in a domain of the simulated `host`, as long as that runs."""
+
+    accepted = None
+
+    def __init__(self, host: Path, route: Route, *, faults: Faults | None = None) -> None:
+        self._host = host
+        self._vm = route.vm
+        super().__init__(reach(host, route), route.machine, faults=faults)
+
+    def read(self, reads: Collection[Question]) -> Answers:
+        """As any reader, while there is a way to it."""
+        guests.check_runs(self._host, self._vm, self._name)
+        return super().read(reads)
+
+    def _connected(self, does: str) -> None:
+        super()._connected(does)
+        try:
+            guests.check_runs(self._host, self._vm, self._name)
+        except CxlstateError as off:
+            raise self._lost(does, off.diagnostics[0].found or "") from off
 
 
 def power_cut(directory: Path) -> None:

@@ -1,22 +1,30 @@
-"""What stands around the kinds: `apiVersion`, `host.name` and `host.connect`."""
+"""What stands around the kinds: `apiVersion`, `host.name`, `host.connect`, and `connect` of a guest."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from cxlstate.core.model import Model, problem
+from cxlstate.core.connect import Via
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.machine import Scope
+from cxlstate.core.model import Model, check, problem, written
 from cxlstate.spec.connection import HOST_NAME, MAX_NAME, MAX_PORT, SSH, SSH_HOST, USER, is_host_name
 
 API_VERSION: Final = "cxlstate/v1"
 MAX_RESOURCE_NAME: Final = 255
 
+GUEST: Final = Scope.GUEST.value
+"""The key below which the section of a guest stands, in the entry of its VM."""
+
 NOT_YET: Final = {
-    "host": frozenset({"cxl", "forwards", "kernel"}),
-    "root": frozenset[str](),
+    Scope.HOST: frozenset({"cxl", "forwards", "kernel"}),
+    Scope.ROOT: frozenset[str](),
+    Scope.GUEST: frozenset({"filesystems", "namespaces", "provision"}),
 }
 """Words of the specification that no kind serves yet; one that a kind serves is no longer looked up."""
 
@@ -89,3 +97,37 @@ class Host(Model):
         WithJsonSchema({"type": "string", "pattern": re.sub(r"\?P<\w+>", "", f"^(local|sim:.+|{SSH})$")}),
     ] = Field(default_factory=str, examples=["ssh://admin@cloudcxl2:22", "local", "sim:lab"])
     """How the machine is reached. `ssh://` and the host's name unless written; ~/.ssh/config is honoured."""
+
+
+class GuestConnect(Model):
+    """How the guest is reached. Both ways go through its host."""
+
+    user: Annotated[str | None, Field(pattern=f"^{USER}$", max_length=MAX_RESOURCE_NAME)] = Field(
+        None, examples=["comsys"]
+    )
+    """Who logs in. ~/.ssh/config and then your own name unless written."""
+
+    via: Via = "ssh"
+    """`ssh`: an SSH server in the guest. `agent`: the QEMU guest agent, which needs no network."""
+
+    port: Annotated[int | None, Field(ge=1, le=MAX_PORT)] = None
+    """Where the SSH server listens."""
+
+    @check
+    def _agent_has_no_login(self) -> Iterator[Diagnostic]:
+        for word in written(self, "user", "port") if self.via == "agent" else ():
+            yield Diagnostic(
+                "CXS331",
+                f"`{word}` is for SSH, and the guest is reached by its agent",
+                path=(word,),
+                found=f"via: agent, {word}: {getattr(self, word)}",
+                expected=f"via: agent, or {word}",
+                hint=f"remove {word}: the agent runs as root and asks for no login",
+            )
+
+
+class Guest(Model):
+    """The system in a virtual machine: how to reach it, and what is to be there."""
+
+    connect: GuestConnect = GuestConnect()
+    """How the guest is reached; over SSH through its host unless written."""

@@ -28,7 +28,7 @@ def fetching(folder: Path) -> Callable[[Reference], Secret]:
 
     def fetch(reference: Reference) -> Secret:
         if reference not in fetched:
-            fetched[reference] = Secret(_content(reference, folder))
+            fetched[reference] = Secret(_content(reference, folder), str(reference))
         return fetched[reference]
 
     return fetch

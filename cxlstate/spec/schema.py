@@ -13,9 +13,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from cxlstate.core.machine import Scope
 from cxlstate.core.path import Path
-from cxlstate.core.reconciler import Reconciler, Section, Shape
-from cxlstate.spec.envelope import API_VERSION, MAX_RESOURCE_NAME, Host
+from cxlstate.core.reconciler import Reconciler, Shape
+from cxlstate.spec.envelope import API_VERSION, GUEST, MAX_RESOURCE_NAME, Guest, Host
 
 Kinds = Mapping[str, Reconciler[Any, Any]]
 Schema = dict[str, Any]
@@ -31,18 +32,25 @@ def schema(kinds: Kinds | None = None) -> Schema:
     made, shared = TypeAdapter.json_schemas(
         [((kind.kind, "entry"), "validation", TypeAdapter(kind.model)) for kind in ordered]
         + [((kind.kind, "name"), "validation", TypeAdapter(kind.key)) for kind in ordered]
+        + [((GUEST, "entry"), "validation", TypeAdapter(Guest))]
     )
+    defined = shared["$defs"]
     host = Host.model_json_schema()
     words = {
-        section: {
+        scope: {
             kind.place.key: _placed(
                 kind, made[(kind.kind, "entry"), "validation"], made[(kind.kind, "name"), "validation"]
             )
             for kind in ordered
-            if kind.place.section is section
+            if scope in kind.place.scopes
         }
-        for section in Section
+        for scope in Scope
     }
+    guest = made[(GUEST, "entry"), "validation"]
+    _definition(defined, guest)["properties"] |= words[Scope.GUEST]
+    for kind in ordered:
+        if kind.has_guest:
+            _definition(defined, made[(kind.kind, "entry"), "validation"])["properties"][GUEST] = guest
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "cxlstate spec",
@@ -57,11 +65,11 @@ def schema(kinds: Kinds | None = None) -> Schema:
                 "description": cleandoc(Host.__doc__ or ""),
                 "required": host["required"],
                 "additionalProperties": False,
-                "properties": host["properties"] | words[Section.HOST],
+                "properties": host["properties"] | words[Scope.HOST],
             },
-            **words[Section.ROOT],
+            **words[Scope.ROOT],
         },
-        "$defs": shared.get("$defs", {}),
+        "$defs": defined,
     }
 
 
@@ -98,9 +106,13 @@ def _about(kind: Reconciler[Any, Any]) -> Schema:
     return {"description": cleandoc(folder.__doc__)} if folder and folder.__doc__ else {}
 
 
+def _definition(defined: Mapping[str, Schema], one: Schema) -> Schema:
+    return defined[one["$ref"].rsplit("/", 1)[-1]]
+
+
 def _alternatives(document: Schema, one: Schema) -> Iterator[Schema]:
-    if reference := one.get("$ref"):
-        yield from _alternatives(document, document["$defs"][reference.rsplit("/", 1)[-1]])
+    if "$ref" in one:
+        yield from _alternatives(document, _definition(document["$defs"], one))
     for word in ("anyOf", "oneOf", "allOf"):
         for each in one.get(word, ()):
             yield from _alternatives(document, each)

@@ -9,11 +9,30 @@ import subprocess
 from collections.abc import Collection
 from pathlib import Path
 
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.effect import Effect
+from cxlstate.core.read import Answers, Question
 from cxlstate.engine.observe import observe
 from cxlstate.machine.posix import read_script
 from cxlstate.resources import kinds
 from cxlstate.spec.load import load
+
+LAB_SPEC = """\
+apiVersion: cxlstate/v1
+host:
+  name: lab
+  connect: ssh://lab
+  packages: [bash, coreutils, dash]
+  services: {ssh: {running: true}, systemd-journald: {running: true}}
+"""
+"""In sync with the emulated host as it is first started."""
+
+LAB_DEPLOY = """\
+from pyinfra.operations import apt, systemd
+apt.packages(packages=["bash", "coreutils", "dash"])
+systemd.service(service="ssh.service", running=True)
+systemd.service(service="systemd-journald.service", running=True)
+"""
 
 USERS = 2
 SMALL = 10
@@ -58,11 +77,14 @@ class Recorder:
     """A reader that only learns what it is asked."""
 
     def __init__(self) -> None:
-        self.asked: list[Read] = []
+        self.asked: list[Question] = []
 
-    def read(self, reads: Collection[Read]) -> Answers:
+    def read(self, reads: Collection[Question]) -> Answers:
         self.asked += reads
         return Answers({})
+
+    def lacks(self, effect: type[Effect]) -> Diagnostic | None:
+        return None
 
     def close(self) -> None:
         pass
@@ -70,11 +92,11 @@ class Recorder:
 
 def script(spec: Path) -> bytes:
     """What a plan of the spec has the machine run."""
-    (loaded,) = load([spec]).specs
+    (loaded,) = load([spec]).trees
     recorder = Recorder()
-    observe(recorder, loaded, kinds())
-    questions = dict.fromkeys(read_script.merge(recorder.asked).values())
-    return read_script.script("0" * 32, list(questions))
+    observe(recorder, loaded.host, kinds())
+    questions = read_script.ordered(read_script.merge(recorder.asked).values())
+    return read_script.script("0" * 32, questions)
 
 
 def playbook() -> str:

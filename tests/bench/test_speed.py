@@ -51,6 +51,25 @@ def test_pyinfra_for_the_same_check(tools, tmp_path, race, environment, server):
     race("pyinfra --dry, 10", pyinfra, "cxlstate plan, 10", mine, rounds=5)
 
 
+@pytest.mark.lab
+@pytest.mark.looks
+def test_pyinfra_on_the_emulated_host(tools, tmp_path, race, environment, host):
+    """Where a process costs some 35 ms, what counts is how many a plan starts there."""
+    (tmp_path / "lab.yaml").write_text(scene.LAB_SPEC)
+    (tmp_path / "deploy.py").write_text(scene.LAB_DEPLOY)
+    env = environment | {"CXLSTATE_SSH_CONFIG": str(host.ssh_config)}
+    options = (
+        "--dry",
+        "--data",
+        f"ssh_config_file={host.ssh_config}",
+        "@ssh/lab",
+        str(tmp_path / "deploy.py"),
+    )
+    pyinfra = Command((str(tools / "pyinfra"), *options), env=environment, says=b"Connected")
+    mine = Command((*CXLSTATE, "plan", str(tmp_path / "lab.yaml")), env=env)
+    race("pyinfra --dry, emulated host", pyinfra, "cxlstate plan", mine, rounds=7)
+
+
 def ours(folder, server, env):
     spec = folder / "box.yaml"
     spec.write_text(scene.in_sync(scene.SMALL))

@@ -16,8 +16,10 @@ import pytest
 
 import cxlstate
 from cxlstate.cli.main import VERBS, _run
+from cxlstate.core.action import Run
 from cxlstate.machine import own_files
 from cxlstate.pages import pages
+from cxlstate.simulator.performers import SIMULATED
 from cxlstate.simulator.writer import SimWriter
 from tests.laws.bench import Bench
 
@@ -143,6 +145,37 @@ def test_a_target_that_is_nearly_right_gets_a_suggestion(run, bench):
     assert "Did you mean package.hello?" in run("plan", "--target", "package.helo", spec)[2]
 
 
+def test_only_the_host_that_a_target_names_is_asked(run, tmp_path):
+    for name in ("one", "two"):
+        host = f"{{name: {name}, connect: 'sim:{name}', packages: [hello, tree]}}"
+        (tmp_path / f"{name}.yaml").write_text(f"apiVersion: cxlstate/v1\nhost: {host}\n")
+
+    def planned(*targets):
+        machines = json.loads(run("plan", "--json", *targets, tmp_path)[1])["machines"]
+        return {one["name"]: [each["address"] for each in one["resources"]] for one in machines}
+
+    assert planned("--target", "two/package.hello") == {"two": ["two/package.hello"]}
+    assert not (tmp_path / "one").exists(), "it is not even made"
+    assert planned("--target", "package.hello") == {
+        "one": ["one/package.hello"],
+        "two": ["two/package.hello"],
+    }
+    assert planned("--target", "one") == {"one": ["one/package.hello", "one/package.tree"]}
+
+
+def test_a_guest_is_one_of_the_machines_and_can_be_named(run, tmp_path):
+    spec, guest = tmp_path / "spec.yaml", "vms: {g1: {guest: {packages: [hello, tree]}}}"
+    spec.write_text(f"apiVersion: cxlstate/v1\nhost: {{name: one, connect: 'sim:one'}}\n{guest}\n")
+    assert run("validate", spec) == (0, "1 spec valid\n", "")
+    for verb in (("plan",), ("drift",), ("show",), ("plan", "--target", "g1:package.hello")):
+        machines = json.loads(run(*verb, "--json", spec)[1])["machines"]
+        assert [one["id"] for one in machines] == ["one", "one/g1"], verb
+        (host, guest) = machines
+        assert guest["parent"] == host["id"]
+        named = 1 if "--target" in verb else 2
+        assert len(guest["resources"]) == named
+
+
 # JSON ------------------------------------------------------------------------------------------------
 
 NULLABLE = {"type": ["string", "null"]}
@@ -174,12 +207,21 @@ RESOURCE = closed(
     source={"anyOf": [SOURCE, {"type": "null"}]},
     changes=listed(CHANGE),
     actions=listed(ACTION),
+    interrupts=listed({"type": "string"}),
     reason=NULLABLE,
     waits_for=listed({"type": "string"}),
     cause={"enum": ["drifted", "unapplied", "undetermined", None]},
+    derived=listed(
+        closed(path=listed({"type": ["string", "integer"]}), value={"type": "string"}, of={"type": "string"})
+    ),
+    later=listed(closed(what={"type": "string"}, after=listed({"type": "string"}))),
 )
 MACHINE = closed(
+    id={"type": "string"},
     name={"type": "string"},
+    parent=NULLABLE,
+    scope={"enum": ["host", "guest"]},
+    reached=closed(how={"enum": ["read", "off", "unknown", "refused"]}, reason=NULLABLE, hint=NULLABLE),
     spec={"type": "string"},
     status={"enum": [*STATUSES, "error"]},
     summary=closed(**dict.fromkeys(STATUSES, COUNT)),
@@ -194,11 +236,36 @@ DIAGNOSTIC = closed(
     column={"type": ["integer", "null"]},
     **dict.fromkeys(("file", "found", "expected", "hint", "machine", "address"), NULLABLE),
 )
+VM = closed(
+    vm={"type": "string"},
+    declared={"type": "boolean"},
+    autostart={"type": ["boolean", "null"]},
+    again={"type": "boolean"},
+)
+INTERRUPTION = closed(
+    name={"type": "string"},
+    risk={"type": "string"},
+    subject={"type": "string"},
+    stops={"anyOf": [listed(VM), {"type": "null"}]},
+    begin=listed(ACTION),
+    end=listed(ACTION),
+    **dict.fromkeys(("because", "why", "barred"), listed({"type": "string"})),
+)
+EFFECT = closed(
+    address={"type": "string"},
+    does={"type": "string"},
+    fingerprint={"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    bases={"type": "object", "additionalProperties": {"type": "string"}},
+)
+TURN = closed(resources=listed({"type": "string"}), within=NULLABLE, effects=listed(EFFECT))
 DOCUMENT = closed(
-    format={"const": 1},
+    format={"const": 2},
+    minor={"const": 0},
     tool={"const": f"cxlstate {cxlstate.__version__}"},
     targets=listed({"type": "string"}),
     machines=listed(MACHINE),
+    interruptions=listed(INTERRUPTION),
+    turns=listed(TURN),
     diagnostics=listed(DIAGNOSTIC),
 )
 
@@ -260,7 +327,9 @@ def test_an_unusable_machine_is_told_in_the_document(run, bench):
 def test_a_kept_plan_is_done_as_it_was_shown(run, bench, tmp_path):
     spec = write(bench, packages=["hello"])
     assert run("plan", "--out", tmp_path / "plan.json", spec)[0] == 2
-    jsonschema.validate(json.loads((tmp_path / "plan.json").read_text()), DOCUMENT)
+    kept = json.loads((tmp_path / "plan.json").read_text())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", kept.pop("made"))
+    jsonschema.validate(kept, DOCUMENT)
     assert run("apply", tmp_path / "plan.json")[0] == 0
     assert "hello" in bench.machine()["installed"]
 
@@ -272,10 +341,25 @@ def test_a_plan_is_stale_once_the_machine_has_moved_on_and_nothing_is_done(run, 
     status, _, err = run("apply", tmp_path / "plan.json")
     assert status == 1
     assert "CXE205" in err
-    assert "package.hello  change → in-sync\n" in err
+    assert "plan is stale: package.hello changed since" in err
+    assert "found    in sync" in err
     assert "package.tree" not in err
     assert bench.journal() == []
     assert "tree" not in bench.machine()["installed"]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_nobody_performs_is_told_before_the_first_action_and_is_no_stale_plan(
+    run, bench, tmp_path, monkeypatch, kept
+):
+    spec = write(bench, packages=["hello"])
+    assert run("plan", "--out", tmp_path / "plan.json", spec)[0] == 2
+    monkeypatch.delitem(SIMULATED, Run)
+    status, _, err = run("apply", tmp_path / "plan.json") if kept else run("apply", "--yes", spec)
+    assert status == 1
+    assert "nobody performs cxlstate.core.action.Run on this machine" in err
+    assert "CXE205" not in err
+    assert bench.journal() == []
 
 
 def test_a_plan_is_stale_once_the_machine_has_another_name(run, bench, tmp_path):
@@ -285,7 +369,7 @@ def test_a_plan_is_stale_once_the_machine_has_another_name(run, bench, tmp_path)
     spec.write_text(spec.read_text().replace('"bench"', '"another"'))
     err = run("apply", tmp_path / "plan.json")[2]
     assert "CXE205" in err
-    assert "a machine that is not in the plan" in err
+    assert "plan.json holds nothing of another" in err
     assert bench.journal() == []
 
 
@@ -327,7 +411,7 @@ def test_a_plan_that_was_narrowed_to_a_target_is_applied_as_it_was(run, bench, t
     spec = write(bench, packages=["hello", "tree"])
     run("plan", "--target", "package.hello", "--out", tmp_path / "plan.json", spec)
     assert run("apply", tmp_path / "plan.json")[0] == 0
-    assert {address for entry in bench.journal() for address in entry["addresses"]} == {"package.hello"}
+    assert {address for entry in bench.journal() for address in entry["addresses"]} == {"bench/package.hello"}
 
 
 NO_MACHINES = [
@@ -336,14 +420,18 @@ NO_MACHINES = [
     "[7]",
     "[{}]",
     '[{"spec": 7, "name": 8}]',
-    '[{"spec": "no/such.yaml", "name": "x"}]',
-    '[{"spec": "no/such.yaml", "name": "x", "resources": []}]',
-    '[{"spec": "no/such.yaml", "name": "x", "resources": {"address": "grub"}}]',
+    '[{"spec": "no/such.yaml", "id": "x"}]',
+    '[{"spec": "no/such.yaml", "id": "x", "parent": "y"}]',
+    '[{"spec": "no/such.yaml", "id": "x", "parent": null}]',
 ]
+OF_THIS_TOOL = f'"format": 2, "tool": "cxlstate {cxlstate.__version__}"'
 NO_PLANS = [
     *("", "{", "[]", "7", "null", '"x"', "{}", "[" * 100_000, "\xff\xfe"),
-    *('{"format": 1}', '{"format": 2, "machines": [{"spec": "a", "name": "b"}]}'),
-    *(f'{{"format": 1, "machines": {machines}}}' for machines in NO_MACHINES),
+    *('{"format": 2}', '{"format": 1, "machines": [{"spec": "a", "name": "b", "resources": []}]}'),
+    *(
+        f'{{{OF_THIS_TOOL}, "machines": {machines}, "turns": [], "interruptions": []}}'
+        for machines in NO_MACHINES
+    ),
 ]
 
 
@@ -371,21 +459,33 @@ def test_what_is_no_plan_file_is_refused_in_words(run, tmp_path, text):
     assert re.search(r"CXE206|CXS112", err), err
 
 
-A_RESOURCE = {"address": "grub", "status": "change", "changes": [], "actions": []}
-WRONG_IN_A_RESOURCE = [
-    {"address": 7},
-    {"changes": [7]},
-    {"changes": [{"path": [{}], "from": 1, "to": 2}]},
-    {"changes": [{"path": []}]},
-    {"actions": [{"does": 1, "risk": "live"}]},
+A_PLAN = {
+    "format": 2,
+    "tool": f"cxlstate {cxlstate.__version__}",
+    "machines": [{"id": "b", "parent": None, "spec": "no/such.yaml"}],
+    "interruptions": [],
+    "turns": [],
+}
+AN_EFFECT = {"address": "b/grub", "fingerprint": "0", "bases": {"b/grub": "in-sync"}}
+WRONG_IN_A_PLAN = [
+    {"format": 3},
+    {"tool": "cxlstate 0.0.0"},
+    {"turns": [7]},
+    {"turns": [{"resources": [7], "effects": []}]},
+    {"turns": [{"resources": ["b/grub"]}]},
+    *(
+        {"turns": [{"resources": ["b/grub"], "effects": [{**AN_EFFECT, **wrong}]}]}
+        for wrong in ({"address": 7}, {"fingerprint": None}, {"bases": []}, {"bases": {"b/grub": 7}})
+    ),
+    {"interruptions": [{"name": "a", "subject": "b", "stops": [{"vm": 7}]}]},
+    {"interruptions": [{"name": "a", "subject": "b"}]},
 ]
 
 
-@pytest.mark.parametrize("wrong", WRONG_IN_A_RESOURCE, ids=str)
-def test_a_plan_file_is_checked_to_the_last_step_of_a_path(run, tmp_path, wrong):
-    machine = {"spec": "no/such.yaml", "name": "b", "resources": [{**A_RESOURCE, **wrong}]}
+@pytest.mark.parametrize("wrong", WRONG_IN_A_PLAN, ids=str)
+def test_a_plan_file_is_checked_to_the_last_of_its_bases(run, tmp_path, wrong):
     plan = tmp_path / "plan.json"
-    plan.write_text(json.dumps({"format": 1, "machines": [machine]}))
+    plan.write_text(json.dumps(A_PLAN | wrong))
     status, _, err = run("apply", plan)
     assert status == 1
     assert "CXE206" in err

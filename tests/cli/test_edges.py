@@ -81,6 +81,10 @@ def shell(line, **more):
         ("restart-vm=bnch", 64),
         ("restart-vm=*", 64),
         ("restart-vm=bench,reboot-host=bnch/grub", 64),
+        ("restart-vm=bench/vm.g1", 64),  # not declared
+        ("restart-vm=bench/g1", 64),
+        ("restart-vm=vm.g1", 64),
+        ("destroy-data=bench", 1),
     ],
 )
 def test_consent_for_nobody_is_not_consent_for_all(spec, run, allowed, status):

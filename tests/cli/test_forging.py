@@ -12,28 +12,47 @@ from dataclasses import replace
 import pytest
 from click import unstyle
 
-from cxlstate.core.action import Action, Generate, RemoveFile, Run, Step, WriteFile
-from cxlstate.core.address import Address
+from cxlstate.core.action import Action, Generate, RemoveFile, Risk, Run, Step, WriteFile
+from cxlstate.core.address import Address, ScopedAddress
+from cxlstate.core.assessment import Later
 from cxlstate.core.change import Change
 from cxlstate.core.connect import Local
 from cxlstate.core.diagnostic import Diagnostic, Source
 from cxlstate.core.image import FetchFile, MakeImage
 from cxlstate.core.libvirt import DefineDomain, LinkInterface, PinDomain, PinOf, Update, UpdateNetwork
+from cxlstate.core.machine import Scope
 from cxlstate.core.reconciler import Resource
 from cxlstate.engine.apply import Applied
 from cxlstate.engine.execute import Done
-from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status
+from cxlstate.engine.plan import (
+    Away,
+    Exit,
+    Interruption,
+    MachinePlan,
+    Plan,
+    Planned,
+    Reach,
+    Reached,
+    ResourcePlan,
+    Status,
+    Stopped,
+    Turn,
+)
+from cxlstate.engine.promise import Promise
 from cxlstate.engine.record import Cause
 from cxlstate.machine.outcome import Result
-from cxlstate.render import document
-from cxlstate.render.applied import applied_text
-from cxlstate.render.moved import moved
+from cxlstate.render import document, words
+from cxlstate.render.applied import applied_text, promise_text
+from cxlstate.render.head import head_text
 from cxlstate.render.output import dumps
+from cxlstate.render.plan_text import body_text
+from cxlstate.render.problems import diagnostics_text
 from cxlstate.render.progress import Progress
 from cxlstate.render.shown import block, field, unicode_only
-from cxlstate.render.terminal import diagnostics_text, drift_text, live_text, plan_text
+from cxlstate.render.terminal import drift_text, live_text
 from cxlstate.spec.document import Document, Mapping
-from cxlstate.spec.load import MachineSpec
+from cxlstate.spec.tree import Machine, Tree
+from tests.fragments import NONE
 
 HOSTILE = {
     "lines of a plan": "1\n\n  16 in sync\n  applied and proven",
@@ -57,15 +76,14 @@ SAFE = re.compile(
 )
 
 
-def plan_of(text: str) -> MachinePlan:
+def plan_of(text: str) -> Plan:
     """Every place of a plan in which a text of others can stand."""
-    spec = MachineSpec(text, Local(), text, (), Document(text, Mapping({}, 1, 1)))
     effects = [
         WriteFile(f"/{text}", b""),
         RemoveFile(f"/{text}", "0"),
         Run(("true", text), (text,)),
-        Run(("sh", "-c", "x"), (text,), shown=text),
-        Step(("verb", text), shown=text),
+        Run(("sh", "-c", "x"), (text,), typed=text),
+        Step(NONE, ("verb", text), typed=text),
         Generate(f"/{text}", ("grub-mkconfig", "-o"), b""),
         UpdateNetwork(text, Update.ADD_LAST, text, f"<host name='{text}'/>", live=True, config=True),
         PinDomain(text, PinOf.EMULATOR, frozenset({1})),
@@ -77,37 +95,69 @@ def plan_of(text: str) -> MachinePlan:
     actions = tuple(Action(text, effect, why=text) for effect in effects)
     changes = (Change((text, 0, "x"), text, "b"), Change(("y",), None, text), Change(("z",), text, None))
     problem = Diagnostic("CXE900", text, source=Source(text, 1, 1), machine=text, address=Address("a", text))
+    host = Machine(text, None, Scope.HOST, Local(), ())
+    at = ScopedAddress(text, Address("vm", text))
+    stop = replace(actions[0], risk=Risk.RESTART_VM, interrupts=at.address)
+    away = Away(Risk.RESTART_VM, at, stop, stop)
     resources = tuple(
         ResourcePlan(
+            ScopedAddress(text, Address("kind", f"{status}{text}")),
             Resource(Address("kind", f"{status}{text}"), None),
             status,
             Exit.CHANGES,
             changes,
             actions,
-            text,
-            text,
-            (Address("kind", text),),
-            (replace(problem, found=text, expected=text, hint=text),),
+            (away,),
+            reason=text,
+            hint=text,
+            waits_for=(at,),
+            diagnostics=(replace(problem, found=text, expected=text, hint=text),) * error,
             cause=Cause.DRIFTED,
             facts=((text, text),),
+            later=(Later(text, (at.address,)),),
         )
         for status in Status
+        for error in (False, True)
     )
-    return MachinePlan(spec, resources)
+    because = tuple(one.at for one in resources)
+    stops = (Stopped(text, declared=False, autostart=None, again=True),)
+    steps = (Planned(at, stop),)
+    found = (
+        Interruption(Risk.RESTART_VM, at, stops, because, steps, steps, (text,), barred=(problem,)),
+        Interruption(Risk.REBOOT_HOST, text, stops, because, steps, steps, (text,)),
+        Interruption(Risk.REBOOT_HOST, text, (), because, steps, steps, (text,), unknown=text),
+    )
+    tree = Tree(text, (host,), Document(text, Mapping({}, 1, 1)))
+    turns = tuple(Turn((one.at,), tuple(Planned(one.at, a) for a in one.actions)) for one in resources)
+    return Plan(tree, (MachinePlan(host, Reached(), resources),), found, turns)
 
 
 def texts(text: str) -> dict[str, str]:
     plan = plan_of(text)
-    other = replace(plan, resources=plan.resources[1:])
+    host = plan.tree.host
+    guest = replace(plan.machines[0], machine=replace(host, id=f"{text}/{text}", parent=text))
+    unread = replace(plan, machines=(replace(guest, reached=Reached(Reach.UNKNOWN, text, text)),))
+    promise = Promise.of(plan)
+    other = replace(plan, machines=(replace(plan.machines[0], resources=plan.resources[1:]),), turns=())
+    applied = Applied(plan, stopped=(text,), left=(plan.resources[0].at,))
     return {
-        "plan": plan_text(plan, everything=True),
-        "live": live_text(plan),
-        "drift": drift_text([plan]),
-        "applied": applied_text(Applied(plan)),
+        "head": head_text(plan),
+        "plan": body_text(plan, everything=True),
+        "commands": body_text(plan, verbose=True),
+        "unread": body_text(unread),
+        "live": live_text(plan.machines[0], text),
+        "drift": drift_text([plan, unread]),
+        "applied": applied_text(applied),
+        "promise": promise_text(text, [plan.resources[0].at], text, text),
         "problems": diagnostics_text(map(without_blocks, plan.all_diagnostics)),
-        "stale": moved(document.machine(plan), document.machine(other)),
-        "stale field": moved({"name": text, "resources": []}, {"name": "x", "resources": []}),
+        "stale": diagnostics_text(map(without_blocks, promise.stale(other))),
     }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _never_folded(monkeypatch):
+    """A longer text would be folded into more lines."""
+    monkeypatch.setattr(words, "NO_TERMINAL", 10**6)
 
 
 def without_blocks(problem):
@@ -138,7 +188,7 @@ def test_progress_is_one_line_a_step(capsys):
     progress = Progress()
     progress.begins((replace(plan_of(text).resources[1], status=Status.CHANGE),))
     progress.waits(text)
-    progress.ended(Done((Address("kind", text),), Result.DONE))
+    progress.ended(Done((ScopedAddress("m", Address("kind", text)),), Result.DONE))
     progress.end()
     said = unstyle(capsys.readouterr().err)
     assert said.count("\n") == 3
@@ -156,8 +206,7 @@ def test_what_can_be_seen_stays_as_it_is():
     assert unicode_only({"a\udcff": ["\ud800", 1, None, True]}) == {r"a\xff": [r"\ud800", 1, None, True]}
 
 
-def test_a_plan_file_of_a_host_that_speaks_no_utf_8_is_not_stale():
+def test_a_plan_file_of_a_host_that_speaks_no_utf_8_holds_what_the_plan_holds():
     """What is compared is what was written."""
-    plan = plan_of("a\udcff")
-    kept = dumps(document.document([plan])).encode()
-    assert json.loads(kept)["machines"] == [document.machine(plan)]
+    content = document.document([plan_of("a\udcff")])
+    assert json.loads(dumps(content).encode()) == content

@@ -174,7 +174,7 @@ def test_the_cure_for_a_kmem_that_is_built_in_needs_no_other(field):
     status, said = field.run("plan", host=host)
     assert (status, "error[" in said) == (2, False), said
     status, said = field.run("apply", "--yes", host=host)
-    assert (status, "error[" in said, "mtrr.cxl0  pending reboot" in said) == (3, False, True), said
+    assert (status, "error[" in said, "mtrr.cxl0   pending reboot" in said) == (3, False, True), said
     assert field.run("apply", "--yes", "--allow", "reboot-host", host=host)[0] == 0
     assert field.run("plan", host=host)[0] == 0
     field.reboot()

@@ -53,38 +53,42 @@ def run(capsys, monkeypatch):
     return run
 
 
-def stopped(text):
+def stops(text):
     document = json.loads(text)
-    (machine,) = document["machines"]
-    actions = [action for resource in machine["resources"] for action in resource["actions"]]
-    return {action["does"]: action.get("stops", "not told") for action in actions}
+    return {one["name"]: one["stops"] for one in document["interruptions"]}
+
+
+AUTO = {"vm": "auto", "declared": False, "autostart": True, "again": False}
+PLAIN = {"vm": "plain", "declared": False, "autostart": False, "again": True}
 
 
 def test_a_plan_names_whom_a_reboot_stops(bench, run):
     bench.spec(GRUB)
     status, out, _ = run("plan", bench.file)
     assert status == 2
-    lines = out.splitlines()
-    at = lines.index("      $ systemctl reboot  reboot-host")
-    assert lines[at + 1] == "        stops VMs auto, plain (autostart off: plain)"
-    told = stopped(run("plan", "--json", bench.file)[1])
-    assert told.pop("reboot") == [{"vm": "auto", "autostart": True}, {"vm": "plain", "autostart": False}]
-    assert set(told.values()) == {"not told"}, "only a reboot stops them"
+    head = out[: out.index("To allow")]
+    assert "shuts down 2 VMs:" in head
+    assert "auto    not in the spec, starts with the host\n" in head
+    assert "plain   not in the spec, does not start with the host: started again after the boot\n" in head
+    assert "$ virsh shutdown auto; virsh shutdown plain" in out
+    assert "$ virsh start plain" in out
+    assert stops(run("plan", "--json", bench.file)[1]) == {"reboot-host=bench": [AUTO, PLAIN]}
 
 
 def test_they_are_named_once_where_several_resources_need_the_reboot(bench, run):
     bench.spec(GRUB | {"memmap": [{"size": "2GiB", "start": "200GiB", "type": "reserved"}]})
     assert run("apply", "--yes", bench.file)[0] == 3
     _, out, _ = run("plan", bench.file)
-    assert out.count("$ systemctl reboot") > 1
-    assert out.count("stops VMs") == 1
+    assert "grub, memmap: " in out
+    assert out.count("shuts down 2 VMs") == 1
+    assert out.count("$ systemctl reboot") == 1
 
 
-def test_where_no_vm_runs_there_is_no_word_of_them(bench, run):
+def test_where_no_vm_runs_that_is_told(bench, run):
     tell(bench, *(StopDomain(name, timeout=0, power_off=True) for name in ("auto", "plain")))
     bench.spec(GRUB)
-    assert "stops" not in run("plan", bench.file)[1]
-    assert stopped(run("plan", "--json", bench.file)[1])["reboot"] == "not told"
+    assert "stops no VM" in run("plan", bench.file)[1]
+    assert stops(run("plan", "--json", bench.file)[1]) == {"reboot-host=bench": []}
 
 
 def test_a_vm_that_starts_after_the_plan_makes_the_plan_stale(bench, run, tmp_path):
@@ -95,16 +99,27 @@ def test_a_vm_that_starts_after_the_plan_makes_the_plan_stale(bench, run, tmp_pa
     status, _, err = run("apply", "--allow", "reboot-host", kept)
     assert status == 1
     assert "CXE205" in err
-    assert "stops VMs auto, off, plain" in err
+    assert "found    reboot-host=bench stops auto,off,plain" in err
+    assert "expected reboot-host=bench stops auto,plain" in err
 
 
-def test_an_apply_says_who_is_off_since_its_reboot(bench, run):
+def test_what_a_reboot_stops_is_running_again_behind_it(bench, run):
     bench.spec(GRUB)
     boot = load(bench.directory).running.boot_id
-    status, out, _ = run("apply", "--yes", "--allow", "reboot-host", bench.file)
-    assert status == 0
-    assert load(bench.directory).running.boot_id != boot
-    assert out.index("stops VMs auto, plain (autostart off: plain)") < out.index("not running since")
-    assert "  not running since the reboot: plain\n    → virsh start plain\n" in out
-    tell(bench, StartDomain("plain"))
-    assert "not running" not in run("apply", "--yes", bench.file)[1]
+    status, out, err = run("apply", "--yes", "--allow", "reboot-host,power-off-vm", bench.file)
+    assert status == 0, err
+    running = load(bench.directory).running
+    assert running.boot_id != boot
+    assert {process.guest for process in running.processes if process.guest} == {"auto", "plain"}
+    assert "not running" not in out
+
+
+def test_one_that_ignores_its_power_button_keeps_the_host_from_its_reboot(bench, run):
+    """A guest without a disk has no system that would react."""
+    bench.spec(GRUB)
+    boot = load(bench.directory).running.boot_id
+    status, _, err = run("apply", "--yes", "--allow", "reboot-host", bench.file)
+    assert status == 4
+    assert "CXE207" in err
+    assert "--allow power-off-vm=bench/vm.auto" in err
+    assert load(bench.directory).running.boot_id == boot

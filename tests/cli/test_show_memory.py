@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from types import SimpleNamespace
 
 import click
 import pytest
 
 from cxlstate.cli import show
 from cxlstate.cli.main import _run
-from cxlstate.core.address import Address
+from cxlstate.core.address import Address, ScopedAddress
+from cxlstate.core.connect import Local
+from cxlstate.core.machine import Scope
 from cxlstate.core.read import Answer, Answers
 from cxlstate.core.reconciler import Resource
 from cxlstate.engine.memory_map import BLOCKS, READS, Kind, MemoryMap, Row, memory_map
-from cxlstate.engine.plan import Exit, MachinePlan, ResourcePlan, Status
+from cxlstate.engine.plan import Exit, MachinePlan, Plan, ResourcePlan, Status
 from cxlstate.render import terminal
-from cxlstate.render.document import machine
+from cxlstate.render.document import document
 from cxlstate.render.memory_map import memory_map_text
 from cxlstate.render.terminal import live_text
 from cxlstate.rules import load
+from cxlstate.spec.tree import Machine
 from tests.engine.memory_maps import LAB, PERMISSION_DENIED, RUNBOOK, answers
 
 COLUMNS = 100
@@ -130,13 +132,14 @@ def test_what_a_machine_says_does_not_steer_the_terminal():
 
 def test_facts_that_do_not_fit_a_terminal_go_on_below_the_first(monkeypatch):
     facts = (("device", "dax0.0 (hmem)"), ("running", "quiet " * 16), ("node", "2"))
-    resource = ResourcePlan(Resource(Address("dax", "cxl0"), None), Status.IN_SYNC, Exit.IN_SYNC, facts=facts)
-    plan = MachinePlan(SimpleNamespace(name="h", file="h.yaml"), (resource,))
+    at = ScopedAddress("h", Address("dax", "cxl0"))
+    resource = ResourcePlan(at, Resource(at.address, None), Status.IN_SYNC, Exit.IN_SYNC, facts=facts)
+    plan = MachinePlan(Machine("h", None, Scope.HOST, Local(), ()), resources=(resource,))
     monkeypatch.setenv("COLUMNS", "60")
-    (one,) = [line for line in click.unstyle(live_text(plan)).splitlines() if "cxl0" in line]
+    (one,) = [line for line in click.unstyle(live_text(plan, "h.yaml")).splitlines() if "cxl0" in line]
     assert one.endswith("quiet   node 2")
     monkeypatch.setattr(terminal.sys.stdout, "isatty", lambda: True)
-    _, first, *rest, _, _ = click.unstyle(live_text(plan)).splitlines()
+    _, first, *rest, _, _ = click.unstyle(live_text(plan, "h.yaml")).splitlines()
     assert first == "  ✓ dax.cxl0  device dax0.0 (hmem)"
     assert rest[0].startswith(" " * 14 + "running quiet quiet")
     assert rest[-1].endswith("quiet  node 2")
@@ -156,6 +159,9 @@ def run(capsys, monkeypatch, tmp_path):
     asked = set()
 
     class Machine:
+        def lacks(self, effect):
+            return None
+
         def read(self, reads):
             asked.update(reads)
             given = answers(RUNBOOK)
@@ -216,8 +222,8 @@ def test_with_a_target_there_is_no_map_and_nothing_is_asked_for_it(run):
 
 
 def test_the_document_of_a_plan_has_no_map(run, tmp_path):
-    spec = load([tmp_path / "host.yaml"]).specs[0]
-    assert "memory_map" not in machine(MachinePlan(spec))
+    (tree,) = load([tmp_path / "host.yaml"]).trees
+    assert "memory_map" not in document([Plan(tree, (MachinePlan(tree.host),))])["machines"][0]
 
 
 HUGE = f"reg00: base=0x{'f' * 400} (    0MB), size= 1024MB, count=1: uncachable\n"

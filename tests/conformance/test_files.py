@@ -8,7 +8,7 @@ import pytest
 
 from cxlstate.core.action import RemoveFile, WriteFile
 from cxlstate.core.file import PermitFile, PutFile
-from cxlstate.core.read import Attributes, File, Glob, ReadFailed
+from cxlstate.core.read import Asked, Attributes, ConditionUnmet, Exists, File, Glob, ReadFailed
 from cxlstate.core.secret import Secret
 from cxlstate.machine.outcome import Result
 
@@ -48,6 +48,27 @@ def test_a_pattern_gives_files_in_order_and_neither_folders_nor_hidden_ones(mach
     ]
     lines = machine.writer.read([Attributes(f"{FOLDER}/[ab].cfg")]).files(Attributes(f"{FOLDER}/[ab].cfg"))
     assert lines == {f"{FOLDER}/a.cfg": "a.cfg", f"{FOLDER}/b.cfg": "b.cfg"}
+
+
+def test_a_condition_is_looked_at_by_the_machine(machine):
+    machine.write(f"{FOLDER}/there", "content\n")
+    read = File(f"{FOLDER}/there")
+    for pattern in (f"{FOLDER}/there", f"{FOLDER}/t*"):
+        condition = Exists("/conformance-absent/file", pattern)
+        answers = machine.writer.read([Asked(read, only_if=condition)])
+        assert (answers.exists(condition), answers.text(read)) == (True, "content\n")
+    for pattern in (f"{FOLDER}/no", f"{FOLDER}/no*", "/conformance-absent/*", "/etc/passwd/file"):
+        condition = Exists(pattern)
+        answers = machine.writer.read([Asked(read, only_if=condition)])
+        assert answers.exists(condition) is False
+        with pytest.raises(ConditionUnmet):
+            answers.text(read)
+
+
+def test_a_condition_in_a_closed_folder_cannot_be_told(machine):
+    condition = Exists("/var/lib/cxlstate/applied/no")
+    with machine.unprivileged() as reader, pytest.raises(ReadFailed, match=DENIED):
+        reader.read([condition]).exists(condition)
 
 
 def test_only_root_reads_what_is_private(machine):

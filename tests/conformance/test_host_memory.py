@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from cxlstate.core.action import Step
 from cxlstate.core.read import Command, File, Holders, Links, MapAndRead, Names
 from cxlstate.formats import dax, mtrr, restore
 from cxlstate.formats.iomem import Range
 from cxlstate.formats.mtrr import Block
 from cxlstate.machine.outcome import Result
+from cxlstate.resources.mtrr import verbs as mtrr_verbs
+from tests import fragments
 
 FAR = Block(0x5000000000 + (1 << 38), 1 << 30)  # nothing is there on either machine
 UNIT = "conformance-oneshot.service"
@@ -27,7 +28,7 @@ WantedBy=multi-user.target
 
 
 def step(machine, *words):
-    return machine.perform(Step(words, " ".join(words)))
+    return machine.perform(fragments.step(*words))
 
 
 def refused(machine, *words):
@@ -37,11 +38,11 @@ def refused(machine, *words):
 
 
 def add(machine, block, kind="uncachable"):
-    return step(machine, *restore.mtrr_add(block, kind).words)
+    return step(machine, *mtrr_verbs.add(block, kind).words)
 
 
 def remove(machine, block, kind="uncachable"):
-    return step(machine, *restore.mtrr_remove(block, kind).words)
+    return step(machine, *mtrr_verbs.remove(block, kind).words)
 
 
 def registers(machine):
@@ -156,21 +157,21 @@ def test_who_is_not_root_is_told_so(machine, device):
 
 def test_a_device_of_kmem_is_left_to_it(machine, device, selector):
     name = device.name
-    assert refused(machine, "dax-bind", selector, "-") == f"cxlstate: {name} belongs to kmem"
-    assert refused(machine, "dax-unbind", selector) == f"cxlstate: {name} belongs to kmem"
+    assert refused(machine, "dax_bind", selector, "-") == f"cxlstate: {name} belongs to kmem"
+    assert refused(machine, "dax_unbind", selector) == f"cxlstate: {name} belongs to kmem"
     assert (
-        refused(machine, "dax-link", "fact", selector) == f"cxlstate: {name} is not bound, and gets no link"
+        refused(machine, "dax_link", "fact", selector) == f"cxlstate: {name} is not bound, and gets no link"
     )
-    assert refused(machine, "dax-check", selector) == f"cxlstate: {name} is not bound, and cannot be mapped"
+    assert refused(machine, "dax_check", selector) == f"cxlstate: {name} is not bound, and cannot be mapped"
     assert devices(machine) == (device,)
 
 
 def test_a_device_that_is_not_there_and_a_verb_that_is_none(machine, device):
     selector = restore.selector([Range(device.start, device.start + device.size // 2)])
-    assert refused(machine, "dax-bind", selector, "-") == f"cxlstate: no dax device is {selector}"
-    assert step(machine, "dax-unlink", "fact").result is Result.DONE
-    outcome = step(machine, "dax-fly")
-    assert (outcome.status, outcome.output) == (64, "cxlstate: not a verb: dax-fly\n")
+    assert refused(machine, "dax_bind", selector, "-") == f"cxlstate: no dax device is {selector}"
+    assert step(machine, "dax_unlink", "fact").result is Result.DONE
+    outcome = step(machine, "dax_fly")
+    assert (outcome.status, outcome.output) == (64, "cxlstate: not a verb: dax_fly\n")
 
 
 # Registers -------------------------------------------------------------------------------------------
@@ -202,19 +203,19 @@ def test_a_register_of_the_firmware_stays(machine):
     one = registers(machine)[0]
     assert add(machine, FAR).result is Result.DONE  # whose the others are is remembered at the first one
     what = f"{one.type} {one.block.base:#x}+{one.block.size:#x}"
-    words = restore.mtrr_remove(one.block, one.type).words
+    words = mtrr_verbs.remove(one.block, one.type).words
     assert refused(machine, *words) == f"cxlstate: {what} stays: it was there before cxlstate wrote any"
 
 
 def test_system_ram_is_not_made_uncachable(machine, device):
-    said = refused(machine, *restore.mtrr_add(Block(device.start, 1 << 30), "uncachable").words)
+    said = refused(machine, *mtrr_verbs.add(Block(device.start, 1 << 30), "uncachable").words)
     assert said.startswith(f"cxlstate: {device.start:#x}+0x40000000 has System RAM in it: 0x")
     assert said.endswith(", System RAM (kmem)")
 
 
 @pytest.mark.usefixtures("tidy")
 def test_the_kernels_own_words_are_told(machine):
-    said = refused(machine, "mtrr-add", f"{FAR.base:#x}", "0x3000", "uncachable")
+    said = refused(machine, "mtrr_add", f"{FAR.base:#x}", "0x3000", "uncachable")
     assert said == (
         f"cxlstate: the kernel did not take uncachable {FAR.base:#x}+0x3000: "
         f"base({FAR.base:#x}) is not aligned on a size(0x3000) boundary"
@@ -227,7 +228,7 @@ def test_more_registers_than_there_are(machine):
     pages = [Block(FAR.base + 2 * 4096 * number, 4096) for number in range(9)]
     free = pages[: 8 - len(before)]
     assert {add(machine, block).result for block in free} == {Result.DONE}
-    said = refused(machine, *restore.mtrr_add(pages[8], "uncachable").words)
+    said = refused(machine, *mtrr_verbs.add(pages[8], "uncachable").words)
     assert said.endswith("+0x1000: no more MTRRs available")
     assert {remove(machine, block).result for block in free} == {Result.DONE}
     assert registers(machine) == before
@@ -236,7 +237,7 @@ def test_more_registers_than_there_are(machine):
 @pytest.mark.usefixtures("tidy")
 def test_types_that_exclude_each_other(machine):
     assert add(machine, FAR, "write-combining").result is Result.DONE
-    said = refused(machine, *restore.mtrr_add(Block(FAR.base, 4096), "write-back").words)
+    said = refused(machine, *mtrr_verbs.add(Block(FAR.base, 4096), "write-back").words)
     assert said.endswith(f": type mismatch for {FAR.base:x},1000 old: write-combining new: write-back")
     assert remove(machine, FAR, "write-combining").result is Result.DONE
 

@@ -7,6 +7,8 @@ import pytest
 from cxlstate.core.read import Holders, Links, MapAndRead
 from cxlstate.formats import dax, mtrr, restore
 from cxlstate.machine.outcome import Result
+from cxlstate.resources.dax import verbs as dax_verbs
+from cxlstate.resources.mtrr import verbs as mtrr_verbs
 from tests.conformance.machines import HOLDER
 from tests.conformance.test_boot import DROP_IN
 from tests.conformance.test_host_memory import FAR, add, devices, refused, registers, remove, step
@@ -20,8 +22,8 @@ def restore_at_boot(machine):
     (device,) = devices(machine)
     machine.write(DROP_IN, 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX modprobe.blacklist=kmem"\n')
     assert machine.generate().result is Result.DONE
-    steps = [restore.mtrr_at_boot("fact", block, "uncachable") for block in blocks(device)]
-    steps.append(restore.dax_at_boot("fact", selector(device), None))
+    steps = [mtrr_verbs.at_boot("fact", block, "uncachable") for block in blocks(device)]
+    steps.append(dax_verbs.at_boot("fact", selector(device), None))
     machine.write(restore.SCRIPT, restore.script(steps).decode())
     machine.write(restore.UNIT_FILE, restore.unit().decode())
     machine.run("systemctl", "daemon-reload")
@@ -99,7 +101,7 @@ def test_the_device_can_be_mapped(machine, device):
     look = MapAndRead(device.start)
     lines = machine.writer.read([look]).text(look).splitlines()
     assert [int(line.split()[0], 16) for line in lines] == [0, device.size - 1]
-    done(machine, "dax-check", selector(device))
+    done(machine, "dax_check", selector(device))
 
 
 def test_who_holds_it_is_named_and_keeps_it(machine, device):
@@ -107,32 +109,32 @@ def test_who_holds_it_is_named_and_keeps_it(machine, device):
     with machine.held(device.name) as pid:
         (holder,) = dax.holders(machine.writer.read([held]).text(held))
         assert (holder.pid, holder.device, holder.command) == (pid, device.name, HOLDER)
-        said = refused(machine, "dax-unbind", selector(device)).rstrip()
+        said = refused(machine, "dax_unbind", selector(device)).rstrip()
         assert said == f"cxlstate: {device.name} is held by process {pid}: {HOLDER}"
         assert machine.run("rmmod", "device_dax").status == 1
     assert machine.writer.read([held]).text(held) == ""
 
 
 def test_its_alignment_is_set_while_it_is_free(machine, device):
-    said = refused(machine, "dax-bind", selector(device), "0x1000")
+    said = refused(machine, "dax_bind", selector(device), "0x1000")
     assert said == f"cxlstate: {device.name} is in use with alignment 2097152, not 4096"
-    done(machine, "dax-unbind", selector(device))
-    said = refused(machine, "dax-bind", selector(device), "0x3000")
+    done(machine, "dax_unbind", selector(device))
+    said = refused(machine, "dax_bind", selector(device), "0x3000")
     assert said == f"cxlstate: the kernel refuses alignment 12288 for {device.name}: Invalid argument"
-    done(machine, "dax-bind", selector(device), "0x1000")
+    done(machine, "dax_bind", selector(device), "0x1000")
     (now,) = devices(machine)
     assert (now.align, now.region_align, now.driver) == (4096, 2 << 20, "device_dax")
-    done(machine, "dax-unbind", selector(device))
+    done(machine, "dax_unbind", selector(device))
     assert devices(machine)[0].driver is None
     assert record(machine, device) == ()
-    done(machine, "dax-bind", selector(device), "0x200000")
+    done(machine, "dax_bind", selector(device), "0x200000")
 
 
 def bind_before_the_registers(machine, device):
-    done(machine, "dax-unbind", selector(device))
+    done(machine, "dax_unbind", selector(device))
     for block in blocks(device):
         assert remove(machine, block).result is Result.DONE
-    done(machine, "dax-bind", selector(device), "-")
+    done(machine, "dax_bind", selector(device), "-")
     assert record(machine, device) == ("write-back",)
     for block in blocks(device):
         assert add(machine, block).result is Result.DONE
@@ -145,7 +147,7 @@ def test_the_record_of_its_mapping_is_made_when_it_is_bound(machine, device):
     assert again(machine) == 1
     assert unit(machine) == BAD
     assert links(machine) == {}
-    done(machine, "dax-unbind", selector(device))
+    done(machine, "dax_unbind", selector(device))
     assert again(machine) == 0
     assert unit(machine) == GOOD
     assert record(machine, device) == ("uncached-minus",)
@@ -165,7 +167,7 @@ def test_where_a_register_cannot_be_restored_nothing_is(machine, device):
         assert remove(machine, block).result is Result.DONE
     others = [FAR.base + 8192 * number for number in range(8 - len(kept) + 1)]
     for base in others:
-        done(machine, "mtrr-add", f"{base:#x}", "0x1000", "uncachable")
+        done(machine, "mtrr_add", f"{base:#x}", "0x1000", "uncachable")
     used = registers(machine)
     assert len(used) == 8 - ours + 1
     assert again(machine) == 1
@@ -174,6 +176,6 @@ def test_where_a_register_cannot_be_restored_nothing_is(machine, device):
     assert devices(machine)[0].driver is None
     assert links(machine) == {}
     for base in others:
-        done(machine, "mtrr-remove", f"{base:#x}", "0x1000", "uncachable")
+        done(machine, "mtrr_remove", f"{base:#x}", "0x1000", "uncachable")
     assert again(machine) == 0
     assert unit(machine) == GOOD

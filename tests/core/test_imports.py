@@ -15,8 +15,9 @@ OPEN_WRITER = "from cxlstate.adapters.open_writer import open_writer\n"
 
 WRITES = {
     "cxlstate.engine.apply",
+    "cxlstate.engine.away",
+    "cxlstate.engine.writing",
     "cxlstate.engine.execute",
-    "cxlstate.engine.promise",
     "cxlstate.render.applied",
     "cxlstate.render.progress",
     "cxlstate.cli.apply",
@@ -80,9 +81,11 @@ def test_the_contract_is_kept(tree):
 @pytest.mark.parametrize(
     ("where", "what"),
     [
-        ("engine/planner.py", OPEN_WRITER),
-        ("engine/planner.py", "from cxlstate.machine.writer import Writer\n"),
+        ("engine/judging.py", OPEN_WRITER),
+        ("engine/judging.py", "from cxlstate.machine.writer import Writer\n"),
         ("engine/observe.py", "def f():\n    from cxlstate.machine.posix.writer import PosixWriter\n"),
+        ("engine/judging.py", "from cxlstate.machine.posix.performers import POSIX\n"),
+        ("engine/observe.py", "from cxlstate.simulator.performers import SIMULATED\n"),
         ("engine/survey.py", "from cxlstate.simulator.writer import SimWriter\n"),
         ("render/document.py", "from cxlstate.engine.apply import Applied\n"),
         ("cli/show.py", "from cxlstate.cli.converge import Session\n"),

@@ -63,12 +63,12 @@ def test_a_cpu_set_is_numbers_and_ranges_taken_in_order(written, cpus):
 @pytest.mark.parametrize(
     ("parse", "written", "code", "hint"),
     [
-        (units.parse_size, "2GB", "CXS301", "write 2GiB for binary units, or the number of bytes"),
+        (units.parse_size, "2GB", "CXS301", "write 2GiB, or the number of bytes"),
         (units.parse_size, "1.5 kb", "CXS302", "write it in a smaller unit, without a fraction"),
         (units.parse_size, "1.5GiB", "CXS302", "write 1536MiB"),
         (units.parse_size, "1.5G", "CXS302", "write 1536MiB"),
         (units.parse_size, "0.1T", "CXS302", "write it in a smaller unit, without a fraction"),
-        (units.parse_size, "0x80000000", "CXS302", "hex is for addresses; this is 2GiB"),
+        (units.parse_size, "0x80000000", "CXS302", "write 2GiB: hex is for addresses"),
         (units.parse_size, "2gib", "CXS302", "write 2GiB"),
         (units.parse_size, "2 G", "CXS302", "write 2GiB"),
         (units.parse_size, "02G", "CXS302", None),

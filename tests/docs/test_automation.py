@@ -161,7 +161,7 @@ def test_a_push_shows_the_plan_and_is_blocked_where_none_can_be_made(repository)
     take_admin_out_of_kvm(repository)
     pushed = repository.run("git push -q origin HEAD:main")
     assert pushed.returncode == 0, pushed.stdout
-    assert "gpasswd --add admin kvm" in pushed.stdout
+    assert "groups  + kvm" in pushed.stdout
     (repository.folder / "host/machine.json").write_text("not JSON")
     repository.run("git commit -q --allow-empty -m second")
     assert repository.run("git push -q origin HEAD:main").returncode == 1
@@ -172,7 +172,7 @@ def test_the_job_keeps_the_plan_and_fails_only_where_none_can_be_made(scratch):
     take_admin_out_of_kvm(scratch)
     differs = scratch.run("sh ci/check-specs")
     assert differs.returncode == 0, differs.stdout
-    assert "gpasswd --add admin kvm" in differs.stdout
+    assert "groups  + kvm" in differs.stdout
     assert scratch.run("cxlstate apply --yes plan.json").returncode == 0
     assert scratch.run("cxlstate plan specs/").returncode == 0
     (scratch.folder / "specs/automation.yaml").write_text(SPEC.replace("groups", "gruops"))

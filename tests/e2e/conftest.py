@@ -78,7 +78,8 @@ class Cli:
     def statuses(self, *arguments):
         done = self.run(*arguments, "--json")
         document = json.loads(done.stdout)
-        return {r["address"]: r["status"] for m in document["machines"] for r in m["resources"]}
+        every = (resource for machine in document["machines"] for resource in machine["resources"])
+        return {resource["address"].partition("/")[2]: resource["status"] for resource in every}
 
 
 def cli_of(host):

@@ -18,6 +18,7 @@ from cxlstate.core.consent import parse_consents
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.engine.apply import Converger
+from cxlstate.engine.writing import Writers
 from cxlstate.render.progress import Progress
 from cxlstate.resources import kinds
 from cxlstate.spec.load import load
@@ -26,9 +27,9 @@ RISKS = ("network-blip,restart-vm,power-off-vm",)
 
 
 def main(path: str, number: int, ssh_config: str) -> None:
-    (spec,) = load([Path(path)]).specs
+    (tree,) = load([Path(path)]).trees
     progress = Progress(quiet=True)
-    writer = open_writer(spec.connect, spec.name, progress=progress.waits)
+    writer = open_writer(tree.host.connect, tree.host.id, progress=progress.waits)
     perform, calls = writer.perform, 0
 
     def kill():
@@ -50,7 +51,7 @@ def main(path: str, number: int, ssh_config: str) -> None:
 
     writer.perform = performed
     consents = parse_consents(RISKS).with_live()
-    converger = Converger(spec, writer, kinds(), consents, "kill", "test", progress)
+    converger = Converger(tree, Writers(lambda *_: writer), kinds(), consents, "kill", "test", progress)
     try:
         print("ended", int(converger.converge(converger.plan()).exit), flush=True)
     except CxlstateError as error:

@@ -16,15 +16,16 @@ from pathlib import Path
 from cxlstate.adapters.open_writer import open_writer
 from cxlstate.core.consent import parse_consents
 from cxlstate.engine.apply import Converger
+from cxlstate.engine.writing import Writers
 from cxlstate.render.progress import Progress
 from cxlstate.resources import kinds
 from cxlstate.spec.load import load
 
 
 def main(path: str, number: int, how: str) -> None:
-    (spec,) = load([Path(path)]).specs
+    (tree,) = load([Path(path)]).trees
     progress = Progress(quiet=True)
-    writer = open_writer(spec.connect, spec.name, progress=progress.waits)
+    writer = open_writer(tree.host.connect, tree.host.id, progress=progress.waits)
     perform, done = writer.perform, 0
 
     def performed(effect, entry):
@@ -40,7 +41,7 @@ def main(path: str, number: int, how: str) -> None:
 
     writer.perform = performed
     consents = parse_consents(()).with_live()
-    converger = Converger(spec, writer, kinds(), consents, "stop-after", "test", progress)
+    converger = Converger(tree, Writers(lambda *_: writer), kinds(), consents, "stop-after", "test", progress)
     converger.converge(converger.plan())
     print("ended", flush=True)
 

@@ -149,7 +149,7 @@ def test_drift_by_hand_is_seen_named_and_mended(cli, host, spec, edits):
     host.run(" && ".join(edits))
     document = json.loads(cli.run("drift", "--json", spec).stdout)
     resources = document["machines"][0]["resources"]
-    causes = {r["address"]: r["cause"] for r in resources if r["cause"]}
+    causes = {r["address"].partition("/")[2]: r["cause"] for r in resources if r["cause"]}
     assert {address: causes.get(address) for address in edits.values()} == dict.fromkeys(
         edits.values(), "drifted"
     )

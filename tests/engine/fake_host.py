@@ -6,10 +6,9 @@ It refuses what a kernel or libvirt would refuse, and keeps a list of what must 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
-from types import SimpleNamespace
+from dataclasses import asdict, dataclass, field, replace
 
-from cxlstate.core.action import Action, Risk, Span, Step
+from cxlstate.core.action import Action, Risk, Span, Step, undoing
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.assessment import Assessment, Hold
 from cxlstate.core.change import Change
@@ -17,15 +16,19 @@ from cxlstate.core.consent import Consents, parse_consents
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import DaxDevice, RestoreStep
 from cxlstate.core.observation import Absent, Present, Unknown
-from cxlstate.core.read import Answer, Answers, File
+from cxlstate.core.read import Answer, Answers, Exists, File, conditions
 from cxlstate.core.reconciler import How, Leftover, Need, Reconciler, Resource
 from cxlstate.engine.apply import Converger
-from cxlstate.engine.observe import observe
-from cxlstate.engine.planner import make_plan
+from cxlstate.engine.assess import assess_tree
+from cxlstate.engine.reading import Readers, TreeReader
+from cxlstate.engine.writing import Writers
 from cxlstate.machine.outcome import Outcome, Result
+from tests.engine.fakes import tree_of
+from tests.fragments import NONE
 
 STATE = File("/state")
 MAPPED = File("/mapped")
+TABLE = Exists("/table")
 
 
 class Killed(Exception):
@@ -58,11 +61,15 @@ class Machine:
     asked: set = field(default_factory=set)
     survives_reboot = False
 
+    def lacks(self, effect):
+        return None
+
     def read(self, reads):
-        self.asked = set(reads)
+        self.asked = set(conditions(reads))
         said = json.dumps(asdict(self.host)).encode()
-        known = {STATE: Answer(0, said), MAPPED: Answer(0, b"mapped and read")}
-        return Answers({read: known.get(read, Answer(1, stderr="cannot be read")) for read in reads})
+        there = Answer(0, b"yes" if self.host.table else b"")
+        known = {STATE: Answer(0, said), MAPPED: Answer(0, b"mapped and read"), TABLE: there}
+        return Answers({read: known.get(read, Answer(1, stderr="cannot be read")) for read in self.asked})
 
     def perform(self, effect, entry):
         if self.killed_after is not None and len(self.log) >= self.killed_after:
@@ -122,16 +129,23 @@ def running(host):
 
 def step(does, *words, risk=Risk.LIVE, undo=(), suspends=(), why=""):
     return Action(
-        does, Step(words, does), risk, why, tuple(Step(u, " ".join(u)) for u in undo), suspends=suspends
+        does,
+        Step(NONE, words, does),
+        risk,
+        why,
+        undoing(*(Step(NONE, u, " ".join(u)) for u in undo)),
+        suspends=suspends,
     )
 
 
 def stop(vm):
-    return step(f"stop {vm}", "vm-stop", vm, risk=Risk.RESTART_VM, undo=[("vm-start", vm)])
+    stops = step(f"stop {vm}", "vm-stop", vm, risk=Risk.RESTART_VM, undo=[("vm-start", vm)])
+    return replace(stops, interrupts=Address("vm", vm))
 
 
 def start(vm):
-    return step(f"start {vm}", "vm-start", vm, undo=[("vm-stop", vm)])
+    starts = step(f"start {vm}", "vm-start", vm, undo=[("vm-stop", vm)])
+    return replace(starts, interrupts=Address("vm", vm))
 
 
 def bind(name):
@@ -176,7 +190,7 @@ class Dax(OfHost):
     def assess(self, resource, seen, inputs):
         spans = (Span(*resource.spec),) if resource.spec else ()
         device = DaxDevice(f"/dev/cxlstate/{resource.name}", spans)
-        exports = (device, RestoreStep(2, ("dax", resource.name)))
+        exports = (device, RestoreStep(NONE, ("dax", resource.name)))
         if isinstance(seen, Unknown):
             return Assessment(exports, hold=Hold(spans, unknown=True))
         if isinstance(seen, Absent):
@@ -213,7 +227,7 @@ class Mtrr(OfHost):
         return (Need(AllOf("dax"), How.KNOWS),)
 
     def assess(self, resource, seen, inputs):
-        exports = (RestoreStep(1, ("mtrr", resource.name)),)
+        exports = (RestoreStep(NONE, ("mtrr", resource.name)),)
         if isinstance(seen, Unknown):
             return Assessment(exports)
         registers, span = resource.spec
@@ -256,6 +270,9 @@ class Boot(OfHost):
     def implied(self):
         return "all"
 
+    def traces(self):
+        return TABLE
+
     def needs(self, me):
         return tuple(Need(AllOf(kind), how) for kind in ("dax", "mtrr") for how in (How.KNOWS, How.AFTER))
 
@@ -267,31 +284,38 @@ class Boot(OfHost):
         return Assessment(changes=(change,), actions=(step("write the table", "write-table", *wanted),))
 
 
+def everything(plan):
+    """What is done for a resource: whom it needs away is stopped first, and started last."""
+    ends = [one.end for one in plan.away if one.end]
+    return [*(one.begin for one in plan.away), *plan.actions, *ends]
+
+
 class Bench:
     """A spec and a host: plan and apply."""
 
     def __init__(self, wishes, host=None, **machine):
         resources = tuple(Resource(Address.parse(name), wish) for name, wish in wishes.items())
-        self.spec = SimpleNamespace(
-            name="m", file="m.yaml", resources=resources, locate=lambda path: None, connect=None
-        )
+        self.tree = tree_of("m", resources)
         self.kinds = {kind.kind: kind for kind in (Dax(), Mtrr(), Boot())}
         self.host = host or Host()
         self.machine = Machine(self.host, **machine)
 
     def plan(self, only=None, **asking):
-        return make_plan(self.spec, observe(self.machine, self.spec, self.kinds, **asking), self.kinds, only)
+        reader = TreeReader(self.tree, self.kinds, Readers(lambda *_: self.machine), **asking)
+        only = None if only is None else {"m": only}
+        return assess_tree(self.tree, reader.read(), self.kinds, only)
 
     def at(self, address):
         return self.plan().at(Address.parse(address))
 
     def runs(self, address):
-        return [" ".join(action.effect.words) for action in self.at(address).actions]
+        return [" ".join(action.effect.words) for action in everything(self.at(address))]
 
     def apply(self, *allowed):
         consents = parse_consents(allowed) if allowed else Consents()
         converger = Converger(
-            self.spec, self.machine, self.kinds, consents.with_live(), "run", "1", Quiet(),
+            self.tree, Writers(lambda *_: self.machine), self.kinds, consents.with_live(),
+            "run", "1", Quiet(),
             sleep=lambda _: None,
         )  # fmt: skip
         return converger.converge(converger.plan())
@@ -299,4 +323,4 @@ class Bench:
 
 class Quiet:
     def __getattr__(self, name):
-        return lambda *_: None
+        return lambda *_, **__: None

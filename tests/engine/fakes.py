@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 
 import pytest
 
-from cxlstate.core.action import Action, Risk, Run
+from cxlstate.core.action import Action, Reboot, Risk, Run
 from cxlstate.core.address import Address
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import KernelArguments
+from cxlstate.core.machine import Scope
 from cxlstate.core.observation import Absent, Present, Unknown
+from cxlstate.core.read import Exists
 from cxlstate.core.reconciler import Need, Reconciler, Resource
+from cxlstate.engine.assess import assess_tree
 from cxlstate.engine.observe import Observed
-from cxlstate.engine.planner import make_plan
+from cxlstate.engine.plan import Reached
+from cxlstate.engine.seen import Seen
+from cxlstate.spec.tree import Machine, Tree
+
+
+class Nowhere:
+    """A document in which nothing has a place."""
+
+    def locate(self, path):
+        return None
+
+
+def tree_of(name, resources, connect=None, *guests):
+    """A file with a host, and the guests in it."""
+    host = Machine(name, None, Scope.HOST, connect, tuple(resources))
+    return Tree(f"{name}.yaml", (host, *guests), Nowhere())
 
 
 @dataclass(frozen=True)
@@ -59,9 +76,10 @@ class Fake(Reconciler):
         live = seen.live if isinstance(seen, Present) else None
         problems = (Diagnostic("CXX001", wish.error),) if wish.error else ()
         changes = () if live == wish.value else (Change(("value",), live, wish.value, wish.pending),)
+        reboots = wish.risk is Risk.REBOOT_HOST
         action = Action(
             f"set {resource.address}",
-            Run(("set",), (str(resource.address),)),
+            Reboot() if reboots else Run(("set",), (str(resource.address),)),
             risk=wish.risk,
             activation=wish.pending,
         )
@@ -73,6 +91,9 @@ class FakeGatherer(Fake):
 
     def implied(self):
         return None
+
+    def traces(self):
+        return Exists("/gathered")
 
 
 @dataclass
@@ -90,9 +111,7 @@ class World:
             address = Address.parse(name)
             resources[address] = Resource(address, wish)
             self.kinds.setdefault(address.kind, Fake(address.kind))
-        spec = SimpleNamespace(
-            name="m", file="m.yaml", resources=tuple(resources.values()), locate=lambda path: None
-        )
+        tree = tree_of("m", resources.values())
         observed = {
             address: seen
             if not isinstance(seen := self.seen.get(str(address), Absent()), str)
@@ -100,7 +119,8 @@ class World:
             for address in resources
         }
         state = Observed(resources, self.implied, observed, self.leftovers, self.records)
-        return make_plan(spec, state, self.kinds, only)
+        only = None if only is None else {"m": only}
+        return assess_tree(tree, Seen({"m": state}, {"m": Reached()}), self.kinds, only)
 
     def statuses(self, only=None):
         return {str(r.address): r.status.value for r in self.plan(only).resources}
@@ -109,3 +129,8 @@ class World:
 @pytest.fixture
 def world():
     return World
+
+
+def addresses(several):
+    """Without their machine, which is the same for all."""
+    return tuple(at.address for at in several)

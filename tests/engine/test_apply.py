@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
+import json
+import re
 from dataclasses import replace
 
 import pytest
 
 from cxlstate.core.action import Action, Risk, Run
-from cxlstate.core.address import Address
+from cxlstate.core.address import Address, ScopedAddress
 from cxlstate.core.consent import Consents, parse_consents
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.engine import apply as engine
 from cxlstate.engine.apply import Converger
-from cxlstate.engine.execute import group
 from cxlstate.engine.plan import Exit, Status, worst
 from cxlstate.engine.promise import Promise
+from cxlstate.engine.record import wanted_of
+from cxlstate.engine.turns import group
+from cxlstate.engine.writing import Writers
 from cxlstate.resources import kinds
 from cxlstate.simulator.world import Unit
 from cxlstate.simulator.writer import SimWriter
@@ -37,7 +41,7 @@ def codes(applied):
 
 def done(bench):
     """What the journal says that was done, by resource."""
-    return {address for line in bench.journal() for address in line["addresses"]}
+    return {one.removeprefix("bench/") for line in bench.journal() for one in line["addresses"]}
 
 
 # Consent ---------------------------------------------------------------------------------------------
@@ -47,7 +51,7 @@ def test_what_interrupts_is_refused_whole_and_the_rest_is_done(bench):
     spec = bench.spec({"services": {"ssh": {"enabled": False, "running": False}, "cron": {"running": False}}})
     applied = bench.apply(spec, NOTHING)
     assert applied.exit is Exit.REFUSED
-    assert applied.refused == {SSH: (Risk.NETWORK_BLIP,)}
+    assert applied.refused == {ScopedAddress("bench", SSH): (Risk.NETWORK_BLIP,)}
     assert done(bench) == {"service.cron"}, "not even the disabling of ssh, which interrupts nothing"
     assert bench.machine()["units"]["ssh.service"]["state"] == "enabled"
     assert applied.plan.at(CRON).status is Status.IN_SYNC
@@ -115,7 +119,7 @@ def test_a_reboot_that_does_not_help_is_tried_once_for_each_and_then_named(bench
     assert applied.exit is Exit.ERROR
     assert codes(applied) == ["CXE204"]
     reboots = [line["addresses"] for line in bench.journal() if line["effect"] == "reboot"]
-    assert reboots == [["grub"], ["module.kvm"]]
+    assert reboots == [["bench/grub"], ["bench/module.kvm"]]
 
 
 # Exit statuses ---------------------------------------------------------------------------------------
@@ -189,7 +193,7 @@ def test_somebody_elses_pending_edit_is_shown_and_refused_and_the_drop_in_is_tak
     spec, grub_cfg = bench.spec({"grub": {"args": ["a=1"]}}), bench.path(GRUB_CFG).read_text()
     applied = bench.apply(spec, parse_consents(("reboot-host",)))
     assert applied.exit is Exit.REFUSED
-    assert applied.refused == {GRUB: (Risk.FOREIGN_BOOT,)}
+    assert applied.refused == {ScopedAddress("bench", GRUB): (Risk.FOREIGN_BOOT,)}
     assert codes(applied) == ["CXE202"]
     (told,) = applied.diagnostics
     assert "timeout=7" in told.found
@@ -238,10 +242,11 @@ def keep_to(bench, spec, consents=EVERYTHING):
     """As `cxlstate apply plan.json`, where the machine is as the file says."""
     with SimWriter(bench.directory, "bench") as writer:
         converger = Converger(
-            spec, writer, bench.kinds, consents.with_live(), "run", "1", bench.watcher, sleep=lambda _: None
-        )
+            spec, Writers(lambda *_: writer), bench.kinds, consents.with_live(), "run", "1", bench.watcher,
+            sleep=lambda _: None,
+        )  # fmt: skip
         plan = converger.plan()
-        converger.promise = Promise(plan)
+        converger.promise = Promise.of(plan)
         return converger.converge(plan)
 
 
@@ -255,9 +260,10 @@ def test_what_a_plan_file_shows_in_sync_is_not_done_though_it_is_not_any_more(be
     )
     bench.watcher.begins = lambda plans: bench.run("systemctl", "stop", "cron")
     applied = keep_to(bench, spec)
-    assert applied.exit is Exit.ERROR
+    assert applied.exit is Exit.CHANGES
     assert done(bench) == {"package.hello", "user.admin"}
-    assert [(d.code, d.address) for d in applied.diagnostics] == [("CXE205", CRON)]
+    assert applied.left == (ScopedAddress("bench", CRON),)
+    assert applied.diagnostics == []
     assert "cron.service" not in bench.machine()["running"]["units"]
 
 
@@ -391,8 +397,9 @@ def test_where_an_action_fails_what_came_before_it_in_that_resource_is_undone(be
     assert "Job for ssh.service failed" in failed.found
     assert failed.hint.endswith("apply again; taken back: enable ssh.service")
     assert bench.machine()["units"]["ssh.service"]["state"] == "disabled"
-    told = [(line["event"], line["does"]) for line in bench.journal() if line["addresses"] == ["service.ssh"]]
-    assert ("done", "undo: enable ssh.service") in told
+    its = [line for line in bench.journal() if line["addresses"] == ["bench/service.ssh"]]
+    told = [(line["event"], line["does"]) for line in its]
+    assert ("done", "undo enable ssh.service: systemctl disable ssh.service") in told
     assert applied.plan.at(CRON).status is Status.IN_SYNC, "others go on"
 
 
@@ -468,8 +475,9 @@ def test_what_was_done_and_does_not_hold_is_not_converged_after_a_bounded_number
     spec = bench.spec({"users": {"admin": {"groups": ["kvm"]}}, "services": {"cron": {"running": False}}})
     with SimWriter(bench.directory, "bench") as writer:
         converger = Converger(
-            spec, writer, bench.kinds, NOTHING.with_live(), "run", "1", Quiet(), sleep=slept.append
-        )
+            spec, Writers(lambda *_: writer), bench.kinds, NOTHING.with_live(), "run", "1", Quiet(),
+            sleep=slept.append,
+        )  # fmt: skip
         applied = converger.converge(converger.plan())
     assert applied.exit is Exit.ERROR
     assert len(slept) == engine.LOOKS - 1
@@ -523,11 +531,34 @@ def test_what_is_in_force_is_recorded_even_where_there_was_nothing_to_do(bench):
     assert bench.plan(spec).at(CRON).cause.value == "drifted"
 
 
-def test_what_has_no_record_or_a_damaged_one_is_undetermined_or_unapplied_and_never_drifted(bench):
+@pytest.mark.parametrize("kept", [None, "", '{"wanted": {"spec', "[]", '{"tool": "1"}', "half a rec"])
+def test_what_has_no_record_or_a_damaged_one_is_undetermined(bench, kept):
     spec = bench.spec({"services": {"cron": {"running": False}}})
+    if kept is not None:
+        bench.write(f"{OURS}/applied/service.cron", f"{kept}\n")
     assert bench.plan(spec).at(CRON).cause.value == "undetermined"
-    bench.write(f"{OURS}/applied/service.cron", "half a rec")
-    assert bench.plan(spec).at(CRON).cause.value == "unapplied"
+
+
+def test_a_record_is_what_was_written(bench):
+    bench.apply(bench.spec({"services": {"cron": {"running": True}}, "modules": {"dummy": "present"}}))
+    files = bench.path(f"{OURS}/applied").glob("*")
+    records = {file.name: json.loads(file.read_text()) for file in files}
+    assert {name: one["wanted"]["spec"] for name, one in records.items()} == {
+        "service.cron": {"running": True},
+        "module.dummy": "present",
+    }
+    for one in records.values():
+        assert one["tool"] == "1"
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", one["at"])
+
+
+def test_of_what_is_too_long_for_a_line_the_record_is_a_digest(bench):
+    def args(last):
+        return bench.spec({"grub": {"args": [*(f"{n}=" + "x" * 1000 for n in range(40)), last]}})
+
+    resource = args("a").host.resources[0]
+    assert len(wanted_of(resource, {})) < 200
+    assert wanted_of(resource, {}) != wanted_of(args("b").host.resources[0], {})
 
 
 COVERED = {
@@ -581,9 +612,10 @@ def test_what_a_service_only_waits_for_does_not_change_its_record(bench):
     assert causes(plan)["service.cron"] == "drifted"
 
 
-def test_a_record_of_an_earlier_version_tells_nothing_and_is_made_anew(bench):
+@pytest.mark.parametrize("form", ["", "2:"])
+def test_a_record_of_an_earlier_form_tells_nothing_and_is_made_anew(bench, form):
     spec = bench.spec({"services": {"cron": {"running": True}}})
-    bench.write(f"{OURS}/applied/service.cron", f"{'0123456789abcdef' * 2} 0.1.0\n")
+    bench.write(f"{OURS}/applied/service.cron", f"{form}{'0123456789abcdef' * 2} 0.1.0\n")
     bench.run("systemctl", "stop", "cron")
     assert bench.plan(spec).at(CRON).cause.value == "undetermined"
     bench.apply(spec)
@@ -600,8 +632,9 @@ def test_a_target_is_done_with_what_it_needs_and_nothing_else(bench):
         }
     )
     with SimWriter(bench.directory, "bench") as writer:
-        only = frozenset({Address("service", "cron")})
-        converger = Converger(spec, writer, bench.kinds, NOTHING.with_live(), "r", "1", Quiet(), only=only)
+        only = {"bench": frozenset({CRON})}
+        opened = Writers(lambda *_: writer)
+        converger = Converger(spec, opened, bench.kinds, NOTHING.with_live(), "r", "1", Quiet(), only=only)
         applied = converger.converge(converger.plan())
     assert applied.exit is Exit.IN_SYNC
     assert done(bench) == {"package.hello", "service.cron"}

@@ -12,7 +12,7 @@ from cxlstate.core.observation import Unknown
 from cxlstate.core.reconciler import How, Leftover, Need
 from cxlstate.engine.plan import Exit
 from cxlstate.engine.record import Record
-from tests.engine.fakes import Fake, FakeGatherer, Wish, World
+from tests.engine.fakes import Fake, FakeGatherer, Wish, World, addresses
 
 A, B = Address("a", "x"), Address("b", "y")
 
@@ -34,7 +34,7 @@ def test_what_is_as_wished_is_in_sync_and_exits_0():
 def test_what_requires_a_change_is_blocked_shows_its_own_change_and_takes_its_exit():
     plan = World({"b.y": requires(A), "a.x": Wish()}).plan()
     b = plan.at(B)
-    assert (b.status.value, b.waits_for, b.exit) == ("blocked", (A,), Exit.CHANGES)
+    assert (b.status.value, addresses(b.waits_for), b.exit) == ("blocked", (A,), Exit.CHANGES)
     assert b.changes
     assert b.actions
     assert [r.address for r in plan.resources] == [A, B]
@@ -66,7 +66,11 @@ def test_unknown_is_not_absent_nothing_is_planned_on_it_and_what_requires_it_exi
 def test_unknown_that_a_coming_change_cures_is_blocked_and_planned_as_absent():
     cured = Unknown("no such tool", cured_by=(AllOf("a"),))
     plan = World({"a.x": Wish(), "b.y": after(A)}, {"b.y": cured}).plan()
-    assert (plan.at(B).status.value, plan.at(B).waits_for, plan.exit) == ("blocked", (A,), Exit.CHANGES)
+    assert (plan.at(B).status.value, addresses(plan.at(B).waits_for), plan.exit) == (
+        "blocked",
+        (A,),
+        Exit.CHANGES,
+    )
     assert plan.at(B).changes
 
 
@@ -110,7 +114,7 @@ def test_what_is_known_to_be_wrong_is_told_of_what_is_unknown_too():
 def test_what_only_all_of_a_kind_show_is_told_of_each_and_stops_it():
     world = World({"a.x": Wish(), "a.y": Wish(), "b.y": Wish()})
     world.kinds["a"] = kind = Fake("a")
-    kind.together = lambda assessed: [Diagnostic("CXX003", "both", address=one) for one in assessed]
+    kind.together = lambda assessed, *, whole: [Diagnostic("CXX003", "both", address=one) for one in assessed]
     plan = world.plan()
     found = [(one.code, str(one.address)) for one in plan.all_diagnostics]
     assert found == [("CXX003", "a.x"), ("CXX003", "a.y")]
@@ -135,12 +139,12 @@ def test_only_activation_left_is_pending_and_exits_3():
 
 
 @pytest.mark.parametrize(
-    ("digest", "cause"), [("same", "drifted"), ("another", "unapplied"), (None, "undetermined")]
+    ("wanted", "cause"), [("same", "drifted"), ("another", "unapplied"), (None, "undetermined")]
 )
-def test_drifted_is_told_from_unapplied_by_what_was_applied_last(digest, cause):
+def test_drifted_is_told_from_unapplied_by_what_was_applied_last(wanted, cause):
     world = World({"a.x": Wish()}, records={})
-    now = world.plan().at(A).digest
-    world.records = {A: Record(now if digest == "same" else digest)} if digest else {}
+    now = world.plan().at(A).wanted
+    world.records = {A: Record(now if wanted == "same" else wanted)} if wanted else {}
     assert world.plan().at(A).cause.value == cause
 
 
@@ -154,6 +158,28 @@ def test_a_leftover_is_a_change_and_is_not_shown_with_a_target():
 def test_a_target_takes_along_what_it_needs_and_nothing_else():
     world = World({"b.y": requires(A), "a.x": Wish(), "c.z": Wish()})
     assert set(world.statuses(frozenset({B}))) == {"a.x", "b.y"}
+
+
+@pytest.mark.parametrize(
+    ("only", "told"),
+    [
+        (None, ("whole", ["a.x", "a.y", "a.z"])),
+        ({A}, ("partial", ["a.x"])),
+        ({A, Address("a", "z")}, ("partial", ["a.x", "a.z"])),
+    ],
+)
+def test_judged_together_are_those_that_are_done_in_the_same_run(only, told):
+    """What a target leaves alone frees nothing that another could count on."""
+    seen = []
+
+    class Comparing(Fake):
+        def together(self, assessed, *, whole=True):
+            seen.append(("whole" if whole else "partial", sorted(map(str, assessed))))
+            return ()
+
+    wishes = {f"a.{name}": Wish() for name in "xyz"}
+    World(wishes, kinds={"a": Comparing("a")}).plan(frozenset(only) if only else None)
+    assert seen == [told]
 
 
 def test_the_worst_exit_is_told():

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 from cxlstate.core.action import Risk
-from cxlstate.core.address import Address
+from cxlstate.core.address import Address, ScopedAddress
 from cxlstate.core.consent import Consents, parse_consents
 from cxlstate.engine.plan import Exit, Status
 from cxlstate.formats import network_xml
 from cxlstate.simulator.world import Guest, Process
 from tests.assessing import answering
+from tests.engine.fakes import addresses
 from tests.laws.bench import Bench
 
 VM = Address("vm", "a")
@@ -87,7 +88,7 @@ def test_a_start_that_fails_goes_back_to_the_definition_with_which_it_ran(bench)
     assert "1048576" in xml
     assert "gone.iso" not in xml
     assert "<alias" not in xml
-    undone = [line for line in bench.journal() if line["does"] == "undo: shut down a"]
+    undone = [line for line in bench.journal() if line["does"] == "undo shut down a: virsh start a"]
     assert [(line["event"], line["effect"]) for line in undone] == [
         ("begin", "restore-domain"),
         ("done", "restore-domain"),
@@ -131,7 +132,7 @@ def test_a_guest_that_does_not_follow_runs_on_and_is_told(bench):
     before = ids(bench)
     applied = bench.apply(spec(bench, "2GiB", **OBEYS), parse_consents(("restart-vm",)))
     assert applied.exit is Exit.REFUSED
-    assert applied.refused == {VM: (Risk.POWER_OFF_VM,)}
+    assert applied.refused == {ScopedAddress("bench", VM): (Risk.POWER_OFF_VM,)}
     assert [d.code for d in applied.diagnostics] == ["CXE207"]
     assert ids(bench) == before
     assert applied.plan.at(VM).status is Status.PENDING_RESTART
@@ -152,7 +153,7 @@ def test_it_is_not_restarted_while_what_it_needs_is_not_in_force(bench):
     before = ids(bench)
     applied = bench.apply(bench.spec({**words, "vms": {"a": vm}}), parse_consents(("restart-vm",)))
     assert applied.exit is Exit.ERROR
-    assert applied.plan.at(VM).waits_for == (Address("image", "a"),)
+    assert addresses(applied.plan.at(VM).waits_for) == (Address("image", "a"),)
     assert ids(bench) == before
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from cxlstate.core.read import Answer, Answers
-from cxlstate.engine.running import AUTOSTART, RUNNING, Running, RunningVm, running, running_reads
-from cxlstate.render.stops import stops_json, stops_text
+from cxlstate.engine.running import AUTOSTART, RUNNING, running, running_reads
 from cxlstate.resources import kinds
 
 ROOT = Path(__file__).parents[2]
@@ -26,33 +25,31 @@ def told(names, links):
 
 
 @pytest.mark.parametrize(
-    ("names", "links", "text"),
+    ("names", "links", "found"),
     [
-        ((), {}, ""),
-        ((), {"a.xml": "/etc/libvirt/qemu/a.xml"}, ""),
-        (("a",), {"a.xml": "/etc/libvirt/qemu/a.xml"}, "stops VM a"),
-        (("a",), {"a.xml": "../a.xml"}, "stops VM a"),
-        (("a",), {"a.xml.once": "/etc/libvirt/qemu/a.xml"}, "stops VM a"),
-        (("a",), {"a.xml": "/somewhere/a.xml"}, "stops VM a (autostart off: a)"),
-        (("a",), {"b.xml": "/etc/libvirt/qemu/b.xml"}, "stops VM a (autostart off: a)"),
-        (("b", "a"), {"a.xml": "/etc/libvirt/qemu/a.xml"}, "stops VMs a, b (autostart off: b)"),
-        (("a", "b c"), {}, "stops VMs a, b c (autostart off: a, b c)"),
-        (("a", "b"), DENIED, "stops VMs a, b (autostart unknown: a, b)"),
-        (("a\n  ✓ all is well",), {}, r"stops VM a\n  ✓ all is well (autostart off: a\n  ✓ all is well)"),
+        ((), {}, []),
+        ((), {"a.xml": "/etc/libvirt/qemu/a.xml"}, []),
+        (("a",), {"a.xml": "/etc/libvirt/qemu/a.xml"}, [("a", True)]),
+        (("a",), {"a.xml": "../a.xml"}, [("a", True)]),
+        (("a",), {"a.xml.once": "/etc/libvirt/qemu/a.xml"}, [("a", True)]),
+        (("a",), {"a.xml": "/somewhere/a.xml"}, [("a", False)]),
+        (("a",), {"b.xml": "/etc/libvirt/qemu/b.xml"}, [("a", False)]),
+        (("b", "a"), {"a.xml": "/etc/libvirt/qemu/a.xml"}, [("a", True), ("b", False)]),
+        (("a", "b c"), {}, [("a", False), ("b c", False)]),
+        (("a", "b"), DENIED, [("a", None), ("b", None)]),
     ],
 )
-def test_what_a_reboot_stops_is_named(names, links, text):
-    assert stops_text(told(names, links)) == text
+def test_who_runs_is_told_by_name_with_whether_it_starts_with_the_host(names, links, found):
+    running = told(names, links)
+    assert [(vm.name, vm.autostart) for vm in running.vms] == found
+    assert running.unknown is None
 
 
 def test_what_cannot_be_read_is_unknown_and_not_no_vm():
     denied = Answer(1, b"", "/run/libvirt/qemu: Permission denied")
     found = running(Answers({RUNNING: denied, AUTOSTART: Answer(0)}))
-    assert found.unknown is not None
-    assert stops_text(found).startswith("which VMs it stops is unknown: ")
-    assert "Permission denied" in stops_text(found)
-    assert stops_json(found) is None
-    assert stops_json(Running((RunningVm("a", None),))) == [{"vm": "a", "autostart": None}]
+    assert "Permission denied" in found.unknown
+    assert found.vms == ()
 
 
 def test_kinds_that_may_reboot_say_so_and_no_others():

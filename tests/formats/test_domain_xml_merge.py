@@ -366,7 +366,7 @@ REFUSED = {
         "a controller device is in NUMA cell 1",
     ),
     "which of two cells gets it": (TWO_CELLS, Domain(memory=GIB), "2 NUMA cells with 4GiB in all"),
-    "a cell with a device goes": (IN_CELL_1, Domain(cells=read(DOMAIN).cells), "in NUMA cell 1, which would"),
+    "a cell with a device goes": (IN_CELL_1, Domain(cells=read(DOMAIN).cells), "in NUMA cell 1, which"),
     "another topology": (DOMAIN, Domain(vcpu=8), "is one of 4 vCPUs, and the maximum is 8"),
     "cells of more vCPUs": (
         TWO_CELLS,
@@ -410,8 +410,8 @@ REFUSED = {
         Domain(hugepages=0),
         "a source of type anonymous",
     ),
-    "an NVDIMM of nothing": (DOMAIN, Domain(nvdimm=(Nvdimm(slot=0, size=GIB),)), "needs a path and a size"),
-    "an NVDIMM without a size": (DOMAIN, Domain(nvdimm=(Nvdimm("/a"),)), "needs a path and a size"),
+    "an NVDIMM of nothing": (DOMAIN, Domain(nvdimm=(Nvdimm(slot=0, size=GIB),)), "needs a size"),
+    "an NVDIMM without a size": (DOMAIN, Domain(nvdimm=(Nvdimm("/a"),)), "needs a size"),
     "one device twice": (IN_CELL_1, Domain(nvdimm=(Nvdimm(PATH, slot=0, size=GIB), Nvdimm(slot=1))), PATH),
     "one slot twice": (
         DOMAIN.replace("model='nvdimm' access='shared'", "model='dimm'"),
@@ -421,7 +421,7 @@ REFUSED = {
     "an NVDIMM of a domain without memory": (
         "<domain/>",
         Domain(nvdimm=(Nvdimm("/a", size=GIB),)),
-        "says nothing of its memory",
+        "nothing says how much memory",
     ),
     "a disk of nothing": (DOMAIN, Domain(disks=(Disk("vdc", format="raw"),)), "vdc needs a path"),
     "a new CD-ROM drive on virtio": (
@@ -445,7 +445,7 @@ REFUSED = {
         "vda is shareable",
     ),
     "an interface to nowhere": (DOMAIN, Domain(interfaces=(Interface(NEW),)), f"{NEW} needs a network"),
-    "another chipset": (DOMAIN, Domain(machine="pc"), "pc-q35-10.0 cannot become pc by an edit"),
+    "another chipset": (DOMAIN, Domain(machine="pc"), "pc-q35-10.0 cannot become pc: the devices"),
     "no domain": ("<network/>", Domain(), "not a domain: it begins with <network>"),
     "a number of which there are not so many": (
         "<domain><vcpu>4000000000</vcpu></domain>",
@@ -524,3 +524,28 @@ def test_name_uuid_and_networks_are_told() -> None:
     assert identity(BARE) == ("bare", None)
     assert networks(DOMAIN) == ("default",)
     assert networks(BARE) == ()
+
+
+@pytest.mark.parametrize(
+    ("wish", "driver", "source"),
+    [
+        (Disk("vda", format="raw"), "<driver name='qemu' type='raw'/>", "<source file='/srv/a'/>"),
+        (
+            Disk("vda", path="/srv/b"),
+            "<driver name='qemu' type='qcow2'><metadata_cache/></driver>",
+            "<source file='/srv/b'/>",
+        ),
+    ],
+)
+def test_what_only_the_old_image_or_format_has_goes(wish: Disk, driver: str, source: str) -> None:
+    """The schema of libvirt 9.0 knows no `<dataStore>`."""
+    data = "<dataStore type='file'><format type='raw'/><source file='/srv/a.data'/></dataStore>"
+    text = (
+        "<domain><devices><disk type='file' device='disk'>{}{}<target dev='vda' bus='virtio'/></disk>"
+        "</devices></domain>"
+    )
+    before = text.format(
+        "<driver name='qemu' type='qcow2'><metadata_cache/></driver>",
+        f"<source file='/srv/a'>{data}</source>",
+    )
+    assert merge(before, Domain(disks=(wish,))) == text.format(driver, source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cxlstate.formats import hugetlb
 from cxlstate.formats.kernel_cmdline import holds, parse
 from cxlstate.formats.kernel_rules import in_force, rule
 
@@ -145,3 +146,24 @@ def test_the_name_of_a_module_is_told_from_a_prefix_of_user_space() -> None:
     assert rule("kvm_intel.nested")
     assert rule("systemd.unit") is None
     assert rule("rd.break") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "mib"),
+    [
+        ("hugepages=3", {0: 6}),
+        ("hugepagesz=1G hugepages=2", {1: 2048}),
+        ("default_hugepagesz=1G hugepages=2", {1: 2048}),
+        ("hugepages=2 default_hugepagesz=1G", {0: 2048}),
+        ("hugepages=0:1,1:4 hugepagesz=1G hugepages=2", {0: 10, 2: 2048}),
+        ("hugepages=3 hugepages=5", {0: 6}),  # the first number of a size stays
+        ("hugepagesz=3M hugepages=5", {}),
+        ("hugepages=10G", {0: 20}),
+        ("hugepages=0x10", {0: 0}),
+        ("hugepages=many", {0: 0}),
+    ],
+)
+def test_huge_pages_take_memory_at_boot(line: str, mib: dict[int, int]) -> None:
+    words = [word.partition("=") for word in line.split()]
+    taken = dict(hugetlb.reserved([(name, value) for name, _, value in words]))
+    assert {index: size >> 20 for index, size in taken.items()} == mib

@@ -47,6 +47,7 @@ def test_an_argument_of_the_kernel_keeps_it_out(arguments: str, by: str | None) 
         ("blacklist\tkmem # the CXL memory is for guests", True),
         ("blacklist nouveau kmem", False),  # libkmod looks at one name
         ("blacklist", False),
+        ("\t blacklist \t kmem", True),
         ("install kmem /bin/false", True),
         ("install kmem /usr/bin/true", True),
         ("install kmem :", True),
@@ -178,3 +179,25 @@ def test_whatever_is_written_there_gives_an_answer(command_line: str, text: str)
 def test_what_kmod_says_of_a_module(said: Answer, missing: bool, built_in: bool) -> None:  # noqa: FBT001  # a row
     assert modprobe.is_missing(KMEM, said) == missing
     assert modprobe.is_built_in(KMEM, said) == built_in
+
+
+@pytest.mark.parametrize(
+    ("text", "kept_out"),
+    [
+        ("blacklist nouveau\nblacklist kmem\n", True),
+        ("\t blacklist \t kmem", True),
+        ("blacklist \\\nkmem\n", True),
+        ("blacklist kmem\r\n", False),  # with DOS line ends a module of another name; tried with kmod 30
+        ("blacklist kmem\v\n", False),
+        ("blacklist nouveau\fblacklist kmem\n", False),
+        ("install kmem /bin/false\r\n", False),
+    ],
+)
+def test_words_end_at_blanks_and_lines_at_line_feeds_alone(text: str, *, kept_out: bool) -> None:
+    found = configured({"/etc/modprobe.d/a.conf": text}, {})
+    assert bool(fate(KMEM, DEBIAN, found).kept_out_by) == kept_out
+
+
+def test_a_softdep_with_dos_line_ends_counts() -> None:
+    found = configured({"/etc/modprobe.d/a.conf": "blacklist kmem\nsoftdep dax_hmem pre: kmem\r\n"}, {})
+    assert fate(KMEM, DEBIAN, found).pulled

@@ -11,12 +11,16 @@ from cxlstate.core.exports import RestoreStep
 from cxlstate.formats import restore
 from cxlstate.formats.iomem import Range
 from cxlstate.formats.mtrr import Block, Register, effective, parse
+from cxlstate.resources.dax import verbs as dax_verbs
+from cxlstate.resources.mtrr import verbs as mtrr_verbs
+from tests.fragments import FRAGMENTS
 
 GIB = 1 << 30
+PROGRAM = restore.program(*(one.text for one in FRAGMENTS.values()))
 STEPS = (
-    restore.dax_at_boot("cxl0", restore.selector([Range(4 * GIB, 5 * GIB)]), 2 << 20),
-    restore.dax_at_boot("other", restore.selector(node=3), None),
-    restore.mtrr_at_boot("cxl0", Block(4 * GIB, GIB), "uncachable"),
+    dax_verbs.at_boot("cxl0", restore.selector([Range(4 * GIB, 5 * GIB)]), 2 << 20),
+    dax_verbs.at_boot("other", restore.selector(node=3), None),
+    mtrr_verbs.at_boot("cxl0", Block(4 * GIB, GIB), "uncachable"),
 )
 TABLE = (
     ("mtrr", "cxl0", "0x100000000", "0x40000000", "uncachable"),
@@ -27,7 +31,7 @@ TABLE = (
 
 def shell(text):
     """Runs the functions of the script without its last line, which is the call of `main`."""
-    functions, call, end = restore.library().rpartition('main "$@"\n')
+    functions, call, end = PROGRAM.rpartition('main "$@"\n')
     assert (call, end) == ('main "$@"\n', "")
     return subprocess.run(
         ["sh", "-u"], input=functions + text, capture_output=True, text=True, check=True
@@ -38,7 +42,7 @@ def test_the_table_has_mtrrs_first_and_is_found_again():
     text = restore.script(STEPS).decode()
     assert restore.table(text) == TABLE
     assert text.startswith("#!/bin/sh\n")
-    assert text.endswith(restore.library())
+    assert text.endswith(restore.program(mtrr_verbs.FRAGMENT.text, dax_verbs.FRAGMENT.text))
 
 
 def test_the_order_of_steps_does_not_matter():
@@ -54,7 +58,7 @@ def test_a_table_may_be_empty_and_another_script_has_none():
 @pytest.mark.parametrize("word", ["", "a b", "$(reboot)", "'", "a\nb", "`x`", "é"])
 def test_a_word_that_is_not_plain_is_refused(word):
     with pytest.raises(ValueError, match="plain"):
-        restore.script([RestoreStep(1, ("mtrr", word))])
+        restore.script([RestoreStep(mtrr_verbs.FRAGMENT, ("mtrr", word))])
 
 
 @pytest.mark.parametrize("interpreter", ["dash", "bash"])
@@ -63,10 +67,8 @@ def test_it_is_a_script_in_any_shell(interpreter):
 
 
 def test_words_are_never_part_of_the_code(tmp_path):
-    words = ["dax-bind", f"name=$(touch {tmp_path}/owned)", "-"]
-    done = subprocess.run(
-        ["sh", "-c", restore.library(), "cxlstate", *words], capture_output=True, check=False
-    )
+    words = ["dax_bind", f"name=$(touch {tmp_path}/owned)", "-"]
+    done = subprocess.run(["sh", "-c", PROGRAM, "cxlstate", *words], capture_output=True, check=False)
     assert done.returncode == 64
     assert not list(tmp_path.iterdir())
     assert done.stderr.startswith(b"cxlstate: not a plain word: name=$(touch ")
@@ -74,16 +76,12 @@ def test_words_are_never_part_of_the_code(tmp_path):
 
 @pytest.mark.parametrize("words", [[], ["no-such-verb"], ["main"]])
 def test_what_is_no_verb_is_wrong_usage(words):
-    done = subprocess.run(
-        ["sh", "-c", restore.library(), "cxlstate", *words], capture_output=True, check=False
-    )
+    done = subprocess.run(["sh", "-c", PROGRAM, "cxlstate", *words], capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (64, b"")
 
 
 def test_restoring_needs_a_table():
-    done = subprocess.run(
-        ["sh", "-c", restore.library(), "cxlstate", "restore"], capture_output=True, check=False
-    )
+    done = subprocess.run(["sh", "-c", PROGRAM, "cxlstate", "restore"], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (1, b"cxlstate: there is no table\n")
 
 
@@ -153,7 +151,7 @@ def test_a_register_that_is_not_ours_is_never_replaced(tmp_path, registers, befo
     now = "".join(_line(Register(0, Block(at * GIB, size * GIB), kind)) for at, size, kind in registers)
     said = shell(
         f"before={tmp_path}/before; now='{now}'; wanted=it\n"
-        "may_be_added 0x100000000 0x100000000 uncachable 2>&1 || :\n"
+        "mtrr_may_be_added 0x100000000 0x100000000 uncachable 2>&1 || :\n"
     )
     assert refused in said
     assert bool(refused) == bool(said)
@@ -203,7 +201,9 @@ LOW, BETWEEN, HIGH = (8 * GIB, 24 * GIB), (24 * GIB, 40 * GIB), (40 * GIB, 56 * 
     ],
 )
 def test_the_memory_of_a_device_is_that_of_all_its_mappings(tmp_path, ranges, wanted):
-    said = shell(f'{sysfs(tmp_path, dax0_1=attributes(*ranges))} memory_of dax0.1; echo "$ranges$written"')
+    said = shell(
+        f'{sysfs(tmp_path, dax0_1=attributes(*ranges))} dax_memory_of dax0.1; echo "$ranges$written"'
+    )
     *lines, written = said.splitlines()
     assert lines == [f"{start} {end}" for start, end in wanted]
     assert f"range={written}" == restore.selector(Range(*one) for one in ranges)
@@ -211,7 +211,7 @@ def test_the_memory_of_a_device_is_that_of_all_its_mappings(tmp_path, ranges, wa
 
 def test_a_kernel_without_mappings_has_one_range(tmp_path):
     devices = sysfs(tmp_path, dax0_0=attributes(LOW, mappings=False))
-    assert shell(f'{devices} memory_of dax0.0; printf %s "$written"') == "0x200000000+0x400000000"
+    assert shell(f'{devices} dax_memory_of dax0.0; printf %s "$written"') == "0x200000000+0x400000000"
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_kernel_without_mappings_has_one_range(tmp_path):
 def test_a_selector_means_all_ranges_of_a_device_and_no_other(tmp_path, ranges, device):
     devices = sysfs(tmp_path, dax0_1=attributes(LOW, HIGH), dax0_2=attributes(BETWEEN))
     selector = restore.selector(Range(*one) for one in ranges)
-    assert shell(f'{devices} resolve {selector} || :; echo "$device"').strip() == device
+    assert shell(f'{devices} dax_resolve {selector} || :; echo "$device"').strip() == device
 
 
 @pytest.mark.parametrize(
@@ -232,8 +232,8 @@ def test_mtrrs_between_the_ranges_of_a_device_leave_it_bound(tmp_path, start, en
     devices = sysfs(tmp_path, dax0_1=attributes(LOW, HIGH))
     selector = restore.selector([Range(*LOW), Range(*HIGH)])
     said = shell(
-        f"{devices} table='dax cxl0 {selector} -'\nbound_to() {{ driver=device_dax; }}\n"
-        f"dax_unbind() {{ echo unbound; }}\nvacate {start * GIB} {(end - start) * GIB}\n"
+        f"{devices} table='dax cxl0 {selector} -'\ndax_bound_to() {{ driver=device_dax; }}\n"
+        f"dax_unbind() {{ echo unbound; }}\ndax_vacate {start * GIB} {(end - start) * GIB}\n"
     )
     assert bool(said) == unbound
 
@@ -249,8 +249,9 @@ def test_a_device_of_which_a_range_is_known_to_be_cached_gets_no_link(tmp_path, 
     said = shell(
         f"{devices} pat={tmp_path}/pat links={tmp_path}/links noted={tmp_path}/noted device=dax0.1\n"
         f"look() {{ now='0 {mtrr[0]} {mtrr[1] - mtrr[0]} 1 uncachable'; }}\n"
-        "bound_to() { driver=device_dax; }; node() { :; }\n"
-        f"dax_link cxl0 name=dax0.1 2>&1 || echo refused; note 2>&1; cat {tmp_path}/noted 2>/dev/null || :\n"
+        "dax_bound_to() { driver=device_dax; }; dax_node() { :; }\n"
+        "dax_link cxl0 name=dax0.1 2>&1 || echo refused; dax_note 2>&1\n"
+        f"cat {tmp_path}/noted 2>/dev/null || :\n"
     )
     assert ("refused" in said) == cached
     assert (tmp_path / "links" / "cxl0").is_symlink() != cached
@@ -286,11 +287,11 @@ def test_what_sysfs_says_is_never_run(tmp_path, interpreter, attribute, said):
     devices = sysfs(tmp_path, dax0_1=attributes(LOW) | {attribute: said})
     selector = restore.selector([Range(*LOW)])
     table = f"mtrr cxl0 {LOW[0]:#x} {LOW[1] - LOW[0]:#x} uncachable\ndax cxl0 {selector} 0x1000"
-    script = restore.library().rpartition('main "$@"\n')[0] + (
+    script = PROGRAM.rpartition('main "$@"\n')[0] + (
         f"{devices} links={tmp_path}/links; patience=0; noted={tmp_path}/noted; table='{table}'\n"
         "look() { now=; }; tell() { complaint=no; }; udevadm() { :; }\n"
-        f"(main dax-bind {selector} 0x1000); (main dax-link cxl0 name=dax0.1); (main dax-check name=dax0.1)\n"
-        f"(main dax-reclaim name=dax0.1); (main restore); true\n"
+        f"(main dax_bind {selector} 0x1000); (main dax_link cxl0 name=dax0.1); (main dax_check name=dax0.1)\n"
+        f"(main dax_reclaim name=dax0.1); (main restore); true\n"
     )
     done = subprocess.run(
         [interpreter], input=script, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=60
@@ -304,11 +305,11 @@ def test_what_sysfs_says_is_never_run(tmp_path, interpreter, attribute, said):
     "word", [one for one in HOSTILE if set(one) - set("0123456789abcdefghijklmnopqrstuvwxyz-.PATH")]
 )
 @pytest.mark.parametrize(
-    "verb", ["mtrr-add", "mtrr-remove", "dax-bind", "dax-link", "dax-unlink", "dax-check"]
+    "verb", ["mtrr_add", "mtrr_remove", "dax_bind", "dax_link", "dax_unlink", "dax_check"]
 )
 def test_no_word_is_ever_run(tmp_path, interpreter, verb, word):
     done = subprocess.run(
-        [interpreter, "-c", restore.library(), "cxlstate", verb, word, word, "uncachable"],
+        [interpreter, "-c", PROGRAM, "cxlstate", verb, word, word, "uncachable"],
         capture_output=True,
         text=True,
         check=False,
@@ -325,7 +326,7 @@ def test_no_word_is_ever_run(tmp_path, interpreter, verb, word):
 def test_a_table_with_another_word_is_refused_whole(tmp_path, interpreter, word):
     head = f"table='\nmtrr cxl0 {word} {word} uncachable\ndax cxl0 name=dax0.0 {word}\n'\n"
     done = subprocess.run(
-        [interpreter, "-c", head + restore.library(), "cxlstate", "restore"],
+        [interpreter, "-c", head + PROGRAM, "cxlstate", "restore"],
         capture_output=True,
         text=True,
         check=False,
@@ -339,9 +340,7 @@ def test_a_table_with_another_word_is_refused_whole(tmp_path, interpreter, word)
 @pytest.mark.parametrize("interpreter", ["dash", "bash"])
 def test_a_table_as_it_is_written_is_read(tmp_path, interpreter):
     head = restore.script(STEPS).decode().removesuffix('main "$@"\n')
-    script = (
-        f"{head}{sysfs(tmp_path)} restore_registers() {{ echo read; return 0; }}; patience=0; main restore\n"
-    )
+    script = f"{head}{sysfs(tmp_path)} mtrr_restore() {{ echo read; return 0; }}; patience=0; main restore\n"
     done = subprocess.run(
         [interpreter], input=script, capture_output=True, text=True, check=False, timeout=60
     )

@@ -12,7 +12,17 @@ from collections.abc import Callable, Iterator, Sequence
 
 from hypothesis import strategies as st
 
-from cxlstate.core.read import Answer, Attributes, Glob, LibvirtDomain, LibvirtNetwork, Links, Names, Read
+from cxlstate.core.read import (
+    Answer,
+    Attributes,
+    Glob,
+    LibvirtDomain,
+    LibvirtNetwork,
+    Links,
+    Names,
+    PosixQuestion,
+    Read,
+)
 from cxlstate.machine.posix.transport import Lost, Reply
 
 ODD = (
@@ -89,7 +99,7 @@ def answers(reads: Sequence[Read]) -> st.SearchStrategy[dict[Read, Answer]]:
     return st.fixed_dictionaries({read: answer(read) for read in reads})
 
 
-def output(nonce: str, reads: Sequence[Read]) -> st.SearchStrategy[bytes]:
+def output(nonce: str, reads: Sequence[PosixQuestion]) -> st.SearchStrategy[bytes]:
     """What comes back for a script: marks with any words in any order, now and then with an end."""
     count = len(reads)
     number = st.integers(0, count + 1).map(str) | st.sampled_from(
@@ -97,7 +107,7 @@ def output(nonce: str, reads: Sequence[Read]) -> st.SearchStrategy[bytes]:
     )
     words = st.builds(
         lambda verb, numbers: " ".join((verb, *numbers)),
-        st.sampled_from(("out", "err", "name", "late", "left", "end", "done", "")),
+        st.sampled_from(("out", "err", "name", "late", "left", "skip", "end", "done", "")),
         st.lists(number, max_size=3),
     )
     right = st.integers(0, max(0, count - 1)).map(lambda at: f"err {at} 0")

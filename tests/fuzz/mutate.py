@@ -15,7 +15,9 @@ ODD = (
     b"!!python/object:os.system", b"<<: *a", b"|", b">-", b"'", b'"', b"#", b"\t", b"\r", b"---\n", b"...\n",
     b"%YAML 1.1\n", b"\\ud800",
     b"$(reboot)", b"a" * 3000, b"<", b">", b"&amp;", b"&a;", b"&#0;", b"]]>", b"<![CDATA[", b"<!--", b"-->",
-    b"<?x?>", b"xmlns:a='b'", b"<!DOCTYPE a [<!ENTITY a 'b'>]>", b"<a/>", b"</a>", b"unit='EiB'",
+    b"<?x?>", b"xmlns:a='b'", b"<!DOCTYPE a [<!ENTITY a 'b'>]>",
+    "\ufeff<!DOCTYPE a [<!ENTITY a 'b'>]>".encode(),
+    b"<a/>", b"</a>", b"unit='EiB'",
     "٣".encode(), b"name", b"connect", b"host",
 )  # fmt: skip
 

@@ -1,14 +1,23 @@
 #!/bin/sh
-# mmdebstrap hook of the guest, after its packages are installed: who may log in, and a short boot.
+# mmdebstrap hook of the guest, after its packages are installed: who may log in, what may be installed, and
+# a short boot.
 # Usage: customize-guest.sh ROOT.  Reads CXLSTATE_LAB_KEY, the file with the public SSH key to let in.
 set -eu
 umask 022
 root=$1
 
-install -D -m 600 "$CXLSTATE_LAB_KEY" "$root/root/.ssh/authorized_keys"
-chmod 700 "$root/root/.ssh"
+let_in() {
+    install -D -m 600 "$CXLSTATE_LAB_KEY" "$root$2/.ssh/authorized_keys"
+    chroot "$root" chown -R "$1:" "$2/.ssh"
+    chmod 700 "$root$2/.ssh"
+}
+let_in root /root
+chroot "$root" useradd --create-home --shell /bin/bash admin # with sudo; root over the guest agent
+let_in admin /home/admin
+chmod 440 "$root/etc/sudoers.d/admin"
 
-systemctl --root="$root" enable --quiet systemd-networkd.service serial-getty@ttyS0.service
+systemctl --root="$root" enable --quiet systemd-networkd.service serial-getty@ttyS0.service \
+    host-keys-on-console.service
 # What no test looks at: each costs a nested boot a second or more.
 systemctl --root="$root" mask --quiet \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
@@ -38,4 +47,15 @@ chroot "$root" grub-mkimage --format=i386-pc --output=/boot/grub/i386-pc/core.im
     printf 'linux /vmlinuz %s\ninitrd /initrd.img\nboot\n' "$arguments" >"$root/boot/grub/grub.cfg"
 )
 
-rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/usr/share/doc/* "$root"/usr/share/locale/*
+# What a test may install, none of it installed: a source of its own, since nothing leads out of here.
+archive=$root/srv/apt
+mkdir -p "$archive/partial"
+APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -q -y -o Dir::Cache::Archives="$archive" \
+    --download-only install hello tree
+rm -rf "$archive/partial" "$archive/lock"
+(cd "$archive" && dpkg-scanpackages --multiversion . >Packages 2>/dev/null)
+rm -rf "$root"/etc/apt/sources.list.d/* "$root"/var/lib/apt/lists/*
+echo 'deb [trusted=yes lang=none] file:/srv/apt ./' >"$root/etc/apt/sources.list"
+chroot "$root" apt-get -q update
+
+rm -rf "$root"/var/cache/apt/*.bin "$root"/usr/share/doc/* "$root"/usr/share/locale/*

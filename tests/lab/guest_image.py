@@ -20,7 +20,7 @@ GUEST = Recipe(
     variant="minbase",
     packages=(
         *("linux-image-amd64", "systemd-sysv", "openssh-server", "grub-pc", "kmod", "udev", "acpid"),
-        *("ndctl", "daxctl", "iproute2", "cloud-guest-utils", "e2fsprogs"),
+        *("ndctl", "daxctl", "iproute2", "cloud-guest-utils", "e2fsprogs", "sudo", "qemu-guest-agent"),
     ),
     tree="rootfs-guest",
     customize="customize-guest.sh",

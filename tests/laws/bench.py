@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import re
 import shutil
 import stat
 import tempfile
@@ -18,20 +19,22 @@ from cxlstate.core.consent import Consents, parse_consents
 from cxlstate.core.diagnostic import Severity
 from cxlstate.engine.apply import Applied, Converger
 from cxlstate.engine.observe import Kinds
-from cxlstate.engine.plan import MachinePlan, ResourcePlan
+from cxlstate.engine.plan import Interruption, Plan, ResourcePlan
 from cxlstate.engine.survey import look
+from cxlstate.engine.writing import Writers
 from cxlstate.machine.outcome import Entry, Result
 from cxlstate.resources import kinds as all_kinds
 from cxlstate.simulator import mtrr
 from cxlstate.simulator.dax import Bus
-from cxlstate.simulator.default import NETWORK
 from cxlstate.simulator.faults import Faults
 from cxlstate.simulator.host import Host
 from cxlstate.simulator.mkconfig import mkconfig
 from cxlstate.simulator.world import ActiveNetwork, Installed, Loaded, World, save
 from cxlstate.simulator.world import load as load_world
 from cxlstate.simulator.writer import SimWriter, power_cut
-from cxlstate.spec.load import MachineSpec, load
+from cxlstate.spec.load import load
+from cxlstate.spec.tree import Tree
+from tests.default_host import NETWORK
 
 DROP_IN = "etc/default/grub.d/zz-cxlstate.cfg"
 GRUB_CFG = "boot/grub/grub.cfg"
@@ -68,7 +71,7 @@ class Quiet:
     def __init__(self) -> None:
         self.told: list[tuple[str, Any]] = []
 
-    def planned(self, plan: MachinePlan) -> None:
+    def planned(self, plan: Plan) -> None:
         self.told.append(("planned", plan))
 
     def begins(self, plans: tuple[ResourcePlan, ...]) -> None:
@@ -79,6 +82,9 @@ class Quiet:
 
     def proven(self, plans: tuple[ResourcePlan, ...]) -> None:
         self.told.append(("proven", plans))
+
+    def away(self, interruption: Interruption, *, begins: bool) -> None:
+        self.told.append(("begins away" if begins else "ends away", interruption))
 
     def waits(self, what: str) -> None:
         self.told.append(("waits", what))
@@ -119,7 +125,7 @@ class Bench:
 
     # What is done with a spec ------------------------------------------------------------------
 
-    def spec(self, host: dict[str, Any]) -> MachineSpec:
+    def spec(self, host: dict[str, Any]) -> Tree:
         """Written to a file and read from it, as a user's would be. AssertionError where it is refused.
 
         What stands beside `host:` in a spec is in it, too.
@@ -134,14 +140,14 @@ class Bench:
         self.file.write_text(json.dumps(whole, indent=1))
         loaded = load([self.file])
         assert not [one for one in loaded.diagnostics if one.severity is Severity.ERROR], loaded.diagnostics
-        return loaded.specs[0]
+        return loaded.trees[0]
 
-    def plan(self, spec: MachineSpec) -> MachinePlan:
+    def plan(self, spec: Tree) -> Plan:
         return look(spec, self.kinds)
 
     def apply(
         self,
-        spec: MachineSpec,
+        spec: Tree,
         consents: Consents = EVERYTHING,
         *,
         faults: Faults | None = None,
@@ -152,7 +158,15 @@ class Bench:
         with SimWriter(self.directory, "bench", faults=faults) as writer:
             consents = consents.with_live()
             converger = Converger(
-                spec, writer, self.kinds, consents, "run", "1", self.watcher, stop=stop, sleep=lambda _: None
+                spec,
+                Writers(lambda *_: writer),
+                self.kinds,
+                consents,
+                "run",
+                "1",
+                self.watcher,
+                stop=stop,
+                sleep=lambda _: None,
             )
             plan = converger.plan()
             before()
@@ -176,7 +190,9 @@ class Bench:
         return {name: path.read_bytes() for name, path in paths.items() if not name.startswith(OURS)}
 
     def records(self) -> dict[str, str]:
-        return {path.name: path.read_text() for path in self.path(f"{OURS}/applied").glob("*")}
+        """What each holds, but for the time."""
+        files = self.path(f"{OURS}/applied").glob("*")
+        return {path.name: re.sub(r'"at":"[^"]*"', '"at":""', path.read_text()) for path in files}
 
     def machine(self) -> dict[str, Any]:
         """`machine.json` without what no two boots share."""

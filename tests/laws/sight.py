@@ -330,7 +330,7 @@ def is_not_in_sync(bench: Bench, path: Leaf, value: Any, address: str, host: Hos
     assert found.status is not Status.IN_SYNC, f"{address} is said to be in sync"
     assert found.changes, f"{address} shows no difference"
     # Of an address that no spec had before nothing was ever applied: nobody can tell.
-    named = any(str(one.address) == address for one in spec.resources)
+    named = any(str(one.address) == address for one in spec.host.resources)
     never = named and address not in known
     assert found.cause is (Cause.UNDETERMINED if never else Cause.UNAPPLIED), (address, found.cause)
     assert plan.exit is Exit.CHANGES, plan.exit

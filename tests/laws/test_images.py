@@ -50,7 +50,7 @@ def spec_of(one, images):
     one.file.write_text(json.dumps({"apiVersion": "cxlstate/v1", "host": host, "images": images}))
     loaded = load([one.file])
     assert not [problem for problem in loaded.diagnostics if problem.severity is Severity.ERROR]
-    return loaded.specs[0]
+    return loaded.trees[0]
 
 
 def image(one, path, header):

@@ -52,7 +52,7 @@ def test_a_leaf_that_was_changed_is_a_change_that_was_not_applied(machine, path,
 def test_every_resource_of_the_rich_spec_has_an_effect_that_can_be_undone_and_a_leaf_that_can_be_changed(
     machine,
 ):
-    declared = {str(resource.address) for resource in machine.spec(RICH).resources}
+    declared = {str(resource.address) for resource in machine.spec(RICH).host.resources}
     idle = {"package.libvirt-daemon-system", "module.virtio"}  # libvirt0 is needed by others; built in
     assert declared - idle <= {address for address, _ in UNDONE.values()}
     implied = {"boot"}

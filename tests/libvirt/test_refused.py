@@ -42,6 +42,9 @@ DISK = (
     "<target dev='{}' bus='{}'/></disk>"
 )
 PAGES = "<memoryBacking><hugepages><page size='2' unit='MiB' nodeset='1'/></hugepages></memoryBacking>"
+FILE = "<disk type='file' device='disk'><source file='/a'/>{}</disk>"
+PLUG = "<interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='br0'/>{}</interface>"
+DIRECT = "<interface type='direct'><source dev='eth0' mode='bridge'/>{}</interface>"
 # vCPUs and tuning, the processor, devices.
 TAKEN = {
     "all plugged in": ("<vcpu>4</vcpu>", "", ""),
@@ -144,6 +147,64 @@ REFUSED = {
         "<cpu><numa><cell id='0' cpus='0' memory='64' unit='MiB'/></numa></cpu>",
         "",
     ),
+    "an emulator that is not there": (
+        "<vcpu>1</vcpu>",
+        "",
+        "<emulator>/usr/bin/qemu-system-s390x</emulator>",
+    ),
+    "tuning of a cache without KVM": (
+        tuned(
+            "<vcpu>1</vcpu>",
+            "<cachetune vcpus='0'><cache id='0' level='3' type='both' size='3'/></cachetune>",
+        ),
+        "",
+        "",
+    ),
+    "a NUMA node left out": (
+        "<vcpu>1</vcpu>",
+        "<cpu><numa><cell id='1' cpus='0' memory='64' unit='MiB'/></numa></cpu>",
+        "",
+    ),
+    "memory of a node of none": (
+        "<vcpu>1</vcpu><numatune><memnode cellid='0' mode='strict' nodeset='0'/></numatune>",
+        "",
+        "",
+    ),
+    "one node is not restrictive": (
+        (
+            "<vcpu>1</vcpu><numatune><memory mode='restrictive' nodeset='0'/>"
+            "<memnode cellid='0' mode='strict' nodeset='0'/></numatune>"
+        ),
+        "<cpu><numa><cell id='0' cpus='0' memory='64' unit='MiB'/></numa></cpu>",
+        "",
+    ),
+    "a partition": ("<vcpu>1</vcpu>", "", FILE.format("<target dev='vda1' bus='virtio'/>")),
+    "a drive at a PCI address": (
+        "<vcpu>1</vcpu>",
+        "",
+        FILE.format("<target dev='sda' bus='sata'/><address type='pci' bus='0' slot='7'/>"),
+    ),
+    "an MTU of macvtap": ("<vcpu>1</vcpu>", "", DIRECT.format("<mtu size='1400'/>")),
+    "coalescing of macvtap": (
+        "<vcpu>1</vcpu>",
+        "",
+        DIRECT.format("<coalesce><rx><frames max='7'/></rx></coalesce>"),
+    ),
+    "a queue that is no power of two": (
+        "<vcpu>1</vcpu>",
+        "",
+        PLUG.format("<model type='virtio'/><driver rx_queue_size='777'/>"),
+    ),
+    "a port without a type": (
+        "<vcpu>1</vcpu>",
+        "",
+        PLUG.format("<virtualport><parameters profileid='p'/></virtualport>"),
+    ),
+    "an isolated port of Open vSwitch": (
+        "<vcpu>1</vcpu>",
+        "",
+        PLUG.format("<virtualport type='openvswitch'/><port isolated='yes'/>"),
+    ),
     "off and fixed": (states("0 yes no", "1 no no"), "", ""),
     "the first is off": (states("0 no yes", "1 yes yes"), "", ""),
     "the first can be unplugged": (states("0 yes yes"), "", ""),
@@ -155,6 +216,45 @@ REFUSED = {
         "",
     ),
     "first in order, and second": (states(ONE.format(0, "yes", "no", " order='2'")), "", ""),
+}
+
+
+# Attributes of <os>, and what stands in it.
+Q35 = "<type machine='q35'>hvm</type>"
+BOOTED = """\
+<domain type='qemu'>
+  <name>a</name>
+  <memory unit='MiB'>64</memory>
+  <vcpu>1</vcpu>
+  <os {}>{}</os>
+  <features><acpi/></features>
+  <devices><emulator>/usr/bin/qemu-system-x86_64</emulator></devices>
+</domain>
+"""
+OS_REFUSED = {
+    "another processor": ("", "<type arch='aarch64' machine='virt'>hvm</type>"),
+    "a machine that is too new": ("", "<type arch='x86_64' machine='pc-q35-99.0'>hvm</type>"),
+    "keys without secure boot": (
+        "firmware='efi'",
+        (
+            f"{Q35}<firmware><feature enabled='yes' name='enrolled-keys'/>"
+            "<feature enabled='no' name='secure-boot'/></firmware>"
+        ),
+    ),
+    "features of a firmware that is named": (
+        "",
+        (
+            f"{Q35}<firmware><feature enabled='no' name='secure-boot'/></firmware>"
+            "<loader type='pflash'>/a</loader>"
+        ),
+    ),
+    "variables of a BIOS": ("firmware='bios'", f"{Q35}<loader stateless='no'/><nvram>/a</nvram>"),
+    "a loader without a path": ("", f"{Q35}<loader type='pflash'/>"),
+    "variables of what keeps none": (
+        "",
+        f"{Q35}<loader readonly='yes' type='pflash' stateless='yes'>/a</loader><nvram>/b</nvram>",
+    ),
+    "a ROM that keeps variables": ("", f"{Q35}<loader type='rom' stateless='no'>/a</loader>"),
 }
 
 
@@ -174,6 +274,16 @@ def test_both_take_it_and_make_the_same_of_it(oracle: Oracle, parts: tuple[str, 
     real, ours = read(oracle.define(xml)), read(simulated(xml))
     for word in ("vcpu", "max_vcpu", "vcpupin", "iothreads", "iothreadpin"):
         assert getattr(ours, word) == getattr(real, word), word
+
+
+@pytest.mark.parametrize("os", OS_REFUSED.values(), ids=OS_REFUSED)
+def test_both_refuse_what_boots_it(oracle: Oracle, os: tuple[str, str]) -> None:
+    xml = BOOTED.format(*os)
+    with pytest.raises(Refused) as real:
+        oracle.define(xml)
+    with pytest.raises(refused.Refused) as ours:
+        simulated(xml)
+    assert str(ours.value) == str(real.value)
 
 
 @pytest.mark.parametrize("parts", REFUSED.values(), ids=REFUSED)

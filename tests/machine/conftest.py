@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from cxlstate.machine.posix.agent import Settings
 from cxlstate.machine.posix.transport import Reply
 from cxlstate.machine.posix.writer import PosixWriter
 from cxlstate.machine.ssh import SshTransport
-from tests.machine import sshd
+from tests.machine import guests, sshd
 
 ENTRY = Entry("run-1", ("module.kmem", "grub"), 'does "it", doesn\'t $(it)\n', "live")
 
@@ -34,6 +35,24 @@ def server(shared_sshd, monkeypatch):
     content = known.read_text()
     yield shared_sshd
     known.write_text(content)
+
+
+@pytest.fixture(scope="session")
+def shared_pair(tmp_path_factory):
+    if os.geteuid() != 0 or not Path("/usr/sbin/sshd").exists():
+        pytest.skip("a private sshd needs openssh-server and root")
+    if subprocess.run(["unshare", "--mount", "--net", "true"], check=False).returncode:
+        pytest.skip("no namespace can be made here")
+    pair = guests.start(tmp_path_factory.mktemp("pair"))
+    yield pair
+    pair.stop()
+
+
+@pytest.fixture
+def pair(shared_pair, monkeypatch):
+    """A host and its guest, to be reached only through it."""
+    monkeypatch.setenv("CXLSTATE_SSH_CONFIG", str(shared_pair.config))
+    return shared_pair
 
 
 @pytest.fixture(params=["local", "ssh"])
@@ -78,5 +97,5 @@ def digest(content: bytes) -> str:
 def pytest_collection_modifyitems(items):
     """What talks to a real SSH server is left out of the fast loop."""
     for item in items:
-        if "server" in getattr(item, "fixturenames", ()):
+        if {"server", "pair"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)

@@ -44,8 +44,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def keygen(path: Path) -> None:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+def keygen(path: Path, kind: str = "ed25519") -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", path], check=True)
 
 
 def start(folder: Path, more: str = "", enter: Sequence[str] = ()) -> Sshd:

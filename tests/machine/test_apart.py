@@ -60,11 +60,12 @@ def test_a_jump_host_is_told_no_more(server):
     assert "Accepted" not in server.log[log:]
 
 
-def test_a_command_of_the_ssh_configuration_runs_only_for_a_valid_spec(server, tmp_path, monkeypatch):
-    """It may authenticate anywhere."""
+@pytest.mark.parametrize("words", ["Host odd\n ProxyCommand touch {}\n", 'Match exec "touch {}"\n User u\n'])
+def test_a_command_of_the_ssh_configuration_runs_only_for_a_valid_spec(words, server, tmp_path, monkeypatch):
+    """It may do anything, and authenticate anywhere."""
     ran = tmp_path / "ran"
     config = tmp_path / "config"
-    config.write_text(f"Host odd\n  ProxyCommand touch {ran}\n{server.config.read_text()}")
+    config.write_text(words.format(ran) + server.config.read_text())
     monkeypatch.setenv("CXLSTATE_SSH_CONFIG", str(config))
     with ahead(Ssh("odd")) as (_, authenticate):
         time.sleep(2)
@@ -135,6 +136,21 @@ def test_the_process_ends_with_the_one_that_it_serves():
         pid = int(ours.stdout.readline())
         ours.kill()
     assert wait_for(lambda: not running(pid))
+
+
+def test_the_process_that_connects_loads_no_more_than_that_takes():
+    """Counted in modules, since each is time before the first packet."""
+    code = (
+        "import sys; from cxlstate.machine import apart\n"
+        "with apart._lean(): import cxlstate.machine.ssh\n"
+        "print(*sys.modules); import unittest.mock; assert unittest.mock.Mock is not object"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert (
+        loaded & {"asyncio", "yaml", "unittest.mock", "click", "pydantic", "cxlstate.core.libvirt"} == set()
+    )
+    assert "fabric.connection" in loaded
 
 
 def test_a_plan_is_one_connection_and_one_channel(server, tmp_path):

@@ -14,12 +14,28 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cxlstate.core.action import Generate, Run, WriteFile
+from cxlstate.core.address import Address, ScopedAddress
 from cxlstate.core.diagnostic import CxlstateError
-from cxlstate.core.read import Answer, Answers, Attributes, Command, File, Glob, MapAndRead, Names
-from cxlstate.core.reconciler import How, Leaves
+from cxlstate.core.read import (
+    Answer,
+    Answers,
+    Asked,
+    Attributes,
+    Command,
+    Exists,
+    File,
+    Glob,
+    LibvirtRead,
+    Links,
+    MapAndRead,
+    Names,
+    NotAsked,
+    conditions,
+)
+from cxlstate.core.reconciler import How, Implied, Leaves
 from cxlstate.engine.graph import Graph
 from cxlstate.engine.observe import observe, resources_of
-from cxlstate.engine.plan import MachinePlan
+from cxlstate.engine.plan import Plan
 from cxlstate.engine.survey import look
 from cxlstate.machine import limits
 from cxlstate.machine.local import LocalTransport
@@ -42,6 +58,9 @@ READS = [
     Attributes("/sys/bus/dax/devices/*/size"),
     Names("/boot/*"),
     Command(("uname",)),
+    Exists("/etc/nowhere", "/etc/*.conf"),
+    Asked(File("/etc/passwd"), only_if=Exists("/etc/nowhere")),
+    Asked(Links("/etc/*"), only_if=Exists("/etc/nowhere")),
 ]
 NONCE = "0" * 32
 
@@ -58,7 +77,8 @@ def test_every_output_is_answers_to_all_or_refused(output):
         answers = read_script.parse(NONCE, output, READS)
     except ValueError:
         return
-    assert list(answers) == READS
+    assert list(answers) == [read_script.read_of(read) for read in READS]
+    assert not any(isinstance(answers[read], NotAsked) for read in READS if not isinstance(read, Asked))
 
 
 @pytest.mark.parametrize(
@@ -71,6 +91,9 @@ def test_every_output_is_answers_to_all_or_refused(output):
         b"\nN err 0 0\n\nN err 0 0\n\nN end\n",
         b"\nN late 7\n\nN err 0 0\n\nN end\n",
         b"\nN left 2\n\nN err 0 0\n\nN end\n",
+        b"\nN skip 0 1\n\nN end\n",
+        b"\nN skip 1 0\n\nN err 0 0\n\nN end\n",
+        b"\nN skip 1 9\n\nN err 0 0\n\nN err 1 0\n\nN end\n",
         b"\nN err \xff 0\n\nN end\n",
         "\nN err ٣ 0\n\nN end\n".encode(),
         b"\nN end\n",
@@ -180,7 +203,7 @@ VERBS = {
     "generate": lambda writer: writer.perform(Generate("/x", ("true",), b""), ENTRY),
     "record": lambda writer: writer.record({"grub": "x"}),
     "reboot": lambda writer: writer.reboot(ENTRY, lambda said: None),
-    "fence": lambda writer: writer._fence(),
+    "fence": lambda writer: writer._session(ENTRY).fence(),
 }
 
 
@@ -188,7 +211,8 @@ VERBS = {
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_ends_with_a_code_and_little_memory(say, verb, monkeypatch):
     monkeypatch.setattr("cxlstate.machine.posix.agent.GREETING", 1)
-    monkeypatch.setattr("cxlstate.machine.posix.writer._SLACK", 1)
+    monkeypatch.setattr("cxlstate.machine.posix.writer.SLACK", 1)
+    monkeypatch.setattr("cxlstate.machine.posix.session.SLACK", 1)
     monkeypatch.setattr(limits, "CHATTER", 1 << 18)
     monkeypatch.setattr(limits, "CONVERSATION", 1 << 20)
     tracemalloc.start()
@@ -215,20 +239,29 @@ def test_every_verb_ends_with_a_code_and_little_memory(say, verb, monkeypatch):
 
 @cache
 def scene(name):
-    """A spec and what a machine that fits it answers."""
-    (spec,) = load([SPECS / name]).specs
+    """A spec and what a machine that fits it answers, also to what is asked for under a condition alone."""
+    (spec,) = load([SPECS / name]).trees
     asked = Recorder()
-    observe(asked, spec, kinds())
-    good = SimReader(FOLDER / name, spec.name).read(asked.reads)
+    observe(asked, spec.host, kinds())
+    good = SimReader(FOLDER / name, spec.host.id).read(asked.reads)
     return spec, {read: good.raw(read) for read in asked.reads}
 
 
 class Recorder:
     """Takes down what is asked."""
 
+    def lacks(self, effect):
+        return None
+
     def read(self, reads):
-        self.reads = sorted(reads, key=repr)
-        return Answers(dict.fromkeys(reads, Answer(1, b"", "no")))
+        self.reads = sorted(_reads(reads), key=repr)
+        return Answers(dict.fromkeys(self.reads, Answer(1, b"", "no")))
+
+
+def _reads(questions):
+    """Every read that may be done, and each condition."""
+    of_libvirt = {one for one in questions if isinstance(one, LibvirtRead)}
+    return of_libvirt | set(conditions(set(questions) - of_libvirt))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -241,6 +274,9 @@ class Says:
     def __init__(self, answers):
         self.answers = answers
 
+    def lacks(self, effect):
+        return None
+
     def read(self, reads):
         return Answers(self.answers)
 
@@ -248,7 +284,7 @@ class Says:
         pass
 
 
-def plan_of(spec, answers) -> MachinePlan:
+def plan_of(spec, answers) -> Plan:
     return look(spec, kinds(), None, lambda *_: Says(answers))
 
 
@@ -264,7 +300,7 @@ def test_one_odd_answer_changes_nothing_that_does_not_come_from_it(name, data):
     started = time.monotonic()
     after = plan_of(spec, {**good, read: odd})
     assert time.monotonic() - started < 5
-    assert [one for one in after.diagnostics if one.code == "CXE900"] == []
+    assert [one for one in after.all_diagnostics if one.code == "CXE900"] == []
     concerned = _concerned(spec, read, before)
     kept = {r.address: (r.status, r.actions) for r in before.resources if r.address not in concerned}
     assert {a: (r.status, r.actions) for a in kept if (r := after.at(a))} == kept
@@ -277,20 +313,26 @@ def test_one_odd_answer_changes_nothing_that_does_not_come_from_it(name, data):
 def test_whatever_a_machine_answers_there_is_a_plan(name, data):
     spec, good = scene(name)
     plan = plan_of(spec, data.draw(hostile.answers(sorted(good, key=repr))))
-    assert plan.diagnostics == ()
-    assert {r.address for r in plan.resources} >= {r.address for r in spec.resources}
+    assert plan.machines[0].diagnostics == ()
+    assert {r.address for r in plan.resources} >= {r.address for r in spec.host.resources}
+
+
+def _at(address):
+    return ScopedAddress("", address)
 
 
 def _concerned(spec, read, plan):
     """Who asked for it, and who builds on one that did, directly or not."""
-    resources, _ = resources_of(spec, kinds())
-    if any(isinstance(kind, Leaves) and read in kind.leftover_reads() for kind in kinds().values()):
+    resources, _ = resources_of(spec.host, kinds())
+    if any(isinstance(kind, Leaves) and read in _reads(kind.leftover_reads()) for kind in kinds().values()):
         return set(resources)
     needs = {a: kinds()[a.kind].needs(me) for a, me in resources.items()}
-    graph = Graph(needs)
-    concerned = {a for a, me in resources.items() if read in kinds()[a.kind].reads(me)}
+    graph = Graph({ScopedAddress("", a): one for a, one in needs.items()})
+    concerned = {a for a, me in resources.items() if read in _reads(kinds()[a.kind].reads(me))}
+    implied = [kind for kind in kinds().values() if isinstance(kind, Implied)]
+    concerned |= {Address(kind.kind) for kind in implied if read == kind.traces()}
     while True:
-        builds = {a for a in resources if concerned & set(graph.targets(a, *How))}
+        builds = {a for a in resources if concerned & {t.address for t in graph.targets(_at(a), *How)}}
         waits = {r.address for r in plan.resources if any(action.suspends for action in r.actions)}
         more = concerned | builds | (waits if concerned else set())
         if more == concerned:

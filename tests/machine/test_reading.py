@@ -18,6 +18,7 @@ import pytest
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.read import TIMED_OUT, Attributes, Command, File, Glob, ReadFailed
 from cxlstate.machine import limits
+from cxlstate.machine.local import LocalTransport
 from cxlstate.machine.posix import read_script
 from cxlstate.machine.posix.reader import PosixReader
 from tests.machine.conftest import AsNobody
@@ -36,6 +37,8 @@ CONTENTS = {
     "NULs": b"a\0b\0\n\0",
     "every byte": bytes(range(256)),
     "like a mark": NONCE_LIKE,
+    "as a shell reads it": b"one\n  two\t\\n \\\n'three' \"$four\" `five`\n\n",
+    "a page": b"x" * 4095 + b"\n",
     "ten megabytes": random.Random(1).randbytes(10 << 20),
 }
 
@@ -45,17 +48,26 @@ def test_a_file_comes_byte_for_byte(reader, tmp_path, content):
     path = tmp_path / "file"
     path.write_bytes(content)
     limit = 16 << 20
-    reads = [File(str(path), limit), Glob(f"{tmp_path}/*", limit)]
+    one, some = tmp_path / "some", tmp_path / "some" / "more"
+    one.mkdir()
+    for other in (one / "before", some, one / "there"):
+        other.write_bytes(content)
+    reads = [File(str(path), limit), Glob(f"{tmp_path}/*", limit), Glob(f"{one}/*", limit)]
     answers = reader.read(reads)
     assert answers.raw(reads[0]).stdout == content
     assert answers.raw(reads[1]).files[str(path)].stdout == content
+    assert [answer.stdout for answer in answers.raw(reads[2]).files.values()] == [content] * 3
 
 
 def test_absent_is_told_from_unreadable_and_too_large(reader, tmp_path):
     (tmp_path / "large").write_bytes(b"12345")
     absent, folder, large = File(f"{tmp_path}/no"), File(str(tmp_path)), File(f"{tmp_path}/large", limit=4)
-    answers = reader.read([absent, folder, large])
+    below, under = File(f"{tmp_path}/large/x"), File(f"{tmp_path}/no/such/x")
+    answers = reader.read([absent, folder, large, below, under])
     assert answers.text_or_none(absent) is None
+    assert answers.text_or_none(under) is None
+    with pytest.raises(ReadFailed, match="Not a directory"):
+        answers.text_or_none(below)
     with pytest.raises(ReadFailed, match="Is a directory"):
         answers.text_or_none(folder)
     with pytest.raises(ReadFailed, match="larger than 4 bytes"):
@@ -255,6 +267,20 @@ def test_a_read_that_hangs_is_unknown_and_the_others_are_answered(reader, tmp_pa
     assert answers.files(after) == {f"{tmp_path}/good": "good"}
     assert answers.text(Command(("uname",))) == "Linux\n"
     assert left_over(str(tmp_path)) == []
+
+
+@pytest.mark.slow
+def test_a_command_has_its_own_limit_and_does_not_count_as_a_read_that_hangs(tmp_path, hang, monkeypatch):
+    (tmp_path / "uname").write_text("#!/bin/sh\nexec sleep 1000.7531\n")
+    (tmp_path / "uname").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    hung = [Command(("uname", f"-{letter}"), timeout=1) for letter in "abcdefgh"[: limits.HUNG + 1]]
+    answers = PosixReader(LocalTransport(), "box").read([*hung, File("/proc/version")])
+    for read in hung:
+        with pytest.raises(ReadFailed, match=r"uname -. did not end within 1 s"):
+            answers.text(read)
+    assert answers.text(File("/proc/version"))
+    assert left_over("1000.7531") == []
 
 
 @pytest.mark.slow

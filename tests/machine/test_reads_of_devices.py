@@ -134,6 +134,31 @@ def test_an_open_file_that_is_only_called_like_a_device_holds_nothing(namespace,
     assert namespace.holders("dax8.*") == ()
 
 
+@pytest.mark.parametrize(
+    ("counts", "looks"),
+    [
+        ({"device_dax": "0", "kmem": "0"}, False),
+        ({"device_dax": "1", "kmem": "0"}, True),
+        ({"device_dax": "0", "fsdev_dax": "2"}, True),
+        ({"device_dax": "0", "built_in": None}, True),
+        ({}, True),
+    ],
+    ids=["nobody", "somebody", "of another driver", "a driver without a count", "no drivers"],
+)
+def test_processes_are_looked_at_where_a_driver_of_the_bus_may_be_in_use(namespace, tmp_path, counts, looks):
+    """The kernel's count stands for all of them: with 0, one that would be found is not looked for."""
+    for driver, count in counts.items():
+        module = tmp_path / "dax" / "drivers" / driver / "module"
+        module.mkdir(parents=True)
+        if count is not None:
+            (module / "refcnt").write_text(f"{count}\n")
+    subprocess.run([*namespace.enter, "mount", "--bind", str(tmp_path), "/sys/bus"], check=True)
+    namespace.run(OPENS, "/dev/full")
+    read = Holders("full", bus="dax")
+    found = dax.holders(PosixReader(namespace, "box").read([read]).text(read))
+    assert bool(found) is looks
+
+
 def test_processes_that_come_and_go_are_no_trouble(namespace):
     words = [*namespace.enter, sys.executable, "-c", LIVES_SHORT_LIVES]
     with subprocess.Popen(words) as busy:

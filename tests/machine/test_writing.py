@@ -9,11 +9,12 @@ import time
 
 import pytest
 
-from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteFile
+from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, WriteFile
 from cxlstate.core.read import Answer, Answers, Attributes, File
 from cxlstate.machine import records
 from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.posix.reader import PosixReader
+from tests.fragments import step
 from tests.machine.conftest import ENTRY, digest
 
 DONE = Outcome(Result.DONE)
@@ -289,8 +290,8 @@ def test_applied_reads_are_attributes_of_the_state_folder():
 
 
 def test_a_step_is_run_and_the_journal_has_its_words_alone(writer, tmp_path):
-    words = ("dax-bind", "name=dax99.9'$(reboot)", "-")
-    outcome = writer.perform(Step(words, "shown"), ENTRY)
+    words = ("dax_bind", "name=dax99.9'$(reboot)", "-")
+    outcome = writer.perform(step(*words), ENTRY)
     assert outcome == Outcome(Result.FAILED, 64, f"cxlstate: not a plain word: {words[1]}\n")
     begin, failed = journal(tmp_path)
     assert (begin["event"], failed["event"]) == ("begin", "failed")

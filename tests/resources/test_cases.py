@@ -29,18 +29,20 @@ A case is `tests/resources/<kind>/<case>.yaml`:
       dax.cxl1: [DaxDevice: {link: /dev/cxlstate/cxl1, ranges: [{start: 0x1000, end: 0x2000}, …]}]
       mtrr.cxl0: [RestoreStep: 1 mtrr cxl0 0x5000000000 0x1000000000 uncachable]    # rank, words
       mtrr.cxl1: [MtrrRanges: [0x8000000000 0x1000000000 uncachable]]    # or null
+    whole: false              # a run with a target: what is not given stays as it is
     inspected: true           # what the kind asks for `show` alone is answered, too
     invalid: [{code: CXG201, path: [args, 0], found: …}]     # then nothing else is looked at
     unknown: the reason       # or a mapping of reason, hint, cured_by
     absent: true
     diagnostics: [{code: …, severity: …, path: …}]    # also of what is unknown
     later: [{what: …, after: [dax.cxl0]}]    # checks that have to wait
+    cured: {args: [quiet]}    # the spec after what a hint says, for `test_hints.py`
     exports: [KernelArguments: [modprobe.blacklist=kmem]]    # of a DaxDevice, what is not None
     describe: {now: loaded}   # what `show` says
     changes: [{path: [args], from: null, to: quiet, pending: true}]
     actions: [{does: …, effect: WriteFile /etc/x, risk: live, why: …, holds: […], lacks: […]}]
-    suspend: [{effect: Step dax-unbind name=dax0.0}]         # actions, or a diagnostic: {code: …}
-    resume: [{effect: Step dax-bind name=dax0.0 -}]
+    suspend: [{effect: Step dax_unbind name=dax0.0}]         # actions, or a diagnostic: {code: …}
+    resume: [{effect: Step dax_bind name=dax0.0 -}]
     leftovers: [{name: cxl9, changes: […], actions: […]}]    # then nothing else is looked at,
     declared: [cxl0]          # and this is what the spec still has of the kind
 
@@ -78,9 +80,8 @@ from cxlstate.core.assessment import Assessment, Collective, Hold
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import DaxDevice, Export, Inputs, MtrrRanges, RestoreStep
-from cxlstate.core.file import FileEffect, PutFile
-from cxlstate.core.image import ImageEffect
-from cxlstate.core.libvirt import EditDomain, LibvirtEffect
+from cxlstate.core.file import PutFile
+from cxlstate.core.libvirt import EditDomain
 from cxlstate.core.model import BESIDE_BYTES
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import (
@@ -89,18 +90,23 @@ from cxlstate.core.read import (
     Attributes,
     AuthorizedKeys,
     Command,
+    Exists,
     File,
     Glob,
     Holders,
     LibvirtAddresses,
     LibvirtDomain,
     LibvirtNetwork,
+    LibvirtRead,
     Links,
     MapAndRead,
     Names,
+    NotAsked,
+    Question,
     Read,
     ReadFailed,
     SshLogin,
+    conditions,
     describe,
 )
 from cxlstate.core.reconciler import Inspects, Leaves, Reconciler, Resource
@@ -110,6 +116,7 @@ from cxlstate.core.units import format_cpus
 from cxlstate.formats import restore
 from cxlstate.resources import kinds
 from cxlstate.spec.entry import Entry, EntryReader
+from tests.fragments import FRAGMENTS
 
 HERE = Path(__file__).parent
 UNSAID = {
@@ -126,7 +133,7 @@ def test_the_case_comes_out_as_written(path: Path) -> None:
     kind = kinds()[path.parent.name]
     for action in _actions_of(case):
         assert {"effect", "risk"} <= action.keys(), f"effect and risk of {action}"
-    assert _outcome(kind, case, path.parent) == _expected(case)
+    assert outcome(kind, case, path.parent) == _expected(case)
 
 
 def test_every_kind_has_cases() -> None:
@@ -141,7 +148,10 @@ def _actions_of(case: dict[str, Any]) -> list[dict[str, Any]]:
     return named
 
 
-def _outcome(kind: Reconciler[Any, Any], case: dict[str, Any], folder: Path) -> dict[str, Any]:
+def outcome(
+    kind: Reconciler[Any, Any], case: dict[str, Any], folder: Path, *, all_asked: bool = True
+) -> dict[str, Any]:
+    """What comes of a case; of each part that the case names, as much as it names."""
     if "leftovers" in case:
         return _left(kind, case, folder)
     read = _read(kind, case, folder) if "spec" in case else Entry(kind.implied(), None, ())
@@ -155,7 +165,7 @@ def _outcome(kind: Reconciler[Any, Any], case: dict[str, Any], folder: Path) -> 
         assert isinstance(kind, Inspects)
         reads = (*reads, *kind.inspections(me))
     try:
-        observation = kind.observe(me, _answers(reads, _said(case, folder), folder))
+        observation = kind.observe(me, _answers(reads, _said(case, folder), folder, all_asked=all_asked))
     except ReadFailed as failed:
         observation = Unknown(failed.reason)
     match observation:
@@ -191,7 +201,7 @@ def _planned(
     inputs = Inputs(
         {Address.parse(address): list(map(_export, many)) for address, many in case.get("given", {}).items()}
     )
-    found = _assessed(kind, resource, seen, inputs)
+    found = _assessed(kind, resource, seen, inputs, whole=case.get("whole", True))
     outcome: dict[str, Any] = {}
     if found.problems:
         outcome["diagnostics"] = _chosen(list(map(_diagnostic, found.problems)), case.get("diagnostics", []))
@@ -216,7 +226,12 @@ def _planned(
 
 
 def _assessed(
-    kind: Reconciler[Any, Any], resource: Resource[Any], seen: Observation[Any], inputs: Inputs
+    kind: Reconciler[Any, Any],
+    resource: Resource[Any],
+    seen: Observation[Any],
+    inputs: Inputs,
+    *,
+    whole: bool,
 ) -> Assessment:
     """With what shows only in all of a kind together: of the others there is what they export."""
     found = kind.assess(resource, seen, inputs)
@@ -227,7 +242,7 @@ def _assessed(
         for address, _ in inputs.everything()
         if address.kind == kind.kind
     }
-    problems = kind.together({**others, resource.address: found})
+    problems = kind.together({**others, resource.address: found}, whole=whole)
     return replace(found, problems=(*found.problems, *problems))
 
 
@@ -291,16 +306,25 @@ def _has_parts(path: str) -> bool:
     return path.startswith(("domain ", "network "))
 
 
-def _answers(reads: Sequence[Read], said: dict[str, Any], folder: Path) -> Answers:
+def _answers(
+    questions: Sequence[Question], said: dict[str, Any], folder: Path, *, all_asked: bool = True
+) -> Answers:
     texts: dict[str, Any] = {}
     for key, value in said.items():
         if isinstance(value, dict) and "files" in value:
             texts.update(map(_captured, (folder / value["files"]).read_text().splitlines()))
         else:
             texts[key] = value
-    answers = {read: _answer(read, texts, folder) for read in reads}
-    asked = {path for read in reads for path in texts if _asks_for(read, path, texts[path])}
-    assert asked == set(texts), f"nobody asked for {sorted(set(texts) - asked)}"
+    asked = conditions([one for one in questions if not isinstance(one, LibvirtRead)])
+    reads = dict.fromkeys([one for one in questions if isinstance(one, LibvirtRead)]) | asked
+    answers: dict[Read, Answer | NotAsked] = {
+        read: _answer(read, texts, folder)
+        if only_if is None or _answer(only_if, texts, folder).stdout
+        else NotAsked(only_if)
+        for read, only_if in reads.items()
+    }
+    named = {path for read in reads for path in texts if _asks_for(read, path, texts[path])}
+    assert named == set(texts) or not all_asked, f"nobody asked for {sorted(set(texts) - named)}"
     return Answers(answers)
 
 
@@ -323,12 +347,16 @@ def _asks_for(read: Read, path: str, said: Any) -> bool:
             return is_link and _matches(pattern, path)
         case Names(pattern=pattern):
             return _matches(pattern, path)
+        case Exists(patterns=patterns):
+            return any(_matches(pattern, path) for pattern in patterns)
         case _:
             return False
 
 
 def _key(read: Read) -> str:
     match read:
+        case Exists():
+            return ""  # by no text, but by what matches
         case Holders(name=name):
             return f"holders {name}"
         case MapAndRead(start=start):
@@ -365,8 +393,9 @@ def _answer(read: Read, texts: dict[str, Any], folder: Path) -> Answer:
         case Glob() | Attributes() | Links():
             matching = [path for path in texts if _asks_for(read, path, texts[path])]
             return Answer(0, files={path: _one(texts[path], folder) for path in matching})
-        case Names():
-            return Answer(0, files={path: Answer(0) for path in texts if _asks_for(read, path, None)})
+        case Exists() | Names():
+            found = {path: Answer(0) for path in texts if _asks_for(read, path, None)}
+            return Answer(0, b"yes" if found else b"", files=found)
         case Holders() | LibvirtDomain() | LibvirtNetwork() | LibvirtAddresses():
             return Answer(0)
         case MapAndRead() | SshLogin() | AuthorizedKeys():
@@ -403,7 +432,9 @@ def _export(written: dict[str, Any]) -> Export:
     ((name, value),) = written.items()
     if name == "RestoreStep":
         rank, *words = value.split()
-        return RestoreStep(int(rank), tuple(words))
+        fragment = FRAGMENTS[words[0]]
+        assert int(rank) == fragment.rank
+        return RestoreStep(fragment, tuple(words))
     if name == "MtrrRanges":
         if value is None:
             return MtrrRanges(None)
@@ -417,7 +448,7 @@ def _export(written: dict[str, Any]) -> Export:
 
 def _exported(export: Export) -> dict[str, Any]:
     if isinstance(export, RestoreStep):
-        return {"RestoreStep": " ".join((str(export.rank), *export.words))}
+        return {"RestoreStep": " ".join((str(export.fragment.rank), *export.words))}
     if isinstance(export, MtrrRanges):
         texts = [f"{base:#x} {size:#x} {kind}" for base, size, kind in export.wanted or ()]
         return {"MtrrRanges": texts if export.wanted is not None else None}
@@ -476,7 +507,7 @@ def _action(action: Action) -> dict[str, Any]:
         "effect": _effect(action.effect),
         "risk": action.risk.value,
         "why": action.why,
-        "undo": list(map(_effect, action.undo)),
+        "undo": [_effect(back.effect) for back in action.undo],
         "activation": action.activation,
         "suspends": list(map(asdict, action.suspends)),
         "written": _written(action.effect),
@@ -494,7 +525,6 @@ def _effect(effect: Any) -> str:
         case Reboot():
             return "Reboot"
         case _:
-            assert isinstance(effect, LibvirtEffect | ImageEffect | FileEffect)
             said = [_word(field.name, getattr(effect, field.name)) for field in fields(effect)]
             return " ".join((type(effect).__name__, *filter(None, said)))
 
@@ -526,7 +556,7 @@ def _written(effect: Any) -> str:
             return str(content) if isinstance(content, Secret) else content.decode("utf-8", "replace")
         case Generate(predicted=predicted, must_hold=must_hold):
             return "\n".join((predicted.decode(), *must_hold))
-        case Step(shown=shown):
+        case Step(typed=shown):
             return shown
         case EditDomain(wish=wish):
             stated = {field.name: getattr(wish, field.name) for field in fields(wish)}

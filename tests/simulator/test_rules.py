@@ -1,19 +1,17 @@
-"""The simulator's rules by themselves: memory map, boot loader, shell, versions."""
+"""The simulator's rules by themselves: memory map, boot loader, versions."""
 
 from __future__ import annotations
-
-import subprocess
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cxlstate.formats import grub_menu, grub_script
+from cxlstate.formats.grub_drop_in import DropIn
 from cxlstate.simulator import loader
 from cxlstate.simulator.files import Files
 from cxlstate.simulator.memory import RAM, SOFT_RESERVED, Range, boot_map, parse_number
-from cxlstate.simulator.sh_parse import ShellError
-from cxlstate.simulator.sh_run import Shell
+from cxlstate.simulator.mkconfig import mkconfig
 from cxlstate.simulator.versions import version_key
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -131,49 +129,34 @@ def test_the_environment_block_says_which_entry_boots(tmp_path, environment, lin
         assert files.text(loader.ENVIRONMENT) == f"# GRUB Environment Block\n{left}"
 
 
-SCRIPTS = [
-    "A=1 B=$A C=\"$A $B\" D='$A'\n",
-    'A="a b"; B=${A#a }; C=${A%% *}; D=${A:+set}; E=${NONE:-none}; F=${NONE-"x y"}\n',
-    'A=\\a\\ b\\\nc; B="\\a\\$\\\\"; C=a\\"b\n',
-    'f() { B=$1; shift; C="$#:$*"; return 3; }\nf one "two three" four || D=$?\n',
-    'for x in a b c; do [ "$x" = b ] && continue; A="$A$x"; done\n',
-    'A=abcdef; while [ -n "$A" ]; do B="${A%"${A#?}"}$B"; A=${A#?}; case $A in ef) break ;; esac; done\n',
-    'case a*c in "a*c") A=quoted ;; *) A=no ;; esac; case abc in a*c) B=glob ;; esac\n',
-    'case x-y in x[-_]y | z) A=1 ;; esac; case "" in ?*) B=some ;; *) B=none ;; esac\n',
-    "if false; then A=1; elif [ 2 -gt 1 ]; then A=2; else A=3; fi; ! true || B=1\n",
-    'A="x  y"; set -- $A z; B=$2; C=$#; D="$@"\n',
-    'A=$(echo hidden)kept; unset A; until [ "$B" = xx ]; do B=x$B; done # done\n',
-    "export A=1 B='2 3'; { C=$A; D=$B; }\n",
-    'A=abc; B=${#A}${A:?no}${A?no}; C=${E:=new}$E; D="${F:-a}${F+b}"\n',
-]
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_the_pure_shell_comes_to_what_a_real_one_does(script):
-    shell = Shell()
-    shell.source(script)
-    show = "".join(f'printf "%s=%s\\n" {name} "${name}"\n' for name in "ABCDEF")
-    real = subprocess.run(["sh", "-c", script + show], capture_output=True, text=True, check=True, env={})
-    expected = dict(line.split("=", 1) for line in real.stdout.splitlines())
-    expected["A"] = "" if "hidden" in script else expected["A"]
-    assert {name: shell.variables.get(name, "") for name in "ABCDEF"} == expected
-
-
 @pytest.mark.parametrize(
-    ("script", "why"),
+    ("setting", "why"),
     [
-        ("touch /tmp/file\n", "runs no programs: touch"),
-        (". /etc/os-release\n", "runs no programs: ."),
-        ("A=1\nB='open\n", "line 2: a single quote is not closed"),
-        ("while true; do :; done\n", "does not end"),
-        ("echo text > /etc/file\n", "> is not understood"),
-        ("if true; then\n", "fi is missing"),
-        ("A=${B:?no}\n", "B: parameter not set or null"),
+        ('for x in a b; do GRUB_CMDLINE_LINUX="$x"; done\n', ":1: GRUB_CMDLINE_LINUX… is used in more than"),
+        ("A=1\nGRUB_CMDLINE_LINUX='open\n", ":2: "),
+        ("GRUB_CMDLINE_LINUX=$(cat /x)\n", ":1: the value of GRUB_CMDLINE_LINUX holds"),
+        (". /etc/os-release\n", ":1: `.`: it reads another file"),
     ],
 )
-def test_what_the_pure_shell_cannot_do_it_tells(script, why):
-    with pytest.raises(ShellError, match=why):
-        Shell().source(script)
+def test_settings_that_the_product_cannot_read_are_refused(tmp_path, setting, why):
+    files = Files(tmp_path, {}, privileged=True)
+    files.write("/etc/default/grub", b"")
+    files.write("/etc/default/grub.d/50-x.cfg", setting.encode())
+    ended, text = mkconfig(files)
+    assert (ended.status, text) == (1, None)
+    assert f"/etc/default/grub.d/50-x.cfg{why}" in ended.stderr
+
+
+def test_our_drop_in_does_what_it_says_to_what_stands_before_it(tmp_path):
+    files = Files(tmp_path, {}, privileged=True)
+    drop_in = DropIn(("a=$1",), ("quiet",)).render().encode()
+    files.write("/etc/default/grub", b'GRUB_CMDLINE_LINUX="quiet b"\nGRUB_CMDLINE_LINUX_DEFAULT=quiet\n')
+    files.write("/etc/default/grub.d/50-x.cfg", drop_in)
+    files.write("/etc/default/grub.d/60-x.cfg", b'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX c"\n')
+    files.write("/boot/vmlinuz-1", b"")
+    _, text = mkconfig(files)
+    (line, *_) = [line for line in (text or b"").decode().splitlines() if "\tlinux\t" in line]
+    assert line.split(" ro ")[1].split() == ["b", r"a=\$1", "c"]
 
 
 def test_versions_sort_as_debian_has_them():

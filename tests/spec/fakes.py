@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from cxlstate.core.assessment import Assessment
+from cxlstate.core.machine import HOST_ONLY, ROOT_ONLY
 from cxlstate.core.model import Model, problem
-from cxlstate.core.reconciler import Place, Reconciler, Section, Shape
+from cxlstate.core.reconciler import Place, Reconciler, Shape
 from cxlstate.core.units import CpuSet, MemoryAddress, Size
 
 
@@ -90,10 +91,10 @@ def fake(kind, place, model, name=None):
 KINDS = {
     kind.kind: kind
     for kind in (
-        fake("boot", Place(Section.HOST, "boot", Shape.ONE), Boot),
-        fake("device", Place(Section.HOST, "devices", Shape.MAP), Device),
-        fake("switch", Place(Section.HOST, "switches", Shape.MAP), Literal["present", "absent"] | Options),
-        fake("word", Place(Section.HOST, "words", Shape.LIST), str, lambda spec: spec),
-        fake("volume", Place(Section.ROOT, "volumes", Shape.LIST), Volume, lambda spec: spec.target),
+        fake("boot", Place("boot", Shape.ONE, HOST_ONLY), Boot),
+        fake("device", Place("devices", Shape.MAP, HOST_ONLY), Device),
+        fake("switch", Place("switches", Shape.MAP, HOST_ONLY), Literal["present", "absent"] | Options),
+        fake("word", Place("words", Shape.LIST, HOST_ONLY), str, lambda spec: spec),
+        fake("volume", Place("volumes", Shape.LIST, ROOT_ONLY), Volume, lambda spec: spec.target),
     )
 }

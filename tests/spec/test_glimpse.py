@@ -42,7 +42,7 @@ def test_it_is_what_the_spec_says(tmp_path, host, connect):
     file = tmp_path / "box.yaml"
     file.write_bytes(f"apiVersion: cxlstate/v1\nhost:\n{host}\n".encode())
     assert glimpse([file]) == connect
-    assert [spec.connect for spec in load([file]).specs] == [connect]
+    assert [tree.host.connect for tree in load([file]).trees] == [connect]
 
 
 @pytest.mark.parametrize("host", NOT_SEEN.values(), ids=NOT_SEEN)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from cxlstate.core.address import Address
-from cxlstate.core.connect import Local, Sim, Ssh
+from cxlstate.core.connect import Local, Sim, Ssh, Through
 from cxlstate.core.diagnostic import Source
+from cxlstate.core.machine import Scope
 from cxlstate.resources import kinds
 from cxlstate.spec import schema, yaml_text
 from cxlstate.spec.connection import format_connect, parse_connect
@@ -29,14 +30,14 @@ sys.path.insert(0, str(HERE))
 from fakes import KINDS  # noqa: E402  # tests are no package
 
 BAD = sorted((HERE / "bad").glob("*/*.yaml"))
-GOOD = sorted((HERE / "good").glob("*.yaml"))
+GOOD = sorted((HERE / "good").rglob("*.yaml"))
 SPECS = sorted((ROOT / "specs").glob("*.yaml"))
 EXPECTATION = re.compile(r"^# expect: (CX[A-Z]\d{3}) (\d+):(\d+)$", re.MULTILINE)
 
 
 def kinds_for(file):
     """The folder `kinds` is about what there really is; the others have words of every shape."""
-    return kinds() if file.parent.name == "kinds" or file in SPECS else KINDS
+    return kinds() if file.parent.name in ("kinds", "guests") or file in SPECS else KINDS
 
 
 def write(folder, name, text):
@@ -45,12 +46,17 @@ def write(folder, name, text):
     return file
 
 
-def spec_of(tmp_path, text, file="spec.yaml"):
+def tree_of(tmp_path, text, file="spec.yaml"):
     loaded = load([write(tmp_path, file, text)], KINDS)
     assert not loaded.diagnostics
-    return loaded.specs[0]
+    return loaded.trees[0]
 
 
+def spec_of(tmp_path, text):
+    return tree_of(tmp_path, text).host
+
+
+VMX = Address("vm", "cxl_vmx")
 HEAD = "apiVersion: cxlstate/v1\nhost:\n  name: h\n"
 
 
@@ -62,7 +68,7 @@ def test_a_bad_spec_is_refused_with_code_line_and_column(file):
     ]
     loaded = load([file], kinds_for(file))
     assert expected
-    assert not loaded.specs
+    assert not loaded.trees
     assert [(each.code, each.source.line, each.source.column) for each in loaded.diagnostics] == expected
 
 
@@ -80,10 +86,9 @@ def test_a_good_spec_loads_fits_the_schema_and_survives_dumping(file, tmp_path):
     assert not loaded.diagnostics
     document, _ = yaml_text.parse(file.read_bytes(), "")
     Draft7Validator(schema.schema(using)).validate(plain(document.root))
-    copy = write(tmp_path, file.name, dump(loaded.specs[0], using))
-    again = load([copy], using).specs[0]
-    assert again.resources == loaded.specs[0].resources
-    assert again.name == loaded.specs[0].name
+    copy = write(tmp_path, file.name, dump(loaded.trees[0], using))
+    again = load([copy], using).trees[0]
+    assert again.machines == loaded.trees[0].machines
 
 
 def test_the_schema_refuses_most_of_what_is_bad():
@@ -97,7 +102,7 @@ def test_the_schema_refuses_most_of_what_is_bad():
         document, problems = yaml_text.parse(file.read_bytes(), "")
         if not problems:
             judged.append(
-                validators["kinds" if file.parent.name == "kinds" else "entries"].is_valid(
+                validators["kinds" if file.parent.name in ("kinds", "guests") else "entries"].is_valid(
                     plain(document.root)
                 )
             )
@@ -122,25 +127,25 @@ def test_the_schema_in_the_repository_is_up_to_date():
 
 
 def test_resources_are_named_and_found_where_they_were_written(tmp_path):
-    spec = spec_of(
+    tree = tree_of(
         tmp_path,
         HEAD + "  switches: {kmem: absent}\n  words:\n    - a\n  boot:\n    quiet: true\n"
         "volumes:\n  - {target: x, size: 2G}\n",
     )
     file = str(tmp_path / "spec.yaml")
-    assert [(resource.address, resource.path) for resource in spec.resources] == [
+    assert [(resource.address, resource.path) for resource in tree.host.resources] == [
         (Address("switch", "kmem"), ("host", "switches", "kmem")),
         (Address("word", "a"), ("host", "words", 0)),
         (Address("boot"), ("host", "boot")),
         (Address("volume", "x"), ("volumes", 0)),
     ]
-    assert [spec.locate(resource.path) for resource in spec.resources] == [
+    assert [tree.locate(resource.path) for resource in tree.host.resources] == [
         Source(file, 4, 20),
         Source(file, 6, 7),
         Source(file, 7, 3),
         Source(file, 10, 5),
     ]
-    assert spec.locate(("volumes", 0, "size", "unit")) == Source(file, 10, 23)
+    assert tree.locate(("volumes", 0, "size", "unit")) == Source(file, 10, 23)
 
 
 @pytest.mark.parametrize(
@@ -158,16 +163,16 @@ def test_resources_are_named_and_found_where_they_were_written(tmp_path):
 def test_how_a_machine_is_reached(tmp_path, line, connect):
     spec = spec_of(tmp_path, HEAD + line)
     assert spec.connect == connect
-    assert parse_connect(format_connect(connect, spec.file), spec.file) == connect
+    assert parse_connect(format_connect(connect, "spec.yaml"), "spec.yaml") == connect
 
 
 def test_a_simulated_machine_is_looked_for_beside_the_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "specs").mkdir()
     write(tmp_path, "specs/a.yaml", HEAD + "  connect: sim:../lab\n")
-    spec = load([Path("specs/a.yaml")], KINDS).specs[0]
-    assert spec.connect == Sim(Path("lab"))
-    assert "connect: sim:../lab\n" in dump(spec, KINDS)
+    tree = load([Path("specs/a.yaml")], KINDS).trees[0]
+    assert tree.host.connect == Sim(Path("lab"))
+    assert "connect: sim:../lab\n" in dump(tree, KINDS)
 
 
 def test_a_folder_gives_its_files_in_order_and_nothing_below(tmp_path):
@@ -175,13 +180,13 @@ def test_a_folder_gives_its_files_in_order_and_nothing_below(tmp_path):
         write(tmp_path, name, HEAD.replace("h\n", f"{name.strip('.').replace('.', '-')}\n"))
     (tmp_path / "sub.yaml").mkdir()
     loaded = load([tmp_path], KINDS)
-    assert [spec.name for spec in loaded.specs] == ["a-yml", "b-yaml"]
+    assert [tree.host.id for tree in loaded.trees] == ["a-yml", "b-yaml"]
     assert not loaded.diagnostics
 
 
 def test_a_file_that_is_named_twice_is_read_once(tmp_path):
     file = write(tmp_path, "a.yaml", HEAD)
-    assert len(load([tmp_path, file, file], KINDS).specs) == 1
+    assert len(load([tmp_path, file, file], KINDS).trees) == 1
 
 
 def test_what_cannot_be_read_is_told_and_the_rest_is_read(tmp_path):
@@ -189,7 +194,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_read(tmp_path):
     file = write(tmp_path, "a.yaml", HEAD)
     loaded = load([tmp_path / "none.yaml", tmp_path / "empty", Path("x\0y"), file], KINDS)
     assert [problem.code for problem in loaded.diagnostics] == ["CXS112"] * 3
-    assert len(loaded.specs) == 1
+    assert len(loaded.trees) == 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -222,14 +227,14 @@ def test_a_word_is_refused_as_not_yet_only_until_a_kind_serves_it(tmp_path):
     served = type(KINDS["switch"])
     place = served.place
     try:
-        served.place = type(place)(place.section, "cxl", place.shape)
+        served.place = type(place)("cxl", place.shape, place.scopes)
         assert not load([file], KINDS).diagnostics
     finally:
         served.place = place
 
 
 def test_no_kind_serves_a_word_that_is_still_listed_as_not_yet():
-    served = {(kind.place.section, kind.place.key) for kind in kinds().values()}
+    served = {(scope, kind.place.key) for kind in kinds().values() for scope in kind.place.scopes}
     assert not [key for section, words in NOT_YET.items() for key in words if (section, key) in served]
 
 
@@ -299,8 +304,8 @@ DOCUMENTS = st.builds(
 def test_a_spec_that_was_dumped_loads_as_the_same_spec(tmp_path_factory, document):
     folder = tmp_path_factory.getbasetemp() / "dumped"
     folder.mkdir(exist_ok=True)
-    spec = spec_of(folder, yaml_text.dump(document))
-    assert spec_of(folder, dump(spec, KINDS)) == spec
+    tree = tree_of(folder, yaml_text.dump(document))
+    assert tree_of(folder, dump(tree, KINDS)) == tree
     Draft7Validator(schema.schema(KINDS)).validate(document)
 
 
@@ -336,7 +341,7 @@ def test_a_spec_that_was_dumped_loads_as_the_same_spec(tmp_path_factory, documen
 def test_no_data_breaks_the_loader(tmp_path_factory, data):
     text = yaml_text.dump({"apiVersion": "cxlstate/v1", "host": data, "volumes": data})
     loaded = load([write(tmp_path_factory.getbasetemp(), "any.yaml", text)], KINDS)
-    assert loaded.specs or loaded.diagnostics
+    assert loaded.trees or loaded.diagnostics
     assert all(problem.source.line <= text.count("\n") + 1 for problem in loaded.diagnostics)
 
 
@@ -350,3 +355,23 @@ def test_no_data_breaks_the_loader(tmp_path_factory, data):
 def test_of_a_missing_key_the_words_that_it_may_have_are_told(tmp_path, text, expected):
     loaded = load([write(tmp_path, "spec.yaml", f"{HEAD}{text}")], kinds())
     assert [one.expected for one in loaded.diagnostics if one.code == "CXS202"] == [expected]
+
+
+def test_a_file_is_a_tree_of_machines_and_the_host_stands_first():
+    file = HERE / "good/kinds/guests.yaml"
+    tree = load([file]).trees[0]
+    assert [(one.id, one.parent, one.scope, one.connect) for one in tree.machines] == [
+        ("cloudcxl2", None, Scope.HOST, Ssh("cloudcxl2", "admin")),
+        ("cloudcxl2/cxl_vmx", "cloudcxl2", Scope.GUEST, Through(VMX, "comsys", "ssh", 2222)),
+        ("cloudcxl2/a.b:c", "cloudcxl2", Scope.GUEST, Through(Address("vm", "a.b:c"), via="agent")),
+        ("cloudcxl2/bare", "cloudcxl2", Scope.GUEST, Through(Address("vm", "bare"))),
+    ]
+    assert [str(me.address) for me in tree.guests[0].resources] == [
+        "package.ndctl", "package.daxctl", "module.nd_pmem", "module.kmem", "service.cron", "user.comsys",
+        "grub",
+    ]  # fmt: skip
+    assert tree.locate(tree.guests[0].resources[1].path) == Source(str(file), 13, 25)
+    assert not tree.guests[2].resources
+    assert [str(me.address) for me in tree.host.resources] == [
+        "package.ndctl", "module.kmem", "vm.cxl_vmx", "vm.a.b:c", "vm.bare", "vm.no-guest"
+    ]  # fmt: skip

@@ -6,6 +6,7 @@ from lxml import etree
 
 from cxlstate.core.domain import Domain
 from cxlstate.formats.domain_xml import order
+from cxlstate.formats.domain_xml.impossible import Impossible
 from cxlstate.formats.domain_xml.meaning import chipset, is_machine
 from cxlstate.formats.domain_xml.read import LIBOSINFO, ROM, firmware
 from cxlstate.formats.xml import Element, child, element, place, set_attribute, take_out_all
@@ -39,9 +40,10 @@ def _machine(root: Element, wished: str) -> None:
     if is_machine(wished, there):
         return
     if there is not None and chipset(there) != chipset(wished) and _has_slots(root):
-        raise ValueError(
-            f"{there} cannot become {wished} by an edit: "
-            "its devices have addresses on the buses of another chipset"
+        raise Impossible(
+            f"{there} cannot become {wished}: the devices have addresses on the buses of {chipset(there)}",
+            ("os", "machine"),
+            f"write os.machine: {chipset(there)}",
         )
     type_.set("machine", wished)
 

@@ -51,7 +51,11 @@ def check(root: Element, *, cells_are_wished: bool) -> None:
 
 def _mode(cpu: Element, mode: str) -> None:
     if mode == "custom" and cpu.find("model") is None and cpu.find("feature") is not None:
-        raise ValueError("a custom CPU with features needs a model, and the XML has none")
+        raise Impossible(
+            "a custom CPU with features needs a model, and the XML has none",
+            ("cpu", "mode"),
+            f"write cpu.mode: {cpu.get('mode')}" if cpu.get("mode") else "leave out cpu.mode",
+        )
     dropped = ["mode", "match", "check", "deprecated_features"]
     if mode != "custom":
         take_out_all(cpu, "model", "vendor")

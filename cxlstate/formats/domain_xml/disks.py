@@ -183,7 +183,11 @@ def _device(one: Element, wished: str) -> None:
 
 
 def _format(one: Element, wished: str) -> None:
-    _driver(one).set("type", wished)
+    driver = _driver(one)
+    driver.set("type", wished)
+    if wished != "qcow2":  # of qcow2 alone (qemuDomainValidateStorageSource, virDomainDiskDefValidate)
+        take_out_all(driver, "metadata_cache")
+        take_out_all(one.find("source"), "dataStore")
     take_out_all(one, "backingStore")  # that of the image as it was understood before
 
 
@@ -210,7 +214,7 @@ def _path(one: Element, path: str) -> None:
     take_out_all(one, "backingStore", "mirror")
     set_attribute(one, "type", kind)
     source = child(one, "source", order.DISK)
-    take_out_all(source, "slices")  # a part of what it was before
+    take_out_all(source, "slices", "dataStore")  # a part of what it was before
     rest = {key: value for key, value in source.attrib.items() if key not in ("file", "dev")}
     source.attrib.clear()
     source.set(name, path)

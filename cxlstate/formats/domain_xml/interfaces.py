@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from cxlstate.core.domain import Interface
@@ -9,7 +10,7 @@ from cxlstate.core.path import Path
 from cxlstate.formats.domain_xml import order
 from cxlstate.formats.domain_xml.impossible import Impossible
 from cxlstate.formats.domain_xml.meaning import is_model
-from cxlstate.formats.domain_xml.read import console, interface
+from cxlstate.formats.domain_xml.read import console, document, interface
 from cxlstate.formats.xml import (
     Element,
     child,
@@ -93,13 +94,36 @@ starts qemuBuildHostNetProps and virDomainActualNetDefValidate), or it means not
 """
 
 
+_OF_A_SWITCH: Final = ("virtualport", "vlan")
+"""What is said to the switch behind an interface.
+
+Another kind of switch refuses it when the VM starts (virDomainActualNetDefValidate; `networkAllocatePort`
+in src/network/bridge_driver.c), or, a Linux bridge since libvirt 11.0, tags with it.
+"""
+
+
+def kept(xml: str, wished: tuple[Interface, ...]) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+    """Interfaces that move to another switch of the same type, where from, and what they keep of it.
+
+    Whether the new one is of the same kind, a definition does not say.
+    """
+    there = {interface(one).mac: one for one in document(xml).findall("devices/interface")}
+    for index, one in enumerate(wished):
+        found = None if one.absent else there.get(one.mac)
+        if found is None:
+            continue
+        was = interface(found)
+        pairs = ((one.network, was.network), (one.bridge, was.bridge))
+        tags = tuple(tag for tag in _OF_A_SWITCH if found.find(tag) is not None)
+        for old in (old for new, old in pairs if tags and None not in (new, old) and new != old):
+            yield index, old or "", tags
+
+
 def _source(one: Element, kind: str, name: str) -> None:
     """Another network or bridge: what libvirt knew of the old one (port, bridge, port group) goes."""
     old = one.get("type", "user")
     if old != kind:
-        if one.find("virtualport") is not None:  # its VLAN was one of Open vSwitch
-            take_out_all(one, "virtualport", "vlan")
-        take_out_all(one, "script", "portForward")
+        take_out_all(one, *_OF_A_SWITCH, "script", "portForward")
         if (backend := one.find("backend")) is not None and backend.get("type") is not None:
             take_out(backend)
         set_attribute(one, "managed", None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from cxlstate.core.domain import Cell, CpuNumbers, Domain, MemNode
+from cxlstate.core.path import Path
 from cxlstate.core.units import format_cpus, format_size
 from cxlstate.formats.domain_xml import order
 from cxlstate.formats.domain_xml.impossible import Impossible
@@ -55,12 +57,13 @@ class Before:
     bare: int | None
     unplugged: int
     modules: Modules
+    cells: frozenset[int]
 
 
 def before(root: Element) -> Before:
     """The same, of a document."""
-    total = sized(root.find("memory"))
-    return Before(max_vcpu(root), total, plain_memory(root), _unplugged(root), _modules(root))
+    total, ids = sized(root.find("memory")), frozenset(cell.id for cell in cells(root))
+    return Before(max_vcpu(root), total, plain_memory(root), _unplugged(root), _modules(root), ids)
 
 
 def _modules(root: Element) -> Modules:
@@ -104,7 +107,7 @@ def _derived(root: Element, wish: Domain, there: Sequence[Cell], was: Before) ->
         # Else "At least one numa node has to be configured when enabling memory hotplug" (qemu_domain.c).
         bare = was.bare if wish.memory is None else wish.memory
         if bare is None:
-            raise ValueError("the domain says nothing of its memory")
+            raise Impossible("nothing says how much memory the VM has", ("memory",), "write memory: 4GiB")
         return (Cell(0, frozenset(range(count)), bare),)
     if len(there) == 1:
         (only,) = there
@@ -154,9 +157,21 @@ def _forget_cells(root: Element, elements: Iterable[Element], gone: Collection[i
     take_out_if_empty(root.find("cpu/numa"))
     take_out_if_empty(root.find("numatune"))
     _forget_pages(root, frozenset(gone))
-    for one in root.findall("devices/*"):  # memory devices, and the expander buses of PCI
-        if (node := (one.findtext("target/node") or "").strip()) in names:
-            raise ValueError(f"a {one.tag!s} device is in NUMA cell {node}, which would be gone")
+
+
+def check_cells(root: Element, wish: Domain, was: Before) -> None:
+    """Impossible where a memory device, or an expander bus of PCI, is in a cell that is gone."""
+    wished = {one.path: index for index, one in enumerate(wish.nvdimm or ()) if not one.absent}
+    gone = was.cells - {cell.id for cell in cells(root)}
+    for one in root.findall("devices/*"):
+        node = (one.findtext("target/node") or "").strip()
+        if node in map(str, gone):
+            path = one.findtext("source/path") if one.get("model") == "nvdimm" else None
+            why = f"{path or f'a {one.tag!s} device'} is in NUMA cell {node}, which the spec takes out"
+            if path is not None and path in wished:
+                raise Impossible(why, ("nvdimm", wished[path]), "write node: 0")
+            cure = f"write nvdimm: [{{path: {path}, node: 0}}]" if path else "leave out cpu.numa"
+            raise Impossible(why, ("cpu", "numa"), cure)
 
 
 def _forget_pages(root: Element, gone: CpuNumbers) -> None:
@@ -179,10 +194,32 @@ def edit_sums(root: Element, wish: Domain, was: Before) -> None:
     bare = plain_memory(root) if cells(root) else was.bare if wish.memory is None else wish.memory
     if bare is None:
         return
+    _check_limit(root, bare, was.bare, ("cpu", "numa") if wish.cells else ("memory",))
     total = bare + memory_devices(root)
     set_size(child(root, "memory", order.DOMAIN), total)
     _current_memory(root, total, was)
     _max_memory(root, total)
+
+
+def _check_limit(root: Element, bare: int, before: int | None, path: Path) -> None:
+    """The kernel ends QEMU where the guest uses more than `<hard_limit>` of what its cgroup is charged for.
+
+    Huge pages and dax devices are not charged (mm/hugetlb_cgroup.c, drivers/dax).
+    """
+    one = root.find("memtune/hard_limit")
+    limit = sized(one) if one is not None else None
+    if limit is None or bare <= limit or bare <= (before or 0) or hugepages(root) is not None:
+        return
+    name = (root.findtext("name") or "").strip()
+    raise Impossible(
+        f"memtune has a hard limit of {format_size(limit)}, at which the kernel ends the VM",
+        path,
+        f"`virsh memtune {shlex.quote(name)} --hard-limit {kib(bare + HEADROOM)} --config`",
+    )
+
+
+HEADROOM: Final = 2 << 30
+"""Bytes that QEMU itself may take, generously: libvirt says that nobody can tell (formatdomain, memtune)."""
 
 
 def _current_memory(root: Element, total: int, was: Before) -> None:
@@ -231,7 +268,10 @@ def edit_hugepages(root: Element, wished: int | None) -> None:
     if wished is None or (there is not None and kib(there) == kib(wished)):
         return
     if (source := root.find("memoryBacking/source")) is not None and source.get("type") in _NOT_HUGE:
-        raise ValueError(f"memoryBacking has a source of type {source.get('type')}, which has no hugepages")
+        raise Impossible(
+            f"the memory of the VM has a source of type {source.get('type')}, which has no huge pages",
+            ("hugepages",),
+        )
     pages = child(child(root, "memoryBacking", order.DOMAIN), "hugepages", order.MEMORY_BACKING)
     take_out_all(pages, "page")
     if wished:

@@ -41,6 +41,7 @@ def edit(root: Element, wish: Domain) -> bool:
     memory.edit_hugepages(root, lacking.hugepages)
     memory.edit_numatune(root, lacking)
     nvdimms.edit(root, lacking.nvdimm or ())
+    memory.check_cells(root, wish, was)
     memory.edit_sums(root, lacking, was)
     disks.edit(root, lacking.disks or ())
     interfaces.edit(root, lacking.interfaces or ())

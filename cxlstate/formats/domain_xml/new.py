@@ -6,6 +6,7 @@ from typing import Final
 
 from cxlstate.core.domain import Domain
 from cxlstate.formats.domain_xml import order
+from cxlstate.formats.domain_xml.impossible import Impossible
 from cxlstate.formats.domain_xml.merge import edit
 from cxlstate.formats.domain_xml.read import document
 from cxlstate.formats.xml import child, serialise
@@ -58,12 +59,12 @@ _BASE: Final = """\
 def new(name: str, wish: Domain, base: str | None = None) -> str:
     """With everything that is wished, and the rest from `base`, or else as is usual today.
 
-    ValueError where it cannot be made: without memory, or of a base that is no domain.
+    Impossible without memory; ValueError of a base that is no domain.
     """
     source = _BASE if base is None else base
     root = document(source)
     child(root, "name", order.DOMAIN).text = name
     edit(root, wish)
     if root.find("memory") is None and root.find("cpu/numa/cell") is None:
-        raise ValueError(f"nothing says how much memory {name} has")
+        raise Impossible(f"nothing says how much memory {name} has", ("memory",), "write memory: 4GiB")
     return serialise(root, source)

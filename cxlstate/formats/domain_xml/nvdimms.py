@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
+from itertools import count
 
 from cxlstate.core.domain import Nvdimm
+from cxlstate.core.path import Path
 from cxlstate.formats.domain_xml import order
+from cxlstate.formats.domain_xml.impossible import Impossible
 from cxlstate.formats.domain_xml.meaning import meant_alignsize, pair
 from cxlstate.formats.domain_xml.memory import set_size
 from cxlstate.formats.domain_xml.read import NVDIMM, nvdimm
@@ -13,23 +16,24 @@ from cxlstate.formats.xml import Element, child, element, place, set_attribute, 
 
 
 def edit(root: Element, wished: tuple[Nvdimm, ...]) -> None:
-    """Those that the wish names; ValueError where two would be in one slot, or one device twice."""
+    """Those that the wish names; Impossible where two would be in one slot, or one device twice."""
     elements = root.findall(NVDIMM)
     there = tuple(map(nvdimm, elements))
-    for one, found in zip(wished, pair(wished, there), strict=True):
+    for index, (one, found) in enumerate(zip(wished, pair(wished, there), strict=True)):
         if one.absent:
             if found is not None:
                 take_out(elements[found])
         elif found is not None:
             _fill(elements[found], one, there[found])
         else:
-            _add(root, one)
-    _check(root, wished)
+            _add(root, one, ("nvdimm", index))
+    _check(root, wished, there)
 
 
-def _add(root: Element, wished: Nvdimm) -> None:
+def _add(root: Element, wished: Nvdimm, path: Path) -> None:
     if wished.path is None or wished.size is None:
-        raise ValueError("a new NVDIMM needs a path and a size")
+        why = f"a new NVDIMM of {wished.path} needs a size, and the VM has none of that path"
+        raise Impossible(why, path, "write size: 4GiB, or as large as its device is")
     new = element("memory", {"model": "nvdimm"})
     # Else "target NUMA node needs to be specified for memory device" (qemu_domain.c).
     _fill(new, wished, Nvdimm(), node=0)
@@ -75,13 +79,21 @@ def _slot(one: Element, wished: int) -> None:
     set_attribute(address, "base", None)
 
 
-def _check(root: Element, wished: tuple[Nvdimm, ...]) -> None:
-    slots = Counter(nvdimm(one).slot for one in root.findall("devices/memory"))
-    del slots[None]
-    for slot, count in slots.items():
-        if count > 1:
-            raise ValueError(f"two memory devices would be in slot {slot}")
-    paths = Counter(one.findtext("source/path") for one in root.findall(NVDIMM))
-    for one in wished:
-        if not one.absent and one.path is not None and paths[one.path] > 1:
-            raise ValueError(f"{one.path} would be two NVDIMMs; say of the other one that it is absent")
+def _check(root: Element, wished: Sequence[Nvdimm], there: Sequence[Nvdimm]) -> None:
+    slots = [nvdimm(one).slot for one in root.findall("devices/memory")]
+    for index, one in enumerate(wished):
+        if not one.absent and one.slot is not None and slots.count(one.slot) > 1:
+            raise Impossible(
+                f"two memory devices would be in slot {one.slot}",
+                ("nvdimm", index, "slot"),
+                f"write slot: {next(slot for slot in count() if slot not in slots)}",
+            )
+    paths = [one.findtext("source/path") for one in root.findall(NVDIMM)]
+    before = [one.path for one in there]
+    for index, one in enumerate(wished):
+        if not one.absent and one.path is not None and paths.count(one.path) > max(1, before.count(one.path)):
+            raise Impossible(
+                f"{one.path} would be two NVDIMMs: the VM has it in another slot than {one.slot}",
+                ("nvdimm", index, "slot"),
+                "leave out slot",
+            )

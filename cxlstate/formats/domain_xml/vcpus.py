@@ -111,6 +111,7 @@ def _plug(root: Element, plugged: CpuNumbers, count: int, maximum: int) -> None:
             f"the vCPUs {format_cpus(plugged)} of {max_vcpu(root)} are plugged in one by one: "
             f"which {count} of them should be?",
             ("vcpu",),
+            f"write vcpu: {len(plugged)}",
         )
     known = {number(one.get("id"), "the id of a vCPU"): one for one in root.findall("vcpus/vcpu")}
     for index in range(maximum):
@@ -128,13 +129,13 @@ def _plug(root: Element, plugged: CpuNumbers, count: int, maximum: int) -> None:
 
 
 def _iothreads(root: Element, wished: int) -> None:
-    ids = iothread_ids(root)
+    ids = tuple(iothread_ids(root))
     if wished:
         child(root, "iothreads", order.DOMAIN).text = str(wished)
     else:
         take_out_all(root, "iothreads", "defaultiothread")
     if wished < len(ids):
-        _forget_threads(root, frozenset(ids[:wished]))
+        _forget_threads(root, ids, frozenset(ids[:wished]))
 
 
 def _check_thread(root: Element, index: int, position: int) -> None:
@@ -150,13 +151,17 @@ def _check_thread(root: Element, index: int, position: int) -> None:
         )
 
 
-def _forget_threads(root: Element, kept: CpuNumbers) -> None:
-    """What is said of I/O threads that are no more. ValueError where a device needs one."""
+def _forget_threads(root: Element, ids: Sequence[int], kept: CpuNumbers) -> None:
+    """What is said of I/O threads that are no more. Impossible where a device needs one."""
     used = [one.get("iothread") for one in root.iterfind("devices//*[@iothread]")]
     used += [one.get("id") for one in root.iterfind("devices//iothreads/iothread")]
-    for one in used:
-        if number(one, "the I/O thread of a device") not in kept:
-            raise ValueError(f"a device uses I/O thread {one}, which would be gone")
+    needed = {number(one, "the I/O thread of a device") for one in used} - kept
+    if needed:
+        raise Impossible(
+            f"a device uses I/O thread {format_cpus(frozenset(needed))}, which the spec takes out",
+            ("iothreads",),
+            f"write iothreads: {max(map(ids.index, needed & {*ids}), default=len(ids) - 1) + 1}",
+        )
     _forget(root, _OF_IOTHREADS, kept)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from hashlib import sha256
+from typing import Any
 
 import libvirt
 
+from cxlstate.core.effect import Effect
 from cxlstate.core.libvirt import (
     AGAIN,
     AS_IT_RAN,
@@ -14,50 +17,29 @@ from cxlstate.core.libvirt import (
     DefineDomain,
     DomainEffect,
     EditDomain,
+    LinkInterface,
+    PinDomain,
     RestoreDomain,
     StartDomain,
     StopDomain,
+    TuneNuma,
     UndefineDomain,
 )
 from cxlstate.formats import domain_xml
 from cxlstate.machine.libvirt import live
 from cxlstate.machine.libvirt.connection import is_alive
 from cxlstate.machine.libvirt.masking import Refused, masked, secrets_in
+from cxlstate.machine.libvirt.performer import DONE, STALE, Performer, Session, definition
 from cxlstate.machine.libvirt.reading import STATES, find_domain, if_supported
 from cxlstate.machine.outcome import Outcome, Result
+from cxlstate.machine.posix.transport import Before
 
-DONE = Outcome(Result.DONE)
-STALE = Outcome(Result.STALE)
+STARTING = 1800
+"""Seconds for a start: QEMU may touch all of a guest's memory before it answers."""
 
 _KEEP_TPM = 64  # VIR_DOMAIN_UNDEFINE_KEEP_TPM, for which a library before libvirt 8.9 has no name
 _PRESS_AGAIN = 10.0  # seconds: a guest that is booting misses the button
 _LOOK_AGAIN = 0.5
-
-
-def tell(connection: libvirt.virConnect, effect: DomainEffect, ran: dict[str, str]) -> Outcome:
-    """Do it. `ran` is what the domains that were shut down ran with, by name: it is added to, and used."""
-    if isinstance(effect, DefineDomain):
-        return _define(connection, effect)
-    if isinstance(effect, EditDomain):
-        return _edit(connection, effect)
-    domain = find_domain(connection, effect.name)
-    if domain is None:
-        raise Refused(f"there is no domain {effect.name}")
-    if isinstance(effect, StopDomain):
-        return _stop(domain, effect, ran)
-    if isinstance(effect, RestoreDomain):
-        return _restore(connection, domain, ran.get(effect.name))
-    match effect:
-        case UndefineDomain():
-            _undefine(domain)
-        case StartDomain():
-            if not domain.isActive():
-                domain.create()
-        case AutostartDomain(on=on):
-            domain.setAutostart(int(on))
-        case _:
-            live.change(connection, domain, effect)
-    return DONE
 
 
 def digest(text: str) -> str:
@@ -65,15 +47,16 @@ def digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def _define(connection: libvirt.virConnect, effect: DefineDomain) -> Outcome:
-    if find_domain(connection, effect.name) is not None:
+def _define(effect: DefineDomain, session: Session) -> Outcome:
+    if find_domain(session.connection, effect.name) is not None:
         return STALE
-    connection.defineXMLFlags(effect.xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+    session.connection.defineXMLFlags(effect.xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
     return DONE
 
 
-def _edit(connection: libvirt.virConnect, effect: EditDomain) -> Outcome:
+def _edit(effect: EditDomain, session: Session) -> Outcome:
     """What stands in errors may be a piece of the XML, and so a password."""
+    connection = session.connection
     domain = find_domain(connection, effect.name)
     if domain is None or not domain.isPersistent():
         return STALE
@@ -91,18 +74,18 @@ def _edit(connection: libvirt.virConnect, effect: EditDomain) -> Outcome:
     return DONE
 
 
-def defined(domain: libvirt.virDomain) -> str:
+def _defined(domain: libvirt.virDomain) -> str:
     """The persistent definition, with its secrets."""
     text: str = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
     return text
 
 
-def _restore(connection: libvirt.virConnect, domain: libvirt.virDomain, ran: str | None) -> Outcome:
+def _restore(domain: libvirt.virDomain, effect: RestoreDomain, session: Session) -> Outcome:
     """What was defined stays where not even the definition that it ran with starts."""
     if domain.isActive():
         return DONE
-    now = defined(domain)
-    old = domain_xml.as_it_ran(now, ran) if ran is not None else None
+    connection, now = session.connection, _defined(domain)
+    old = _as_it_ran(now, effect, session)
     try:
         if old is not None:
             connection.defineXML(old)
@@ -116,7 +99,13 @@ def _restore(connection: libvirt.virConnect, domain: libvirt.virDomain, ran: str
     return Outcome(Result.DONE, output=AS_IT_RAN if old is not None else AGAIN)
 
 
-def _undefine(domain: libvirt.virDomain) -> None:
+def _as_it_ran(now: str, effect: RestoreDomain, session: Session) -> str | None:
+    """The definition that it ran with; None where it has that."""
+    ran = session.ran.get(effect.name)
+    return None if ran is None else domain_xml.as_it_ran(now, ran)
+
+
+def _undefine(domain: libvirt.virDomain, _effect: UndefineDomain, _session: Session) -> Outcome:
     if domain.isActive():
         raise Refused("it runs: undefined, it would be gone for good as soon as it is off")
     kept = {
@@ -130,14 +119,26 @@ def _undefine(domain: libvirt.virDomain) -> None:
     if "<tpm " in domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE):
         flags |= _KEEP_TPM
     domain.undefineFlags(flags)
+    return DONE
 
 
-def _stop(domain: libvirt.virDomain, effect: StopDomain, ran: dict[str, str]) -> Outcome:
+def _start(domain: libvirt.virDomain, _effect: StartDomain, _session: Session) -> Outcome:
+    if not domain.isActive():
+        domain.create()
+    return DONE
+
+
+def _autostart(domain: libvirt.virDomain, effect: AutostartDomain, _session: Session) -> Outcome:
+    domain.setAutostart(int(effect.on))
+    return DONE
+
+
+def _stop(domain: libvirt.virDomain, effect: StopDomain, session: Session) -> Outcome:
     if not domain.isActive():
         return DONE
     if not domain.isPersistent():
         raise Refused("it is transient: once off, it would be gone")
-    ran[effect.name] = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE)
+    session.ran[effect.name] = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE)
     complaint = _shut_down(domain, effect.timeout)
     if not domain.isActive():
         return DONE
@@ -180,3 +181,63 @@ def _power_off(domain: libvirt.virDomain) -> None:
     except libvirt.libvirtError:
         if domain.isActive():
             domain.destroy()
+
+
+def _there(act: Callable[[libvirt.virDomain, Any, Session], Outcome]) -> Callable[[Any, Session], Outcome]:
+    """On the domain, which has to be there."""
+
+    def do(effect: DomainEffect, session: Session) -> Outcome:
+        domain = find_domain(session.connection, effect.name)
+        if domain is None:
+            raise Refused(f"there is no domain {effect.name}")
+        return act(domain, effect, session)
+
+    return do
+
+
+def _look(effect: DomainEffect, session: Session) -> Before:
+    find_domain(session.connection, effect.name)
+    return Before()
+
+
+def _its_definition(effect: DomainEffect, session: Session) -> Before:
+    domain = find_domain(session.connection, effect.name)
+    return Before(definition(domain, libvirt.VIR_DOMAIN_XML_INACTIVE))
+
+
+def _its_devices(effect: StartDomain, session: Session) -> Before:
+    domain = find_domain(session.connection, effect.name)
+    runs = domain is not None and domain.isActive()
+    return Before() if runs else Before(devices=effect.devices)
+
+
+def _what_comes_back(effect: RestoreDomain, session: Session) -> Before:
+    domain = find_domain(session.connection, effect.name)
+    if domain is None or domain.isActive():
+        return Before()
+    now = _defined(domain)
+    comes = _as_it_ran(now, effect, session) or now
+    xml = definition(domain, libvirt.VIR_DOMAIN_XML_INACTIVE)
+    return Before(xml, devices=domain_xml.host_devices(comes))
+
+
+def _starting(_: DomainEffect) -> int:
+    return STARTING
+
+
+def _shutting_down(effect: StopDomain) -> int:
+    return effect.timeout
+
+
+DOMAINS: dict[type[Effect], Performer] = {
+    DefineDomain: Performer(_define, _look),
+    EditDomain: Performer(_edit, _its_definition),
+    UndefineDomain: Performer(_there(_undefine), _its_definition),
+    StartDomain: Performer(_there(_start), _its_devices, _starting),
+    RestoreDomain: Performer(_there(_restore), _what_comes_back, _starting),
+    StopDomain: Performer(_there(_stop), _look, _shutting_down),
+    AutostartDomain: Performer(_there(_autostart), _look),
+    PinDomain: Performer(_there(live.pin), _look),
+    TuneNuma: Performer(_there(live.tune), _look),
+    LinkInterface: Performer(_there(live.link), _look),
+}

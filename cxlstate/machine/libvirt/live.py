@@ -7,28 +7,14 @@ import libvirt
 from cxlstate.core.libvirt import LinkInterface, PinDomain, PinOf, TuneNuma
 from cxlstate.formats import xml
 from cxlstate.machine.libvirt.masking import Refused
+from cxlstate.machine.libvirt.performer import DONE, Session
 from cxlstate.machine.libvirt.reading import cpu_set
+from cxlstate.machine.outcome import Outcome
 
 
-def change(
-    connection: libvirt.virConnect,
-    domain: libvirt.virDomain,
-    effect: PinDomain | TuneNuma | LinkInterface,
-) -> None:
-    """Do it. Raises Refused, libvirtError."""
-    match effect:
-        case PinDomain():
-            _pin(connection, domain, effect)
-        case TuneNuma(nodeset=nodes):
-            nodeset = {libvirt.VIR_DOMAIN_NUMA_NODESET: cpu_set(nodes)}
-            domain.setNumaParameters(nodeset, libvirt.VIR_DOMAIN_AFFECT_LIVE)
-        case LinkInterface():
-            _link(domain, effect)
-
-
-def _pin(connection: libvirt.virConnect, domain: libvirt.virDomain, effect: PinDomain) -> None:
-    """Checked here, since libvirt passes over CPUs that the host does not have."""
-    _count, online, _number = connection.getCPUMap()
+def pin(domain: libvirt.virDomain, effect: PinDomain, session: Session) -> Outcome:
+    """A thread. Checked here, since libvirt passes over CPUs that the host does not have."""
+    _count, online, _number = session.connection.getCPUMap()
     there = {number for number, on in enumerate(online) if on}
     if missing := effect.cpus - there:
         raise Refused(f"of the CPUs {cpu_set(effect.cpus)}, {cpu_set(missing)} is not there or not on")
@@ -40,14 +26,22 @@ def _pin(connection: libvirt.virConnect, domain: libvirt.virDomain, effect: PinD
             domain.pinEmulator(cpus, libvirt.VIR_DOMAIN_AFFECT_LIVE)
         case PinOf.IOTHREAD:
             domain.pinIOThread(effect.number, cpus, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    return DONE
 
 
-def _link(domain: libvirt.virDomain, effect: LinkInterface) -> None:
-    """In its own words otherwise: libvirt compares the whole interface."""
+def tune(domain: libvirt.virDomain, effect: TuneNuma, _session: Session) -> Outcome:
+    """The nodes of its memory."""
+    nodeset = {libvirt.VIR_DOMAIN_NUMA_NODESET: cpu_set(effect.nodeset)}
+    domain.setNumaParameters(nodeset, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    return DONE
+
+
+def link(domain: libvirt.virDomain, effect: LinkInterface, _session: Session) -> Outcome:
+    """An interface. In its own words otherwise: libvirt compares the whole interface."""
     for interface in xml.parse(domain.XMLDesc(0)).iterfind("devices/interface"):
         mac = interface.find("mac")
         if mac is not None and mac.get("address", "").lower() == effect.mac.lower():
             xml.child(interface, "link", ("link",)).set("state", "up" if effect.up else "down")
             domain.updateDeviceFlags(xml.plain(interface), libvirt.VIR_DOMAIN_AFFECT_LIVE)
-            return
+            return DONE
     raise Refused(f"none of its interfaces has the address {effect.mac}")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import libvirt
 
+from cxlstate.core.effect import Effect
 from cxlstate.core.libvirt import (
     AutostartNetwork,
     DefineNetwork,
@@ -15,10 +19,12 @@ from cxlstate.core.libvirt import (
     UpdateNetwork,
 )
 from cxlstate.formats import xml
-from cxlstate.machine.libvirt.domains import DONE, STALE, digest
+from cxlstate.machine.libvirt.domains import digest
 from cxlstate.machine.libvirt.masking import Refused
+from cxlstate.machine.libvirt.performer import DONE, STALE, Performer, Session, definition
 from cxlstate.machine.libvirt.reading import find_network
 from cxlstate.machine.outcome import Outcome
+from cxlstate.machine.posix.transport import Before
 
 _COMMANDS = {
     Update.MODIFY: libvirt.VIR_NETWORK_UPDATE_COMMAND_MODIFY,
@@ -31,36 +37,9 @@ _SECTIONS = {
 }
 
 
-def tell(connection: libvirt.virConnect, effect: NetworkEffect) -> Outcome:
-    """Do it."""
+def _define(effect: DefineNetwork, session: Session) -> Outcome:
+    connection, seen = session.connection, None
     network = find_network(connection, effect.name)
-    if isinstance(effect, DefineNetwork):
-        return _define(connection, network, effect)
-    if network is None:
-        raise Refused(f"there is no network {effect.name}")
-    match effect:
-        case UpdateNetwork():
-            _update(network, effect)
-        case StartNetwork() | StopNetwork():
-            _switch(network, on=isinstance(effect, StartNetwork))
-        case AutostartNetwork(on=on):
-            network.setAutostart(int(on))
-        case UndefineNetwork():
-            if network.isActive():
-                raise Refused("it is active: undefined, it would be gone for good as soon as it is stopped")
-            network.undefine()
-    return DONE
-
-
-def _switch(network: libvirt.virNetwork, *, on: bool) -> None:
-    if bool(network.isActive()) is not on:
-        (network.create if on else network.destroy)()
-
-
-def _define(
-    connection: libvirt.virConnect, network: libvirt.virNetwork | None, effect: DefineNetwork
-) -> Outcome:
-    seen = None
     if network is not None and network.isPersistent():
         seen = digest(network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE))
     if seen != effect.expected:
@@ -84,9 +63,66 @@ def _under(uuid: str, text: str) -> str:
     return xml.serialise(root, text)
 
 
-def _update(network: libvirt.virNetwork, effect: UpdateNetwork) -> None:
+def _update(network: libvirt.virNetwork, effect: UpdateNetwork, _session: Session) -> Outcome:
     flags = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE if effect.live else 0
     flags |= libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG if effect.config else 0
     if not flags:
         raise Refused("neither the live nor the persistent definition was named")
     network.update(_COMMANDS[effect.command], _SECTIONS[effect.section], effect.parent, effect.xml, flags)
+    return DONE
+
+
+def _start(network: libvirt.virNetwork, _effect: StartNetwork, _session: Session) -> Outcome:
+    if not network.isActive():
+        network.create()
+    return DONE
+
+
+def _stop(network: libvirt.virNetwork, _effect: StopNetwork, _session: Session) -> Outcome:
+    if network.isActive():
+        network.destroy()
+    return DONE
+
+
+def _autostart(network: libvirt.virNetwork, effect: AutostartNetwork, _session: Session) -> Outcome:
+    network.setAutostart(int(effect.on))
+    return DONE
+
+
+def _undefine(network: libvirt.virNetwork, _effect: UndefineNetwork, _session: Session) -> Outcome:
+    if network.isActive():
+        raise Refused("it is active: undefined, it would be gone for good as soon as it is stopped")
+    network.undefine()
+    return DONE
+
+
+def _there(act: Callable[[libvirt.virNetwork, Any, Session], Outcome]) -> Callable[[Any, Session], Outcome]:
+    """On the network, which has to be there."""
+
+    def do(effect: NetworkEffect, session: Session) -> Outcome:
+        network = find_network(session.connection, effect.name)
+        if network is None:
+            raise Refused(f"there is no network {effect.name}")
+        return act(network, effect, session)
+
+    return do
+
+
+def _its_definition(effect: NetworkEffect, session: Session) -> Before:
+    network = find_network(session.connection, effect.name)
+    return Before(definition(network, libvirt.VIR_NETWORK_XML_INACTIVE))
+
+
+def _look(effect: NetworkEffect, session: Session) -> Before:
+    find_network(session.connection, effect.name)
+    return Before()
+
+
+NETWORKS: dict[type[Effect], Performer] = {
+    DefineNetwork: Performer(_define, _its_definition),
+    UpdateNetwork: Performer(_there(_update), _its_definition),
+    StartNetwork: Performer(_there(_start), _look),
+    StopNetwork: Performer(_there(_stop), _its_definition),
+    AutostartNetwork: Performer(_there(_autostart), _look),
+    UndefineNetwork: Performer(_there(_undefine), _its_definition),
+}

@@ -3,41 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from functools import partial
-from types import MappingProxyType
+from collections.abc import Callable
 
 import libvirt
 
-from cxlstate.core.libvirt import (
-    DefineDomain,
-    DefineNetwork,
-    DomainEffect,
-    EditDomain,
-    LibvirtEffect,
-    RestoreDomain,
-    StartDomain,
-    StopDomain,
-    StopNetwork,
-    UndefineDomain,
-    UndefineNetwork,
-    UpdateNetwork,
-)
-from cxlstate.formats import domain_xml
-from cxlstate.machine.libvirt import domains, networks
+from cxlstate.core.effect import Effect
+from cxlstate.core.libvirt import DefineDomain, LibvirtEffect
 from cxlstate.machine.libvirt.connection import Broken, Connection, Unusable, is_alive
+from cxlstate.machine.libvirt.domains import DOMAINS
 from cxlstate.machine.libvirt.fenced import Fence, Fenced
 from cxlstate.machine.libvirt.masking import Refused, masked, secrets_in
-from cxlstate.machine.libvirt.reading import find_domain, find_network
+from cxlstate.machine.libvirt.networks import NETWORKS
+from cxlstate.machine.libvirt.performer import Performer, Session
 from cxlstate.machine.libvirt.way import Way
 from cxlstate.machine.outcome import Outcome, Result
+from cxlstate.machine.performing import find_performer, performer
 from cxlstate.machine.posix.transport import Before, Lost, Unclear
 
 PATIENCE = 300
 """Seconds that libvirt may take for one effect, beyond what the effect itself waits for."""
 
-STARTING = 1800
-"""Seconds for a start: QEMU may touch all of a guest's memory before it answers."""
+LIBVIRT: dict[type[Effect], Performer] = {**DOMAINS, **NETWORKS}
+"""Who tells libvirt what: `machine/posix/performers.py` hands every `LibvirtEffect` to it."""
 
 
 class LibvirtWriter:
@@ -47,10 +34,18 @@ class LibvirtWriter:
         self._connection = Connection(way, read_only=False)
         self._ran: dict[str, str] = {}
 
+    def performs(self, effect: type[Effect]) -> bool:
+        """Whether it is in the table. Nothing is opened for it."""
+        return find_performer(LIBVIRT, effect) is not None
+
     def before(self, effect: LibvirtEffect) -> Before:
         """What is to be known before an effect. A connection that broke since the last one is made anew."""
+
+        def look(connection: libvirt.virConnect) -> Before:
+            return performer(LIBVIRT, type(effect)).before(effect, Session(connection, self._ran))
+
         try:
-            return self._connection.use(partial(before, effect=effect, ran=self._ran), PATIENCE)
+            return self._connection.use(look, PATIENCE)
         except (Unusable, Broken, libvirt.libvirtError) as refused:
             return Before(refused=str(refused))
         except TimeoutError:
@@ -61,7 +56,7 @@ class LibvirtWriter:
 
         Raises Unclear where libvirt did not say how it ended, Lost, and what `fence` does.
         """
-        patience = PATIENCE + _takes(effect)
+        patience = PATIENCE + performer(LIBVIRT, type(effect)).takes(effect)
         given_up = threading.Event()
 
         def look() -> None:
@@ -88,37 +83,13 @@ class LibvirtWriter:
         self._connection.close()
 
 
-def before(
-    connection: libvirt.virConnect, effect: LibvirtEffect, ran: Mapping[str, str] = MappingProxyType({})
-) -> Before:
-    """Look at what an effect is about, so that a connection that broke is noticed before it is begun."""
-    if not isinstance(effect, DomainEffect):
-        network = find_network(connection, effect.name)
-        changes = isinstance(effect, DefineNetwork | UpdateNetwork | StopNetwork | UndefineNetwork)
-        return Before(_xml(network, libvirt.VIR_NETWORK_XML_INACTIVE) if changes else None)
-    domain = find_domain(connection, effect.name)
-    if isinstance(effect, EditDomain | UndefineDomain):
-        return Before(_xml(domain, libvirt.VIR_DOMAIN_XML_INACTIVE))
-    if isinstance(effect, StartDomain) and not (domain is not None and domain.isActive()):
-        return Before(devices=effect.devices)
-    if isinstance(effect, RestoreDomain) and domain is not None and not domain.isActive():
-        now = domains.defined(domain)
-        old = domain_xml.as_it_ran(now, ran[effect.name]) if effect.name in ran else None
-        return Before(
-            _xml(domain, libvirt.VIR_DOMAIN_XML_INACTIVE), devices=domain_xml.host_devices(old or now)
-        )
-    return Before()
-
-
 def perform(
     connection: libvirt.virConnect, effect: LibvirtEffect, ran: dict[str, str] | None = None
 ) -> Outcome:
-    """Do an effect. An error is raised only where the connection is gone. `ran` as for `domains.tell`."""
+    """Do an effect. An error is raised only where the connection is gone. `ran` as in `Session`."""
     given = effect.xml if isinstance(effect, DefineDomain) else ""
     try:
-        if isinstance(effect, DomainEffect):
-            return domains.tell(connection, effect, {} if ran is None else ran)
-        return networks.tell(connection, effect)
+        return performer(LIBVIRT, type(effect)).do(effect, Session(connection, {} if ran is None else ran))
     except Refused as refused:
         return Outcome(Result.FAILED, 1, str(refused))
     except ValueError as unspeakable:
@@ -127,20 +98,3 @@ def perform(
         if not is_alive(connection):
             raise
         return Outcome(Result.FAILED, 1, masked(str(error), secrets_in(given)))
-
-
-def _xml(one: libvirt.virDomain | libvirt.virNetwork | None, inactive: int) -> str | None:
-    """The persistent definition, or else that of something transient. Never with secrets."""
-    if one is None:
-        return None
-    text: str = one.XMLDesc(inactive if one.isPersistent() else 0)
-    return text
-
-
-def _takes(effect: LibvirtEffect) -> int:
-    match effect:
-        case StartDomain() | RestoreDomain():
-            return STARTING
-        case StopDomain(timeout=timeout):
-            return timeout
-    return 0

@@ -31,13 +31,12 @@ from cxlstate.machine.posix.keeping import PRUNE
 from cxlstate.machine.posix.transport import Lost, Transport
 from cxlstate.machine.records import STATE
 
+_AT_ITS_END = "as soon as its process has ended"
+
 GREETING = 60
 """Seconds to wait for the agent's first words."""
 
-# dash has no `read -t`, hence the process that reads for it; it takes single bytes and so leaves
-# the script behind the line to `head`. What is sent back is in a file before it is sent, under a
-# time limit, so that a listener who has stopped cannot hold the lock.
-_SERVER = r"""
+SETTING = r"""
 LC_ALL=C
 PATH=${PATH:-/usr/bin:/bin}:/usr/local/sbin:/usr/sbin:/sbin
 export LC_ALL PATH
@@ -45,6 +44,7 @@ trap '' HUP
 umask 077
 cd /
 tmp=$state/tmp
+lease=$lock.lease
 say() { printf '\n%s %s\n' "$nonce" "$1"; }
 for tool in flock timeout head tail sync base64 sha256sum readlink cmp; do
     command -v "$tool" >/dev/null || { say "lacks $tool"; exit 0; }
@@ -52,8 +52,28 @@ done
 mkdir -p "$state" "$tmp" "$state/blobs" "$state/applied" || exit 1
 exec 9>>"$lock"
 flock -n 9 || { say "locked $(head -n 1 "$lock")"; exit 0; }
-printf 'process %s, for %s, since %s\n' "$$" "$holder" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$lock"
 sweep() { clear; rm -f "$tmp"/*; }
+uptime() { read -r now rest </proc/uptime; now=${now%%.*}; }
+leased() {
+    owner= until=0 holds=
+    { read -r owner until holds <"$lease"; } 2>/dev/null
+    uptime
+    [ "$now" -lt "$until" ] 2>/dev/null
+}
+"""
+"""What both ways of holding the lock begin with, and the lock.
+
+A lease stands beside the lock: who has it, until when by the machine's own clock, who that is. It holds
+for who cannot stay on the machine with a process (`machine.qga.lease`), between one process and the next.
+"""
+
+# dash has no `read -t`, hence the process that reads for it; it takes single bytes and so leaves
+# the script behind the line to `head`. What is sent back is in a file before it is sent, under a
+# time limit, so that a listener who has stopped cannot hold the lock.
+_SERVER = r"""
+! leased || { say "locked $holds"; exit 0; }
+rm -f "$lease"
+printf 'process %s, for %s, since %s\n' "$$" "$holder" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$lock"
 sweep
 prune 2>/dev/null
 sweep
@@ -85,6 +105,50 @@ class Settings:
     reboot: int = 15 * 60
 
 
+def words(nonce: str, settings: Settings) -> str:
+    """What a script of the far half is told first. `holder` is for those who find the lock held."""
+    holder = f"{getpass.getuser()}@{socket.gethostname()}"
+    values = {"nonce": nonce, "holder": holder, "state": settings.state, "lock": settings.lock}
+    assigned = "".join(f"{key}={quote(value)}\n" for key, value in values.items())
+    return f"{assigned}patience={settings.patience:d}\n"
+
+
+def refusal(name: str, said: list[str]) -> CxlstateError:
+    """Why the lock cannot be had, from the far half's first words."""
+    match said:
+        case ["locked", *holder]:
+            freed = "half a minute after its last sign of life" if "lease" in holder else _AT_ITS_END
+            return fail(
+                "CXC302",
+                "another apply holds the lock",
+                machine=name,
+                found=" ".join(holder) or "a holder that has not said its name yet",
+                expected="nobody",
+                hint=f"wait until it is done. Nothing has to be cleaned up: the lock is free {freed}",
+            )
+        case ["lacks", *tool]:
+            return fail(
+                "CXC304",
+                f"{' '.join(tool)} is missing on the machine",
+                machine=name,
+                expected="coreutils, diffutils and util-linux",
+                hint="install them by hand",
+            )
+    return no_agent(name, " ".join(said))
+
+
+def no_agent(name: str, found: str) -> CxlstateError:
+    """The far half does not run as it has to."""
+    return fail(
+        "CXC304",
+        "cannot write to the machine",
+        machine=name,
+        found=found,
+        expected="a shell as root that can write /var/lib/cxlstate and /run",
+        hint="is a file system full or read-only there? `df /var /run; mount`",
+    )
+
+
 class Agent:
     """The near half: sends scripts, and signs of life in between. Raises CxlstateError."""
 
@@ -101,7 +165,7 @@ class Agent:
         try:
             self._stream = transport.start(launcher.WRITE)
         except Lost as lost:
-            raise self._no_agent(str(lost)) from lost
+            raise no_agent(self._name, str(lost)) from lost
         try:
             self._greet(settings)
         except BaseException:
@@ -111,49 +175,14 @@ class Agent:
         self._pulse.start()
 
     def _greet(self, settings: Settings) -> None:
-        holder = f"{getpass.getuser()}@{socket.gethostname()}"
-        values = {"nonce": self._nonce, "holder": holder, "state": settings.state, "lock": settings.lock}
-        words = "".join(f"{key}={quote(value)}\n" for key, value in values.items())
-        server = f"{words}patience={settings.patience}\n{CLEAR}{PRUNE}{_SERVER}".encode()
+        server = f"{words(self._nonce, settings)}{CLEAR}{PRUNE}{SETTING}{_SERVER}".encode()
         try:
             self._stream.send(f"{len(server)}\n".encode() + server)
             said = self._header(time.monotonic() + GREETING)
         except (Lost, TimeoutError) as silent:
-            raise self._no_agent(str(silent) or f"nothing for {GREETING} s") from silent
+            raise no_agent(self._name, str(silent) or f"nothing for {GREETING} s") from silent
         if said != ["ready"]:
-            raise self._refusal(said)
-
-    def _refusal(self, said: list[str]) -> CxlstateError:
-        match said:
-            case ["locked", *holder]:
-                return fail(
-                    "CXC302",
-                    "another apply holds the lock",
-                    machine=self._name,
-                    found=" ".join(holder) or "a holder that has not said its name yet",
-                    expected="nobody",
-                    hint="wait until it is done. Nothing has to be cleaned up: the lock is free as soon "
-                    "as its process has ended",
-                )
-            case ["lacks", *tool]:
-                return fail(
-                    "CXC304",
-                    f"{' '.join(tool)} is missing on the machine",
-                    machine=self._name,
-                    expected="coreutils, diffutils and util-linux",
-                    hint="install them by hand",
-                )
-        return self._no_agent(" ".join(said))
-
-    def _no_agent(self, found: str) -> CxlstateError:
-        return fail(
-            "CXC304",
-            "cannot write to the machine",
-            machine=self._name,
-            found=found,
-            expected="a shell as root that can write /var/lib/cxlstate and /run",
-            hint="is a file system full or read-only there? `df /var /run; mount`",
-        )
+            raise refusal(self._name, said)
 
     def run(self, script: bytes, timeout: float) -> bytes:
         """What a script printed. Raises Lost, TimeoutError (seconds)."""
@@ -169,7 +198,7 @@ class Agent:
                     case ["pong", _]:  # likewise
                         continue
                     case ["full"]:
-                        raise self._no_agent("no room for what is to be done")
+                        raise no_agent(self._name, "no room for what is to be done")
                     case said:
                         raise self._nonsense(said)
 

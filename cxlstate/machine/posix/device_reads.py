@@ -12,10 +12,17 @@ from cxlstate.core.read import Holders, MapAndRead
 from cxlstate.formats import restore
 from cxlstate.formats.sh import quote
 
-# `openers` goes through the links of /proc/PID/fd and the last column of /proc/PID/maps. Processes
-# that end meanwhile are no trouble; everything else that is complained of is.
+# `openers` goes through the links of /proc/PID/fd and the last column of /proc/PID/maps: what is mapped
+# may be closed. Processes that end meanwhile are no trouble; everything else that is complained of is.
+#
+# `unused`: every open file of a character device, and so every mapping of it, holds a reference to the
+# module of its driver (cdev_get in fs/char_dev.c; `cdev->owner = dev->driver->owner` in
+# drivers/dax/device.c), also while the device is unbound. What has no count is built in.
 FUNCTIONS = r"""
-as_root() { [ "$(id -u)" -eq 0 ] || { echo 'Permission denied: only root can see it' >&2; return 1; }; }
+as_root() {
+    while read -r key real effective rest && [ "$key" != Uid: ]; do :; done </proc/self/status
+    [ "$effective" = 0 ] || { echo 'Permission denied: only root can see it' >&2; return 1; }
+}
 openers() {
     { trouble=$({
         find /proc/[0-9]*/fd -maxdepth 1 -xtype c \( -lname "*/$1" -o -lname "*/$1 (deleted)" \) \
@@ -24,8 +31,15 @@ openers() {
     } 2>&1 >&5); } 5>&1
     ! printf '%s\n' "$trouble" | grep -v -e ': No such file or directory$' -e ': No such process$' -e '^$' >&2
 }
+unused() {
+    for driver in "/sys/bus/$1/drivers"/*; do
+        { read -r count <"$driver/module/refcnt"; } 2>/dev/null && [ "$count" = 0 ] || return 1
+    done
+}
 held() {
-    as_root && found=$(openers "$1" "$2") || return 1
+    as_root || return 1
+    [ -z "$3" ] || ! unused "$3" || return 0
+    found=$(openers "$1" "$2") || return 1
     printf '%s\n' "$found" |
         sed -n -e 's/ (deleted)$//' -e 's,^/proc/\([0-9]*\)/.*/\([^/]*\)$,\1 \2,p' | sort -u |
         while read -r pid name; do
@@ -66,8 +80,8 @@ map_and_read() {
 def question(read: Holders | MapAndRead) -> str:
     """The function that answers it, and its words."""
     match read:
-        case Holders(name=name):
-            return f"held {quote(name)} {quote(_regex(name))}"
+        case Holders(name=name, bus=bus):
+            return f"held {quote(name)} {quote(_regex(name))} {quote(bus)}"
         case MapAndRead(start=start):
             return f"map_and_read {start} {quote(restore.map_and_read())}"
 

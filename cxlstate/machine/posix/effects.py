@@ -15,7 +15,7 @@ from base64 import encodebytes
 from collections.abc import Mapping
 from hashlib import sha256
 
-from cxlstate.core.action import Generate, RemoveFile, Run, Step, WriteFile
+from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.formats import restore
 from cxlstate.formats.sh import quote
 from cxlstate.machine.outcome import Entry, Outcome, Result
@@ -119,7 +119,7 @@ def write_file(state: str, effect: WriteFile, entry: Entry) -> bytes:
         state,
         entry,
         {"path": effect.path, "expected": effect.expected or "", "mode": f"{effect.mode:o}"},
-        {"effect": "write-file", "path": effect.path, "after": sha256(effect.content).hexdigest()},
+        effect.journalled(),
         f"""{FILES}
 begin
 resolve; keep; compare; announce
@@ -138,7 +138,7 @@ def remove_file(state: str, effect: RemoveFile, entry: Entry) -> bytes:
         state,
         entry,
         {"path": effect.path, "expected": effect.expected},
-        {"effect": "remove-file", "path": effect.path},
+        effect.journalled(),
         f"""{FILES}
 begin
 resolve; keep; compare
@@ -155,7 +155,7 @@ def run(state: str, effect: Run, entry: Entry) -> bytes:
         state,
         entry,
         {"unless": effect.unless},
-        {"effect": "run", "argv": [*effect.argv, *effect.operands]},
+        effect.journalled(),
         _to_its_end(
             (*effect.argv, *effect.operands),
             effect.environment,
@@ -167,12 +167,13 @@ def run(state: str, effect: Run, entry: Entry) -> bytes:
 
 def step(state: str, effect: Step, entry: Entry) -> bytes:
     """Run a step of the script that also runs at boot. The journal has its words, not the script."""
+    program = restore.program(effect.fragment.text)
     return script(
         state,
         entry,
         {},
-        {"effect": "step", "words": effect.words},
-        _to_its_end(("sh", "-c", restore.library(), "cxlstate", *effect.words), (), effect.timeout),
+        effect.journalled(),
+        _to_its_end(("sh", "-c", program, "cxlstate", *effect.words), (), effect.timeout),
     )
 
 
@@ -192,7 +193,7 @@ def generate(state: str, effect: Generate, entry: Entry) -> bytes:
         state,
         entry,
         {"path": effect.path, "expected": effect.expected or "", "mode": ""},
-        {"effect": "generate", "path": effect.path},
+        effect.journalled(),
         f"""{FILES}
 begin
 resolve; keep; compare; announce
@@ -215,7 +216,7 @@ def settle(state: str, effect: Generate, entry: Entry, content: bytes, judged: O
         state,
         entry,
         {"path": effect.path, "expected": effect.expected or "", "mode": "", "seen": seen},
-        {"effect": "generate", "path": effect.path, "after": seen},
+        effect.journalled() | {"after": seen},
         f"""{FILES}
 resolve; keep; compare
 made=$(sha256sum <"$new") && [ "${{made%% *}}" = "$seen" ] || fail 'the generated file has changed'
@@ -251,7 +252,7 @@ def reboot(state: str, entry: Entry) -> bytes:
         state,
         entry,
         {},
-        {"effect": "reboot"},
+        Reboot().journalled(),
         """begin
 sync
 systemctl reboot >>"$said" || fail

@@ -6,7 +6,6 @@ every other. What a definition held before is in the store before it changes. Pu
 
 from __future__ import annotations
 
-import re
 from base64 import encodebytes
 from hashlib import sha256
 
@@ -35,13 +34,13 @@ def begin(state: str, effect: LibvirtEffect, entry: Entry, before: Before) -> by
     refuse = f"fail {quote(before.refused)}\n" if before.refused else ""
     checks = "".join(f"on_dax {quote(path)}\n" for path in before.devices)
     body = f"{_ON_DAX}begin\n{refuse}{keep}{checks}printf 'done 0\\n'\n"
-    return script(state, entry, {"before": _hash(before)}, _details(effect), body)
+    return script(state, entry, {"before": _hash(before)}, effect.journalled(), body)
 
 
 def end(state: str, effect: LibvirtEffect, entry: Entry, before: Before, outcome: Outcome) -> bytes:
     """Journal how it ended."""
     body = f"finish {outcome.result.value} {outcome.status}\n"
-    return script(state, entry, {"before": _hash(before)}, _details(effect), body)
+    return script(state, entry, {"before": _hash(before)}, effect.journalled(), body)
 
 
 def _keep(xml: str) -> str:
@@ -57,9 +56,3 @@ fi
 
 def _hash(before: Before) -> str:
     return "" if before.xml is None else sha256(before.xml.encode()).hexdigest()
-
-
-def _details(effect: LibvirtEffect) -> dict[str, object]:
-    """`EditDomain` is `edit-domain`. The XML may hold what is nobody's business; it stays out."""
-    words = re.sub(r"(?<!^)(?=[A-Z])", "-", type(effect).__name__).lower()
-    return {"effect": words, "name": effect.name}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from base64 import encodebytes
 
-from cxlstate.core.file import FileEffect, PermitFile, PutFile, SetPassword
+from cxlstate.core.file import PermitFile, PutFile, SetPassword
 from cxlstate.machine.outcome import Entry
 from cxlstate.machine.posix.effects import FILES, script
 
@@ -98,22 +98,11 @@ exec 8<&-
 """
 
 
-def file_effect(state: str, effect: FileEffect, entry: Entry) -> bytes:
-    """The script of any of them."""
-    match effect:
-        case PutFile():
-            return put_file(state, effect, entry)
-        case PermitFile():
-            return permit_file(state, effect, entry)
-        case SetPassword():
-            return set_password(state, effect, entry)
-
-
 def put_file(state: str, effect: PutFile, entry: Entry) -> bytes:
     """Look at what is there, make the new one beside it in a closed folder, put it in place."""
     words = {
         **_owner(effect),
-        "expected": effect.expected or "",
+        "expected": effect.expects,
         "secret": "1" if effect.secret else "",
         "private": "1" if effect.private else "",
     }

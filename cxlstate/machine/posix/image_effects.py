@@ -10,7 +10,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from cxlstate.core.image import FetchFile, GrowImage, ImageEffect, MakeImage, PermitImage, RemoveImage
+from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.machine.outcome import Entry
 from cxlstate.machine.posix.effects import FILES, script
 
@@ -265,53 +265,24 @@ finish done 0
 """
 
 
-def image_effect(state: str, effect: ImageEffect, entry: Entry) -> bytes:
-    """The script of an effect. ValueError for a URL that has no place in a configuration file."""
-    match effect:
-        case FetchFile():
-            return _fetch(state, effect, entry)
-        case MakeImage():
-            return _make(state, effect, entry)
-        case GrowImage(path=path, size=size, format=format_):
-            variables = {"path": path, "size": str(size), "format": format_}
-            details = {"effect": "grow-image", "path": path, "size": size}
-            return script(state, entry, variables, details, _WALK + _LOOK + _GROW)
-        case RemoveImage(path=path, identity=identity):
-            variables = {"path": path, "identity": identity}
-            return script(state, entry, variables, {"effect": "remove-image", "path": path}, _WALK + _REMOVE)
-        case PermitImage(path=path, mode=mode):
-            variables = {"path": path, "whose": effect.whose, "mode": "" if mode is None else f"{mode:o}"}
-            details = {
-                "effect": "permit-image",
-                "path": path,
-                "owner": effect.whose,
-                "mode": variables["mode"],
-            }
-            return script(state, entry, variables, details, _WALK + _PERMIT)
-
-
-def _fetch(state: str, effect: FetchFile, entry: Entry) -> bytes:
+def fetch_file(state: str, effect: FetchFile, entry: Entry) -> bytes:
+    """Download it beside its place. ValueError for a URL that curl's configuration cannot hold."""
     if not _PLAIN_URL.fullmatch(effect.url):
         raise ValueError("not a URL of http or https in plain signs")
     variables = {
         "url": effect.url,
-        "shown": effect.shown,
+        "shown": effect.redacted_url,
         "sha256": effect.sha256,
         "path": effect.path,
         "stall": str(effect.stall),
         "schemes": "https" if effect.url.startswith("https:") else "http,https",
         "program": _program(),
     }
-    details: dict[str, object] = {
-        "effect": "fetch-file",
-        "url": effect.shown,
-        "path": effect.path,
-        "after": effect.sha256,
-    }
-    return script(state, entry, variables, details, _FETCH)
+    return script(state, entry, variables, effect.journalled(), _FETCH)
 
 
-def _make(state: str, effect: MakeImage, entry: Entry) -> bytes:
+def make_image(state: str, effect: MakeImage, entry: Entry) -> bytes:
+    """Make it beside its place, where there is nothing yet."""
     variables = {
         "path": effect.path,
         "format": effect.format,
@@ -321,17 +292,32 @@ def _make(state: str, effect: MakeImage, entry: Entry) -> bytes:
         "sha256": effect.sha256 or "",
         "overlay": "yes" if effect.overlay else "",
         "whose": effect.whose,
-        "mode": "" if effect.mode is None else f"{effect.mode:o}",
+        "mode": _octal(effect.mode),
         "state": state,
     }
-    details: dict[str, object] = {
-        "effect": "make-image",
-        "path": effect.path,
-        "format": effect.format,
-        "size": effect.size,
-        "source": effect.source,
-    }
-    return script(state, entry, variables, details, FILES + _WALK + _LOOK + _MAKE)
+    return script(state, entry, variables, effect.journalled(), FILES + _WALK + _LOOK + _MAKE)
+
+
+def grow_image(state: str, effect: GrowImage, entry: Entry) -> bytes:
+    """Grow it, or have the guest that holds it grow its disk."""
+    variables = {"path": effect.path, "size": str(effect.size), "format": effect.format}
+    return script(state, entry, variables, effect.journalled(), _WALK + _LOOK + _GROW)
+
+
+def remove_image(state: str, effect: RemoveImage, entry: Entry) -> bytes:
+    """Remove it, if it is the one that the plan has seen, and nobody has it open."""
+    variables = {"path": effect.path, "identity": effect.identity}
+    return script(state, entry, variables, effect.journalled(), _WALK + _REMOVE)
+
+
+def permit_image(state: str, effect: PermitImage, entry: Entry) -> bytes:
+    """Set owner, group or mode."""
+    variables = {"path": effect.path, "whose": effect.whose, "mode": _octal(effect.mode)}
+    return script(state, entry, variables, effect.journalled(), _WALK + _PERMIT)
+
+
+def _octal(mode: int | None) -> str:
+    return "" if mode is None else f"{mode:o}"
 
 
 @cache

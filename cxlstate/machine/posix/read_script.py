@@ -8,10 +8,14 @@ only the script knows (no read sees it in an argument or in the environment):
     \n<nonce> err <index> <status>\n<standard error>
     \n<nonce> late <index>\n                   it took too long, and was given up
     \n<nonce> left <index>\n                   too many did: from this one on, none was tried
+    \n<nonce> skip <index> <index>\n           these and all between: their condition does not hold
     \n<nonce> end\n
 
 Nothing is written on the far side, temporary files included, and nothing is needed there but
 `sh` (dash is enough), coreutils and /proc; findutils, grep and sed for who holds a device.
+
+Processes are what costs on the far side. So the shell reads by itself what it can read without loss, and
+says by itself why something cannot be opened.
 """
 
 from __future__ import annotations
@@ -20,122 +24,71 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from functools import reduce
+from itertools import groupby
+from operator import or_
 
 from cxlstate.core.read import (
     TIMED_OUT,
     Answer,
+    Asked,
     Attributes,
     AuthorizedKeys,
     Command,
+    Exists,
     File,
     Glob,
     Holders,
     Links,
     MapAndRead,
     Names,
-    Read,
+    NotAsked,
+    PosixQuestion,
+    PosixRead,
     SshLogin,
+    conditions,
 )
 from cxlstate.formats.sh import quote
 from cxlstate.machine import limits
-from cxlstate.machine.posix import device_reads, login_reads
+from cxlstate.machine.posix import device_reads, login_reads, read_shell
 from cxlstate.machine.posix.frames import number
-
-ScriptRead = (
-    File | Glob | Attributes | Links | Names | Holders | MapAndRead | SshLogin | AuthorizedKeys | Command
-)
-"""What the script can ask: all but libvirt."""
-
-R = TypeVar("R", bound=Read)
 
 _STATUS = 255  # the highest that there is
 
 LINE_LIMIT = 1 << 16
 """Longest first line of an attribute, in bytes."""
 
+SMALL = 4096
+"""Longest file that the shell itself reads whole, in bytes: it takes one at a time."""
+
 NO_FILE = "No such file or directory"
-NO_FOLDER = "Not a directory"
+_NO_FILE = (NO_FILE, "No such file", "no such file")  # head and bash; dash; busybox
+_GONE = (*_NO_FILE, "Not a directory")
 
-# `look` finds the folders that a pattern passes over in silence because they cannot be read.
-# `regular` also takes a link that leads nowhere: only `head` can tell whether its target is absent
-# or just out of reach. `attribute` believes `read` only where it saw a newline, since the shell
-# cannot tell the end of a file from an error.
-_PRELUDE = r"""
-LC_ALL=C
-PATH=${PATH:-/usr/bin:/bin}:/usr/local/sbin:/usr/sbin:/sbin
-export LC_ALL PATH
-mark() { printf '\n%s %s\n' "$nonce" "$1"; }
-ask() {
-    index=$1; shift
-    mark "out $index"
-    { said=$("$@" </dev/null 2>&1 1>&3 3>&-); status=$?; } 3>&1
-    mark "err $index $status"
-    printf %s "$said"
-}
-look() { [ ! -d "$1" ] || { [ -r "$1" ] && [ -x "$1" ]; } || denied=$1; }
-regular() { [ -f "$1" ] || { [ -L "$1" ] && [ ! -e "$1" ]; }; }
-file() {
-    if [ -e "$3" ] && [ ! -f "$3" ] && [ ! -d "$3" ]; then
-        mark "out $1"
-        mark "err $1 1"
-        printf 'it is not a regular file'
-    else
-        ask "$1" head -c "$2" -- "$3"
-    fi
-}
-content() {
-    regular "$2" || return 0
-    mark "name $1"
-    printf %s "$2"
-    ask "$1" head -c "$3" -- "$2"
-}
-attribute() {
-    regular "$2" || return 0
-    if { IFS= read -r line <"$2"; } 2>/dev/null; then
-        printf '\n%s name %s\n%s\n%s out %s\n%s\n%s err %s 0\n' \
-            "$nonce" "$1" "$2" "$nonce" "$1" "$line" "$nonce" "$1"
-    else
-        content "$@"
-    fi
-}
-link() {
-    [ -L "$2" ] || return 0
-    mark "name $1"
-    printf %s "$2"
-    ask "$1" readlink -nv -- "$2"
-}
-name() {
-    [ -e "$2" ] || [ -L "$2" ] || return 0
-    printf '\n%s name %s\n%s\n%s out %s\n\n%s err %s 0\n' \
-        "$nonce" "$1" "$2" "$nonce" "$1" "$nonce" "$1"
-}
-conclude() {
-    if [ -n "$denied" ]; then
-        mark "err $1 1"
-        printf '%s: Permission denied' "$denied"
-    elif [ -d "$2" ]; then
-        mark "err $1 0"
-    else
-        ask "$1" ls -- "$2"
-    fi
-}
-"""
+_OF_THE_KERNEL = ("/proc/", "/sys/")
 
 
-def merge(reads: Collection[R]) -> dict[R, R | Command]:
+def merge(questions: Collection[PosixQuestion]) -> dict[PosixRead, PosixQuestion]:
     """Each read → what is asked for it: commands with equal words become one with all operands.
 
-    A command without operands asks about everything, and stays by itself.
+    A command without operands asks about everything, and stays by itself. What is asked for under several
+    conditions is asked under any of them.
     """
+    asked = conditions(questions)
     groups: defaultdict[tuple[str, ...], list[Command]] = defaultdict(list)
-    for read in reads:
+    for read in asked:
         if isinstance(read, Command) and read.operands:
             groups[read.argv].append(read)
-    merged = {argv: _union(commands) for argv, commands in groups.items()}
-    return {
-        read: merged[read.argv] if isinstance(read, Command) and read.operands else read for read in reads
-    }
+    merged = {read: _question_of(read, only_if) for read, only_if in asked.items()}
+    for commands in groups.values():
+        held = [only_if for command in commands if (only_if := asked[command])]
+        only_if = reduce(or_, held) if len(held) == len(commands) else None
+        merged |= dict.fromkeys(commands, _question_of(_union(commands), only_if))
+    return merged
+
+
+def _question_of(read: PosixRead, only_if: Exists | None) -> PosixQuestion:
+    return read if only_if is None else Asked(read, only_if)
 
 
 def _union(commands: Sequence[Command]) -> Command:
@@ -144,114 +97,99 @@ def _union(commands: Sequence[Command]) -> Command:
     return Command(commands[0].argv, tuple(operands), longest)
 
 
-# All reads are done by one child, `work`, which says in a pipe at which one it is. A signal of `tick`
-# ends the wait for it every few seconds: if it is where it was for too long, it is killed with all that
-# is below it, and the next child goes on behind that read. A process in state D (a dead mount) dies
-# when it can; nobody waits for it.
-#
-# The pipe is that of `: |`, opened for both directions (fifo(7)). Nobody reads what is not there: the
-# word `tick` is written before.
-_SUPERVISOR = r"""
-tick() {
-    trap 'kill "$nap"; exit 0' TERM
-    while sleep "$pause" & nap=$!; do wait "$nap" && kill -USR1 "$me" || exit 0; done
-}
-progress() { echo tick >&9; while read -r line <&9 && [ "$line" != tick ]; do at=$line; done; }
-end_all() {
-    doomed=" $1 "; more=1
-    while [ -n "$more" ]; do
-        more=
-        for stat in /proc/[0-9]*/stat; do
-            { read -r line <"$stat"; } 2>/dev/null || continue
-            pid=${line%% *}
-            set -- ${line##*) }
-            case $doomed in *" $pid "*) continue ;; *" $2 "*) doomed="$doomed$pid "; more=1 ;; esac
-        done
-    done
-    kill -KILL $doomed 2>/dev/null
-}
-watch() {
-    at=$from; was=; waited=0
-    while :; do
-        before=$ticks
-        wait "$worker"
-        [ $? -ne 127 ] && [ "$ticks" -ne "$before" ] || return
-        progress
-        if [ "$at" = "$was" ]; then waited=$((waited + 1)); else was=$at; waited=0; fi
-        patience
-        [ "$waited" -lt "$allowed" ] || { end_all "$worker"; return; }
-    done
-}
-: | {
-exec 9<>/proc/self/fd/0 </dev/null
-read -r me line </proc/self/stat
-ticks=0
-trap 'ticks=$((ticks + 1))' USR1
-tick >/dev/null 2>&1 9>&- &
-ticker=$!
-from=0; hung=0
-while [ "$from" -lt "$count" ] && [ "$hung" -lt "$most" ]; do
-    work "$from" &
-    worker=$!
-    watch
-    progress
-    from=$at
-    if [ "$at" -lt "$count" ]; then mark "late $at"; hung=$((hung + 1)); from=$((at + 1)); fi
-done
-kill "$ticker" 2>/dev/null
-[ "$from" -ge "$count" ] || mark "left $from"
-mark end
-}
-exit 0
-"""
+def ordered(questions: Collection[PosixQuestion]) -> list[PosixQuestion]:
+    """Each once, and those of one condition together, so that it is looked at once."""
+    return sorted(dict.fromkeys(questions), key=lambda one: getattr(_condition(one), "patterns", ()))
 
 
-def script(nonce: str, reads: Sequence[ScriptRead]) -> bytes:
-    """The script that asks for all of `reads`, which are numbered by their place."""
-    numbers = {"count": len(reads), "most": limits.HUNG, "pause": limits.TICK}
+def read_of(question: PosixQuestion) -> PosixRead:
+    """What is to be read, whatever the condition."""
+    return question.read if isinstance(question, Asked) else question
+
+
+def _condition(question: PosixQuestion) -> Exists | None:
+    return question.only_if if isinstance(question, Asked) else None
+
+
+def script(nonce: str, questions: Sequence[PosixQuestion]) -> bytes:
+    """The script that asks `questions`, which are numbered by their place. See `ordered`."""
+    numbers = {"count": len(questions), "most": limits.HUNG, "pause": limits.TICK, "most_of_text": SMALL}
     settings = "".join(f"{name}={value}\n" for name, value in numbers.items())
-    parts = [f"nonce={quote(nonce)}\n{settings}{_PRELUDE}{_patience(reads)}".encode()]
+    reads = [read_of(question) for question in questions]
+    parts = [f"nonce={quote(nonce)}\n{settings}{read_shell.PRELUDE}{_patience(reads)}".encode()]
     if any(isinstance(read, Holders | MapAndRead) for read in reads):
         parts.append(device_reads.FUNCTIONS.encode())
     if any(isinstance(read, SshLogin | AuthorizedKeys) for read in reads):
         parts.append(login_reads.FUNCTIONS.encode())
     parts.append(b"work() {\n")
-    for index, read in enumerate(reads):
-        try:
-            question = _question(index, read).encode("utf-8", "surrogateescape")
-        except ValueError as cannot_be_said:
-            question = f"mark 'err {index} 1'; printf %s {quote(str(cannot_be_said))}\n".encode()
-        parts.append(b'[ "$1" -gt %d ] || { echo %d >&9\n%b}\n' % (index, index, question))
-    parts.append(f"echo {len(reads)} >&9\n}}\n{_SUPERVISOR}".encode())
+    for only_if, some in groupby(enumerate(questions), lambda numbered: _condition(numbered[1])):
+        indices = [index for index, _ in some]
+        asked = b"".join(_numbered(index, reads[index]) for index in indices)
+        parts.append(asked if only_if is None else _only_if(only_if, indices[0], indices[-1], asked))
+    parts.append(f"echo {len(reads)} >&9\n}}\n{read_shell.SUPERVISOR}".encode())
     return b"".join(parts)
 
 
-def limit(read: ScriptRead) -> int:
-    """Seconds that a read may take. `timeout` ends a command, and kills it 5 s later."""
-    match read:
+def _numbered(index: int, read: PosixRead) -> bytes:
+    """A question, which is passed over by a `work` that begins behind it."""
+    try:
+        question = _question(index, read).encode("utf-8", "surrogateescape")
+    except ValueError as cannot_be_said:
+        question = f"mark 'err {index} 1'; printf %s {quote(str(cannot_be_said))}\n".encode()
+    return b'[ "$1" -gt %d ] || { echo %d >&9\n%b}\n' % (index, index, question)
+
+
+def _only_if(condition: Exists, first: int, last: int, asked: bytes) -> bytes:
+    """Questions under a condition. That it cannot be said is told where it is asked for itself."""
+    try:
+        holds = f"any {_words(condition)}".encode("utf-8", "surrogateescape")
+    except ValueError:
+        holds = b"false"
+    return b"".join(
+        (
+            b'if [ "$1" -gt %d ]; then :\n' % last,
+            b'elif { [ "$1" -gt %d ] || echo %d >&9; %b; }; then\n' % (first, first, holds),
+            asked,
+            b"else mark 'skip %d %d'; fi\n" % (first, last),
+        )
+    )
+
+
+def limit(question: PosixQuestion) -> int:
+    """Seconds that a read may take. That of a command is over before it is noticed."""
+    match read_of(question):
         case Command(timeout=timeout):
-            return timeout + 5
+            return timeout + limits.TICK
         case Holders() | MapAndRead() | SshLogin() | AuthorizedKeys():
             return limits.LONG_READ
     return limits.READ
 
 
-def _patience(reads: Sequence[ScriptRead]) -> str:
-    """How many ticks the read at which `work` is may take."""
-    longer: defaultdict[int, list[str]] = defaultdict(list)
+def _patience(reads: Sequence[PosixRead]) -> str:
+    """How many ticks the read at which `work` is may take, and whether it counts as one that hangs.
+
+    A command has a limit of its own, which the limit of the whole exchange reckons with.
+    """
+    longer: defaultdict[str, list[str]] = defaultdict(list)
     for index, read in enumerate(reads):
-        if limit(read) > limits.READ:
-            longer[-(-limit(read) // limits.TICK)].append(str(index))
-    cases = "".join(f"{'|'.join(indices)}) allowed={ticks} ;;\n" for ticks, indices in longer.items())
-    return f"patience() {{\ncase $at in\n{cases}*) allowed={-(-limits.READ // limits.TICK)} ;;\nesac\n}}\n"
+        if isinstance(read, Holders | MapAndRead | SshLogin | AuthorizedKeys | Command):
+            ticks, counts = -(-limit(read) // limits.TICK), int(not isinstance(read, Command))
+            longer[f"allowed={ticks} counts={counts}"].append(str(index))
+    cases = "".join(f"{'|'.join(indices)}) {settings} ;;\n" for settings, indices in longer.items())
+    others = f"allowed={-(-limits.READ // limits.TICK)} counts=1"
+    return f"patience() {{\ncase $at in\n{cases}*) {others} ;;\nesac\n}}\n"
 
 
-def _question(index: int, read: ScriptRead) -> str:
+def _question(index: int, read: PosixRead) -> str:
     match read:
         case File(path=path, limit=limit):
-            return f"file {index} {limit + 1} {quote(path)}\n"
+            reader = "line" if path.startswith(_OF_THE_KERNEL) else "file"
+            return f"{reader} {index} {limit + 1} {quote(path)}\n"
         case Glob(pattern=pattern, limit=limit):
-            return _each(index, pattern, f'content {index} "$found" {limit + 1}')
+            return _proven(index, [pattern], f"contents {index} {limit + 1} {_word(pattern)}")
+        case Exists(patterns=patterns):
+            nothing = _proven(index, patterns, ":")
+            return f"if any {_words(read)}; then said {index} yes; else\n{nothing}fi\n"
         case Attributes(pattern=pattern):
             return _each(index, pattern, f'attribute {index} "$found" {LINE_LIMIT + 1}')
         case Links(pattern=pattern):
@@ -262,17 +200,25 @@ def _question(index: int, read: ScriptRead) -> str:
             return f"ask {index} {login_reads.question(read)}\n"
         case Holders() | MapAndRead():
             return f"ask {index} {device_reads.question(read)}\n"
-        case Command(argv=argv, operands=operands, timeout=timeout):
+        case Command(argv=argv, operands=operands):
             words = " ".join(map(quote, (*argv, *operands)))
-            return f"ask {index} timeout -k 5 {timeout} {words}\n"
+            return f"ask {index} {words}\n"
 
 
 def _each(index: int, pattern: str, act: str) -> str:
-    fixed, *passed = _folders(pattern)
-    looks = "".join(f'for found in {_word(folder)}; do look "$found"; done\n' for folder in (fixed, *passed))
-    return (
-        f"denied=\n{looks}for found in {_word(pattern)}; do {act}; done\nconclude {index} {_literal(fixed)}\n"
-    )
+    return _proven(index, [pattern], f"for found in {_word(pattern)}; do {act}; done")
+
+
+def _proven(index: int, patterns: Sequence[str], act: str) -> str:
+    """What is done with all that matches, with proof that no match is hidden by a closed folder."""
+    folders = [_folders(pattern) for pattern in patterns]
+    looks = " ".join(_word(folder) for passed in folders for folder in passed)
+    fixed = " ".join(_literal(first) for first, *_ in folders)
+    return f'denied=\nfor found in {looks}; do look "$found"; done\n{act}\nconclude {index} {fixed}\n'
+
+
+def _words(condition: Exists) -> str:
+    return " ".join(map(_word, condition.patterns))
 
 
 _WILD = re.compile(r"[*?]|\[!?[A-Za-z0-9_-]+\]")
@@ -301,9 +247,12 @@ def _literal(text: str) -> str:
     return quote(text) if text else ""
 
 
-def parse(nonce: str, output: bytes, reads: Sequence[ScriptRead]) -> dict[ScriptRead, Answer]:
+def parse(
+    nonce: str, output: bytes, questions: Sequence[PosixQuestion]
+) -> dict[PosixRead, Answer | NotAsked]:
     """The answers in what the script sent. ValueError: it did not run to its end, or something else did."""
-    whole: dict[int, Answer] = {}
+    reads = [read_of(question) for question in questions]
+    whole: dict[int, Answer | NotAsked] = {}
     members: defaultdict[int, dict[str, Answer]] = defaultdict(dict)
     name: str | None = None
     stdout = b""
@@ -322,19 +271,39 @@ def parse(nonce: str, output: bytes, reads: Sequence[ScriptRead]) -> dict[Script
                 else:
                     members[at][name] = answer
                 name, stdout = None, b""
-            case ["late", index]:
-                at = number(index, len(reads) - 1)
-                whole[at] = Answer(TIMED_OUT, b"", f"no answer within {limit(reads[at])} s")
-                members.pop(at, None)
+            case ["late" | "left" | "skip", *_]:
+                unread = _unread(header, questions)
+                whole = {**unread, **whole}  # what was answered before somebody looked again is answered
+                members = defaultdict(dict, {at: one for at, one in members.items() if at not in unread})
                 name, stdout = None, b""
-            case ["left", index]:
-                untried = range(number(index, len(reads) - 1), len(reads))
-                whole |= dict.fromkeys(untried, Answer(TIMED_OUT, b"", "not read, since other reads hang"))
             case ["end"]:
                 ended = True
     if not ended or len(whole) != len(reads):
         raise ValueError(f"{len(whole)} of {len(reads)} answers came")
     return {read: _judged(read, whole[index], members[index]) for index, read in enumerate(reads)}
+
+
+def _unread(header: list[str], questions: Sequence[PosixQuestion]) -> dict[int, Answer | NotAsked]:
+    """What was given up, not tried, or passed over."""
+    most = len(questions) - 1
+    match header:
+        case ["late", index]:
+            at = number(index, most)
+            return {at: Answer(TIMED_OUT, b"", f"no answer within {limit(questions[at])} s")}
+        case ["left", index]:
+            untried = range(number(index, most), len(questions))
+            return dict.fromkeys(untried, Answer(TIMED_OUT, b"", "not read, since other reads hang"))
+        case ["skip", first, last]:
+            passed = range(number(first, most), number(last, most) + 1)
+            return {at: _skipped(questions[at]) for at in passed}
+    raise ValueError(f"{' '.join(header)[:40]!a} is no mark")
+
+
+def _skipped(question: PosixQuestion) -> NotAsked:
+    """What is asked in any case is not passed over by a machine that runs our script."""
+    if not isinstance(question, Asked):
+        raise ValueError(f"{question} was passed over")  # noqa: TRY004  # of what came, as all others
+    return NotAsked(question.only_if)
 
 
 def _pieces(nonce: str, output: bytes) -> Iterator[tuple[list[str], bytes]]:
@@ -344,7 +313,9 @@ def _pieces(nonce: str, output: bytes) -> Iterator[tuple[list[str], bytes]]:
         yield header.decode("ascii").split(), payload
 
 
-def _judged(read: ScriptRead, answer: Answer, members: dict[str, Answer]) -> Answer:
+def _judged(read: PosixRead, answer: Answer | NotAsked, members: dict[str, Answer]) -> Answer | NotAsked:
+    if isinstance(answer, NotAsked):
+        return answer
     match read:
         case File(limit=limit):
             return _whole_file(answer, limit)
@@ -357,14 +328,17 @@ def _judged(read: ScriptRead, answer: Answer, members: dict[str, Answer]) -> Ans
         case Links() | Names():
             judged = {path: _whole_file(member, LINE_LIMIT) for path, member in members.items()}
             return _of_pattern(answer, judged)
+        case Exists():
+            return Answer(0) if _is_gone(answer) else answer
         case Holders() | MapAndRead() | SshLogin() | AuthorizedKeys() | Command():
             return answer
 
 
 def _whole_file(answer: Answer, limit: int) -> Answer:
-    """A file's answer, reduced to the reason where it failed: `head` puts that after a colon."""
+    """A file's answer, reduced to the reason where it failed: that stands after a colon."""
     if answer.status != 0:
-        return Answer(answer.status, b"", answer.stderr.rpartition(": ")[2])
+        reason = answer.stderr.rstrip().rpartition(": ")[2]
+        return Answer(answer.status, b"", NO_FILE if reason in _NO_FILE else reason)
     if len(answer.stdout) > limit:
         return Answer(1, b"", f"it is larger than {limit} bytes")
     return answer
@@ -385,5 +359,6 @@ def _of_pattern(answer: Answer, members: dict[str, Answer]) -> Answer:
 
 
 def _is_gone(answer: Answer) -> bool:
-    """The reason is compared after the last colon: a path may hold any text."""
-    return answer.status != 0 and answer.stderr.rstrip().rpartition(": ")[2] in (NO_FILE, NO_FOLDER)
+    """Whether all that was complained of is not there. Reasons stand after the last colon of a line."""
+    reasons = [line.rpartition(": ")[2] for line in answer.stderr.splitlines()]
+    return answer.status != 0 and bool(reasons) and all(reason in _GONE for reason in reasons)

@@ -10,12 +10,22 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import TypeVar
 
-from cxlstate.core.diagnostic import fail
-from cxlstate.core.read import Answer, Answers, LibvirtRead, Read
+from cxlstate.core.diagnostic import Diagnostic, fail
+from cxlstate.core.effect import Effect
+from cxlstate.core.read import (
+    Answer,
+    Answers,
+    LibvirtRead,
+    NotAsked,
+    PosixQuestion,
+    PosixRead,
+    Question,
+    Read,
+)
 from cxlstate.machine import limits
 from cxlstate.machine.aside import Aside
+from cxlstate.machine.lacking import lacks
 from cxlstate.machine.posix import launcher, read_script
-from cxlstate.machine.posix.read_script import ScriptRead
 from cxlstate.machine.posix.transport import Exchanger, Lost, TooMuch
 
 _AT_ONCE = 8192  # reads in one exchange: their numbers have to fit into a pipe on the far side (64 KiB)
@@ -30,7 +40,7 @@ class PosixReader:
         self._transport = transport
         self._name = name
 
-    def read(self, reads: Collection[Read]) -> Answers:
+    def read(self, reads: Collection[Question]) -> Answers:
         """Answers to all reads in one exchange. Raises CxlstateError (CXC…)."""
         of_libvirt = [read for read in dict.fromkeys(reads) if isinstance(read, LibvirtRead)]
         others = [read for read in reads if not isinstance(read, LibvirtRead)]
@@ -38,19 +48,23 @@ class PosixReader:
             return Answers(self._ask(others))
         self._transport.connect()  # once, and not for each of the two
         aside = Aside(partial(self._unbroken, partial(self._transport.libvirt.read, of_libvirt)))
-        answers: dict[Read, Answer] = {**self._ask(others)}
+        answers = self._ask(others)
         answers.update(aside.result().items())
         return Answers(answers)
 
-    def _ask(self, reads: Collection[ScriptRead]) -> dict[Read, Answer]:
-        asked_for = read_script.merge(reads)
-        asked = list(dict.fromkeys(asked_for.values()))
-        answers: dict[ScriptRead, Answer] = {}
+    def lacks(self, effect: type[Effect]) -> Diagnostic | None:
+        """What is missing on this computer (CXC501)."""
+        return lacks(effect)
+
+    def _ask(self, questions: Collection[PosixQuestion]) -> dict[Read, Answer | NotAsked]:
+        asked_for = read_script.merge(questions)
+        asked = read_script.ordered(asked_for.values())
+        answers: dict[PosixRead, Answer | NotAsked] = {}
         for at in range(0, len(asked), _AT_ONCE):
             answers |= self._exchanged(asked[at : at + _AT_ONCE])
-        return {read: answers[question] for read, question in asked_for.items()}
+        return {read: answers[read_script.read_of(question)] for read, question in asked_for.items()}
 
-    def _exchanged(self, asked: list[ScriptRead]) -> dict[ScriptRead, Answer]:
+    def _exchanged(self, asked: list[PosixQuestion]) -> dict[PosixRead, Answer | NotAsked]:
         nonce = secrets.token_hex(16)
         patience = limits.GRACE + sum(one for one in map(read_script.limit, asked) if one > limits.READ)
         output = self._exchange(read_script.script(nonce, asked), patience)

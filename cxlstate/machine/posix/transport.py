@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.core.read import Answer, LibvirtRead
-from cxlstate.machine.outcome import Outcome
+
+if TYPE_CHECKING:  # slow to load, and of no use to the process that connects
+    from cxlstate.core.effect import Effect
+    from cxlstate.core.libvirt import LibvirtEffect
+    from cxlstate.machine.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,10 @@ class Before:
 
 class LibvirtWrites(Protocol):
     """Tells the machine's libvirt what to do, over a connection that is kept."""
+
+    def performs(self, effect: type[Effect]) -> bool:
+        """Whether it knows how. Nothing is opened for it."""
+        ...
 
     def before(self, effect: LibvirtEffect) -> Before:
         """Look at what an effect is about. Raises Lost."""

@@ -1,4 +1,4 @@
-"""The kind `boot`: one script and one unit, from what dax devices and MTRR ranges export."""
+"""The kind `boot`: one script and one unit, from what all kinds export that have something to restore."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Final
 
-from cxlstate.core.action import Action, Effect, RemoveFile, Run, WriteFile
+from cxlstate.core.action import Action, RemoveFile, Run, WriteFile, undoing
 from cxlstate.core.address import AllOf
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.effect import Effect
 from cxlstate.core.exports import Inputs, RestoreStep
+from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Observation, Present
-from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.read import Answers, Exists, Read
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats import restore
 from cxlstate.resources.boot import probe
 from cxlstate.resources.boot.probe import Live
@@ -26,6 +28,7 @@ UNIT: Final = ("unit",)
 ENABLED: Final = ("enabled",)
 RELOAD: Final = ("systemd",)
 
+_CALLED: Final = {"mtrr": "MTRR range", "dax": "dax device"}
 _NOT_OURS: Final = "edited, or of another version"
 _AS_OURS: Final = "as generated"
 _RELOAD: Final = Run(("systemctl", "daemon-reload"))
@@ -38,17 +41,20 @@ class Boot(Reconciler[BootSpec, Live]):
 
     kind: ClassVar[str] = "boot"
     keeps: ClassVar[tuple[str, ...]] = (restore.SCRIPT, restore.UNIT_FILE)
-    place: ClassVar[Place] = Place(Section.HOST, "boot", Shape.ONE)
+    place: ClassVar[Place] = Place("boot", Shape.ONE, HOST_ONLY)
     model: ClassVar[type[BootSpec]] = BootSpec
 
     def implied(self) -> BootSpec:
         """It gathers, and its artefacts may have to go."""
         return BootSpec()
 
+    def traces(self) -> Exists:
+        """Any of our two files, and what systemd may still have of the unit."""
+        return probe.TRACES
+
     def needs(self, me: Resource[BootSpec]) -> Sequence[Need]:
         """Those who export steps. Written behind them: what a boot would do was done before."""
-        kinds = (AllOf("dax"), AllOf("mtrr"))
-        return tuple(Need(kind, how) for kind in kinds for how in (How.KNOWS, How.AFTER))
+        return tuple(Need(AllOf(kind), how) for kind in restore.kinds() for how in (How.KNOWS, How.AFTER))
 
     def reads(self, me: Resource[BootSpec]) -> Sequence[Read]:
         """The script, the unit, and systemd's view of it."""
@@ -119,12 +125,12 @@ def _install(
     if paths & {UNIT, RELOAD}:
         yield Action("reload the unit files of systemd", _RELOAD)
     if ENABLED in paths:
-        yield Action(f"enable {restore.UNIT}", _ENABLE, undo=(_DISABLE,))
+        yield Action(f"enable {restore.UNIT}", _ENABLE, undo=undoing(_DISABLE))
 
 
 def _remove(live: Live, paths: set[tuple[str | int, ...]]) -> Iterator[Action]:
     if ENABLED in paths:
-        yield Action(f"disable {restore.UNIT}", _DISABLE, undo=(_ENABLE,))
+        yield Action(f"disable {restore.UNIT}", _DISABLE, undo=undoing(_ENABLE))
     if UNIT in paths and live.unit is not None:
         yield _forget(restore.UNIT_FILE, live.unit, _RELOAD)
     if paths & {UNIT, RELOAD}:
@@ -136,15 +142,16 @@ def _remove(live: Live, paths: set[tuple[str | int, ...]]) -> Iterator[Action]:
 def _write(path: str, content: bytes, now: str | None, *behind: Effect) -> Action:
     if now is None:
         back: Effect = RemoveFile(path, _digest(content))
-        return Action(f"write {path}", WriteFile(path, content), undo=(back, *behind))
+        return Action(f"write {path}", WriteFile(path, content), undo=undoing(back, *behind))
     old = _bytes(now)
     back = WriteFile(path, old, _digest(content))
-    return Action(f"write {path}", WriteFile(path, content, _digest(old)), undo=(back, *behind))
+    return Action(f"write {path}", WriteFile(path, content, _digest(old)), undo=undoing(back, *behind))
 
 
 def _forget(path: str, now: str, *behind: Effect) -> Action:
     old = _bytes(now)
-    return Action(f"remove {path}", RemoveFile(path, _digest(old)), undo=(WriteFile(path, old), *behind))
+    undo = undoing(WriteFile(path, old), *behind)
+    return Action(f"remove {path}", RemoveFile(path, _digest(old)), undo=undo)
 
 
 def _is_linked(live: Live) -> bool:
@@ -196,12 +203,12 @@ def _extended(live: Live) -> Diagnostic | None:
 
 def _summary(live: Live) -> str:
     counts = Counter(words[0] for words in live.lines)
-    ranges, devices = counts["mtrr"], counts["dax"]
-    parts = (
-        f"{ranges} MTRR range{'s' * (ranges != 1)}" if ranges else "",
-        f"{devices} dax device{'s' * (devices != 1)}" if devices else "",
-    )
-    return ", ".join(filter(None, parts)) or "nothing"
+    return ", ".join(_counted(kind, number) for kind, number in counts.items()) or "nothing"
+
+
+def _counted(kind: str, number: int) -> str:
+    what = _CALLED.get(kind, kind)
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _bytes(text: str) -> bytes:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from cxlstate.core.observation import Present, Unknown
-from cxlstate.core.read import Answers, Command, File, Holders, Links, MapAndRead, Read, ReadFailed
+from cxlstate.core.read import Answers, Command, File, Links, MapAndRead, PosixRead, ReadFailed
 from cxlstate.core.units import format_address
 from cxlstate.formats import dax, modprobe, mtrr, restore
 from cxlstate.formats.dax import Device, Holder
@@ -22,11 +22,10 @@ LOG: Final = Command(("dmesg",))
 NOTED: Final = File(restore.NOTED)
 ZONES: Final = File("/proc/zoneinfo", limit=16 << 20)
 LINKS: Final = Links(f"{restore.LINKS}/*")
-HOLDERS: Final = Holders("dax[0-9]*")
-READS: Final[tuple[Read, ...]] = (
+READS: Final[tuple[PosixRead, ...]] = (
     *dax.MEMORY,
     *modprobe.KMEM_READS,
-    *(dax.PAT, MTRR, LOG, NOTED, ZONES, LINKS, HOLDERS),
+    *(dax.PAT, MTRR, LOG, NOTED, ZONES, LINKS, dax.HOLDERS),
 )
 
 _PAGE: Final = 4096
@@ -274,6 +273,9 @@ def _movable(device: Device, zoneinfo: str) -> bool:
     """Whether all of it is in a Movable zone: what the kernel itself uses does not move away.
 
     Zones of a node may overlap where one has holes (Normal spans Soft Reserved memory between RAM).
+    `daxX.Y/state` (Linux 7.3, drivers/dax/kmem.c) is no evidence of it: it says what was last asked of kmem
+    for the whole device, and not what was done to single blocks since. A
+    device that is `unplugged` by it has no block and is in no zone, so it counts as movable here, too.
     """
     zones = [one for one in _zones(zoneinfo) if one.node == device.target_node]
     return all(_is_movable(part, zones) for part in device.ranges)
@@ -293,7 +295,7 @@ def linked(live: Live) -> bool:
 
 def holders_of(device: Device, answers: Answers) -> tuple[Holder, ...]:
     """Processes that have it open or mapped."""
-    return tuple(one for one in dax.holders(answers.text(HOLDERS)) if one.device == device.name)
+    return tuple(one for one in dax.holders(answers.text(dax.HOLDERS)) if one.device == device.name)
 
 
 def selected(selector: str, answers: Answers) -> Device | None:

@@ -11,13 +11,14 @@ from cxlstate.core.assessment import Assessment, Hold
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import DaxDevice, Export, Inputs, ModuleKeptOut
+from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
-from cxlstate.core.read import Answers, File, MapAndRead, Read
-from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.read import Answers, Asked, Exists, File, MapAndRead, Question, Read
+from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_address, format_size
 from cxlstate.formats import dax, modprobe, restore
 from cxlstate.formats.iomem import Range
-from cxlstate.resources.dax import probe, steps
+from cxlstate.resources.dax import probe, steps, verbs
 from cxlstate.resources.dax.check import diagnose, in_the_way, missing, will_be_given_back, write_back
 from cxlstate.resources.dax.probe import Live, Missing, linked
 from cxlstate.resources.dax.spec import DaxName, DaxSpec
@@ -27,6 +28,7 @@ ALIGN: Final = ("align",)
 TYPE: Final = ("memory type",)
 LINK: Final = ("link",)
 SCRIPT: Final = File(restore.SCRIPT)
+LISTED: Final = Exists(restore.SCRIPT)
 _UNCACHED: Final = "uncached-minus"
 
 
@@ -40,7 +42,7 @@ class Dax(Reconciler[DaxSpec, Seen]):
     informs: ClassVar[bool] = True
     holds: ClassVar[bool] = True
     reboots: ClassVar[bool] = True
-    place: ClassVar[Place] = Place(Section.HOST, "dax", Shape.MAP)
+    place: ClassVar[Place] = Place("dax", Shape.MAP, HOST_ONLY)
     model: ClassVar[type[DaxSpec]] = DaxSpec
     key: ClassVar[object] = DaxName
 
@@ -82,12 +84,14 @@ class Dax(Reconciler[DaxSpec, Seen]):
         actions = _actions(resource, live) if live and changes else ()
         return Assessment(exports, problems, changes, actions, _facts(resource, live), hold=hold)
 
-    def leftover_reads(self) -> Sequence[Read]:
-        """Our list on the machine, and what its lines may be about."""
-        return (SCRIPT, *probe.READS)
+    def leftover_reads(self) -> Sequence[Question]:
+        """Our list on the machine and, where there is one, what its lines may be about."""
+        return tuple(Asked(read, only_if=LISTED) for read in (SCRIPT, *probe.READS))
 
     def leftovers(self, answers: Answers, declared: frozenset[str]) -> Sequence[Leftover]:
         """Links, and devices that nobody holds, of names that are listed and not declared any more."""
+        if not answers.exists(LISTED):
+            return ()
         lines = restore.table(answers.text_or_none(SCRIPT) or "") or ()
         names = {words[1]: words[2] for words in lines if words[0] == "dax" and len(words) > 2}  # noqa: PLR2004  # name and selector
         if not set(names) - declared:
@@ -117,7 +121,7 @@ def _at_boot(resource: Resource[DaxSpec], live: Seen | None, inputs: Inputs) -> 
     there = live if isinstance(live, Live) else None
     if not resource.spec.wanted or (there and there.doomed):
         return ()
-    step = restore.dax_at_boot(resource.name, steps.selector(resource.spec), resource.spec.align)
+    step = verbs.at_boot(resource.name, steps.selector(resource.spec), resource.spec.align)
     no_ram = there and will_be_given_back(there, inputs)
     return (*((ModuleKeptOut(modprobe.KMEM),) if no_ram else ()), step)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from cxlstate.core.action import Action, Effect, Reboot, Risk
+from cxlstate.core.action import Action, Reboot, Risk, undoing
 from cxlstate.core.address import Address
 from cxlstate.core.change import Change
 from cxlstate.core.libvirt import RestoreDomain, StartDomain, StopDomain
 from cxlstate.core.read import Answers
 from cxlstate.core.reconciler import Leftover, Resource
 from cxlstate.formats import dax, restore
-from cxlstate.resources.dax import probe
+from cxlstate.resources.dax import probe, verbs
 from cxlstate.resources.dax.probe import Live, Missing, linked
 from cxlstate.resources.dax.spec import DaxSpec
 
@@ -34,15 +34,15 @@ def out_of_use(me: Resource[DaxSpec], live: Live) -> tuple[Actions, Actions]:
             f"shut down the VM {vm}, which holds {me.address}",
             StopDomain(vm, _TO_SHUT_DOWN),
             Risk.RESTART_VM,
-            undo=(RestoreDomain(vm),),
+            undo=undoing(RestoreDomain(vm)),
             interrupts=Address("vm", vm),
         )
         for vm in _vms(live)
     )
     unbind = Action(
         f"unbind {name}",
-        restore.dax_unbind(name, selected),
-        undo=(restore.dax_bind(name, selected, live.device.align),),
+        verbs.unbind(name, selected),
+        undo=undoing(verbs.bind(name, selected, live.device.align)),
     )
     return stops, (unbind,)
 
@@ -52,15 +52,15 @@ def back(me: Resource[DaxSpec], live: Live, align: int) -> tuple[Actions, Action
     selected, name = selector(me.spec), live.device.name
     bind = Action(
         f"bind {name} to {dax.DEVDAX}",
-        restore.dax_bind(name, selected, align),
-        undo=(restore.dax_unbind(name, selected),),
+        verbs.bind(name, selected, align),
+        undo=undoing(verbs.unbind(name, selected)),
     )
-    check = Action(f"map {name} and read it", restore.dax_check(name, selected))
+    check = Action(f"map {name} and read it", verbs.check(name, selected))
     starts = tuple(
         Action(
             f"start the VM {vm} again",
             StartDomain(vm),
-            undo=(StopDomain(vm, _TO_SHUT_DOWN),),
+            undo=undoing(StopDomain(vm, _TO_SHUT_DOWN)),
             interrupts=Address("vm", vm),
         )
         for vm in _vms(live)
@@ -72,24 +72,24 @@ def link(me: Resource[DaxSpec], live: Live) -> Action:
     """The stable path; undone, no path at all leads to it."""
     return Action(
         f"link {restore.LINKS}/{me.name} to it",
-        restore.dax_link(me.name, live.device.name, selector(me.spec)),
-        undo=(restore.dax_unlink(me.name),),
+        verbs.link(me.name, live.device.name, selector(me.spec)),
+        undo=undoing(verbs.unlink(me.name)),
     )
 
 
 def unlink(me: Resource[DaxSpec], live: Live | Missing) -> Action:
     """Until it is proven again. A link that led elsewhere, or to cached memory, is not made again."""
-    undo: tuple[Effect, ...] = ()
+    undo: Actions = ()
     if isinstance(live, Live) and live.bound and linked(live) and not live.cached:
-        undo = (restore.dax_link(me.name, live.device.name, selector(me.spec)),)
-    return Action(f"remove {restore.LINKS}/{me.name}", restore.dax_unlink(me.name), undo=undo)
+        undo = undoing(verbs.link(me.name, live.device.name, selector(me.spec)))
+    return Action(f"remove {restore.LINKS}/{me.name}", verbs.unlink(me.name), undo=undo)
 
 
 def reclaim(me: Resource[DaxSpec], live: Live) -> Action:
     """What the user wants is that kmem has it no more: there is nothing to go back to."""
     return Action(
         f"take {live.device.name} back from kmem",
-        restore.dax_reclaim(live.device.name, selector(me.spec)),
+        verbs.reclaim(live.device.name, selector(me.spec)),
         why="nothing is in it that could not move to other memory",
     )
 
@@ -117,13 +117,13 @@ def given_up(me: Resource[DaxSpec], live: Live) -> Actions:
             StopDomain(vm, _TO_SHUT_DOWN),
             Risk.POWER_OFF_VM,
             why="it cannot run without the device, and stays off",
-            undo=(RestoreDomain(vm),),
+            undo=undoing(RestoreDomain(vm)),
             interrupts=Address("vm", vm),
         )
         for vm in _vms(live)
     ]
-    undo = (restore.dax_bind(name, selected, live.device.align),)
-    return (*stops, *unlinks, Action(f"unbind {name}", restore.dax_unbind(name, selected), undo=undo))
+    undo = undoing(verbs.bind(name, selected, live.device.align))
+    return (*stops, *unlinks, Action(f"unbind {name}", verbs.unbind(name, selected), undo=undo))
 
 
 def leftover(name: str, selected: str, answers: Answers) -> Leftover:
@@ -132,15 +132,15 @@ def leftover(name: str, selected: str, answers: Answers) -> Leftover:
     there = answers.files(probe.LINKS).get(f"{restore.LINKS}/{name}")
     if there is not None:
         changes.append(Change(("link",), there, None))
-        actions.append(Action(f"remove {restore.LINKS}/{name}", restore.dax_unlink(name)))
+        actions.append(Action(f"remove {restore.LINKS}/{name}", verbs.unlink(name)))
     device = probe.selected(selected, answers)
     if device and device.driver == dax.DEVDAX:
         if holders := probe.holders_of(device, answers):
             by = ", ".join(dict.fromkeys(map(str, holders)))
             changes.append(Change(("driver",), f"{dax.DEVDAX}, held by {by}", "it keeps it"))
         else:
-            undo = (restore.dax_bind(device.name, selected, device.align),)
-            unbind = restore.dax_unbind(device.name, selected)
+            undo = undoing(verbs.bind(device.name, selected, device.align))
+            unbind = verbs.unbind(device.name, selected)
             changes.append(Change(("driver",), dax.DEVDAX, None))
             actions.append(Action(f"unbind {device.name}", unbind, undo=undo))
     return Leftover(name, tuple(changes), tuple(actions))

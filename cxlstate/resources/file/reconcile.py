@@ -12,9 +12,10 @@ from cxlstate.core.change import Change, Leaf
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import Inputs
 from cxlstate.core.file import PermitFile, PutFile
+from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.secret import Secret
 from cxlstate.formats.inode import Inode
 from cxlstate.resources.file import probe
@@ -28,7 +29,7 @@ class FileReconciler(Reconciler[FileSpec, FileLive]):
     """A regular file: its content, owner, group and mode, as far as they are written."""
 
     kind = "file"
-    place = Place(Section.HOST, "files", Shape.MAP)
+    place = Place("files", Shape.MAP, HOST_AND_GUEST)
     model = FileSpec
     key = FilePath
     keeps = ("/var/lib/cxlstate/*",)
@@ -123,12 +124,12 @@ def _actions(resource: Resource[FileSpec], live: FileLive, changes: Sequence[Cha
     if not changes:
         return
     if spec.state == "absent":
-        yield Action(f"remove {path}", RemoveFile(path, _sha256(live.content) or ""))
+        yield Action(f"remove {path}", RemoveFile(path, _sha256(live.content)))
     elif wanted is not None and changes[0].path == ("content",):
         effect = PutFile(
-            path, wanted, _sha256(live.content), spec.owner or "", spec.group or "", _mode(spec, live)
+            path, wanted, _expected(live.content), spec.owner or "", spec.group or "", _mode(spec, live)
         )
-        yield Action(f"write {path}", effect, undo=())
+        yield Action(f"write {path}", effect)
     else:
         differs = {change.path[0] for change in changes}
         owner, group = (spec.owner if "owner" in differs else ""), (spec.group if "group" in differs else "")
@@ -140,10 +141,16 @@ def _mode(spec: FileSpec, live: FileLive) -> int | None:
     return _NEW if spec.mode is None and live.inode is None else spec.mode
 
 
-def _sha256(content: bytes | Secret | None) -> str | None:
+def _expected(content: bytes | Secret | None) -> str | Secret | None:
+    """A hash of a secret tells too much of a short one."""
     if content is None:
         return None
-    return sha256(content.reveal() if isinstance(content, Secret) else content).hexdigest()
+    return Secret(_sha256(content).encode()) if isinstance(content, Secret) else _sha256(content)
+
+
+def _sha256(content: bytes | Secret | None) -> str:
+    data = content.reveal() if isinstance(content, Secret) else content
+    return "" if data is None else sha256(data).hexdigest()
 
 
 def _shown(content: bytes | Secret | None) -> Leaf:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.formats import grub_menu, grub_script, kernel_cmdline, memmap
+from cxlstate.core.units import format_size
+from cxlstate.formats import grub_menu, grub_script, hugetlb, kernel_cmdline, memmap
 from cxlstate.formats.grub_defaults import Assignment, as_sourced
 from cxlstate.formats.iomem import Range
 from cxlstate.formats.kernel_cmdline import Argument
@@ -58,14 +59,14 @@ class _Finding:
 def now(goal: Goal, live: Live) -> tuple[Diagnostic, ...]:
     """What is wrong with the entries as grub.cfg has them."""
     ours = [_ours(one.entry.title, one.entry.line, one.entry.words) for one in goal.forecasts]
-    return _diagnosed((*ours, *_others(live)), live)
+    return _diagnosed((*ours, *_others(live)), goal, live)
 
 
 def then(goal: Goal, live: Live) -> tuple[Diagnostic, ...]:
     """What would be wrong with the entries as grub-mkconfig will write them."""
     ours = [_ours(one.entry.title, one.entry.line, one.words) for one in goal.forecasts]
     pending = _written_by_hand(live.custom_script, "/etc/grub.d/40_custom", frozenset())
-    return _diagnosed((*ours, *_others(live), *pending), live)
+    return _diagnosed((*ours, *_others(live), *pending), goal, live)
 
 
 def _ours(title: str, number: int, words: tuple[str, ...]) -> _Line:
@@ -94,7 +95,7 @@ def _lines(item: grub_menu.Item, path: str, boots: AbstractSet[str]) -> Iterator
         )
 
 
-def _diagnosed(lines: Iterable[_Line], live: Live) -> tuple[Diagnostic, ...]:
+def _diagnosed(lines: Iterable[_Line], goal: Goal, live: Live) -> tuple[Diagnostic, ...]:
     """One diagnostic for each word, however many entries have it; the worst severity of them."""
     running = live.running
     in_force = {text for one in running for text, _ in _effects(one, running, live)} | {
@@ -109,7 +110,8 @@ def _diagnosed(lines: Iterable[_Line], live: Live) -> tuple[Diagnostic, ...]:
             severity = Severity.WARNING if mild else Severity.ERROR
             key = (finding.code, finding.reads or finding.word)
             if key not in found or (severity is Severity.ERROR and found[key].severity is not severity):
-                found[key] = _diagnostic(finding, severity, eaten, live, known=known)
+                told = _diagnostic(finding, severity, eaten, live, known=known)
+                found[key] = _in_spec(told, finding, goal, live)
     return tuple(found.values())
 
 
@@ -136,26 +138,54 @@ def _texts(word: str, values: grub_script.Values) -> tuple[str, ...]:
 
 def _effects(argument: Argument, line: Sequence[Argument], live: Live) -> tuple[tuple[str, str], ...]:
     """What an argument takes away that the host needs, each with its code."""
+    if argument.name == "hugepages":
+        return _huge(argument, line, live)
     if argument.value is None or argument.name not in ("mem", "memmap"):
         return ()
     items = memmap.parse_value(argument.value)
     if argument.name == "mem":
         size = items[0].size if isinstance(items[0], memmap.Limit | memmap.Region) else 0
         return _limited(size, live) if size else ()
-    found: list[tuple[str, str]] = []
-    for item in items:
-        match item:
-            case memmap.Limit(size=size):
-                found += _limited(size, live)
-            case memmap.Other(text=what) if what.startswith("exactmap"):
-                found.append(("forgets all RAM that no memmap=…@… gives back", "CXM307"))
-            case memmap.Region(sign=sign, start=start, size=size) if sign != "@":
-                if start <= _LOW[0] and start + size >= _LOW[1]:
-                    found.append(("covers the first MiB, which starting the processors needs", "CXM320"))
-                elif _fixed(line) and any(one.overlaps(Range(start, start + size)) for one in live.kernel_at):
-                    place = _size(min(one.start for one in live.kernel_at))
-                    found.append((f"covers the kernel, which nokaslr puts at {place}", "CXM320"))
+    found = [effect for item in items for effect in _of_item(item, line, live)]
+    regions = _regions(line)
+    largest = max(regions, key=lambda one: one.size, default=None)
+    left = memmap.too_little_left(regions, live.ram) if largest in items else None
+    if not found and left is not None:
+        found.append((f"leaves {format_size(left)} of RAM, with the other ranges of its line", "CXM380"))
     return tuple(found)
+
+
+def _of_item(item: memmap.Item, line: Sequence[Argument], live: Live) -> tuple[tuple[str, str], ...]:
+    """What one item of a `memmap=` does by itself."""
+    match item:
+        case memmap.Limit(size=size):
+            return _limited(size, live)
+        case memmap.Other(text=what) if what.startswith("exactmap"):
+            return (("forgets all RAM that no memmap=…@… gives back", "CXM307"),)
+        case memmap.Region(sign=sign, start=start, size=size) if sign != "@":
+            if start <= _LOW[0] and start + size >= _LOW[1]:
+                return (("covers the first MiB, which starting the processors needs", "CXM320"),)
+            if _fixed(line) and any(one.overlaps(Range(start, start + size)) for one in live.kernel_at):
+                place = _size(min(one.start for one in live.kernel_at))
+                return ((f"covers the kernel, which nokaslr puts at {place}", "CXM320"),)
+    return ()
+
+
+def _regions(line: Sequence[Argument]) -> list[memmap.Region]:
+    return [one for one in memmap.items(line) if isinstance(one, memmap.Region) and one.sign in memmap.TYPES]
+
+
+def _huge(argument: Argument, line: Sequence[Argument], live: Live) -> tuple[tuple[str, str], ...]:
+    """Huge pages are taken at boot as far as memory goes: told at the number that takes the most."""
+    taken = dict(hugetlb.reserved([(one.name, one.value) for one in line]))
+    largest = max(taken, key=lambda index: taken[index], default=None)
+    regions = _regions(line)
+    left = memmap.too_little_left(regions, live.ram, sum(taken.values()))
+    if largest is None or line[largest] != argument or left is None:
+        return ()
+    if memmap.too_little_left(regions, live.ram) is not None:  # told as CXM380
+        return ()
+    return ((f"leaves {format_size(left)} of RAM, with the other huge pages of its line", "CXG384"),)
 
 
 def _limited(size: int, live: Live) -> tuple[tuple[str, str], ...]:
@@ -203,10 +233,21 @@ def _diagnostic(
     )
 
 
+def _in_spec(told: Diagnostic, finding: _Finding, goal: Goal, live: Live) -> Diagnostic:
+    """At its place in the spec, where it is the spec that brings the word in."""
+    own = next((unit.texts for unit in goal.wanted if unit.owner == "grub"), ())
+    if finding.reads not in own or _assignment(finding.word, live) is not None:
+        return told
+    path, hint = ("args", own.index(finding.reads)), f"correct {finding.reads} in host.grub.args"
+    return replace(told, path=path, found=finding.reads, hint=hint)
+
+
 def _expected(finding: _Finding) -> str:
     match finding.code:
         case "CXM307":
             return "all RAM, or a range to take away: memmap=SIZE$START"
+        case "CXM380" | "CXG384":
+            return "RAM to run the host: at least an eighth of it, or 8GiB"
         case "CXM320":
             return "a range without what the kernel needs to start"
         case _:

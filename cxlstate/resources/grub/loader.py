@@ -94,17 +94,22 @@ def _image(running: Sequence[Argument]) -> str | None:
 
 
 def doubt(answers: Answers, running: Sequence[Argument]) -> Diagnostic | None:
-    """GRUB is not ruled out, and nothing shows that it started this kernel."""
-    image = _image(running)
+    """GRUB is not ruled out, and nothing shows that it started this kernel.
+
+    A unified kernel image may hold a copy of an earlier `/proc/cmdline`, with GRUB's `BOOT_IMAGE=` in it;
+    `StubInfo` is set at each boot (systemd `src/boot/stub.c`).
+    """
+    image, stubs = _image(running), list(answers.files(EFI_STUB))
     extlinux = list(answers.files(EXTLINUX))
     initrd = next(
         (one.text for one in running if one.name == "initrd"), None
     )  # syslinux names it, GRUB does not
-    if (image is not None and not extlinux and initrd is None) or _is_dom0(answers, running):
+    is_grubs = image is not None and initrd is None and not (extlinux or stubs)
+    if is_grubs or _is_dom0(answers, running):
         return None
     seen = "BOOT_IMAGE=" + image if image is not None else "no BOOT_IMAGE= in /proc/cmdline"
     seen += f" {initrd}" if initrd else ""
-    for path in (*extlinux, *answers.files(EFI_LOADER)):
+    for path in (*extlinux, *answers.files(EFI_LOADER), *stubs):
         seen += f"; {path} exists"
     return Diagnostic(
         "CXG321",

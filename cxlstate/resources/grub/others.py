@@ -122,12 +122,18 @@ def _instead(setting: InForce, rival: Argument | None, line: Line) -> str:
 def _not_known(unit: Unit, goal: Goal, lines: Sequence[Line]) -> Iterator[Diagnostic]:
     """Another value behind ours, of an argument of which it is not known which one is kept."""
     ours = {argument for one in goal.wanted for argument in one.arguments}
+    # Of each line where an argument first stands, and where the last of others with a name does.
+    first = [{one: at for at, one in reversed(tuple(enumerate(line)))} for line in lines]
+    last = [{one.name: at for at, one in enumerate(line) if one not in ours} for line in lines]
     for index, mine in enumerate(unit.arguments):
         if mine.value is None or kernel_rules.rule(mine.name) or mine.name in kernel_rules.REPEATED:
             continue
-        behind = [other for line in lines if mine in line for other in line[line.index(mine) + 1 :]]
-        other = next((one for one in behind if one.name == mine.name and one not in ours), None)
-        if other:
+        rivals = (
+            line[theirs[mine.name]]
+            for line, places, theirs in zip(lines, first, last, strict=True)
+            if places.get(mine, len(line)) < theirs.get(mine.name, -1)
+        )
+        if other := next(rivals, None):
             yield Diagnostic(
                 "CXG342",
                 f"{other} may override {mine}",

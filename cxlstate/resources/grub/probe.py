@@ -11,12 +11,12 @@ from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.observation import Present, Unknown
 from cxlstate.core.read import Answers, File, Glob, Read
 from cxlstate.formats import grub_drop_in as drop_in
-from cxlstate.formats import grub_linux_script, grub_menu, grub_script, kernel_cmdline
+from cxlstate.formats import grub_linux_script, grub_menu, grub_script, kernel_cmdline, memmap
 from cxlstate.formats.grub_cfg import Entry, UnexpectedLine, entries
 from cxlstate.formats.grub_defaults import WATCHED, Assignment, Defaults, NotUnderstood, evaluate
 from cxlstate.formats.grub_drop_in import CommandLines
 from cxlstate.formats.grub_linux_script import Script
-from cxlstate.formats.iomem import Range, parse_iomem
+from cxlstate.formats.iomem import RAM, Range, joined, parse_iomem
 from cxlstate.formats.kernel_cmdline import Argument
 from cxlstate.resources.grub import loader
 
@@ -42,9 +42,9 @@ READS: Final[tuple[Read, ...]] = (
 class Live:
     """The boot loader's configuration. `by_hand` is what it comes to without our drop-in.
 
-    `memory_end` is where the memory ends (None: unknown), `boots` are the entries that boot next and what
-    says so, `doubt` is why GRUB may not be what boots, `astray` why the next entry may have none of the
-    arguments, and `lost` why it may start no network.
+    `memory_end` is where the memory ends (None: unknown), `ram` all RAM (empty: unknown), `boots` are the
+    entries that boot next and what says so, `doubt` is why GRUB may not be what boots, `astray` why the next
+    entry may have none of the arguments, and `lost` why it may start no network.
     """
 
     by_hand: CommandLines
@@ -61,6 +61,7 @@ class Live:
     refusals: tuple[Diagnostic, ...] = ()
     kernel_at: tuple[Range, ...] = ()
     memory_end: int | None = None
+    ram: tuple[Range, ...] = ()
     doubt: Diagnostic | None = None
     astray: Diagnostic | None = None
     lost: Diagnostic | None = None
@@ -92,7 +93,8 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
 
 
 def _plainly(error: NotUnderstood) -> str:
-    if "$" in error.why:
+    """A lone $ may be meant for the kernel; an expansion that only a shell can make is not."""
+    if "the shell's own $" in error.why or "which is not set here" in error.why:
         return r"where the kernel is to read a $, write \\\$ in double quotes or \$ in single quotes"
     return f"write plain {WATCHED}…= assignments: cxlstate reads these files and never runs them"
 
@@ -131,6 +133,7 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
         refusals=(*refusals, *not_understood),
         kernel_at=_kernel(_iomem(answers), running),
         memory_end=_memory_end(_iomem(answers), running),
+        ram=_ram(_iomem(answers), running),
         doubt=None if foreign else loader.doubt(answers, running),
         astray=loader.without_arguments(boots, defaults) or lost,
         lost=lost,
@@ -167,6 +170,16 @@ def _iomem(answers: Answers) -> tuple[Range, ...]:
         return parse_iomem(answer.text) if answer.status == 0 else ()
     except ValueError:
         return ()
+
+
+def _ram(iomem: Iterable[Range], running: Iterable[Argument]) -> tuple[Range, ...]:
+    """RAM of the firmware, with what the running kernel was told to leave alone."""
+    items = memmap.items(running)
+    if any(one.name == "mem" for one in running) or not all(isinstance(one, memmap.Region) for one in items):
+        return ()
+    taken = [Range(one.start, one.start + one.size) for one in items if isinstance(one, memmap.Region)]
+    there = [one for one in iomem if one.depth == 0 and one.name == RAM]
+    return joined([*there, *taken]) if there else ()
 
 
 def _memory_end(iomem: Iterable[Range], running: Iterable[Argument]) -> int | None:

@@ -6,14 +6,16 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from cxlstate.core.action import Action, Effect, Generate, Reboot, RemoveFile, Risk, WriteFile
+from cxlstate.core.action import Action, Generate, Reboot, RemoveFile, Risk, WriteFile, undoing
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
+from cxlstate.core.effect import Effect
 from cxlstate.core.exports import Inputs, KernelArguments
+from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Observation, Present, Unknown
-from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.read import Answers, Exists, Read
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats import grub_cfg, grub_script, kernel_cmdline
 from cxlstate.formats import grub_drop_in as drop_in
 from cxlstate.resources.grub import probe
@@ -25,18 +27,25 @@ from cxlstate.resources.grub.stages import DROP_IN, GRUB_CFG, RUNNING, first_sta
 
 
 class Grub(Reconciler[GrubSpec, Live]):
-    """One drop-in and one regeneration for the kernel arguments of every resource of a host."""
+    """One drop-in and one regeneration for the kernel arguments of every resource of a machine.
+
+    A guest has no `memmap`. `reboot-host` is said of whichever machine it is on.
+    """
 
     kind: ClassVar[str] = "grub"
     keeps: ClassVar[tuple[str, ...]] = ("/etc/default/grub", drop_in.PATH, "/boot/grub/grub.cfg")
     informs: ClassVar[bool] = True
     reboots: ClassVar[bool] = True
-    place: ClassVar[Place] = Place(Section.HOST, "grub", Shape.ONE)
+    place: ClassVar[Place] = Place("grub", Shape.ONE, HOST_AND_GUEST)
     model: ClassVar[type[GrubSpec]] = GrubSpec
 
     def implied(self) -> GrubSpec:
         """Nothing of its own: arguments of others, and a drop-in that is to go, are its work too."""
         return GrubSpec()
+
+    def traces(self) -> Exists:
+        """Our drop-in. It stays until nothing of ours is on any command line."""
+        return Exists(drop_in.PATH)
 
     def needs(self, me: Resource[GrubSpec]) -> Sequence[Need]:
         """Those who export kernel arguments."""
@@ -117,11 +126,11 @@ def _why_filtered(aim: Goal, live: Live) -> str:
     return "; ".join(told)
 
 
-def _undo(live: Live, written: str | None) -> tuple[Effect, ...]:
+def _undo(live: Live, written: str | None) -> tuple[Action, ...]:
     digest = _digest(written) if written is not None else None
     if live.ours is not None:
-        return (WriteFile(drop_in.PATH, _bytes(live.ours), digest),)
-    return (RemoveFile(drop_in.PATH, digest),) if digest else ()
+        return undoing(WriteFile(drop_in.PATH, _bytes(live.ours), digest))
+    return undoing(RemoveFile(drop_in.PATH, digest)) if digest else ()
 
 
 def _generate(aim: Goal, live: Live) -> Action:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from typing import Final
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import Path
@@ -83,7 +84,9 @@ def _in_memory(spec: ImageSpec, live: Live | Missing) -> Iterator[Diagnostic]:
                 path=path,
                 found=f"{name} in {lies}",
                 expected="a path on a disk",
-                hint="write path: /var/lib/libvirt/images/NAME.qcow2, or mount a disk there first",
+                hint=f"write path: {_ON_DISK}, or mount a disk there first"
+                if path == ("path",)
+                else f"`mv {shlex.quote(name)} {_ON_DISK}`, and write path: {_ON_DISK}",
             )
 
 
@@ -123,8 +126,13 @@ def _no_file(spec: ImageSpec) -> Diagnostic:
         path=("path",),
         found=f"{spec.path} is a folder, a device or the like",
         expected="a regular file, or nothing",
-        hint="choose another path; a VM takes a block device by its own path",
+        hint=f"write path: {_ON_DISK}; a VM names a block device under disks, by its path",
     )
+
+
+_ON_DISK: Final = "/var/lib/libvirt/images/NAME.qcow2"
+
+_KNOWN: Final = ("qcow2", "raw")
 
 
 def _other_format(spec: ImageSpec, info: Info) -> Diagnostic:
@@ -134,7 +142,9 @@ def _other_format(spec: ImageSpec, info: Info) -> Diagnostic:
         path=("format",),
         found=info.format,
         expected=spec.format,
-        hint="choose another path: an image that is there is never written over; or write its own format",
+        hint=f"write format: {info.format}"
+        if info.format in _KNOWN
+        else f"`qemu-img convert -f {info.format} -O qcow2 {spec.path} NEW`, and write path: NEW",
     )
 
 
@@ -147,7 +157,8 @@ def _other_backing(spec: ImageSpec, info: Info) -> Iterator[Diagnostic]:
             path=("source",),
             found=info.backing or "none",
             expected=wanted,
-            hint="choose another path for the new image: on another file, what is in this one means nothing",
+            hint="write path: /var/lib/libvirt/images/NAME.qcow2, for a new image: "
+            "on another backing file, what is in this one means nothing",
         )
     elif spec.source and spec.source.format and info.backing_format not in (None, spec.source.format):
         yield Diagnostic(
@@ -188,7 +199,7 @@ def _nothing_to_make(spec: ImageSpec) -> Diagnostic:
         path=("path",),
         found=f"no file {spec.path} on the host, no source and no size",
         expected="a file, a source, or a size for an empty image",
-        hint="correct the path, or add source: {path: …}, or source: {url: …, sha256: …}, or size: 20GiB",
+        hint="write size: 20GiB for an empty image, or a source, or the path of an image that exists",
     )
 
 
@@ -199,7 +210,7 @@ def _source_is_larger(size: int, info: Info) -> Diagnostic:
         path=("size",),
         found=f"a source of {format_size(info.size)}",
         expected=format_size(size),
-        hint=f"write at least size: {format_size(info.size)}, or leave it out",
+        hint=f"write size: {format_size(info.size)}, or leave it out",
     )
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Final
 
-from cxlstate.core.action import Action, Risk
+from cxlstate.core.action import Action, Risk, undoing
 from cxlstate.core.address import AllOf
 from cxlstate.core.assessment import Assessment, Later
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import DiskImage, Inputs
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
+from cxlstate.core.machine import ROOT_ONLY
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_size
 from cxlstate.resources.image import probe
 from cxlstate.resources.image.check import before_it_is_seen, diagnose, exposed
@@ -33,7 +34,7 @@ class ImageReconciler(Reconciler[ImageSpec, Seen]):
 
     kind: ClassVar[str] = "image"
     informs: ClassVar[bool] = True
-    place: ClassVar[Place] = Place(Section.ROOT, "images", Shape.MAP)
+    place: ClassVar[Place] = Place("images", Shape.MAP, ROOT_ONLY)
     model: ClassVar[type[ImageSpec]] = ImageSpec
     key: ClassVar[object] = ImageName
 
@@ -132,7 +133,7 @@ def _fetch(spec: ImageSpec, base: probe.Base | None) -> tuple[Action, ...]:
         return ()
     effect = FetchFile(source.url, source.sha256, path)
     why = f"{format_size(base.part)} of it are there from an earlier time" if base and base.part else ""
-    return (Action(f"fetch {effect.shown}", effect, why=why),)
+    return (Action(f"fetch {effect.redacted_url}", effect, why=why),)
 
 
 def _make(spec: ImageSpec, base: probe.Base | None) -> Action:
@@ -169,13 +170,13 @@ def _give(spec: ImageSpec, live: Live) -> tuple[Action, ...]:
         spec.path, owner=stat.owner if spec.owner else None, group=stat.group if spec.group else None
     )
     after = PermitImage(spec.path, owner=spec.owner, group=spec.group)
-    return (Action(f"give {spec.path} to {new}", after, undo=(before,)),)
+    return (Action(f"give {spec.path} to {new}", after, undo=undoing(before)),)
 
 
 def _open_up(spec: ImageSpec, live: Live) -> tuple[Action, ...]:
     mode, before = str(spec.mode), live.stat.permissions
     after, undo = (PermitImage(spec.path, mode=int(one, 8)) for one in (mode, before))
-    return (Action(f"set the mode of {spec.path} to {mode}", after, undo=(undo,)),)
+    return (Action(f"set the mode of {spec.path} to {mode}", after, undo=undoing(undo)),)
 
 
 def _grow(spec: ImageSpec, live: Live) -> tuple[Action, ...]:
@@ -208,7 +209,7 @@ def _said(spec: ImageSpec) -> str:
 
 def _origin(source: ImageSource) -> str:
     if source.url and source.sha256:
-        return FetchFile(source.url, source.sha256, "").shown
+        return FetchFile(source.url, source.sha256, "").redacted_url
     return str(source.path)
 
 

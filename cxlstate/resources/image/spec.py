@@ -84,7 +84,11 @@ def _url(text: str) -> str:
             hint="fetch it by hand and name it with `path`; and change that password if the file was shared",
         )
     if not re.fullmatch(_URL, text):
-        file = f"write path: {rest}" if scheme == "file" and separator and rest.startswith("/") else None
+        file = (
+            f"write source: {{path: {rest}}}"
+            if scheme == "file" and separator and rest.startswith("/")
+            else None
+        )
         raise problem(
             "CXI204",
             "invalid URL of an image",
@@ -288,7 +292,7 @@ class ImageSpec(Model):
                 path=("source", "path"),
                 found=self.path,
                 expected="another file as its source",
-                hint="leave `source` out: an image that is there is kept as it is",
+                hint="leave out source: an image that is there is kept as it is",
             )
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.units import format_size
 from cxlstate.formats import kernel_cmdline, memmap
 from cxlstate.formats.iomem import RAM, SOFT_RESERVED, Range, covered, gaps
 from cxlstate.formats.kaslr import LOAD_ADDRESS, stub_may_ignore_memmap
@@ -29,6 +30,7 @@ def diagnose(entries: tuple[MemmapEntry, ...], live: Live) -> Iterator[Diagnosti
             yield from _not_in_force(index, entry, live)
         if entry.type == "pmem":
             yield _makes_pmem(index, entry)
+    yield from _too_much(entries, live)
     yield from _too_many(entries, live)
 
 
@@ -52,6 +54,22 @@ def _nearest_ram(wanted: Range, live: Live) -> str:
         return "a range within RAM"
     nearest = min(ram, key=lambda one: max(one.start - wanted.end, wanted.start - one.end, 0))
     return f"a range within RAM; the nearest is {nearest}"
+
+
+def _too_much(entries: tuple[MemmapEntry, ...], live: Live) -> Iterator[Diagnostic]:
+    """What all of them leave of the firmware's RAM."""
+    ram = [one for one in live.firmware if one.name == RAM]
+    left = memmap.too_little_left([one.region for one in entries], ram)
+    if left is not None and not all(live.runs(one.region) for one in entries):
+        index, largest = max(enumerate(entries), key=lambda one: one[1].range.size)
+        yield Diagnostic(
+            "CXM380",
+            "memmap takes away nearly all RAM",
+            path=(index, "size"),
+            found=f"{largest.argument}; {format_size(left)} of RAM would be left",
+            expected="at least an eighth of it, or 8GiB, to run the host",
+            hint="correct the size, or give guests huge pages, which can be taken back",
+        )
 
 
 def _soft_reserved(index: int, entry: MemmapEntry, live: Live) -> Iterator[Diagnostic]:

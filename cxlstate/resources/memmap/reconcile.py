@@ -11,9 +11,10 @@ from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Inputs, KernelArguments
+from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Observation, Present
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.resources.memmap import probe
 from cxlstate.resources.memmap.check import diagnose
 from cxlstate.resources.memmap.probe import Live
@@ -26,7 +27,7 @@ class Memmap(Reconciler[MemmapSpec, Live]):
     kind: ClassVar[str] = "memmap"
     informs: ClassVar[bool] = True
     reboots: ClassVar[bool] = True
-    place: ClassVar[Place] = Place(Section.HOST, "memmap", Shape.ONE)
+    place: ClassVar[Place] = Place("memmap", Shape.ONE, HOST_ONLY)
     model: ClassVar[type[MemmapSpec]] = MemmapSpec
 
     def needs(self, me: Resource[MemmapSpec]) -> Sequence[Need]:

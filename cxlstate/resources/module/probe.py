@@ -18,6 +18,7 @@ BUILT_IN = Glob("/lib/modules/*/modules.builtin")
 # its package, and may be masked by a link that a read of its content does not show.
 AT_BOOT = Glob("/etc/modules-load.d/*.conf")
 _OWN = "/etc/modules-load.d/cxlstate-"
+OURS = Glob(f"{_OWN}*.conf")
 
 
 def devices_of(name: str) -> Attributes:

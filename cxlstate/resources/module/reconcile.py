@@ -6,16 +6,17 @@ import hashlib
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
-from cxlstate.core.action import Action, Reboot, RemoveFile, Risk, Run, WriteFile
+from cxlstate.core.action import Action, Reboot, RemoveFile, Risk, Run, WriteFile, undoing
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Export, Inputs, KernelArguments, ModuleKeptOut
-from cxlstate.core.observation import Observation, Present
+from cxlstate.core.machine import HOST_AND_GUEST
+from cxlstate.core.observation import Absent, Observation, Present
 from cxlstate.core.path import Path
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats import modprobe
 from cxlstate.resources.module import probe
 from cxlstate.resources.module.probe import ModuleLive
@@ -24,6 +25,7 @@ from cxlstate.resources.module.spec import ModuleName, Wanted, canonical
 _LOADED = ("loaded",)
 _BOOT = ("boot",)
 _FILE = ("file",)
+_BLACKLISTED = Change(_BOOT, old="not blacklisted", new="blacklisted")
 
 
 class ModuleReconciler(Reconciler[str, ModuleLive]):
@@ -37,7 +39,7 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
     keeps = ("/etc/modules-load.d/cxlstate-*",)
     informs = True
     reboots = True
-    place = Place(Section.HOST, "modules", Shape.MAP)
+    place = Place("modules", Shape.MAP, HOST_AND_GUEST)
     model = Wanted
     key = ModuleName
 
@@ -68,7 +70,8 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
         live = seen.live if isinstance(seen, Present) else None
         exports = _exports(resource, live)
         if live is None:
-            return Assessment(exports)
+            to_come = isinstance(seen, Absent)
+            return Assessment(exports, changes=_to_come(resource.spec) if to_come else ())
         changes = _diff_present(live) if resource.spec == "present" else _diff_absent(live)
         paths = {change.path for change in changes}
         actions = _come if resource.spec == "present" else _go
@@ -78,12 +81,12 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
 
     def leftover_reads(self) -> Sequence[Read]:
         """Our files in modules-load.d."""
-        return (probe.AT_BOOT,)
+        return (probe.OURS,)
 
     def leftovers(self, answers: Answers, declared: frozenset[str]) -> Sequence[Leftover]:
         """Our files for modules of which the spec says nothing any more. They stay loaded until a reboot."""
         kept = {canonical(name) for name in declared}
-        found = ((probe.module_of(path), text) for path, text in answers.files(probe.AT_BOOT).items())
+        found = ((probe.module_of(path), text) for path, text in answers.files(probe.OURS).items())
         return tuple(
             Leftover(name, (Change(_BOOT, old=True, new=None),), (_forget(name, text),))
             for name, text in found
@@ -132,6 +135,13 @@ def _go(name: str, live: ModuleLive, paths: AbstractSet[Path]) -> tuple[Action, 
     return tuple(actions)
 
 
+def _to_come(spec: str) -> tuple[Change, ...]:
+    """On a machine of which nothing is known yet."""
+    if spec == "absent":
+        return (_BLACKLISTED,)
+    return (Change(_LOADED, old=False, new=True), Change(_BOOT, old=False, new=True))
+
+
 def _diff_present(live: ModuleLive) -> tuple[Change, ...]:
     if live.built_in:
         return ()
@@ -147,7 +157,7 @@ def _diff_absent(live: ModuleLive) -> tuple[Change, ...]:
         pending = live.kept_out_by is not None and bool(str(live.use))
         changes.append(Change(_LOADED, old=str(live.use) or True, new=False, pending=pending))
     if live.kept_out_by is None:
-        changes.append(Change(_BOOT, old="not blacklisted", new="blacklisted"))
+        changes.append(_BLACKLISTED)
     if live.own is not None:
         changes.append(Change(_FILE, old="our file has it loaded at boot", new=None))
     return tuple(changes)
@@ -157,14 +167,14 @@ def _load(name: str) -> Action:
     return Action(
         f"load the module {name}",
         Run(("modprobe", name)),
-        undo=(Run(("rmmod", canonical(name))),),
+        undo=undoing(Run(("rmmod", canonical(name)))),
     )
 
 
 def _at_boot(name: str, live: ModuleLive) -> Action:
     content = f"# Written by cxlstate for module.{name}\n{name}\n".encode()
     path = probe.own_file(name)
-    undo = () if live.own is not None else (RemoveFile(path, _digest(content)),)
+    undo = () if live.own is not None else undoing(RemoveFile(path, _digest(content)))
     expected = None if live.own is None else _digest(_bytes(live.own))
     return Action(f"load {name} at every boot", WriteFile(path, content, expected), undo=undo)
 
@@ -174,7 +184,7 @@ def _forget(name: str, text: str) -> Action:
     return Action(
         f"stop loading {name} at boot",
         RemoveFile(path, _digest(content)),
-        undo=(WriteFile(path, content),),
+        undo=undoing(WriteFile(path, content)),
     )
 
 
@@ -184,7 +194,7 @@ def _unload(name: str, live: ModuleLive) -> Action:
         f"unload the module {name}",
         Run(("rmmod", canonical(name))),
         why=f"nothing uses it, and {live.kept_out_by} keeps it from being loaded again",
-        undo=(Run(("modprobe", name)),),
+        undo=undoing(Run(("modprobe", name))),
     )
 
 

@@ -81,14 +81,14 @@ def overflows(one: Judged, wanted: Wanted) -> bool:
     return one.asks and one.live.count is not None and _room(one, wanted).most > one.live.count
 
 
-def too_many(one: Judged, wanted: Wanted) -> Iterator[Diagnostic]:
+def too_many(one: Judged, wanted: Wanted, *, whole: bool) -> Iterator[Diagnostic]:
     """What it comes to with all others together."""
     if one.asks:
-        yield from _too_many(one, _room(one, wanted))
+        yield from _too_many(one, _room(one, wanted, whole=whole))
 
 
-def _room(one: Judged, wanted: Wanted) -> Room:
-    return room(one.name, one.aim, one.gone, one.live.registers, wanted)
+def _room(one: Judged, wanted: Wanted, *, whole: bool = True) -> Room:
+    return room(one.name, one.aim, one.gone, one.live.registers, wanted, whole=whole)
 
 
 def _no_registers(why: str) -> Diagnostic:
@@ -209,8 +209,13 @@ def _too_many(judged: Judged, asked: Room) -> Iterator[Diagnostic]:
             path=("ranges",) if judged.spec.ranges else judged.place(judged.come[0]),
             found=f"{used} of {count} MTRRs are in use" + (f"; {_shares(asked)}" if others else ""),
             expected=f"{_free(len(judged.come))} for {_listed(judged.come)}",
-            hint=_fewer(judged, max(free - others, 0)),
+            hint=_without_target(asked.held) if asked.held else _fewer(judged, max(free - others, 0)),
         )
+
+
+def _without_target(held: Sequence[str]) -> str:
+    names = ", ".join(f"mtrr.{name}" for name in held)
+    return f"run it without --target: registers of {names} stay in a run with one"
 
 
 def _free(number: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cxlstate.core.observation import Present, Unknown
-from cxlstate.core.read import Answers, Command, File, Read, ReadFailed
+from cxlstate.core.read import Answers, Command, Exists, File, Read, ReadFailed
 from cxlstate.core.units import format_size
 from cxlstate.formats import dax, modprobe, mtrr, restore
 from cxlstate.formats.iomem import HiddenAddresses, Range
@@ -17,6 +17,7 @@ MTRR: Final = File("/proc/mtrr")
 LOG: Final = Command(("dmesg",))
 SCRIPT: Final = File(restore.SCRIPT)
 BEFORE: Final = File(restore.BEFORE)
+LISTED: Final = Exists(restore.SCRIPT)
 
 READS: Final[tuple[Read, ...]] = (MTRR, *dax.MEMORY, *modprobe.KMEM_READS, LOG, SCRIPT, BEFORE)
 

@@ -6,19 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Final
 
-from cxlstate.core.action import Action, Reboot, Risk, Span
+from cxlstate.core.action import Action, Reboot, Risk, Span, undoing
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Export, Inputs, MtrrRanges
+from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Observation, Present, Unknown
-from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Section, Shape
-from cxlstate.formats import restore
+from cxlstate.core.read import Answers, Asked, Question, Read
+from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats.iomem import Range
 from cxlstate.formats.mtrr import Block
-from cxlstate.resources.mtrr import goal, probe, under
+from cxlstate.resources.mtrr import goal, probe, under, verbs
 from cxlstate.resources.mtrr.check import Judged, diagnose, judged, overflows, too_many, without_live
 from cxlstate.resources.mtrr.goal import Goal
 from cxlstate.resources.mtrr.probe import Content, Live, Registers
@@ -43,7 +43,7 @@ class Mtrr(Reconciler[MtrrSpec, Live]):
     kind: ClassVar[str] = "mtrr"
     informs: ClassVar[bool] = True
     reboots: ClassVar[bool] = True
-    place: ClassVar[Place] = Place(Section.HOST, "mtrr", Shape.MAP)
+    place: ClassVar[Place] = Place("mtrr", Shape.MAP, HOST_ONLY)
     model: ClassVar[type[MtrrSpec]] = MtrrSpec
     key: ClassVar[object] = MtrrName
 
@@ -99,25 +99,28 @@ class Mtrr(Reconciler[MtrrSpec, Live]):
             shared=one,
         )
 
-    def together(self, assessed: Mapping[Address, Assessment]) -> Sequence[Diagnostic]:
+    def together(self, assessed: Mapping[Address, Assessment], *, whole: bool = True) -> Sequence[Diagnostic]:
         """Registers that all need, counted before any of them is written."""
         wanted = {address.name: _wanted(found.exports) for address, found in assessed.items()}
         return [
             replace(problem, address=address)
             for address, found in assessed.items()
             if isinstance(found.shared, Judged)
-            for problem in too_many(found.shared, wanted)
+            for problem in too_many(found.shared, wanted, whole=whole)
         ]
 
-    def leftover_reads(self) -> Sequence[Read]:
-        """Registers, and what is listed as ours."""
-        return (probe.MTRR, probe.SCRIPT, probe.BEFORE)
+    def leftover_reads(self) -> Sequence[Question]:
+        """What is listed as ours and, where anything may be, the registers."""
+        reads = (probe.SCRIPT, probe.MTRR, probe.BEFORE)
+        return tuple(Asked(read, only_if=probe.LISTED) for read in reads)
 
     def leftovers(self, answers: Answers, declared: frozenset[str]) -> Sequence[Leftover]:
         """Registers that are listed for a name that is not declared any more.
 
         Those that are gone already are no leftover: their lines go when the table is written again.
         """
+        if not answers.exists(probe.LISTED):
+            return ()
         names = {line.name for line in probe.listed(answers)} - declared
         if not names or answers.text_or_none(probe.MTRR) is None:
             return ()
@@ -134,7 +137,7 @@ def _exports(name: str, aim: Goal, lines: Iterable[Content]) -> tuple[Export, ..
     """
     wanted = tuple((one.block.base, one.block.size, one.type) for one in aim.wanted)
     ranges = MtrrRanges(None if aim.waits_for else wanted)
-    return (ranges, *(restore.mtrr_at_boot(name, one.block, one.type) for one in lines))
+    return (ranges, *(verbs.at_boot(name, one.block, one.type) for one in lines))
 
 
 def _wanted(exports: Iterable[Export]) -> tuple[Content, ...] | None:
@@ -189,15 +192,15 @@ def _leftover(name: str, gone: tuple[Content, ...]) -> Leftover:
 
 
 def _line(one: Content) -> tuple[str, ...]:
-    kind, _, *content = restore.mtrr_at_boot("", one.block, one.type).words
+    kind, _, *content = verbs.at_boot("", one.block, one.type).words
     return (kind, *content)
 
 
 def _add(one: Content, spans: tuple[Span, ...]) -> Action:
     return Action(
         f"add MTRR {one}",
-        restore.mtrr_add(one.block, one.type),
-        undo=(restore.mtrr_remove(one.block, one.type),),
+        verbs.add(one.block, one.type),
+        undo=undoing(verbs.remove(one.block, one.type)),
         suspends=spans,
     )
 
@@ -205,8 +208,8 @@ def _add(one: Content, spans: tuple[Span, ...]) -> Action:
 def _remove(one: Content, spans: tuple[Span, ...]) -> Action:
     return Action(
         f"remove MTRR {one}",
-        restore.mtrr_remove(one.block, one.type),
-        undo=(restore.mtrr_add(one.block, one.type),),
+        verbs.remove(one.block, one.type),
+        undo=undoing(verbs.add(one.block, one.type)),
         suspends=spans,
     )
 

@@ -23,6 +23,7 @@ class Room:
     used: int
     most: int
     needs: Mapping[str, tuple[Content, ...]]
+    held: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -30,16 +31,27 @@ class Room:
         return sum(map(len, self.needs.values()))
 
 
-def room(name: str, aim: Goal, dropped: tuple[Content, ...], registers: Registers, wanted: Wanted) -> Room:
+def room(  # noqa: PLR0913  # a pure sum of all that counts
+    name: str,
+    aim: Goal,
+    dropped: tuple[Content, ...],
+    registers: Registers,
+    wanted: Wanted,
+    *,
+    whole: bool = True,
+) -> Room:
     """What all that is declared comes to: leftovers go first, then each name takes away before it adds.
 
-    `wanted` is what the others want.
+    `wanted` is what the others want. In a run with a target (not `whole`) leftovers stay: their registers are
+    free for nobody.
     """
     declared = {**wanted, name: aim.wanted}
     known = {each: contents for each, contents in declared.items() if contents is not None}
     everything = frozenset(content for contents in known.values() for content in contents)
-    forgotten = {line.name for line in registers.lines} - declared.keys()
-    gone = {one for left in forgotten for one in registers.dropped(left, everything)}
+    others = sorted({line.name for line in registers.lines} - declared.keys())
+    left_over = {other: registers.dropped(other, everything) for other in others}
+    gone = {one for contents in left_over.values() for one in contents} if whole else set()
+    held = () if whole else tuple(other for other, contents in left_over.items() if contents)
     there = goal.remaining(registers.used, gone)
     most = len(there)
     in_use, needs = list(there), dict[str, tuple[Content, ...]]()
@@ -50,4 +62,4 @@ def room(name: str, aim: Goal, dropped: tuple[Content, ...], registers: Register
         needs[each] = new
         in_use += [goal.register(one) for one in new]
         most = max(most, len(in_use))
-    return Room(len(in_use) - sum(map(len, needs.values())), most, needs)
+    return Room(len(in_use) - sum(map(len, needs.values())), most, needs, held)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 
-from cxlstate.core.action import Action
+from cxlstate.core.action import Action, undoing
 from cxlstate.core.libvirt import Update, UpdateNetwork
 from cxlstate.formats.network_xml import HostStep, Range, host_xml, range_xml
 from cxlstate.resources.network.goal import CONFIG, DHCP, RUNNING, Side
@@ -63,13 +63,13 @@ def _both(name: str, one: Call, other: Call) -> Action:
     undo: tuple[UpdateNetwork, ...] = (one.undone(name, live=True, config=True),)
     if one.back != other.back:
         undo = (one.undone(name, live=False, config=True), other.undone(name, live=True, config=False))
-    return Action(one.does, one.effect(name, live=True, config=True), why=one.why, undo=undo)
+    return Action(one.does, one.effect(name, live=True, config=True), why=one.why, undo=undoing(*undo))
 
 
 def _one(name: str, call: Call, *, live: bool) -> Action:
     where = RUNNING if live else CONFIG
     effect = call.effect(name, live=live, config=not live)
-    undo = (call.undone(name, live=live, config=not live),)
+    undo = undoing(call.undone(name, live=live, config=not live))
     return Action(f"{call.does} {where}", effect, why=call.why, undo=undo)
 
 
@@ -103,7 +103,7 @@ def _host(step: HostStep, parent: int, *, again: bool) -> Call:
             does = f"reserve {said(new)} for {new.mac}"
         case Update.MODIFY:
             does = f"reserve {said(new)} for {new.mac}"
-            why = f"instead of {said(was)}" if was else ""
+            why = f"instead of {said(was) if was.mac == new.mac else was.mac}" if was else ""
         case Update.DELETE:
             does = f"take {said(new)} from {new.mac}"
             why = "it gets its new one when that is free" if again else ""

@@ -93,9 +93,12 @@ def _of_another_kind(definition: Definition, word: str) -> Diagnostic:
         path=(word,),
         found=f"forward mode {definition.forward}",
         expected=f"one of {', '.join(_OURS)}",
-        hint="remove it: the DHCP server that answers on the host's bridge reserves addresses"
-        if word == RESERVATIONS
-        else "leave its definition as it is, and declare a network of another name",
+        hint=f"leave out {word}: "
+        + (
+            "the DHCP server that answers on the host's bridge reserves addresses"
+            if word == RESERVATIONS
+            else "its definition stays as it is; or declare a network of another name"
+        ),
     )
 
 

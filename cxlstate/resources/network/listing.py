@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from cxlstate.core.action import Action, RemoveFile, WriteFile
+from cxlstate.core.action import Action, RemoveFile, WriteFile, undoing
 from cxlstate.formats.network_xml import normal_mac
 
 
@@ -70,11 +70,11 @@ def change(does: str, where: str, old: str | None, new: str | None, *, activatio
     before = None if old is None else _bytes(old)
     if new is None:
         effect: WriteFile | RemoveFile = RemoveFile(where, digest(old or ""))
-        return Action(does, effect, undo=(WriteFile(where, before or b""),), activation=activation)
+        return Action(does, effect, undo=undoing(WriteFile(where, before or b"")), activation=activation)
     after = _bytes(new)
     effect = WriteFile(where, after, None if old is None else digest(old))
     back = RemoveFile(where, digest(new)) if before is None else WriteFile(where, before, digest(new))
-    return Action(does, effect, undo=(back,), activation=activation)
+    return Action(does, effect, undo=undoing(back), activation=activation)
 
 
 def digest(text: str) -> str:

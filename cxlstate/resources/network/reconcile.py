@@ -8,10 +8,11 @@ from typing import ClassVar
 
 from cxlstate.core.address import AllOf
 from cxlstate.core.assessment import Assessment
-from cxlstate.core.exports import Inputs
+from cxlstate.core.exports import Inputs, Reservations
+from cxlstate.core.machine import ROOT_ONLY
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.resources.network import probe, steps
 from cxlstate.resources.network.check import diagnose
 from cxlstate.resources.network.goal import ADDRESS, DHCP, Goal, changes, said
@@ -32,7 +33,7 @@ class Network(Reconciler[NetworkSpec, Live]):
 
     kind: ClassVar[str] = "network"
     keeps: ClassVar[tuple[str, ...]] = ("/etc/cxlstate/networks/*",)
-    place: ClassVar[Place] = Place(Section.ROOT, "networks", Shape.MAP)
+    place: ClassVar[Place] = Place("networks", Shape.MAP, ROOT_ONLY)
     model: ClassVar[type[NetworkSpec]] = NetworkSpec
     key: ClassVar[object] = NetworkName
 
@@ -51,13 +52,20 @@ class Network(Reconciler[NetworkSpec, Live]):
     def assess(self, resource: Resource[NetworkSpec], seen: Observation[Live], inputs: Inputs) -> Assessment:
         """In the persistent definition or in the running one; live wherever libvirt can do it so."""
         if isinstance(seen, Unknown):
-            return Assessment()
+            return Assessment((_reservations(resource.spec),))
         live = seen.live if isinstance(seen, Present) else Live()
         aim = Goal(resource.name, resource.spec, live)
-        found = Assessment(problems=tuple(diagnose(aim)), changes=tuple(changes(aim)), facts=_facts(live))
+        found = Assessment(
+            (_reservations(resource.spec),), tuple(diagnose(aim)), tuple(changes(aim)), facts=_facts(live)
+        )
         if not found.changes or (found.refused and isinstance(seen, Present)):
             return found  # a network that is there, and in which something is in the way
         return replace(found, actions=tuple(steps.actions(aim)))
+
+
+def _reservations(spec: NetworkSpec) -> Reservations:
+    present = (one for one in spec.reservations or () if one.state == "present")
+    return Reservations(tuple((one.mac.lower(), str(one.ip)) for one in present if one.ip))
 
 
 def _facts(live: Live) -> tuple[tuple[str, str], ...]:

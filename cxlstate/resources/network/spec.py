@@ -70,7 +70,7 @@ def _interface(value: object) -> IPv4Interface:
                 if _is_host(found.ip, found.network):
                     return found
                 first = found.network.network_address + 1
-                hint = f"its first address is {first}/{found.network.prefixlen}"
+                hint = f"write {first}/{found.network.prefixlen}"
         elif isinstance(value, str):
             found = IPv4Interface(value)
             hint = f"write {found.ip}/{24 if '/' not in text else found.network.prefixlen}"
@@ -217,7 +217,7 @@ class Reservation(Model):
                 "the reservation has no address",
                 found=self.mac,
                 expected="ip: the address that is reserved",
-                hint="state: absent takes a reservation away",
+                hint="write state: absent, if it has to go",
             )
 
     def reserved(self, word: str) -> str | None:

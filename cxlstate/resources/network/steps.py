@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from cxlstate.core.action import Action, Effect, Risk, Run
+from cxlstate.core.action import Action, Risk, Run, undoing
+from cxlstate.core.effect import Effect
 from cxlstate.core.libvirt import (
     AutostartNetwork,
     DefineNetwork,
@@ -21,14 +22,19 @@ from cxlstate.resources.network.probe import Live, served_by, status
 
 
 def actions(goal: Goal) -> Iterator[Action]:
-    """Our list before anything that is listed, the definition, what can be done live, and a restart last."""
+    """Our list before anything that is listed, the definition, what can be done live, and a restart last.
+
+    A stop comes before the definition changes, so that its undo, which is done after theirs, starts the
+    network with what it ran with.
+    """
     if goal.spec.state == "absent":
         yield from _taken_away(goal)
         return
     yield from _listed_before(goal)
+    yield from _stopped(goal)
     yield from _defined(goal) if goal.live.there else _made(goal)
     yield from _autostart(goal)
-    yield from _started_or_stopped(goal)
+    yield from _started(goal)
     if not goal.live.there:
         yield from _reserved_in_what_comes(goal)
     yield from _plugged_in_again(goal)
@@ -77,7 +83,7 @@ def _made(goal: Goal) -> Iterator[Action]:
     if goal.spec.address is not None:
         hosts = [Host(mac, wish.ip, wish.name) for mac, wish in goal.wishes.present.items()]
         xml = network_xml.new(goal.name, goal.spec.fields, hosts)
-        undo = (UndefineNetwork(goal.name),)
+        undo = undoing(UndefineNetwork(goal.name))
         yield Action(f"define {goal.name}", DefineNetwork(goal.name, xml), undo=undo)
 
 
@@ -91,16 +97,19 @@ def _autostart(goal: Goal) -> Iterator[Action]:
     wanted = goal.spec.autostart
     if wanted is not None and wanted != goal.live.autostart:
         does = f"{'enable' if wanted else 'disable'} autostart of {goal.name}"
-        undo = (AutostartNetwork(goal.name, not wanted),)
+        undo = undoing(AutostartNetwork(goal.name, not wanted))
         yield Action(does, AutostartNetwork(goal.name, wanted), undo=undo)
 
 
-def _started_or_stopped(goal: Goal) -> Iterator[Action]:
-    if goal.starts:
-        yield from _cleared_away(goal)
-        yield Action(f"start {goal.name}", StartNetwork(goal.name), undo=(StopNetwork(goal.name),))
+def _stopped(goal: Goal) -> Iterator[Action]:
     if goal.spec.active is False and goal.live.active is not None:
         yield _stop(goal, undo=_up_again(goal))
+
+
+def _started(goal: Goal) -> Iterator[Action]:
+    if goal.starts:
+        yield from _cleared_away(goal)
+        yield Action(f"start {goal.name}", StartNetwork(goal.name), undo=undoing(StopNetwork(goal.name)))
 
 
 def _cleared_away(goal: Goal) -> Iterator[Action]:
@@ -171,7 +180,7 @@ def _stop(goal: Goal, *, undo: tuple[Effect, ...], activation: bool = False) -> 
     again = " until it is up again" if activation else ""
     who = plugged_in(goal.live)
     why = f"it cuts off {who}{again}" if who else "nobody is plugged into it"
-    return Action(does, effect, Risk.NETWORK_BLIP, why, undo, activation=activation)
+    return Action(does, effect, Risk.NETWORK_BLIP, why, undoing(*undo), activation=activation)
 
 
 def plugged_in(live: Live) -> str:
@@ -218,7 +227,7 @@ def _taken_away(goal: Goal) -> Iterator[Action]:
     if live.inactive_xml is not None:
         back: tuple[Effect, ...] = (DefineNetwork(goal.name, live.inactive_xml),)
         undo = (*back, AutostartNetwork(goal.name, on=True)) if live.autostart else back
-        yield Action(f"undefine {goal.name}", UndefineNetwork(goal.name), undo=undo)
+        yield Action(f"undefine {goal.name}", UndefineNetwork(goal.name), undo=undoing(*undo))
     for does, where, text in (
         ("remove the record of reservations", _list(goal), live.listed),
         ("forget the restart that was begun", listing.begun_path(goal.name), live.begun),

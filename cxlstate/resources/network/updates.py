@@ -226,7 +226,24 @@ class _Way:
     def _add(self, host: Host) -> None:
         if self.names[host.name] and host.name not in self.wishes.names:
             host = replace(host, name=None)
-        self._take(HostStep(Update.ADD_LAST, len(self.now), host))
+        last = self.taken.pop() if self.taken and not self.now else None
+        if last is None:
+            self._take(HostStep(Update.ADD_LAST, len(self.now), host))
+        else:
+            self._in_place_of(last, host)
+
+    def _in_place_of(self, deletion: HostStep, host: Host) -> None:
+        """The only entry goes with or after the one that follows it, so that `<dhcp>` is never empty.
+
+        libvirt writes an empty one out as none, and `<bootp>` is gone (virNetworkIPDefFormat).
+        """
+        old = deletion.was or deletion.host
+        self.now, self.ips, self.names = [old], Counter([old.ip]), Counter([old.name])
+        if set(_places(old)) & set(_places(host)):
+            self._take(HostStep(Update.MODIFY, 0, host, old))
+        else:
+            self._take(HostStep(Update.ADD_LAST, 1, host))
+            self._take(deletion)
 
     def _delete(self, key: Host) -> None:
         at = next(at for at, one in enumerate(self.now) if _deletes(key, one))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from cxlstate.core.read import Answers, Attributes, Command, failure
+from cxlstate.core.read import Answers, Command, Exists
 from cxlstate.resources.package.spec import Package
 
 # dpkg-query(1). Without operands it shows all that is not purged, so that no name is a pattern
@@ -20,12 +20,11 @@ DATABASE = Command(
 )
 
 # dpkg's journal: apt refuses to work while it has entries (debSystem::CheckUpdates).
-JOURNAL = Attributes("/var/lib/dpkg/updates/[0-9]*")
+JOURNAL = Exists("/var/lib/dpkg/updates/[0-9]*")
 
 # Lists of what can be installed. `Release` also matches `InRelease`; a repository without either
 # has only `Packages`.
-RELEASES = Attributes("/var/lib/apt/lists/*Release")
-INDICES = Attributes("/var/lib/apt/lists/*_Packages")
+LISTS = Exists("/var/lib/apt/lists/*Release", "/var/lib/apt/lists/*_Packages")
 
 # The second letter of Status-Abbrev, in the words of dpkg-query(1).
 _STATES = {
@@ -98,17 +97,9 @@ def parse(spec: Package, answers: Answers) -> PackageLive:
     database = _parse(answers.text(DATABASE))
     return PackageLive(
         found=_found(spec, database),
-        unfinished=database.unfinished or _any(JOURNAL, answers),
-        has_lists=_any(RELEASES, answers) or _any(INDICES, answers),
+        unfinished=database.unfinished or answers.exists(JOURNAL),
+        has_lists=answers.exists(LISTS),
     )
-
-
-def _any(read: Attributes, answers: Answers) -> bool:
-    """Whether there are such files; what is in them only root may read, and does not matter."""
-    answer = answers.raw(read)
-    if answer.status != 0:
-        raise failure(read, answer)
-    return bool(answer.files)
 
 
 def _found(spec: Package, database: _Database) -> Record | None:

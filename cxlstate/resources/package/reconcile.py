@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cxlstate.core.action import Action, Effect, Run
+from cxlstate.core.action import Action, Run, undoing
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import Inputs
-from cxlstate.core.observation import Observation, Present
+from cxlstate.core.machine import HOST_AND_GUEST
+from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import Place, Reconciler, Resource, Shape
 from cxlstate.resources.package import probe
 from cxlstate.resources.package.probe import PackageLive, Record
 from cxlstate.resources.package.spec import Entry, Package
@@ -60,7 +61,7 @@ class PackageReconciler(Reconciler[Package, PackageLive]):
     """A package: installed in any version or in one, or not installed."""
 
     kind = "package"
-    place = Place(Section.HOST, "packages", Shape.LIST)
+    place = Place("packages", Shape.LIST, HOST_AND_GUEST)
     model = Entry
 
     def name(self, spec: Package) -> str:
@@ -69,7 +70,7 @@ class PackageReconciler(Reconciler[Package, PackageLive]):
 
     def reads(self, me: Resource[Package]) -> Sequence[Read]:
         """The same for every package: dpkg's database and journal, and whether apt has lists."""
-        return (probe.DATABASE, probe.JOURNAL, probe.RELEASES, probe.INDICES)
+        return (probe.DATABASE, probe.JOURNAL, probe.LISTS)
 
     def observe(self, me: Resource[Package], answers: Answers) -> Observation[PackageLive]:
         """Always present: that a package is not installed is in the live state."""
@@ -79,8 +80,10 @@ class PackageReconciler(Reconciler[Package, PackageLive]):
         self, resource: Resource[Package], seen: Observation[PackageLive], inputs: Inputs
     ) -> Assessment:
         """Installed or not, finished or not, and the version if one was written."""
-        if not isinstance(seen, Present):
+        if isinstance(seen, Unknown):
             return Assessment()
+        if isinstance(seen, Absent):
+            return Assessment(changes=_diff(resource.spec, None))
         spec, live = resource.spec, seen.live
         changes = _diff(spec, live.found)
         problems = (_held(spec, live.found),) if live.found and _is_held(spec, live.found, changes) else ()
@@ -135,7 +138,7 @@ def _finish(found: Record | None) -> Action:
     mine = found is not None and found.code in probe.UNFINISHED
     return Action(
         "finish the package work that was interrupted",
-        Run(_FINISH, environment=_QUIET, shown="dpkg --configure -a"),
+        Run(_FINISH, environment=_QUIET, typed="dpkg --configure -a"),
         why=f"{found.name} is {found.state}" if found and mine else "apt installs nothing before",
     )
 
@@ -143,25 +146,25 @@ def _finish(found: Record | None) -> Action:
 def _update() -> Action:
     return Action(
         "update the package index",
-        Run(_UPDATE, environment=_QUIET, timeout=600, shown="apt-get update"),
+        Run(_UPDATE, environment=_QUIET, timeout=600, typed="apt-get update"),
         why="the package index is empty",
     )
 
 
 def _install(spec: Package, found: Record | None) -> Action:
     new = found is None or found.code in probe.NOT_INSTALLED
-    undo: tuple[Effect, ...] = (Run(_REMOVE, (spec.name,), _QUIET),) if new else ()
+    undo = undoing(Run(_REMOVE, (spec.name,), _QUIET)) if new else ()
     if spec.version is None:
-        return Action(f"install {spec.name}", Run(_INSTALL, (spec.name,), _QUIET, shown=_PLAIN), undo=undo)
+        return Action(f"install {spec.name}", Run(_INSTALL, (spec.name,), _QUIET, typed=_PLAIN), undo=undo)
     operand = f"{spec.name}={spec.version}"
     if found and not new:
-        undo = (Run(_INSTALL_VERSION, (f"{spec.name}={found.version}",), _QUIET),)
-    return Action(f"install {operand}", Run(_INSTALL_VERSION, (operand,), _QUIET, shown=_PLAIN), undo=undo)
+        undo = undoing(Run(_INSTALL_VERSION, (f"{spec.name}={found.version}",), _QUIET))
+    return Action(f"install {operand}", Run(_INSTALL_VERSION, (operand,), _QUIET, typed=_PLAIN), undo=undo)
 
 
 def _remove(name: str, found: Record | None) -> Action:
     """With dpkg, which takes nothing else along: it refuses what another package depends on."""
-    undo = (Run(_INSTALL_VERSION, (f"{name}={found.version}",), _QUIET),) if found else ()
+    undo = undoing(Run(_INSTALL_VERSION, (f"{name}={found.version}",), _QUIET)) if found else ()
     return Action(
         f"remove {name}",
         Run(_REMOVE, (name,), _QUIET),

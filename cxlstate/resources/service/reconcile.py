@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from cxlstate.core.action import Action, Effect, Risk, Run
+from cxlstate.core.action import Action, Risk, Run, undoing
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.assessment import Assessment, Later
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Inputs
+from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.resources.service import probe
 from cxlstate.resources.service.probe import UnitLive
 from cxlstate.resources.service.spec import Service, UnitName, unit_of
@@ -49,7 +50,7 @@ class ServiceReconciler(Reconciler[Service, UnitLive]):
     """A unit; only of what is written."""
 
     kind = "service"
-    place = Place(Section.HOST, "services", Shape.MAP)
+    place = Place("services", Shape.MAP, HOST_AND_GUEST)
     model = Service
     key = UnitName
 
@@ -99,7 +100,7 @@ class ServiceReconciler(Reconciler[Service, UnitLive]):
             shared=live if spec.running else None,
         )
 
-    def together(self, assessed: Mapping[Address, Assessment]) -> Sequence[Diagnostic]:
+    def together(self, assessed: Mapping[Address, Assessment], *, whole: bool = True) -> Sequence[Diagnostic]:
         """Units that are both to run, where to start one stops the other (Conflicts=, systemd.unit(5))."""
         wanted = {
             address: found.shared for address, found in assessed.items() if isinstance(found.shared, UnitLive)
@@ -240,7 +241,7 @@ def _systemctl(
     verb: str, unit: str, *options: str, undo: str | None = None, risk: Risk = Risk.LIVE, why: str = ""
 ) -> Action:
     does = "forget the failure of" if verb == "reset-failed" else verb
-    backward: tuple[Effect, ...] = (Run(("systemctl", undo, *options), (unit,)),) if undo else ()
+    backward = undoing(Run(("systemctl", undo, *options), (unit,))) if undo else ()
     return Action(f"{does} {unit}", Run(("systemctl", verb, *options), (unit,)), risk, why, backward)
 
 

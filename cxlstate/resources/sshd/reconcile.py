@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
-from cxlstate.core.action import Action, Effect, RemoveFile, Run, WriteFile
+from cxlstate.core.action import Action, RemoveFile, Run, WriteFile, undoing
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.exports import Inputs
+from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
-from cxlstate.core.read import Answers, File, Read, ReadFailed
-from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.read import Answers, Asked, Exists, File, Question, Read, ReadFailed
+from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats.sshd_config import DROP_IN
 from cxlstate.resources.sshd import check, probe
 from cxlstate.resources.sshd.probe import SshdLive, Unit
 from cxlstate.resources.sshd.spec import KEYWORDS, SshdSpec
 
 _HEADER = "# Written by cxlstate, and overwritten by it. The first value of a keyword counts.\n"
+_OURS = Exists(DROP_IN)
 _PACKAGE = Address("package", "openssh-server")
 _OUTDATED = "read before 00-cxlstate.conf was written"
 
@@ -27,7 +29,7 @@ class SshdReconciler(Reconciler[SshdSpec, SshdLive]):
     """Values that sshd has in force for everybody, proven by its own `-T`."""
 
     kind = "sshd"
-    place = Place(Section.HOST, "sshd", Shape.ONE)
+    place = Place("sshd", Shape.ONE, HOST_AND_GUEST)
     model = SshdSpec
     keeps = (DROP_IN,)
 
@@ -62,13 +64,15 @@ class SshdReconciler(Reconciler[SshdSpec, SshdLive]):
             facts=tuple((word, live.effective.get(KEYWORDS[word].lower(), "unknown")) for word in KEYWORDS),
         )
 
-    def leftover_reads(self) -> Sequence[Read]:
-        """Whether our drop-in is there, and whose it is to reload."""
-        return (File(DROP_IN), probe.UNITS)
+    def leftover_reads(self) -> Sequence[Question]:
+        """Whether our drop-in is there, and then whose it is to reload."""
+        return (_OURS, Asked(File(DROP_IN), _OURS), Asked(probe.UNITS, _OURS))
 
     def leftovers(self, answers: Answers, declared: frozenset[str]) -> Sequence[Leftover]:
         """A drop-in that nobody asks for any more."""
-        text = None if declared else answers.text_or_none(File(DROP_IN))
+        if declared or not answers.exists(_OURS):
+            return ()
+        text = answers.text_or_none(File(DROP_IN))
         if text is None or not text.startswith(_HEADER):
             return ()
         expected = sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
@@ -117,11 +121,11 @@ def _into_force(unit: Unit | None) -> Iterator[Action]:
         yield Action(f"reload {unit.name}", Run(("systemctl", "reload"), (unit.name,)))
 
 
-def _restore(before: str | None, after: str | None) -> tuple[Effect, ...]:
+def _restore(before: str | None, after: str | None) -> tuple[Action, ...]:
     expected = None if after is None else sha256(_bytes(after)).hexdigest()
     if before is None:
-        return (RemoveFile(DROP_IN, expected or ""),)
-    return (WriteFile(DROP_IN, _bytes(before), expected),)
+        return undoing(RemoveFile(DROP_IN, expected or ""))
+    return undoing(WriteFile(DROP_IN, _bytes(before), expected))
 
 
 def _to_come(spec: SshdSpec) -> Assessment:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
-from cxlstate.core.action import Action, Risk, Run
+from cxlstate.core.action import Action, Risk, Run, undoing
 from cxlstate.core.address import AllOf
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.exports import Inputs
 from cxlstate.core.file import PutFile, SetPassword
+from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Answers, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats import authorized_keys
 from cxlstate.resources.user import check, probe
 from cxlstate.resources.user.probe import KeysLive, UserLive
@@ -26,7 +27,7 @@ class UserReconciler(Reconciler[User, UserLive]):
     """A user as far as it is written. No group and no key is taken away."""
 
     kind = "user"
-    place = Place(Section.HOST, "users", Shape.MAP)
+    place = Place("users", Shape.MAP, HOST_AND_GUEST)
     model = User
     key = UserName
     keeps = ("/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow")
@@ -123,7 +124,7 @@ def _actions(name: str, spec: User, live: UserLive, differs: set[object]) -> Ite
     if live.number is None and spec.may_be_made:
         yield _make(name, spec, live)
     elif "shell" in differs:
-        back = (Run(("usermod", "--shell", live.shell, name)),) if live.shell else ()
+        back = undoing(Run(("usermod", "--shell", live.shell, name))) if live.shell else ()
         yield Action(
             f"set the shell of {name}", Run(("usermod", "--shell", str(spec.shell), name)), undo=back
         )
@@ -132,7 +133,7 @@ def _actions(name: str, spec: User, live: UserLive, differs: set[object]) -> Ite
             yield _add(name, group)
     wanted = spec.hash
     if "password_hash" in differs and wanted is not None:
-        undo = () if live.hash is None else (SetPassword(name, live.hash),)
+        undo = () if live.hash is None else undoing(SetPassword(name, live.hash))
         yield Action(f"set the password of {name}", SetPassword(name, wanted), undo=undo)
     if "authorized_keys" in differs:
         yield _write_keys(name, spec, live)
@@ -143,7 +144,7 @@ def _make(name: str, spec: User, live: UserLive) -> Action:
     shell = ("--shell", spec.shell) if spec.shell else ()
     group = ("--gid", name) if live.same_group else ("--user-group",)
     argv = ("useradd", "--create-home", "--home-dir", _home(name, spec), *shell, *group, name)
-    return Action(f"make the user {name}", Run(argv), undo=(Run(("userdel", name)),))
+    return Action(f"make the user {name}", Run(argv), undo=undoing(Run(("userdel", name))))
 
 
 def _add(user: str, group: str) -> Action:
@@ -151,7 +152,7 @@ def _add(user: str, group: str) -> Action:
         f"add {user} to the group {group}",
         Run(("gpasswd", "--add", user, group)),
         why=f"takes effect when {user} logs in again",
-        undo=(Run(("gpasswd", "--delete", user, group)),),
+        undo=undoing(Run(("gpasswd", "--delete", user, group))),
     )
 
 

@@ -159,7 +159,10 @@ class User(Model):
     @property
     def hash(self) -> Secret | None:
         """Without the newline that a file or a command ends with."""
-        return Secret(self.password_hash.value.reveal().strip()) if self.password_hash else None
+        if self.password_hash is None:
+            return None
+        written = self.password_hash.value
+        return Secret(written.reveal().strip(), written.reference)
 
     @property
     def may_be_made(self) -> bool:

@@ -11,7 +11,7 @@ from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.domain import CpuNumbers, Domain
 from cxlstate.core.exports import DaxDevice, Inputs
 from cxlstate.core.observation import Observation, Unknown
-from cxlstate.core.path import Path
+from cxlstate.core.path import Path, show
 from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import format_cpus, format_size
 from cxlstate.formats import domain_xml
@@ -19,9 +19,8 @@ from cxlstate.resources.vm import paths
 from cxlstate.resources.vm.devices import NvdimmSpec
 from cxlstate.resources.vm.probe import Host, Live, Missing, Seen
 from cxlstate.resources.vm.spec import VmSpec
-from cxlstate.resources.vm.wish import device_of, least_align, path_of
+from cxlstate.resources.vm.wish import KIB, device_of, least_align, path_of
 
-KIB: Final = 1 << 10
 LEAST_MEMORY: Final = 16 << 20
 """Less, no guest of today starts with."""
 
@@ -39,6 +38,8 @@ def diagnose(me: Resource[VmSpec], live: Seen, wished: Domain, inputs: Inputs) -
     yield from _nvdimms(me, inputs, None if runs else live.host)
     if not runs:
         yield from paths.diagnose(spec, live.host.opened)
+    if isinstance(live, Live):
+        yield from _of_the_old_switch(live, wished)
     lacking = list(_too_little(spec) if isinstance(live, Missing) else _existing(spec, live))
     yield from lacking or _unmakeable(me, live, wished)
 
@@ -68,6 +69,23 @@ def _of_host(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
     yield from _pins(spec, host)
     yield from _nodes(spec, host)
     yield from _far_away(spec, host)
+
+
+def _of_the_old_switch(live: Live, wish: Domain) -> Iterator[Diagnostic]:
+    """What is not named stays, and may be what the new switch does not take."""
+    wished = wish.interfaces or ()
+    for index, old, tags in domain_xml.kept(live.xml, wished):
+        one, named = wished[index], " and ".join(f"<{tag}>" for tag in tags)
+        new = one.network or one.bridge
+        yield Diagnostic(
+            "CXQ384",
+            f"{one.mac} keeps {named} from {old}",
+            Severity.WARNING,
+            path=("interfaces", index, "network" if one.network else "bridge"),
+            found=f"{named} in the definition, for the switch behind {old}",
+            expected=f"a switch behind {new} that takes them, too",
+            hint=f"else write {one.mac} as absent, and another MAC for {new}: a new interface has none",
+        )
 
 
 # Where it runs ----------------------------------------------------------------------------------------
@@ -173,7 +191,11 @@ def _nvdimms(me: Resource[VmSpec], inputs: Inputs, host: Host | None) -> Iterato
 
 
 def _fits(entry: NvdimmSpec, device: DaxDevice, path: Path) -> Iterator[Diagnostic]:
-    """QEMU maps a prefix of what is larger, and refuses what is smaller (`backing store size …`)."""
+    """QEMU maps a prefix of a larger device. That one is smaller it may not see.
+
+    It refuses it (`backing store size …`) if it can read the size in sysfs (qemu_fd_getfile_size). AppArmor's
+    profile denies that: then the guest starts with memory that is not there.
+    """
     has = device.size
     if entry.size and has is not None and entry.size > has:
         yield Diagnostic(
@@ -260,21 +282,29 @@ def _too_little(spec: VmSpec) -> Iterator[Diagnostic]:
 def _unmakeable(me: Resource[VmSpec], live: Seen, wished: Domain) -> Iterator[Diagnostic]:
     """What no definition can be: two devices in one slot, a base that is no domain."""
     base = me.spec.xml
-    of_base = ("xml",) if base and isinstance(live, Missing) else ()
     try:
         if isinstance(live, Live):
             domain_xml.merge(live.xml, wished)
         else:
             domain_xml.new(me.name, wished, base.text if base else None)
-    except ValueError as impossible:
-        told = impossible if isinstance(impossible, domain_xml.Impossible) else None
+    except domain_xml.Impossible as impossible:
+        path = _written(me.spec, impossible.path)
         yield Diagnostic(
             "CXQ314",
             "libvirt would refuse the definition of the VM",
-            path=_written(me.spec, told.path) if told and told.path else of_base,
+            path=path,
             found=str(impossible),
             expected="a spec that fits what the VM has",
-            hint=(told and told.cure) or f"`virsh dumpxml --inactive {me.name}` shows what it has",
+            hint=impossible.cure or (f"leave out {show(path)}" if path else None),
+        )
+    except ValueError as odd:  # only a base can still be: what libvirt itself wrote was read before
+        yield Diagnostic(
+            "CXQ314",
+            "libvirt would refuse the definition of the VM",
+            path=("xml",),
+            found=str(odd),
+            expected="the XML of a domain",
+            hint=f"`virt-xml-validate {base.path} domain` shows what is wrong with it" if base else None,
         )
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.domain import CpuNumbers, Domain
+from cxlstate.core.guest import GuestAccess
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import (
     Answers,
     Attributes,
     File,
-    Holders,
     LibvirtAddresses,
     LibvirtDomain,
     Links,
@@ -26,13 +26,13 @@ from cxlstate.core.read import (
 from cxlstate.core.units import parse_cpus
 from cxlstate.formats import dax, domain_xml, restore
 from cxlstate.formats.dax import Holder
-from cxlstate.resources.vm import paths
+from cxlstate.resources.vm import access, paths
 from cxlstate.resources.vm.paths import Opened
 from cxlstate.resources.vm.spec import VmSpec
+from cxlstate.resources.vm.states import RUNS
 
 ONLINE: Final = File("/sys/devices/system/cpu/online")
 NODES: Final = Attributes("/sys/devices/system/node/node*/cpulist")
-HOLDERS: Final = Holders("dax[0-9]*")
 LINKS: Final = Links(f"{restore.LINKS}/*")
 
 PROVIDERS: Final = (
@@ -42,16 +42,13 @@ PROVIDERS: Final = (
 )
 """What, once there, lets libvirt be asked."""
 
-RUNS: Final = ("running", "idle", "paused", "pmsuspended", "in-shutdown", "shutdown")
-"""States with a process behind them."""
-
 
 @dataclass(frozen=True, slots=True)
 class Host:
     """What a VM can be pinned to: the CPUs that are on, and those of each NUMA node.
 
-    `links` leads from the stable paths to devices, `holders` says who has those open; None with `hidden`
-    saying why that cannot be told. `opened` is what the VM opens by a path.
+    `links` leads from the stable paths to devices, `holders` says who has those open, if the VM is to have
+    an NVDIMM; None with `hidden` saying why that cannot be told. `opened` is what the VM opens by a path.
     """
 
     cpus: CpuNumbers
@@ -67,6 +64,7 @@ class Missing:
     """libvirt knows no such domain."""
 
     host: Host
+    way: GuestAccess | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +85,8 @@ class Live:
     managed_save: bool
     keeps: str
     addresses: tuple[str, ...]
+    way: GuestAccess | None = None
+    """Into its guest, by leases, if the spec describes that."""
 
     @property
     def digest(self) -> str:
@@ -102,24 +102,27 @@ class Live:
 Seen = Live | Missing
 
 
-def reads(name: str, spec: VmSpec) -> tuple[Read, ...]:
-    """The domain, the host around it, and what it opens by a path."""
-    return (LibvirtDomain(name), ONLINE, NODES, HOLDERS, LINKS, *paths.reads(spec))
+def reads(name: str, spec: VmSpec, *, has_guest: bool = False) -> tuple[Read, ...]:
+    """The domain, the host around it, what it opens by a path, and the way into its guest."""
+    way = access.reads(name) if has_guest else ()
+    holders = (dax.HOLDERS,) if spec.nvdimm else ()
+    return (LibvirtDomain(name), ONLINE, NODES, LINKS, *holders, *paths.reads(spec), *way)
 
 
-def observe(name: str, spec: VmSpec, answers: Answers) -> Observation[Seen]:
+def observe(name: str, spec: VmSpec, answers: Answers, *, has_guest: bool = False) -> Observation[Seen]:
     """What libvirt says, whatever the spec wants."""
     host = _host(spec, answers)
     try:
         parts = answers.files(LibvirtDomain(name))
+        way = access.access(name, answers) if has_guest else None
     except ReadFailed as failed:
         return Unknown(
             failed.reason, PROVIDERS, "on the machine: `virsh -r list --all` tells what libvirt says", host
         )
     if not parts:
-        return Present(Missing(host))
+        return Present(Missing(host, way))
     try:
-        return Present(_live(name, parts, host, answers))
+        return Present(replace(_live(name, parts, host, answers), way=way))
     except (KeyError, ValueError) as odd:
         return Unknown(f"what libvirt says of {name} is not understood: {odd}")
 
@@ -166,7 +169,7 @@ def _host(spec: VmSpec, answers: Answers) -> Host:
     }
     links = {path: target.rpartition("/")[2] for path, target in answers.files(LINKS).items()}
     try:
-        holders, hidden = _holders(answers.text(HOLDERS)), ""
+        holders, hidden = _holders(answers.text(dax.HOLDERS)) if spec.nvdimm else (), ""
     except ReadFailed as failed:
         holders, hidden = None, failed.reason
     return Host(parse_cpus(online), nodes, links, holders, hidden, paths.seen(spec, answers))

@@ -12,18 +12,21 @@ from cxlstate.core.address import Address, AllOf
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.domain import Domain
-from cxlstate.core.exports import Inputs
+from cxlstate.core.exports import Inputs, Reservations
+from cxlstate.core.guest import GuestAccess
+from cxlstate.core.machine import ROOT_ONLY
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.path import Path
 from cxlstate.core.read import Answers, LibvirtAddresses, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Section, Shape
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_cpus, format_size
 from cxlstate.formats import domain_xml
-from cxlstate.resources.vm import probe, steps
+from cxlstate.resources.vm import access, probe, steps
 from cxlstate.resources.vm.check import before_it_is_seen, diagnose, later
 from cxlstate.resources.vm.compare import EMPTY, PINS, compare
 from cxlstate.resources.vm.probe import Host, Live, Seen
 from cxlstate.resources.vm.spec import VmName, VmSpec
+from cxlstate.resources.vm.states import RUNS
 from cxlstate.resources.vm.wish import wish
 
 STATE: Final = ("state",)
@@ -34,7 +37,8 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
     """Edited, never replaced: its UUID, NVRAM, snapshots and all that the spec has no word for stay."""
 
     kind: ClassVar[str] = "vm"
-    place: ClassVar[Place] = Place(Section.ROOT, "vms", Shape.MAP)
+    place: ClassVar[Place] = Place("vms", Shape.MAP, ROOT_ONLY)
+    has_guest: ClassVar[bool] = True
     model: ClassVar[type[VmSpec]] = VmSpec
     key: ClassVar[object] = VmName
 
@@ -51,7 +55,7 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
 
     def reads(self, me: Resource[VmSpec]) -> Sequence[Read]:
         """The domain, and the host around it."""
-        return probe.reads(me.name, me.spec)
+        return probe.reads(me.name, me.spec, has_guest=me.has_guest)
 
     def inspections(self, me: Resource[VmSpec]) -> Sequence[Read]:
         """The addresses that it has."""
@@ -59,7 +63,7 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
 
     def observe(self, me: Resource[VmSpec], answers: Answers) -> Observation[Seen]:
         """What libvirt says of it."""
-        return probe.observe(me.name, me.spec, answers)
+        return probe.observe(me.name, me.spec, answers, has_guest=me.has_guest)
 
     def assess(self, resource: Resource[VmSpec], seen: Observation[Seen], inputs: Inputs) -> Assessment:
         """In the definition, in what runs where a restart is needed for it, and in how it stands."""
@@ -70,7 +74,8 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
         wished = wish(resource.spec, inputs)
         live = seen.live if isinstance(seen, Present) else None
         problems = tuple(diagnose(resource, live, wished, inputs)) if live else ()
-        found = Assessment(problems=problems, facts=tuple(_facts(live)), later=waits)
+        way = _way(resource, live, inputs)
+        found = Assessment(way, problems, facts=tuple(_facts(live)), later=waits)
         if found.refused:
             return found
         if resource.spec.state == "absent":
@@ -78,6 +83,18 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
         if not isinstance(live, Live):
             return _defined(resource, wished, inputs, found, known=live is not None)
         return _edited(resource, wished, live, inputs, found)
+
+
+def _way(me: Resource[VmSpec], live: Seen | None, inputs: Inputs) -> tuple[GuestAccess, ...]:
+    """Into the guest, if the spec describes one. A VM that is not there does not run."""
+    if not me.has_guest:
+        return ()
+    if live is None or live.way is None:
+        return (GuestAccess(running=False),)
+    now = live.active or live.inactive if isinstance(live, Live) else None
+    macs = [one.mac for one in (now and now.interfaces) or ()]
+    reserved = [pair for _, one in inputs.all(Reservations) for pair in one.pairs]
+    return (access.with_reserved(live.way, macs, reserved),)
 
 
 def _forgotten(me: Resource[VmSpec], live: Seen | None, found: Assessment) -> Assessment:
@@ -161,7 +178,7 @@ def _standing(spec: VmSpec, state: str, *, autostart: bool) -> tuple[Change, ...
     changes = []
     if spec.autostart is not None and spec.autostart != autostart:
         changes.append(Change(AUTOSTART, autostart, spec.autostart))
-    if spec.state is not None and (state in probe.RUNS) != (spec.state == "running"):
+    if spec.state is not None and (state in RUNS) != (spec.state == "running"):
         changes.append(Change(STATE, state, spec.state))
     return tuple(changes)
 

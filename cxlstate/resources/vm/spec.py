@@ -288,7 +288,7 @@ class VmSpec(Model):
                 found=" + ".join(format_size(cell.memory) for cell in self.cells)
                 + f" = {format_size(total)}",
                 expected=format_size(self.memory),
-                hint="leave NVDIMMs out of both",
+                hint=f"write memory: {format_size(total)}; NVDIMMs count in neither",
             )
 
     @check
@@ -343,7 +343,7 @@ def _bad_topology(topology: TopologySpec, wanted: int) -> Diagnostic:
         path=("cpu", "topology"),
         found=f"{' * '.join(str(factor) for factor in topology.factors)} = {product}",
         expected=f"a product of {wanted}",
-        hint=f"a VM with several dies needs them in its spec: dies: {dies}" if dies else None,
+        hint=f"write cpu.topology.dies: {dies}, if the VM has that many" if dies else None,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cxlstate.core.action import Action, Risk
+from cxlstate.core.action import Action, Risk, undoing
 from cxlstate.core.domain import Domain
 from cxlstate.core.exports import Inputs
 from cxlstate.core.libvirt import (
@@ -53,7 +53,7 @@ def _at_once(me: Me, wished: Domain, live: Live, differences: tuple[Difference, 
                     does,
                     LinkInterface(me.name, interface.mac, up),
                     Risk.LIVE if up else Risk.NETWORK_BLIP,
-                    undo=(LinkInterface(me.name, interface.mac, not up),),
+                    undo=undoing(LinkInterface(me.name, interface.mac, not up)),
                 )
             case ("numatune", "nodeset") if wished.numa_nodeset:
                 yield Action(
@@ -74,7 +74,7 @@ def _pin(me: Me, wished: Domain, live: Live, word: str, index: int | str | None)
     return Action(
         f"pin {which} of {me.name}",
         PinDomain(me.name, of, cpus, number),
-        undo=(PinDomain(me.name, of, was, number),) if was else (),
+        undo=undoing(PinDomain(me.name, of, was, number)) if was else (),
     )
 
 
@@ -82,12 +82,17 @@ def autostart(me: Me) -> Action:
     """With the host, or not."""
     on = bool(me.spec.autostart)
     does = f"{'enable' if on else 'disable'} autostart of {me.name}"
-    return Action(does, AutostartDomain(me.name, on), undo=(AutostartDomain(me.name, not on),))
+    return Action(does, AutostartDomain(me.name, on), undo=undoing(AutostartDomain(me.name, not on)))
 
 
 def start(me: Me, inputs: Inputs, *, activation: bool = False) -> Action:
     """Only if what it opens is there at that moment."""
-    return Action(f"start {me.name}", StartDomain(me.name, devices(me, inputs)), activation=activation)
+    return Action(
+        f"start {me.name}",
+        StartDomain(me.name, devices(me, inputs)),
+        activation=activation,
+        interrupts=me.address,
+    )
 
 
 def stop(me: Me, *, stays_off: bool, activation: bool = False) -> Action:
@@ -96,8 +101,9 @@ def stop(me: Me, *, stays_off: bool, activation: bool = False) -> Action:
         f"shut down {me.name}",
         StopDomain(me.name, me.spec.shutdown_timeout),
         Risk.POWER_OFF_VM if stays_off else Risk.RESTART_VM,
-        undo=(RestoreDomain(me.name),),
+        undo=undoing(RestoreDomain(me.name)),
         activation=activation,
+        interrupts=me.address,
     )
 
 

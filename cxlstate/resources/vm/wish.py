@@ -12,6 +12,8 @@ from cxlstate.formats import restore
 from cxlstate.resources.vm.devices import MODULE, DiskSpec, InterfaceSpec, NvdimmSpec, is_dax
 from cxlstate.resources.vm.spec import NumatuneSpec, TopologySpec, VmSpec
 
+KIB: Final = 1 << 10
+
 # Short names of libosinfo, as `virt-install --os-variant` takes them, to the ids that the XML holds.
 _VARIANTS: Final = (
     (r"ubuntu(\d\d\.\d\d)", "http://ubuntu.com/ubuntu/"),
@@ -30,7 +32,7 @@ def wish(spec: VmSpec, inputs: Inputs) -> Domain:
     numatune = spec.numatune or NumatuneSpec()
     cpu, os = spec.cpu, spec.os
     return Domain(
-        memory=spec.memory if spec.memory is not None else _sum_of_cells(spec),
+        memory=_sum_of_cells(spec) or spec.memory,
         vcpu=spec.vcpu,
         max_vcpu=spec.maxvcpus,
         vcpupin=_numbered(spec.vcpupin, first=0),
@@ -71,9 +73,9 @@ def path_of(entry: NvdimmSpec, inputs: Inputs) -> str:
     return device.link if device else f"{restore.LINKS}/{Address.parse(entry.dax or '').name}"
 
 
-def _sum_of_cells(spec: VmSpec) -> int | None:
-    cells = spec.cpu.numa if spec.cpu else None
-    return sum(cell.memory for cell in cells) if cells else None
+def _sum_of_cells(spec: VmSpec) -> int:
+    """In bytes, each cell rounded up to KiB as libvirt keeps it: the sum is not that of the spec's bytes."""
+    return sum(-(-cell.memory // KIB) * KIB for cell in spec.cells)
 
 
 def _topology(spec: TopologySpec) -> Topology:

@@ -12,14 +12,15 @@ from typing import Final
 from cxlstate.core.units import format_cpus
 from cxlstate.formats.domain_xml import meaning
 from cxlstate.formats.xml import Element, set_attribute, take_out_all
-from cxlstate.simulator.libvirt import devices, memory, vcpus
+from cxlstate.simulator.libvirt import devices, memory, qemu, vcpus
 from cxlstate.simulator.libvirt.definitions import drawn_uuid
+from cxlstate.simulator.libvirt.qemu import EMULATOR, NEWEST
 from cxlstate.simulator.libvirt.refused import ARGUMENT, FAILED, UNSUPPORTED, XML, Refused
 from cxlstate.simulator.libvirt.schema import check_domain
 from cxlstate.simulator.libvirt.text import add, document, reordered, under
 
-EMULATOR: Final = "/usr/bin/qemu-system-x86_64"
-_MACHINES: Final = {"pc": "pc-i440fx-10.0", "q35": "pc-q35-10.0"}
+_VERSION: Final = "{}.{}".format(*NEWEST)
+_MACHINES: Final = {"pc": f"pc-i440fx-{_VERSION}", "q35": f"pc-q35-{_VERSION}"}
 _TYPES: Final = ("kvm", "qemu")
 _EVENTS: Final = {"on_poweroff": "destroy", "on_reboot": "restart", "on_crash": "destroy"}
 _SETS: Final = (
@@ -41,6 +42,7 @@ def complete(text: str, uuids: Mapping[str, str], *, ovmf: bool) -> Element:
     if root.get("type") not in _TYPES:
         why = f"Emulator '{EMULATOR}' does not support virt type '{root.get('type')}'"
         raise Refused(why, UNSUPPORTED)
+    qemu.check(root)
     vcpus.settle(root)
     _numatune(root)
     memory.settle(root)

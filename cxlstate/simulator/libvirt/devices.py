@@ -13,6 +13,7 @@ from typing import Final
 from cxlstate.formats.xml import Element
 from cxlstate.simulator.libvirt import validate
 from cxlstate.simulator.libvirt.definitions import drawn_mac
+from cxlstate.simulator.libvirt.qemu import EMULATOR
 from cxlstate.simulator.libvirt.refused import UNSUPPORTED, XML, Refused
 from cxlstate.simulator.libvirt.text import add, reordered, under
 
@@ -27,7 +28,7 @@ def complete(root: Element) -> None:
     devices = under(root, "devices")
     q35 = "q35" in (_machine(root) or "")
     emulator = under(devices, "emulator")
-    emulator.text = emulator.text or "/usr/bin/qemu-system-x86_64"
+    emulator.text = emulator.text or EMULATOR
     _disks(devices)
     _interfaces(root, devices)
     validate.check(devices)

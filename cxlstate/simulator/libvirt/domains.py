@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import sha256
+from typing import Any, ClassVar
 
+from cxlstate.core.effect import Effect
 from cxlstate.core.libvirt import (
     AGAIN,
     AS_IT_RAN,
@@ -27,6 +29,8 @@ from cxlstate.core.libvirt import (
 from cxlstate.formats import domain_xml
 from cxlstate.formats.xml import Element
 from cxlstate.machine.outcome import Outcome, Result
+from cxlstate.machine.performing import performer
+from cxlstate.simulator import guests
 from cxlstate.simulator.files import Files
 from cxlstate.simulator.libvirt import devices
 from cxlstate.simulator.libvirt.complete import complete
@@ -42,10 +46,21 @@ _STATE = "/var/lib/libvirt/qemu"
 _PULLED = "link[@state='down']"
 
 
+PowerOn = Callable[[str, ActiveDomain], None]
+"""Boots the machine in a domain."""
+
+
 class Domains:
     """The domains of one machine. `step` is told of each change that has just been made."""
 
-    def __init__(self, world: World, files: Files, networks: Networks, step: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        world: World,
+        files: Files,
+        networks: Networks,
+        step: Callable[[str], None],
+        power_on: PowerOn,
+    ) -> None:
         self._world = world
         self._files = files
         self._networks = networks
@@ -53,47 +68,18 @@ class Domains:
         self._processes = Processes(world, files, networks)
         self._tuning = Tuning(world)
         self._step = step
+        self._power_on = power_on
 
     def perform(self, effect: DomainEffect, ran: dict[str, str]) -> Outcome:
-        """Do it. Raises Refused. `ran` as in `machine/libvirt/domains.py`."""
-        name = effect.name
-        if isinstance(effect, DefineDomain):
-            return self._define(effect)
-        if isinstance(effect, EditDomain):
-            return self._edit(effect)
-        if not self._exists(name):
-            raise Refused(f"there is no domain {name}")
-        if isinstance(effect, StopDomain):
-            return self._stop(effect, ran)
-        if isinstance(effect, RestoreDomain):
-            return self._restore(name, ran.get(name))
-        self._change(effect)
-        return DONE
-
-    def _change(
-        self, effect: UndefineDomain | StartDomain | AutostartDomain | PinDomain | TuneNuma | LinkInterface
-    ) -> None:
-        name = effect.name
-        match effect:
-            case UndefineDomain():
-                self._undefine(name)
-            case StartDomain():
-                self.start(name)
-            case AutostartDomain(on=on):
-                if self._defined.get(name) is None:
-                    raise Refused("cannot set autostart for transient domain", INVALID)
-                self._defined.set_autostart(name, on=on)
-                self._step(f"domain autostart: {name}")
-            case _:
-                root = document(self._running_or_defined(name), "domain")
-                self._tuning.change(effect, root, self.active(name))
-                self._step(f"domain changed, live: {name}")
+        """Do it. Raises Refused. `ran` is what the domains that were shut down ran with, by name."""
+        made = isinstance(effect, DefineDomain | EditDomain)
+        if not made and not self._exists(effect.name):
+            raise Refused(f"there is no domain {effect.name}")
+        return performer(self.PERFORMERS, type(effect))(self, effect, ran)
 
     def active(self, name: str) -> ActiveDomain | None:
         """The domain, while its process runs."""
-        found = self._world.running.domains.get(name)
-        alive = found is not None and any(one.pid == found.pid for one in self._world.running.processes)
-        return found if alive else None
+        return guests.active(self._world, name)
 
     def definition(self, name: str) -> str | None:
         """The persistent one without secrets, or else that of a transient domain."""
@@ -159,6 +145,7 @@ class Domains:
             self._end(name)  # its process was killed
         root = document(self._defined.get(name) or "", "domain")
         self._processes.start(root)
+        self._power_on(name, self._world.running.domains[name])
         if self._saved(name):
             self._files.remove(f"{_STATE}/save/{name}.save")
         self._step(f"domain started: {name}")
@@ -170,13 +157,13 @@ class Domains:
         active = self.active(name)
         return active.xml if active is not None else self._defined.get(name) or ""
 
-    def _define(self, effect: DefineDomain) -> Outcome:
+    def _define(self, effect: DefineDomain, _ran: dict[str, str]) -> Outcome:
         if self._exists(effect.name):
             return STALE
         self._put(effect.xml)
         return DONE
 
-    def _edit(self, effect: EditDomain) -> Outcome:
+    def _edit(self, effect: EditDomain, _ran: dict[str, str]) -> Outcome:
         whole = self._defined.get(effect.name)
         if whole is None or sha256(_open(whole).encode()).hexdigest() != effect.expected:
             return STALE
@@ -206,11 +193,29 @@ class Domains:
         old = domain_xml.as_it_ran(now, ran) if ran is not None else None
         return old, old or now
 
-    def _restore(self, name: str, ran: str | None) -> Outcome:
+    def _start(self, effect: StartDomain, _ran: dict[str, str]) -> Outcome:
+        self.start(effect.name)
+        return DONE
+
+    def _autostart(self, effect: AutostartDomain, _ran: dict[str, str]) -> Outcome:
+        if self._defined.get(effect.name) is None:
+            raise Refused("cannot set autostart for transient domain", INVALID)
+        self._defined.set_autostart(effect.name, on=effect.on)
+        self._step(f"domain autostart: {effect.name}")
+        return DONE
+
+    def _tune(self, effect: PinDomain | TuneNuma | LinkInterface, _ran: dict[str, str]) -> Outcome:
+        root = document(self._running_or_defined(effect.name), "domain")
+        self._tuning.change(effect, root, self.active(effect.name))
+        self._step(f"domain changed, live: {effect.name}")
+        return DONE
+
+    def _restore(self, effect: RestoreDomain, ran: dict[str, str]) -> Outcome:
+        name = effect.name
         if self.active(name) is not None:
             return DONE
         now = self._defined.get(name) or ""
-        old, _ = self.to_restore(name, ran)
+        old, _ = self.to_restore(name, ran.get(name))
         try:
             if old is not None:
                 self._put(old)
@@ -221,7 +226,8 @@ class Domains:
             raise
         return Outcome(Result.DONE, output=AS_IT_RAN if old is not None else AGAIN)
 
-    def _undefine(self, name: str) -> None:
+    def _undefine(self, effect: UndefineDomain, _ran: dict[str, str]) -> Outcome:
+        name = effect.name
         if self.active(name) is not None:
             raise Refused("it runs: undefined, it would be gone for good as soon as it is off")
         kept = {
@@ -233,6 +239,7 @@ class Domains:
             raise Refused(f"it has {' and '.join(found)}, which would be lost with it")
         self._defined.drop(name)
         self._step(f"domain undefined: {name}")
+        return DONE
 
     def _stop(self, effect: StopDomain, ran: dict[str, str]) -> Outcome:
         name = effect.name
@@ -268,6 +275,19 @@ class Domains:
 
     def _kept(self, what: str, name: str) -> list[str]:
         return self._files.glob(f"{_STATE}/{what}/{name}/*.xml")
+
+    PERFORMERS: ClassVar[dict[type[Effect], Callable[[Domains, Any, dict[str, str]], Outcome]]] = {
+        DefineDomain: _define,
+        EditDomain: _edit,
+        UndefineDomain: _undefine,
+        StartDomain: _start,
+        RestoreDomain: _restore,
+        StopDomain: _stop,
+        AutostartDomain: _autostart,
+        PinDomain: _tune,
+        TuneNuma: _tune,
+        LinkInterface: _tune,
+    }
 
 
 def _has_system(root: Element) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any, ClassVar
 
+from cxlstate.core.effect import Effect
 from cxlstate.core.libvirt import (
     DefineNetwork,
     DomainEffect,
@@ -22,9 +23,10 @@ from cxlstate.core.libvirt import (
 from cxlstate.core.read import NOT_FOUND, Answer, LibvirtAddresses, LibvirtDomain, LibvirtNetwork, LibvirtRead
 from cxlstate.formats import domain_xml, network_xml
 from cxlstate.machine.outcome import Outcome, Result
+from cxlstate.machine.performing import find_performer
 from cxlstate.simulator.files import Files
 from cxlstate.simulator.libvirt import dhcp
-from cxlstate.simulator.libvirt.domains import Domains
+from cxlstate.simulator.libvirt.domains import Domains, PowerOn
 from cxlstate.simulator.libvirt.networks import Networks
 from cxlstate.simulator.libvirt.process import device_of
 from cxlstate.simulator.libvirt.refused import Refused
@@ -38,11 +40,11 @@ _NO_HELPER = "virt-ssh-helper is not installed"
 class Libvirt:
     """Asked and told; `files` are those on the disk, with the eyes of root."""
 
-    def __init__(self, world: World, files: Files, step: Callable[[str], None]) -> None:
+    def __init__(self, world: World, files: Files, step: Callable[[str], None], power_on: PowerOn) -> None:
         self._world = world
         self._files = files
         self._networks = Networks(world, files, step)
-        self._domains = Domains(world, files, self._networks, step)
+        self._domains = Domains(world, files, self._networks, step, power_on)
 
     def answer(self, read: LibvirtRead) -> Answer:
         """What it answers to one read."""
@@ -57,28 +59,17 @@ class Libvirt:
             case LibvirtAddresses(name=name):
                 return Answer(0, self._addresses(name).encode())
 
+    @staticmethod
+    def performs(effect: type[Effect]) -> bool:
+        """Whether it knows how."""
+        tables = (Domains.PERFORMERS, Networks.PERFORMERS)
+        return any(find_performer(table, effect) is not None for table in tables)
+
     def before(self, effect: LibvirtEffect, ran: Mapping[str, str] = MappingProxyType({})) -> str | None:
         """The definition that an effect changes or ends, without secrets. Raises Refused."""
         self._reach()
-        match effect:
-            case EditDomain(name=name) | UndefineDomain(name=name):
-                return self._domains.definition(name)
-            case (
-                DefineNetwork(name=name)
-                | UpdateNetwork(name=name)
-                | StopNetwork(name=name)
-                | UndefineNetwork(name=name)
-            ):
-                return self._networks.definition(name)
-            case StartDomain(name=name, devices=devices):
-                if self._domains.active(name) is None:
-                    for path in devices:
-                        self._check_device(path)
-            case RestoreDomain(name=name) if self._domains.active(name) is None:
-                for path in domain_xml.host_devices(self._domains.to_restore(name, ran.get(name))[1]):
-                    self._check_device(path)
-                return self._domains.definition(name)
-        return None
+        look = find_performer(self.BEFORE, type(effect))
+        return look(self, effect, ran) if look else None
 
     def perform(self, effect: LibvirtEffect, ran: dict[str, str] | None = None) -> Outcome:
         """Do it. `ran` is what the domains that were shut down ran with, by name."""
@@ -89,6 +80,36 @@ class Libvirt:
             return self._networks.perform(effect)
         except Refused as why:
             return Outcome(Result.FAILED, 1, str(why))
+
+    def _domain(self, effect: LibvirtEffect, _ran: Mapping[str, str]) -> str | None:
+        return self._domains.definition(effect.name)
+
+    def _network(self, effect: LibvirtEffect, _ran: Mapping[str, str]) -> str | None:
+        return self._networks.definition(effect.name)
+
+    def _devices(self, effect: StartDomain, _ran: Mapping[str, str]) -> None:
+        if self._domains.active(effect.name) is None:
+            for path in effect.devices:
+                self._check_device(path)
+
+    def _what_comes_back(self, effect: RestoreDomain, ran: Mapping[str, str]) -> str | None:
+        if self._domains.active(effect.name) is not None:
+            return None
+        _, comes = self._domains.to_restore(effect.name, ran.get(effect.name))
+        for path in domain_xml.host_devices(comes):
+            self._check_device(path)
+        return self._domains.definition(effect.name)
+
+    BEFORE: ClassVar[dict[type[Effect], Callable[[Libvirt, Any, Mapping[str, str]], str | None]]] = {
+        EditDomain: _domain,
+        UndefineDomain: _domain,
+        StartDomain: _devices,
+        RestoreDomain: _what_comes_back,
+        DefineNetwork: _network,
+        UpdateNetwork: _network,
+        StopNetwork: _network,
+        UndefineNetwork: _network,
+    }
 
     def boot(self) -> None:
         """What the daemon starts by itself when the machine has booted, if it is enabled."""
@@ -137,12 +158,6 @@ class Libvirt:
     def _installed(self, package: str) -> bool:
         one = self._world.installed.get(package)
         return one is not None and one.status.endswith(" installed")
-
-
-def details(effect: LibvirtEffect) -> dict[str, object]:
-    """What the journal says of it, as on a real machine."""
-    words = re.sub(r"(?<!^)(?=[A-Z])", "-", type(effect).__name__).lower()
-    return {"effect": words, "name": effect.name}
 
 
 def _of_parts(parts: dict[str, str]) -> Answer:

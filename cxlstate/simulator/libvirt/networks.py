@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Final
+from typing import Any, ClassVar, Final
 
+from cxlstate.core.effect import Effect
 from cxlstate.core.libvirt import (
     AutostartNetwork,
     DefineNetwork,
-    NetworkEffect,
+    LibvirtEffect,
     StartNetwork,
     StopNetwork,
     UndefineNetwork,
@@ -22,6 +23,7 @@ from cxlstate.core.libvirt import (
 )
 from cxlstate.formats.xml import Element
 from cxlstate.machine.outcome import Outcome, Result
+from cxlstate.machine.performing import performer
 from cxlstate.simulator.files import Files
 from cxlstate.simulator.libvirt import dhcp
 from cxlstate.simulator.libvirt.definitions import Definitions, drawn_mac, drawn_uuid
@@ -49,25 +51,11 @@ class Networks:
         self._defined = Definitions(files, "network")
         self._step = step
 
-    def perform(self, effect: NetworkEffect) -> Outcome:
+    def perform(self, effect: LibvirtEffect) -> Outcome:
         """Do it. Raises Refused."""
-        name = effect.name
-        if isinstance(effect, DefineNetwork):
-            return self._define(effect)
-        if not self._exists(name):
-            raise Refused(f"there is no network {name}")
-        match effect:
-            case UpdateNetwork():
-                self._update(effect)
-            case StartNetwork():
-                self.start(name)
-            case StopNetwork():
-                self._stop(name)
-            case AutostartNetwork(on=on):
-                self._set_autostart(name, on=on)
-            case UndefineNetwork():
-                self._undefine(name)
-        return DONE
+        if not isinstance(effect, DefineNetwork) and not self._exists(effect.name):
+            raise Refused(f"there is no network {effect.name}")
+        return performer(self.PERFORMERS, type(effect))(self, effect)
 
     def definition(self, name: str) -> str | None:
         """The persistent one, or else that of a transient network."""
@@ -145,29 +133,38 @@ class Networks:
             raise Refused(f"{child} unexpected exit status 2: \ndnsmasq: {why}\n", INTERNAL)
         self._running.processes.append(Process(self._running.next_pid, command=command))
 
-    def _stop(self, name: str) -> None:
+    def _start(self, effect: StartNetwork) -> Outcome:
+        self.start(effect.name)
+        return DONE
+
+    def _stop(self, effect: StopNetwork) -> Outcome:
         """Whoever is plugged into it goes on without it."""
+        name = effect.name
         gone = self.active.pop(name, None)
         if gone is None:
-            return
+            return DONE
         for tap in self._taps.values():
             if tap.bridge == gone.bridge:
                 tap.bridge, tap.isolated = "", False
         processes = self._running.processes
         processes[:] = [one for one in processes if one.command != _SERVER.format(name)]
         self._step(f"network stopped: {name}")
+        return DONE
 
-    def _set_autostart(self, name: str, *, on: bool) -> None:
-        if self._defined.get(name) is None:
+    def _autostart(self, effect: AutostartNetwork) -> Outcome:
+        if self._defined.get(effect.name) is None:
             raise Refused("cannot set autostart for transient network", INVALID)
-        self._defined.set_autostart(name, on=on)
-        self._step(f"network autostart: {name}")
+        self._defined.set_autostart(effect.name, on=effect.on)
+        self._step(f"network autostart: {effect.name}")
+        return DONE
 
-    def _undefine(self, name: str) -> None:
+    def _undefine(self, effect: UndefineNetwork) -> Outcome:
+        name = effect.name
         if name in self.active:
             raise Refused("it is active: undefined, it would be gone for good as soon as it is stopped")
         self._defined.drop(name)
         self._step(f"network undefined: {name}")
+        return DONE
 
     def _define(self, effect: DefineNetwork) -> Outcome:
         seen = self._defined.get(effect.name)
@@ -182,7 +179,7 @@ class Networks:
         self._step(f"network defined: {name}")
         return DONE
 
-    def _update(self, effect: UpdateNetwork) -> None:
+    def _update(self, effect: UpdateNetwork) -> Outcome:
         """Both definitions, or none of them."""
         name, live, inactive = effect.name, self.active.get(effect.name), self._defined.get(effect.name)
         if not (effect.live or effect.config):
@@ -199,6 +196,7 @@ class Networks:
         if new_live is not None and live is not None:
             live.xml = new_live
             self._step(f"network updated, live: {name}")
+        return DONE
 
     def _live(self, name: str) -> str:
         """The active XML counts who is plugged in."""
@@ -267,6 +265,15 @@ class Networks:
         reordered(bridge, "name", "zone", "stp", "delay")
         if root.find("mac") is None:
             add(root, "mac", {"address": drawn_mac(f"network {name}")})
+
+    PERFORMERS: ClassVar[dict[type[Effect], Callable[[Networks, Any], Outcome]]] = {
+        DefineNetwork: _define,
+        UpdateNetwork: _update,
+        StartNetwork: _start,
+        StopNetwork: _stop,
+        AutostartNetwork: _autostart,
+        UndefineNetwork: _undefine,
+    }
 
 
 def _bridge(root: Element) -> str | None:

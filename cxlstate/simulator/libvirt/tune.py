@@ -5,10 +5,15 @@ Sources: libvirt 11.3 `qemuDomainPinVcpuFlags`, `qemuDomainSetNumaParamsLive`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from cxlstate.core.effect import Effect
 from cxlstate.core.libvirt import LinkInterface, PinDomain, PinOf, TuneNuma
 from cxlstate.core.units import format_cpus
 from cxlstate.formats.domain_xml.read import iothread_ids, max_vcpu
 from cxlstate.formats.xml import Element
+from cxlstate.machine.performing import performer
 from cxlstate.simulator.libvirt import devices, live
 from cxlstate.simulator.libvirt.process import check_nodes, host_cpus, host_nodes
 from cxlstate.simulator.libvirt.refused import ARGUMENT, INVALID, Refused, not_running
@@ -26,13 +31,7 @@ class Tuning:
 
     def change(self, effect: Change, root: Element, active: ActiveDomain | None) -> None:
         """Of the domain with this XML, the active one if it runs. Raises Refused."""
-        match effect:
-            case PinDomain():
-                self._pin(effect, root, active)
-            case TuneNuma(nodeset=nodes):
-                self._tune(nodes, root, active)
-            case LinkInterface():
-                self._link(effect, root, active)
+        performer(self.CHANGES, type(effect))(self, effect, root, active)
         if active is not None:
             active.xml = written(root)
 
@@ -59,16 +58,16 @@ class Tuning:
                     raise Refused(f"iothread {number} not found", ARGUMENT)
                 live.pin(root, "iothreadpin", "iothread", number, effect.cpus)
 
-    def _tune(self, nodes: frozenset[int], root: Element, active: ActiveDomain | None) -> None:
+    def _tune(self, effect: TuneNuma, root: Element, active: ActiveDomain | None) -> None:
         if active is None:
             raise not_running()
         one = root.find("numatune/memory")
         if one is not None and one.get("mode") != "restrictive":
             raise Refused("change of nodeset for running domain requires restrictive numa mode", INVALID)
-        check_nodes(nodes, host_nodes(self._world))
+        check_nodes(effect.nodeset, host_nodes(self._world))
         one = under(under(root, "numatune"), "memory")
         one.set("mode", one.get("mode", "strict"))
-        one.set("nodeset", format_cpus(nodes))
+        one.set("nodeset", format_cpus(effect.nodeset))
 
     def _link(self, effect: LinkInterface, root: Element, active: ActiveDomain | None) -> None:
         for one in root.findall("devices/interface"):
@@ -78,3 +77,9 @@ class Tuning:
                 under(one, "link").set("state", "up" if effect.up else "down")
                 return
         raise Refused(f"none of its interfaces has the address {effect.mac}")
+
+    CHANGES: ClassVar[dict[type[Effect], Callable[[Tuning, Any, Element, ActiveDomain | None], None]]] = {
+        PinDomain: _pin,
+        TuneNuma: _tune,
+        LinkInterface: _link,
+    }

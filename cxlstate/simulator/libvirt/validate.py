@@ -6,6 +6,7 @@ and `src/conf/netdev_bandwidth_conf.c`. Texts are those of that version.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -14,6 +15,9 @@ from cxlstate.simulator.libvirt.refused import INTERNAL, UNSUPPORTED, XML, Refus
 
 _OF_VIRTIO: Final = ("iommu", "ats", "packed", "page_per_vq")
 _OF_DISKS: Final = ("queues", "queue_size", "event_idx", "ioeventfd")
+_DRIVES: Final = ("ide", "fdc", "scsi", "sata")
+_WITH_MTU: Final = ("network", "bridge", "ethernet", "vhostuser")
+_PARTITION = re.compile("(?:fd|hd|vd|sd|xvd|ubd)[a-z]+[0-9]+", re.ASCII)
 _PORTS: Final = 4
 _BRIDGED: Final = ("network", "bridge")
 _PROFILED: Final = ("network", "bridge", "direct", "hostdev")
@@ -99,6 +103,12 @@ def _of_any_disk(one: Element) -> Iterator[Rule]:
         yield INTERNAL, f"Invalid bus type '{bus}' for floppy disk"
     if device != "floppy" and bus == "fdc":
         yield INTERNAL, f"Invalid bus type '{bus}' for disk"
+    address = _get(one, "address", "type")
+    if bus in _DRIVES and address not in (None, "drive"):  # virDomainDiskAddressDiskBusCompatibility
+        where = f"Invalid address type '{address}' for the disk '{_get(one, 'target', 'dev')}'"
+        yield UNSUPPORTED, f"{where} with the bus type '{bus}'"
+    if _PARTITION.fullmatch(name := _get(one, "target", "dev") or ""):
+        yield UNSUPPORTED, f"invalid disk target '{name}', partitions can't appear in disk targets"
     if _has(one, "target", "removable") and bus != "usb" and (bus, device) != ("scsi", "disk"):
         yield XML, "removable is only valid for usb or scsi disks"
 
@@ -127,6 +137,9 @@ def _of_interface(one: Element) -> Iterator[Rule]:
     # virDomainNetDefParseXML
     if one.find("virtualport") is not None and kind not in _PROFILED:
         yield UNSUPPORTED, f"<virtualport> element unsupported for <interface type='{kind}'>"
+    # virNetDevVPortProfileParse
+    if one.find("virtualport") is not None and not _has(one, "virtualport", "type") and kind != "network":
+        yield XML, "missing required virtualport type"
     # virNetDevBandwidthParseRate
     if _has(one, "bandwidth/inbound", "floor") and kind != "network":
         yield UNSUPPORTED, "floor attribute is not supported for this config"
@@ -147,6 +160,10 @@ def _of_interface(one: Element) -> Iterator[Rule]:
         mac = _get(one, "mac", "address")
         isolated = f"interface {mac} - <port isolated='yes'/> is not supported for network interfaces with"
         yield UNSUPPORTED, f"{isolated} type='{kind}'"
+    port = _get(one, "virtualport", "type")
+    if _get(one, "port", "isolated") == "yes" and port is not None:
+        isolated = f"interface {_get(one, 'mac', 'address')} - <port isolated='yes'/> is not supported"
+        yield UNSUPPORTED, f"{isolated} for network interfaces with virtualport type='{port}'"
     yield from _of_qemus_interface(one, kind)
 
 
@@ -157,6 +174,18 @@ def _of_qemus_interface(one: Element, kind: str) -> Iterator[Rule]:
         yield UNSUPPORTED, f"{what} route, not supported by QEMU"
     if one.find("ip") is not None and kind not in ("user", "vhostuser"):
         yield UNSUPPORTED, f"{what} address info, not supported by QEMU"
+    if one.find("mtu") is not None and kind not in _WITH_MTU:
+        yield UNSUPPORTED, f"setting MTU on interface type {kind} is not supported yet"
+    if one.find("coalesce") is not None and kind not in _BRIDGED:
+        yield UNSUPPORTED, f"coalesce settings on interface type {kind} are not supported"
+    for queue in ("rx_queue_size", "tx_queue_size"):
+        size = _get(one, "driver", queue) or "1"
+        if size.isdecimal() and int(size) & (int(size) - 1):
+            yield UNSUPPORTED, f"{queue} has to be a power of two"
+    yield from _of_a_team(one, kind)
+
+
+def _of_a_team(one: Element, kind: str) -> Iterator[Rule]:
     team, model = _get(one, "teaming", "type"), _get(one, "model", "type")
     if kind == "vdpa" and model != "virtio":
         yield UNSUPPORTED, f"invalid model for interface of type 'vdpa': '{model}'"

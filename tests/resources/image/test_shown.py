@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from cxlstate.core.commands import command
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, RemoveImage
 
 GIB = 1 << 30
@@ -38,4 +37,4 @@ WHOLE = (
     ],
 )
 def test_each_is_a_line(effect, shown):
-    assert command(effect) == shown
+    assert effect.shown() == shown

@@ -13,7 +13,7 @@ def test_only_our_own_files_of_modules_that_are_not_declared_go():
         "/etc/modules-load.d/cxlstate-nd_pmem.conf": Answer(0, b"nd_pmem\n"),
         "/etc/modules-load.d/cxlstate-dax_pmem.conf": Answer(0, b"dax_pmem\n"),
     }
-    answers = Answers({probe.AT_BOOT: Answer(0, files=files)})
+    answers = Answers({probe.OURS: Answer(0, files=files)})
     (leftover,) = reconciler.leftovers(answers, frozenset({"nd-pmem"}))
     assert leftover.name == "dax_pmem"
     (action,) = leftover.actions

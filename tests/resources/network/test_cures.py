@@ -103,7 +103,7 @@ def cured(text: str | None, spec: dict[str, Any], found) -> tuple[str | None, di
         return text, spec | {"reservations": [*spec["reservations"], yaml.safe_load(declared[1])]}
     if hint.startswith("add "):
         return text, spec | yaml.safe_load(hint.removeprefix("add ").partition(" (")[0])
-    if hint.startswith(("remove it", "leave its definition as it is")):
+    if hint.startswith("leave out "):
         return text, {key: value for key, value in spec.items() if key != found.path[0]}
     allowed = (found.expected or "").split()[0]
     if found.path[0] == "dhcp":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from cxlstate.core.commands import command
 from cxlstate.core.libvirt import (
     AutostartNetwork,
     DefineNetwork,
@@ -44,4 +43,4 @@ HOST = '<host mac="52:54:00:fc:10:bd" ip="10.0.0.2"/>'
     ],
 )
 def test_as_virsh_would_be_told(effect: NetworkEffect, typed: str) -> None:
-    assert command(effect) == typed
+    assert effect.shown() == typed

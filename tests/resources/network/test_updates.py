@@ -121,6 +121,17 @@ def test_a_lease_time_that_an_entry_has_is_kept(scene: tuple[list[Host], Wishes]
     assert all(host.inner == before.get(host.mac, ()) for host in model.hosts)
 
 
+@settings(max_examples=100, deadline=None)
+@given(scenes())
+@example(([Host(MACS[0], IPS[0], "a")], Wishes({MACS[1]: Wish(IPS[0], "a")}, {MACS[0]})))
+@example(([Host(MACS[0], IPS[0])], Wishes({MACS[1]: Wish(IPS[1])}, {MACS[0]})))
+def test_there_is_always_an_entry_where_one_is_left_at_last(scene: tuple[list[Host], Wishes]) -> None:
+    hosts, wishes = scene
+    model = Model(list(hosts))
+    counts = [len(model.hosts) for _ in _walk(model, wishes)]
+    assert all(counts) or not counts[0] or not counts[-1]
+
+
 def test_what_a_deletion_would_take_by_mistake_is_told() -> None:
     ours, theirs = Host(MACS[0], IPS[0]), Host(None, IPS[0], "a")
     gone = Wishes({}, {MACS[0]})

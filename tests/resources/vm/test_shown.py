@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cxlstate.core.commands import command
 from cxlstate.core.domain import Disk, Domain, Interface, Nvdimm
 from cxlstate.core.libvirt import DefineDomain, DomainEffect, EditDomain, PinDomain, PinOf, StopDomain
 from cxlstate.formats.domain_xml import read
-from cxlstate.render.terminal import change_text
+from cxlstate.render.words import change_text
 from cxlstate.resources.vm.compare import compare
 from cxlstate.resources.vm.probe import Host, Live
 
@@ -30,7 +29,7 @@ GIB = 1 << 30
     ],
 )
 def test_an_editor_is_no_command(effect: DomainEffect, shown: str) -> None:
-    assert command(effect) == shown
+    assert effect.shown() == shown
 
 
 CHANGES = {

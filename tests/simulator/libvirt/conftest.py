@@ -6,8 +6,8 @@ import pytest
 
 from cxlstate.core.action import Run
 from cxlstate.core.libvirt import DefineDomain, StartDomain, StartNetwork, Update
-from cxlstate.formats import restore
 from cxlstate.machine.outcome import Result
+from cxlstate.resources.dax import verbs as dax_verbs
 from cxlstate.simulator import qcow2
 from cxlstate.simulator.writer import SimWriter
 from tests.simulator.libvirt.machine import DEVICE, DISK, ENTRY, GIB, MIB, START, XML, Machine, update
@@ -23,8 +23,8 @@ def template(tmp_path_factory):
         for effect in (
             Run(("apt-get", "update")),
             Run(("apt-get", "--yes", "install"), ("libvirt-daemon-system", "qemu-utils", "ovmf")),
-            restore.dax_bind("dax0.0", DEVICE, 2 * MIB),
-            restore.dax_link("cxl0", "dax0.0", DEVICE),
+            dax_verbs.bind("dax0.0", DEVICE, 2 * MIB),
+            dax_verbs.link("cxl0", "dax0.0", DEVICE),
         ):
             assert writer.perform(effect, ENTRY).result is Result.DONE
     disk = directory / "root" / DISK.lstrip("/")

@@ -210,7 +210,7 @@ def test_pins_of_vcpus_that_are_not_there_go_without_a_word(machine):
 
 
 def test_firmware_is_found_where_ovmf_is_installed(machine):
-    efi = BARE.replace("<os>", "<os firmware='efi'>")
+    efi = BARE.replace("<os>", "<features><acpi/></features><os firmware='efi'>")
     machine.done(DefineDomain("bare", efi), StartDomain("bare"))
     assert (machine.root / "var/lib/libvirt/qemu/nvram/bare_VARS.fd").exists()
     machine.done(StopDomain("bare", power_off=True), UndefineDomain("bare"))

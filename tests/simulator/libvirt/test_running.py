@@ -21,8 +21,9 @@ from cxlstate.core.libvirt import (
     UndefineDomain,
 )
 from cxlstate.core.read import LibvirtAddresses, Names
-from cxlstate.formats import domain_xml, restore
+from cxlstate.formats import domain_xml
 from cxlstate.machine.outcome import Result
+from cxlstate.resources.dax import verbs as dax_verbs
 from cxlstate.simulator.writer import power_cut
 from tests.simulator.libvirt.machine import BARE, DEVICE, DISK, MAC, XML
 
@@ -92,11 +93,6 @@ NOT_STARTED = {
         "<os><kernel>/nokernel</kernel>",
         "unable to stat: /nokernel: No such file or directory",
     ),
-    "size": (
-        "<size unit='MiB'>511<",
-        "<size unit='GiB'>97<",
-        "memnvdimm0 backing store size 0x1800000000 is too small for 'size' option 0x1840000000",
-    ),
 }
 
 
@@ -114,7 +110,7 @@ def test_a_network_that_is_off_and_a_device_that_is_not_bound_keep_a_domain_from
     machine.done(DefineDomain("vm", XML))
     said = machine.refused(StartDomain("vm"))
     assert said == "Requested operation is not valid: network 'default' is not active"
-    machine.done(StartNetwork("default"), restore.dax_unbind("dax0.0", DEVICE))
+    machine.done(StartNetwork("default"), dax_verbs.unbind("dax0.0", DEVICE))
     said = machine.refused(StartDomain("vm"))
     assert said == "unable to open /dev/cxlstate/cxl0: No such device or address"
 

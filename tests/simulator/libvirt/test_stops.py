@@ -23,8 +23,8 @@ from cxlstate.core.libvirt import (
     Update,
 )
 from cxlstate.core.read import File
-from cxlstate.formats import restore
 from cxlstate.machine.outcome import Result
+from cxlstate.resources.dax import verbs as dax_verbs
 from cxlstate.simulator.faults import Faults, PowerCut
 from cxlstate.simulator.reader import SimReader
 from cxlstate.simulator.writer import power_cut
@@ -62,12 +62,12 @@ def test_what_starts_by_itself_is_there_after_a_boot_and_the_rest_is_not(running
 
 
 def test_the_boot_script_sees_what_a_domain_holds(running):
-    unbind = restore.dax_unbind("dax0.0", DEVICE)
+    unbind = dax_verbs.unbind("dax0.0", DEVICE)
     assert "dax0.0 is held by process" in running.refused(unbind)
     running.done(StopDomain("vm"), unbind)
     assert running.state() == "shut-off"
     assert "unable to open /dev/cxlstate/cxl0" in running.refused(StartDomain("vm"))
-    running.done(restore.dax_bind("dax0.0", DEVICE, 2 * MIB), StartDomain("vm"))
+    running.done(dax_verbs.bind("dax0.0", DEVICE, 2 * MIB), StartDomain("vm"))
     assert running.state() == "running"
     assert running.network()["ports"] == f"{MAC} vm\n"
 

@@ -1,0 +1,106 @@
+"""A host and its guests: what is read when, what is planned unseen, and what is done in which order."""
+
+from __future__ import annotations
+
+import pytest
+
+from cxlstate.engine.plan import Exit, Reach
+from tests.engine.fake_tree import Bench, Vm, VmWish, Wish, World, at, of_vm
+
+G1 = "h/g1"
+
+
+def statuses(plan):
+    return {str(one.at): one.status.value for one in plan.resources}
+
+
+def test_a_guest_is_read_after_its_host_and_both_have_their_plan():
+    world = World(vms={"g1": Vm()})
+    bench = Bench(world, {"vm.g1": VmWish(), "thing.a": Wish()}, g1={"thing.a": Wish()})
+    plan = bench.plan()
+    assert world.log == ["h: read", "h/g1: read"]
+    assert statuses(plan) == {"h/thing.a": "change", "h/vm.g1": "in-sync", "h/g1:thing.a": "change"}
+    assert [one.machine.id for one in plan.machines] == ["h", G1]
+
+
+def test_host_first_then_guest_with_a_lock_each():
+    bench = Bench(World(vms={"g1": Vm()}), {"vm.g1": VmWish(), "thing.a": Wish()}, g1={"thing.a": Wish()})
+    assert bench.apply().exit is Exit.IN_SYNC
+    assert bench.did() == [
+        "h: lock",
+        "h: set on thing.a",
+        "h/g1: lock",
+        "h/g1: set on thing.a",
+        "h/g1: unlock",
+        "h: unlock",
+    ]
+
+
+def test_a_turn_reads_only_what_it_touched_and_the_end_reads_all_once_more():
+    world = World(vms={"g1": Vm(), "g2": Vm()})
+    bench = Bench(
+        world, {"vm.g1": VmWish(), "vm.g2": VmWish()}, g1={"thing.a": Wish()}, g2={"thing.a": Wish("x")}
+    )
+    world.things["h/g2"] = {"thing.a": "x"}
+    assert bench.apply().exit is Exit.IN_SYNC
+    assert world.log.count("h/g2: read") == 2
+
+
+def test_a_guest_whose_vm_is_still_to_be_made_is_planned_as_if_nothing_were_there_and_done_in_one_apply():
+    bench = Bench(World(), {"vm.g1": VmWish()}, g1={"thing.a": Wish(), "thing.b": Wish(needs=(of_vm("g1"),))})
+    plan = bench.plan()
+    assert plan.on(G1).reached.how is Reach.OFF
+    assert statuses(plan) == {"h/vm.g1": "change", "h/g1:thing.a": "blocked", "h/g1:thing.b": "blocked"}
+    assert all(one.changes and one.waits_for == (at("vm.g1"),) for one in plan.on(G1).resources)
+    assert plan.exit is Exit.CHANGES
+    assert bench.apply().exit is Exit.IN_SYNC
+    assert "h/g1: set on thing.a" in bench.did()
+
+
+def test_of_a_guest_that_is_off_and_will_run_nothing_is_guessed():
+    bench = Bench(World(vms={"g1": Vm(active=None)}), {"vm.g1": VmWish()}, g1={"thing.a": Wish()})
+    plan = bench.plan()
+    (one,) = plan.on(G1).resources
+    assert (one.status.value, one.changes, one.waits_for) == ("blocked", (), (at("vm.g1"),))
+    assert one.reason == "off: read once vm.g1 runs"
+    assert plan.exit is Exit.CHANGES
+
+
+def test_a_guest_that_is_off_and_is_to_be_off_has_nothing_to_do():
+    world = World(vms={"g1": Vm(active=None)})
+    bench = Bench(world, {"vm.g1": VmWish(runs=False)}, g1={"thing.a": Wish()})
+    assert bench.plan().exit is Exit.IN_SYNC
+    assert bench.apply().exit is Exit.IN_SYNC
+    assert bench.did() == ["h: lock", "h: unlock"]
+
+
+@pytest.mark.parametrize(("how", "exit_"), [("silent", Exit.UNKNOWN), ("refused", Exit.ERROR)])
+def test_a_guest_that_cannot_be_read_keeps_nobody_else_from_the_plan(how, exit_):
+    world = World(vms={"g1": Vm(), "g2": Vm()}, **{how: {"g1"}})
+    host = {"vm.g1": VmWish(), "vm.g2": VmWish(), "thing.a": Wish()}
+    bench = Bench(world, host, g1={"thing.a": Wish(), "thing.b": Wish()}, g2={"thing.a": Wish()})
+    plan = bench.plan()
+    assert plan.exit is exit_
+    assert plan.on(G1).reached.how.value == ("unknown" if how == "silent" else "refused")
+    assert {one.status.value for one in plan.on(G1).resources} == {"unknown"}
+    assert bench.apply().exit is exit_
+    assert {"h: set on thing.a", "h/g2: set on thing.a"} <= set(bench.did())
+
+
+def test_a_target_in_a_guest_takes_along_its_vm_and_what_that_needs_and_no_more():
+    bench = Bench(
+        World(vms={"g1": Vm()}),
+        {"vm.g1": VmWish(), "vm.g2": VmWish(), "thing.a": Wish()},
+        g1={"thing.a": Wish(), "thing.b": Wish()},
+    )
+    assert set(statuses(bench.plan("g1:thing.a"))) == {"h/vm.g1", "h/g1:thing.a"}
+    assert set(statuses(bench.plan("h/g1"))) == {"h/vm.g1", "h/g1:thing.a", "h/g1:thing.b"}
+
+
+def test_a_guest_that_is_lost_in_the_middle_fails_alone():
+    world = World(vms={"g1": Vm()})
+    bench = Bench(world, {"vm.g1": VmWish(), "thing.a": Wish()}, g1={"thing.a": Wish()})
+    world.before["set on thing.a"] = lambda: world.silent.add("g1")
+    applied = bench.apply()
+    assert applied.exit in (Exit.ERROR, Exit.UNKNOWN)
+    assert applied.plan.at(at("thing.a")).status.value == "in-sync"
