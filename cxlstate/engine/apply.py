@@ -19,6 +19,7 @@ from cxlstate.core.diagnostic import CxlstateError, Diagnostic, Severity
 from cxlstate.core.machine import MachineId
 from cxlstate.core.reconciler import How
 from cxlstate.engine.assess import assess_tree, missing_of
+from cxlstate.engine.awaiting import Awaited
 from cxlstate.engine.away import AwayNow
 from cxlstate.engine.execute import Done, Executor
 from cxlstate.engine.observe import Kinds
@@ -148,12 +149,14 @@ class Converger:
         self.reader = TreeReader(self.tree, self.kinds, self.writers.readers)
         self.returns = Returns(self.tree)
         self.away = AwayNow(self)
+        self.awaited = Awaited(self)
 
     # Plans ------------------------------------------------------------------------------------------
 
     def plan(self, machines: Collection[MachineId] | None = None) -> Plan:
         """Read the tree, or some of its machines again, and plan. What is in force gets its record."""
         self.seen = self.reader.read(self.seen, machines)
+        self.awaited.note(self.seen)
         self._old = set() if machines is None else self._old | self.seen.reached.keys() - set(machines)
         plan = assess_tree(self.tree, self.seen, self.kinds, self.only)
         self._record(plan)
@@ -171,7 +174,8 @@ class Converger:
         return self._ended(result)
 
     def _turns(self, result: Applied) -> None:
-        """One after the other, until nothing can be done; who is away then comes back."""
+        """One after the other, until nothing can be done and nobody is about to answer."""
+        otherwise = (self.away.end_one, self.away.begin_one, self.awaited.look)
         while True:
             result.refused = self._not_allowed(result.plan)
             if self.stop():
@@ -182,7 +186,7 @@ class Converger:
                 break
             if ready := self._ready(result):
                 self._do(self._group(ready), result)
-            elif not self.away.end_one(result) and not self.away.begin_one(result):
+            elif not any(step(result) for step in otherwise):
                 break
         while self.away.end_one(result):
             pass

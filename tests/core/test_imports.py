@@ -15,6 +15,7 @@ OPEN_WRITER = "from cxlstate.adapters.open_writer import open_writer\n"
 
 WRITES = {
     "cxlstate.engine.apply",
+    "cxlstate.engine.awaiting",
     "cxlstate.engine.away",
     "cxlstate.engine.writing",
     "cxlstate.engine.execute",

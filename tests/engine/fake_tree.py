@@ -249,12 +249,12 @@ class VmKind(Reconciler):
 
     def observe(self, me, answers):
         vm = json.loads(answers.text(STATE))["vms"].get(me.name)
-        return Present(Vm(**vm)) if vm else Absent()
+        return Present(Vm(**vm) if vm else None)
 
     def assess(self, me, seen, inputs):
         wish, live = me.spec, seen.live if isinstance(seen, Present) else None
         problems = (Diagnostic("CXX002", wish.error),) if wish.error else ()
-        exports = (GuestAccess(bool(live and live.active)),)
+        exports = (GuestAccess(bool(live and live.active), defined=live is not None),)
         changes, actions = [], []
         runs = bool(live and live.active)
         if live is None or live.definition != wish.definition:
@@ -300,6 +300,7 @@ class Bench:
     def __init__(self, world, host, **guests):
         self.world = world
         self.stops = lambda: False
+        self.sleeps = lambda seconds: None
         machines = [
             Machine(
                 guest_id(HOST, name), HOST, Scope.GUEST, Through(Address("vm", name)), tuple(_resources(its))
@@ -322,7 +323,7 @@ class Bench:
 
         consents = parse_consents(allowed, meaning).with_live()
         converger = Converger(
-            self.tree, writers, KINDS, consents, "run", "1", Quiet(), stop=self.stops, sleep=lambda _: None
+            self.tree, writers, KINDS, consents, "run", "1", Quiet(), stop=self.stops, sleep=self.sleeps
         )
         plan = converger.plan()
         converger.promise = promise

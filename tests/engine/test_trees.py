@@ -104,3 +104,48 @@ def test_a_guest_that_is_lost_in_the_middle_fails_alone():
     applied = bench.apply()
     assert applied.exit in (Exit.ERROR, Exit.UNKNOWN)
     assert applied.plan.at(at("thing.a")).status.value == "in-sync"
+
+
+def starts_slowly(bench, seconds):
+    """Its guest says nothing for so long after the start."""
+    world, slept = bench.world, []
+
+    def sleeps(pause):
+        slept.append(pause)
+        if sum(slept) > seconds:
+            world.silent.discard("g1")
+
+    world.before["virsh start g1"] = lambda: world.silent.add("g1")
+    bench.sleeps = sleeps
+    return slept
+
+
+@pytest.mark.parametrize("vms", [{}, {"g1": Vm(active=None)}], ids=["made", "started"])
+def test_a_guest_that_starts_is_waited_for(vms):
+    bench = Bench(World(vms=vms), {"vm.g1": VmWish()}, g1={"thing.a": Wish()})
+    slept = starts_slowly(bench, 120)
+    assert bench.apply().exit is Exit.IN_SYNC
+    assert bench.did()[-4:-2] == ["h/g1: lock", "h/g1: set on thing.a"]
+    assert sum(slept) > 120
+
+
+def test_a_guest_that_starts_and_never_answers_is_unknown():
+    bench = Bench(World(), {"vm.g1": VmWish(), "thing.a": Wish()}, g1={"thing.a": Wish()})
+    slept = starts_slowly(bench, 10_000)
+    assert bench.apply().exit is Exit.UNKNOWN
+    assert 200 < sum(slept) < 1000
+
+
+def test_a_guest_that_ran_all_along_and_does_not_answer_is_not_waited_for():
+    bench = Bench(World(vms={"g1": Vm()}, silent={"g1"}), {"vm.g1": VmWish()}, g1={"thing.a": Wish()})
+    slept = starts_slowly(bench, 10_000)
+    assert bench.apply().exit is Exit.UNKNOWN
+    assert not slept
+
+
+def test_waiting_for_a_guest_ends_where_the_run_is_to_stop():
+    bench = Bench(World(), {"vm.g1": VmWish()}, g1={"thing.a": Wish()})
+    slept = starts_slowly(bench, 10_000)
+    bench.stops = lambda: len(slept) > 3
+    assert bench.apply().interrupted
+    assert len(slept) < 6

@@ -123,6 +123,8 @@ def _state(one):
     machine = one.machine()
     running = machine.pop("running")
     del running["since"]  # times
+    for domain in running["domains"].values():
+        domain.pop("start", None)  # of each start its own
     return {
         "files": one.files(),
         "machine": machine,
