@@ -117,7 +117,7 @@ def another(value):
         case tuple():
             return (*value, *(value[:1] or ("x",)))
         case Secret():
-            return Secret(value.reveal(), f"{value.reference}x")
+            return Secret(value.reveal() + b"x", f"{value.reference}x")
         case Fragment():
             return replace(value, text=f"{value.text}:")
         case Domain():
@@ -163,10 +163,11 @@ class Login(Effect):
         return "log in"
 
 
-def test_a_fingerprint_tells_nothing_of_a_secret():
-    one, other = Login(Secret("a")), Login(Secret("b"))
+def test_a_fingerprint_tells_nothing_of_a_secret_but_where_it_is_to_be_had():
+    one, other = Login(Secret(b"a", "env A")), Login(Secret(b"b", "env A"))
     assert one.fingerprint() == other.fingerprint()
-    assert one.fingerprint() != Login("a").fingerprint() != Login("(secret)").fingerprint()
+    assert one.fingerprint() != Login(Secret(b"a", "env B")).fingerprint()
+    assert one.fingerprint() != Login("env A").fingerprint() != Login("(secret)").fingerprint()
 
 
 def test_the_order_of_a_mapping_does_not_matter_and_its_content_does():
