@@ -56,17 +56,17 @@ def loading(paths: Sequence[Path]) -> Iterator[tuple[Loaded, Opener]]:
     from cxlstate.spec.glimpse import glimpse
 
     with ahead(glimpse(paths)) as (opener, authenticate):
-        loaded = load_specs(paths)
+        loaded = load_specs(paths, fetch=True)
         if not has_errors(loaded.diagnostics):
             authenticate()
         yield loaded, opener
 
 
-def load_specs(paths: Sequence[Path]) -> Loaded:
-    """The specs below the given paths, or below specs/."""
+def load_specs(paths: Sequence[Path], *, fetch: bool = False) -> Loaded:
+    """The specs below the given paths, or below specs/; `fetch`: with the secrets that they reference."""
     from cxlstate.rules import load
 
-    return load(list(paths) or [Path("specs")])
+    return load(list(paths) or [Path("specs")], fetch=fetch)
 
 
 def trees(loaded: Loaded) -> Sequence[Tree]:

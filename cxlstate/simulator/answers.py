@@ -9,6 +9,7 @@ from cxlstate.core.read import (
     Answer,
     Asked,
     Attributes,
+    AuthorizedKeys,
     Command,
     Exists,
     File,
@@ -21,9 +22,12 @@ from cxlstate.core.read import (
     NotAsked,
     PosixQuestion,
     Read,
+    SshLogin,
 )
+from cxlstate.simulator.accounts import Accounts
 from cxlstate.simulator.dax import DEVDAX, Bus, extents
 from cxlstate.simulator.host import Host
+from cxlstate.simulator.sshd import Sshd
 
 _ONLY_ROOT = Answer(1, b"", "Permission denied: only root can see it")
 
@@ -51,14 +55,34 @@ def answer(host: Host, read: Read) -> Answer:
             return _paths(host, pattern, of_links=isinstance(read, Links))
         case Exists():
             return _exists(host, read)
-        case Holders(name=name):
-            return _holders(host, name)
-        case MapAndRead(start=start):
-            return _mapped(host, start)
+        case Holders() | MapAndRead() | SshLogin() | AuthorizedKeys():
+            return _of_processes(host, read)
         case Command(argv=argv, operands=operands):
             ended = host.run((*argv, *operands))
             stdout = ended.stdout.encode("utf-8", "surrogateescape")
             return Answer(ended.status, stdout, ended.stderr.rstrip("\n"))
+
+
+def _of_processes(host: Host, read: Holders | MapAndRead | SshLogin | AuthorizedKeys) -> Answer:
+    match read:
+        case Holders(name=name):
+            return _holders(host, name)
+        case MapAndRead(start=start):
+            return _mapped(host, start)
+        case SshLogin():
+            return Answer(0, Sshd(host.world, host.files).login().encode())
+        case AuthorizedKeys(user=user):
+            return _keys(host, user)
+
+
+def _keys(host: Host, user: str) -> Answer:
+    if not host.world.login.root:
+        return _ONLY_ROOT
+
+    def stat(path: str) -> str:
+        return host.run(("stat", "--format=%f %s %Y %U:%G:%n", path)).stdout
+
+    return Accounts(host.files, host.world.owners, stat).authorized_keys(user)
 
 
 def _file(host: Host, path: str, limit: int) -> Answer:

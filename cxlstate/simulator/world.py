@@ -256,7 +256,8 @@ class Power:
 class Running:
     """Everything that is lost with the power.
 
-    `files` and `links` are those of /run and /dev; `known_units` the unit files that systemd has read.
+    `files` and `links` are those of /run and /dev; `known_units` the unit files that systemd has read,
+    and `since` the time of a unit's last change of state, in seconds since the epoch.
     """
 
     boot_id: str = ""
@@ -264,6 +265,7 @@ class Running:
     command_line: str = ""
     modules: dict[str, Loaded] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
+    since: dict[str, int] = field(default_factory=dict)
     known_units: dict[str, str] = field(default_factory=dict)
     mtrr: list[VariableRange] = field(default_factory=list)
     dax: dict[str, Dax] = field(default_factory=dict)

@@ -139,6 +139,9 @@ class Subject(ABC):
     def mode(self, path: str) -> int: ...
 
     @abstractmethod
+    def link(self, path: str, target: str) -> None: ...
+
+    @abstractmethod
     def interrupt_dpkg(self) -> None: ...
 
     @abstractmethod
@@ -230,6 +233,9 @@ class Simulated(Subject):
     def serve(self, network: str, bridge: str) -> None:
         with self._edited() as world:
             world["running"]["processes"].append({"pid": 4713, "command": DNSMASQ.format(network)})
+
+    def link(self, path: str, target: str) -> None:
+        (self._directory / "root" / path.lstrip("/")).symlink_to(target)
 
     def mode(self, path: str) -> int:
         return stat.S_IMODE((self._directory / "root" / path.lstrip("/")).stat().st_mode)
@@ -327,6 +333,9 @@ class Emulated(Subject):
             f"{virsh} net-start {network} && cp {conf} /root/kept && {virsh} net-destroy {network}"
             f" && mv /root/kept {conf} && VIR_BRIDGE_NAME={bridge} {DNSMASQ.format(network)}"
         )
+
+    def link(self, path: str, target: str) -> None:
+        self._host.run(["ln", "-s", target, path])
 
     def mode(self, path: str) -> int:
         return int(self._host.run(["stat", "--format=%a", path]).stdout, 8)

@@ -36,6 +36,7 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
     """
 
     kind = "module"
+    keeps = ("/etc/modules-load.d/cxlstate-*",)
     informs = True
     reboots = True
     place = Place("modules", Shape.MAP, HOST_AND_GUEST)
