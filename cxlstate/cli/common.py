@@ -101,7 +101,7 @@ def only(targets: Sequence[str], trees: Sequence[Tree]) -> Only | None:
 
 
 def consents(allowed: Sequence[str], trees: Sequence[Tree]) -> Consents:
-    """What `--allow` allows; a name that no spec declares is wrong usage.
+    """What `--allow` allows; a name that no spec declares is wrong usage, unless it is that of a VM.
 
     Raises CxlstateError (CXE110) for what is no consent.
     """
@@ -110,7 +110,8 @@ def consents(allowed: Sequence[str], trees: Sequence[Tree]) -> Consents:
     names = names_of(trees)
 
     def meaning(name: str) -> tuple[str, Address | None]:
-        found = names.whole.get(name, ())
+        vm = names.undeclared_vm(name)
+        found = names.whole.get(name) or ([vm] if vm else [])
         if len(found) == 1:
             return found[0].machine, found[0].address
         if found:
