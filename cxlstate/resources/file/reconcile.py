@@ -49,7 +49,7 @@ class FileReconciler(Reconciler[FileSpec, FileLive]):
             return Unknown(
                 f"no such {' and no such '.join(live.missing)}",
                 cured_by=(AllOf("package"), AllOf("user")),
-                hint="declare it in host.users, or the package that creates it, or fix the name",
+                hint="declare it in `users`, or the package that creates it, or fix the name",
             )
         return Absent() if live.inode is None and live.barrier is None else Present(live)
 

@@ -48,7 +48,7 @@ class SshdReconciler(Reconciler[SshdSpec, SshdLive]):
         except ReadFailed as failed:
             if failed.missing_tool != "sshd":
                 raise
-            hint = "declare openssh-server in host.packages"
+            hint = "declare openssh-server in `packages`"
             return Unknown(failed.reason, cured_by=(_PACKAGE,), hint=hint)
 
     def assess(self, resource: Resource[SshdSpec], seen: Observation[SshdLive], inputs: Inputs) -> Assessment:
