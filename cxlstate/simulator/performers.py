@@ -94,7 +94,13 @@ def _program(argv: tuple[str, ...], files: Files) -> tuple[Ended, bytes | None]:
 
 def _of_somebody(effect: Effect, session: Session) -> tuple[str, Outcome]:
     host = session.host()
-    place = Place(host.world, host.files, session.store, session.faults.step, _drafts(host.files, session))
+
+    def step(what: str) -> None:
+        """Owners stand in `machine.json`: on a machine they are there before the file is in place."""
+        host.save()
+        session.faults.step(what)
+
+    place = Place(host.world, host.files, session.store, step, _drafts(host.files, session))
     before, outcome = place.perform(effect)
     host.save()
     session.faults.step(f"done: {effect.shown()}")
