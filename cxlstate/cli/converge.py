@@ -70,7 +70,7 @@ class Session:
         except (Unwritable, click.ClickException, click.Abort):
             raise
         except Exception as error:  # noqa: BLE001  # a defect that one tree shows
-            diagnostics = tuple(one.on(tree.host.id) for one in problems_of(error))
+            diagnostics = tuple(one if one.machine else one.on(tree.host.id) for one in problems_of(error))
             self._tell(diagnostics)
             return Exit.ERROR, without_plan(tree, diagnostics), []
 

@@ -198,7 +198,8 @@ class Converger:
         result.refused = self._not_allowed(result.plan)
         result.failed = frozenset(self.failed)
         standing = [no.diagnostics for no in self.turned_down if any(map(no.concerns, result.plan.resources))]
-        told = [*self.failed.values(), *standing, self.away.problems, self.keeper.problems]
+        told: list[Collection[Diagnostic]] = [*self.failed.values(), *standing, self.away.problems]
+        told.append(self.keeper.problems({at.machine for at in self.failed}))
         result.diagnostics = list(dict.fromkeys(one for problems in told for one in problems))
         result.stopped = self.away.not_running(self.seen)
         if self.promise:
@@ -314,7 +315,7 @@ class Converger:
         except CxlstateError as error:
             if machine == self.tree.host.id:
                 raise
-            self.failed |= {plan.at: error.diagnostics for plan in plans}
+            self.failed |= {plan.at: tuple(one.on(machine) for one in error.diagnostics) for plan in plans}
             self.writers.drop(machine)
             result.plan = self.plan([machine])
             return

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cxlstate.core.action import Action
 from cxlstate.core.address import ScopedAddress
-from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.diagnostic import CxlstateError, Diagnostic, Severity
 from cxlstate.core.guest import HostKey
 from cxlstate.core.machine import MachineId
 from cxlstate.engine.plan import PENDING, MachinePlan, Plan, Status
@@ -23,11 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class Keeper:
-    """`problems` are warnings: what could not be kept is learnt again by the next run."""
+    """What could not be kept is learnt again by the next run: warnings."""
 
     run: Converger
-    problems: list[Diagnostic] = field(default_factory=list)
+    _problems: list[Diagnostic] = field(default_factory=list)
     _keys: dict[MachineId, HostKey] = field(default_factory=dict)
+    _unwritable: dict[MachineId, list[Diagnostic]] = field(default_factory=dict)
+
+    def problems(self, failed: Collection[MachineId]) -> list[Diagnostic]:
+        """Not of guests in which something failed: for the same reason, and that is told as an error."""
+        unwritten = [one for guest, ones in self._unwritable.items() if guest not in failed for one in ones]
+        return [*self._problems, *unwritten]
 
     def keep(self, plan: Plan) -> set[MachineId]:
         """What a plan shows, as far as it is not kept yet. The hosts to be read again for it."""
@@ -48,8 +55,27 @@ class Keeper:
                 kept = before.get(resource.address)
                 if kept is None or kept.wanted != resource.wanted:
                     new[str(resource.address)] = Record(resource.wanted, self.run.tool, at).line()
-        if new:
-            self.run.executor(plan.machine.id).writer.record(new)
+        if new and plan.machine.id not in self._unwritable:
+            self._write(plan, new)
+
+    def _write(self, plan: MachinePlan, new: dict[str, str]) -> None:
+        """Raises CxlstateError of a host. A guest that cannot be written keeps nobody from anything."""
+        guest = plan.machine.id
+        try:
+            self.run.executor(guest).writer.record(new)
+        except CxlstateError as error:
+            if plan.machine.parent is None:
+                raise
+            self.run.writers.drop(guest)
+            self._unwritable[guest] = [
+                replace(
+                    one.on(guest),
+                    code="CXE264",
+                    message=f"records of {guest} are not kept: {one.message}",
+                    severity=Severity.WARNING,
+                )
+                for one in error.diagnostics
+            ]
 
     def _keeps_key(self, plan: MachinePlan) -> bool:
         """The key that a guest was reached by, confirmed by the hypervisor. Each is tried once."""
@@ -65,7 +91,7 @@ class Keeper:
         does = f"keep the host key of {guest.id}, confirmed by {accepted.by.value}"
         done = self.run.executor(vm.machine).perform([Action(does, effect)], (vm,))
         if done.result is not Result.DONE:
-            self.problems += [
+            self._problems += [
                 replace(
                     one,
                     code="CXE263",

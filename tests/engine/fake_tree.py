@@ -78,7 +78,7 @@ class Vm:
 
 @dataclass
 class World:
-    """`things` by machine and address; `silent`, `refused`: guests; `undoes`: setting one resets another.
+    """`things` by machine and address; `silent`, `refused`, `rootless`: guests; `undoes`: setting one resets another.
 
     `keys` are host keys of guests, by name; `kept` are those that the host keeps.
     """
@@ -87,6 +87,7 @@ class World:
     pending: dict[str, dict[str, str]] = field(default_factory=dict)
     vms: dict[str, Vm] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
+    rootless: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     undoes: dict[str, str] = field(default_factory=dict)
     keys: dict[str, HostKey] = field(default_factory=dict)
@@ -120,6 +121,8 @@ class FakeMachine:
     def _guest(self, route, *, writes):
         name = route.machine.partition("/")[2]
         assert self.world.vms[name].active, f"{name} is off"
+        if writes and name in self.world.rootless:
+            raise CxlstateError((Diagnostic("CXC301", "root is required"),))
         if name in self.world.silent:
             raise CxlstateError((Diagnostic("CXC121", "192.0.2.2:22 does not answer within 10 s"),))
         if name in self.world.refused:

@@ -239,3 +239,18 @@ def test_the_key_of_a_guest_that_was_made_anew_takes_the_place_of_the_old_one():
     bench = keyed(kept={KEPT: b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + 43 * b"B" + b"\n"})
     assert bench.apply().exit is Exit.IN_SYNC
     assert host_keys.parse(bench.world.kept[KEPT].decode()) == (KEY,)
+
+
+# Guests that can only be read ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("inside", "code"), [("on", "CXE264"), ("off", "CXC301")])
+def test_a_guest_that_cannot_be_written_keeps_its_host_from_nothing(inside, code):
+    """Whether something is to be done in it, or a record is all that would be written."""
+    world = World(vms={"g1": Vm()}, things={G1: {"thing.a": inside, "thing.b": "on"}}, rootless={"g1"})
+    guest = {"thing.a": Wish(), "thing.b": Wish()}
+    applied = Bench(world, {"vm.g1": VmWish(), "thing.a": Wish()}, g1=guest).apply()
+    assert world.things["h"]["thing.a"] == "on"
+    assert [one.code for one in applied.diagnostics] == [code]
+    assert [one.machine for one in applied.diagnostics] == [G1]
+    assert applied.exit is (Exit.IN_SYNC if inside == "on" else Exit.ERROR)
