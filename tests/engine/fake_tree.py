@@ -78,7 +78,9 @@ class Vm:
 
 @dataclass
 class World:
-    """`things` by machine and address; `silent`, `refused`, `rootless`: guests; `undoes`: setting one resets another.
+    """`things` by machine and address; `silent`, `refused`, `rootless`: guests.
+
+    `undoes`: setting one resets another.
 
     `keys` are host keys of guests, by name; `kept` are those that the host keeps.
     """
