@@ -9,6 +9,7 @@ from cxlstate.simulator.ended import Ended, unknown
 from cxlstate.simulator.unit_files import FOLDER, UnitFiles
 from cxlstate.simulator.world import Unit, World
 
+_NOT_APPLICABLE = 3
 _NOT_INSTALLED = 5
 _WANTS = "/etc/systemd/system/multi-user.target.wants"
 _FILES = "/usr/lib/systemd/system"
@@ -198,8 +199,12 @@ class Units:
         return Ended(ended.status, stderr=ended.stderr.replace("Failed to start", "Failed to restart"))
 
     def _reload(self, name: str) -> Ended:
-        if self._get(name) is None:
+        unit = self._get(name)
+        if unit is None:
             return Ended(_NOT_INSTALLED, stderr=f"Failed to reload {name}: Unit {name} not found.\n")
+        if not unit.reloads:
+            why = f"Job type reload is not applicable for unit {name}."
+            return Ended(_NOT_APPLICABLE, stderr=f"Failed to reload {name}: {why}\n")
         if self._states.get(name) != "active":
             return Ended(1, stderr=f"{name} is not active, cannot reload.\n")
         self._since[name] = int(time.time())

@@ -58,7 +58,8 @@ class Unit:
 
     No state at all: there is no such file, and only its mask stands. `type` and `remains` are Type= and
     RemainAfterExit=, `conflicts` is Conflicts=; one that does not start fails with an exit code. To start it
-    also ends what it `stops`, by a program of its own: no setting of the unit says so.
+    also ends what it `stops`, by a program of its own: no setting of the unit says so. One that `reloads` has
+    an ExecReload=.
     """
 
     state: str = "disabled"
@@ -66,6 +67,7 @@ class Unit:
     starts: bool = True
     type: str = "simple"
     remains: bool = False
+    reloads: bool = False
     triggered_by: list[str] = field(default_factory=list)
     aliases: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)

@@ -31,12 +31,14 @@ DNSMASQ = (
 )
 GRUB_CFG = "/boot/grub/grub.cfg"
 
-# Units that every machine has: one runs, one fails. The lab gets them as files, the simulator as state.
+# Units that every machine has: one runs, one fails, one could be reloaded. The lab gets them as files, the
+# simulator as state.
 UNITS = {
     "fact-runs.service": "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n",
     "fact-fails.service": (
         "[Service]\nType=oneshot\nExecStart=/bin/false\n[Install]\nWantedBy=multi-user.target\n"
     ),
+    "fact-reloads.service": "[Service]\nExecStart=/bin/sleep infinity\nExecReload=/bin/true\n",
 }
 # The small packages of the lab's archive, as the simulator has them.
 PACKAGES = [
@@ -160,7 +162,11 @@ class Simulated(Subject):
             world["archive"]["packages"] += PACKAGES
             for name in UNITS:
                 fails = name == "fact-fails.service"
-                world["units"][name] = {"type": "oneshot" if fails else "simple", "starts": not fails}
+                world["units"][name] = {
+                    "type": "oneshot" if fails else "simple",
+                    "starts": not fails,
+                    "reloads": name == "fact-reloads.service",
+                }
         self._open()
         self.run("apt-get", "update")
 

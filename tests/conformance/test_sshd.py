@@ -68,9 +68,18 @@ def test_a_reload_is_a_change_of_state(machine):
     ]
 
 
-def test_what_does_not_run_is_not_reloaded(machine):
-    outcome = machine.perform(Run(("systemctl", "reload"), ("fact-fails.service",)))
-    assert outcome.status == 1
+@pytest.mark.parametrize(
+    ("unit", "status", "said"),
+    [
+        ("fact-reloads.service", 1, "fact-reloads.service is not active, cannot reload."),
+        ("fact-runs.service", 3, "Job type reload is not applicable for unit fact-runs.service."),
+        ("fact-absent.service", 5, "Unit fact-absent.service not found."),
+    ],
+)
+def test_what_does_not_run_or_cannot_is_not_reloaded(machine, unit, status, said):
+    outcome = machine.perform(Run(("systemctl", "reload"), (unit,)))
+    assert outcome.status == status
+    assert said in outcome.output
 
 
 def since(machine):
