@@ -51,6 +51,29 @@ LEAVES = (
     {"masked": False},
     {"masked": True, "running": False},
 )
+FILES: dict[str, Any] = {
+    "/etc/cxlstate-demo.conf": {"content": "a = 1\n", "mode": "0640", "group": "adm"},
+    "/opt/lab/deep/file": {"content": "", "owner": "admin"},
+    "/etc/hostname": {"content": "cloudcxl2\n"},
+    "/etc/modprobe.d/blacklist-watchdog.conf": {"mode": "0600"},
+    "/srv/none": {"state": "absent"},
+}
+SSHD: tuple[dict[str, Any], ...] = (
+    {"password_authentication": False},
+    {"password_authentication": True, "permit_root_login": "no"},
+    {"pubkey_authentication": True, "permit_root_login": "prohibit-password"},
+    {"allow_tcp_forwarding": False},
+)
+PUBLIC_KEYS = (
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPB91rnzrEc2rLv2kUhcXOCNrsDpDhYs0U93tTXLpMAw bob@lab",
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBW3ogtGr4YRDaYZDi9+a674k59/xFz4tF+817dWRMLG alice",
+)
+PEOPLE: dict[str, dict[str, Any]] = {
+    "lab": {"shell": "/bin/bash", "groups": ["adm"], "authorized_keys": [PUBLIC_KEYS[0]]},
+    "kvm": {"state": "present"},
+    "admin": {"authorized_keys": list(PUBLIC_KEYS), "shell": "/bin/sh"},
+    "nobody-there": {"state": "absent"},
+}
 USERS, GROUPS = ("admin", "root", "daemon"), ("adm", "sudo", "users", "kvm", "admin")
 PRESENT = ("dummy", "veth", "nd_pmem", "nd-e820", "kvm-intel", "vfio-pci", "cxl_acpi", "virtio", "iTCO_wdt")
 ABSENT = ("kmem", "dummy", "veth", "iTCO_wdt", "nd_pmem", "vfio_pci", "kvm_intel", "device_dax", "cxl-acpi")
@@ -172,7 +195,15 @@ def _services(draw: st.DrawFn, packages: list[Any]) -> dict[str, Any]:
 def _users(draw: st.DrawFn, packages: list[Any]) -> dict[str, Any]:
     groups = [*GROUPS, *(["libvirt"] if "libvirt-daemon-system" in packages else [])]
     of = st.lists(st.sampled_from(groups), max_size=3, unique=True).map(lambda names: {"groups": names})
-    return draw(st.dictionaries(st.sampled_from(USERS), of, max_size=2))
+    members = draw(st.dictionaries(st.sampled_from(USERS), of, max_size=2))
+    people = draw(st.lists(st.sampled_from(sorted(PEOPLE)), max_size=2, unique=True))
+    return members | {name: PEOPLE[name] for name in people}
+
+
+@st.composite
+def _files(draw: st.DrawFn) -> dict[str, Any]:
+    chosen = draw(st.lists(st.sampled_from(sorted(FILES)), max_size=2, unique=True))
+    return {path: FILES[path] for path in chosen}
 
 
 @st.composite
@@ -284,7 +315,7 @@ def _virtual(draw: st.DrawFn, host: Host) -> Host:
 @st.composite
 def sound(draw: st.DrawFn) -> Host:
     """A spec that every one of the machine states can be made to follow."""
-    keys = ("packages", "services", "users", "modules", "grub", "memmap")
+    keys = ("packages", "services", "users", "files", "sshd", "modules", "grub", "memmap")
     left_out = draw(st.sets(st.sampled_from(keys), max_size=3))
     packages = draw(st.lists(st.sampled_from(PACKAGES), max_size=4, unique_by=_name))
     if "packages" in left_out:  # nobody brings the units and groups of a package, then
@@ -293,6 +324,8 @@ def sound(draw: st.DrawFn) -> Host:
         "packages": packages,
         "services": draw(_services(packages)),
         "users": draw(_users(packages)),
+        "files": draw(_files()),
+        "sshd": draw(st.sampled_from(SSHD)),
         "modules": draw(_modules()),
         "grub": draw(_grub()),
         "memmap": draw(_memmap()),
@@ -406,6 +439,27 @@ def trees(draw: st.DrawFn) -> Host:
     ):
         vms[name] = VM | draw(st.sampled_from(STANDING)) | {"guest": draw(_guest())}
     return {**host, "vms": dict(draw(st.permutations(list(vms.items()))))}
+
+
+@st.composite
+def running_guests(draw: st.DrawFn) -> Host:
+    """A host with up to three VMs that run, in each a guest that can be made to follow its section."""
+    vms = {}
+    for number in range(draw(st.integers(0, 3))):
+        packages = draw(st.lists(st.sampled_from(PACKAGES), max_size=2, unique_by=_name))
+        section = {
+            "packages": packages,
+            "services": draw(_services(packages)),
+            "users": draw(_users(packages)),
+            "modules": draw(_modules()),
+            "grub": draw(_grub()),
+        }
+        left_out = draw(st.sets(st.sampled_from(["packages", "modules", "grub"]), max_size=2))
+        if "packages" in left_out:  # nobody brings the units and groups of a package, then
+            left_out |= {"services", "users"}
+        guest = {key: value for key, value in section.items() if key not in left_out}
+        vms[f"g{number}"] = VM | {"state": "running", "guest": guest}
+    return {"packages": [LIBVIRT], "vms": vms}
 
 
 AMBIGUOUS = ("grub", "memmap", "package", "vm.g1", "g1", "service.cron", "package.tree:grub")

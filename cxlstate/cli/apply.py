@@ -54,7 +54,7 @@ def command(
     from cxlstate.cli import plan_file
 
     kept = plan_file.read(paths[0]) if len(paths) == 1 and plan_file.is_one(paths[0]) else None
-    loaded = load_specs(kept.specs if kept else paths)
+    loaded = load_specs(kept.specs if kept else paths, fetch=True)
     if has_errors(loaded.diagnostics):
         return refuse_specs(loaded.diagnostics, as_json=as_json)
     allow = consents(allowed, loaded.trees)

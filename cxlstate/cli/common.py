@@ -56,17 +56,17 @@ def loading(paths: Sequence[Path]) -> Iterator[tuple[Loaded, Opener]]:
     from cxlstate.spec.glimpse import glimpse
 
     with ahead(glimpse(paths)) as (opener, authenticate):
-        loaded = load_specs(paths)
+        loaded = load_specs(paths, fetch=True)
         if not has_errors(loaded.diagnostics):
             authenticate()
         yield loaded, opener
 
 
-def load_specs(paths: Sequence[Path]) -> Loaded:
-    """The specs below the given paths, or below specs/."""
+def load_specs(paths: Sequence[Path], *, fetch: bool = False) -> Loaded:
+    """The specs below the given paths, or below specs/; `fetch`: with the secrets that they reference."""
     from cxlstate.rules import load
 
-    return load(list(paths) or [Path("specs")])
+    return load(list(paths) or [Path("specs")], fetch=fetch)
 
 
 def trees(loaded: Loaded) -> Sequence[Tree]:
@@ -101,7 +101,7 @@ def only(targets: Sequence[str], trees: Sequence[Tree]) -> Only | None:
 
 
 def consents(allowed: Sequence[str], trees: Sequence[Tree]) -> Consents:
-    """What `--allow` allows; a name that no spec declares is wrong usage.
+    """What `--allow` allows; a name that no spec declares is wrong usage, unless it is that of a VM.
 
     Raises CxlstateError (CXE110) for what is no consent.
     """
@@ -110,7 +110,8 @@ def consents(allowed: Sequence[str], trees: Sequence[Tree]) -> Consents:
     names = names_of(trees)
 
     def meaning(name: str) -> tuple[str, Address | None]:
-        found = names.whole.get(name, ())
+        vm = names.undeclared_vm(name)
+        found = names.whole.get(name) or ([vm] if vm else [])
         if len(found) == 1:
             return found[0].machine, found[0].address
         if found:

@@ -70,7 +70,7 @@ class Session:
         except (Unwritable, click.ClickException, click.Abort):
             raise
         except Exception as error:  # noqa: BLE001  # a defect that one tree shows
-            diagnostics = tuple(one.on(tree.host.id) for one in problems_of(error))
+            diagnostics = tuple(one if one.machine else one.on(tree.host.id) for one in problems_of(error))
             self._tell(diagnostics)
             return Exit.ERROR, without_plan(tree, diagnostics), []
 
@@ -80,9 +80,10 @@ class Session:
         if not self.yes:
             shown = look(tree, kinds(), self.only)
             self._show(shown)
-            if not any(map(_is_work, shown.resources)):
+            can_ask = at_terminal() and not self.as_json
+            if not any(map(_is_work, shown.resources)) and not (can_ask and shown.has_new_keys):
                 return shown.exit, shown, []
-            if not at_terminal() or self.as_json:
+            if not can_ask:
                 said = "nothing was done: no terminal to ask at; --yes applies what interrupts nothing"
                 say(said, err=True)
                 return worst([Exit.REFUSED, shown.exit]), shown, []
@@ -131,7 +132,7 @@ class Session:
             self._tell(plan.all_diagnostics)
 
     def _show(self, plan: Plan) -> None:
-        if not self.as_json and (plan.exit or plan.all_diagnostics):
+        if not self.as_json and (plan.exit or plan.all_diagnostics or plan.has_new_keys):
             problems = [one for one in plan.all_diagnostics if one not in self._told]
             self._told.update(problems)
             say_plan(plan, problems)

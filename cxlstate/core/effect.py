@@ -41,7 +41,7 @@ class Effect(Protocol):
         return {"effect": re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()}
 
     def fingerprint(self) -> str:
-        """SHA-256 in hex, equal for equal doing, in any process; of a secret only that it is one."""
+        """SHA-256 in hex, equal for equal doing, in any process; a secret counts by its reference."""
         text = json.dumps(_canonical(self), sort_keys=True, separators=(",", ":"))
         return sha256(text.encode()).hexdigest()
 
@@ -56,7 +56,7 @@ def _canonical(value: Any) -> object:
         case bytes():
             return ["bytes", sha256(value).hexdigest()]
         case Secret():
-            return ["secret", str(value)]
+            return ["secret", value.reference]
         case Mapping():
             return ["mapping", sorted([_canonical(key), _canonical(one)] for key, one in value.items())]
         case AbstractSet():

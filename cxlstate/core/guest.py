@@ -47,7 +47,7 @@ class GuestAccess:
     `running`: None where it is not known. `addresses`: reservation, lease, in this order. `keys` are
     the host keys that the host keeps, `kept` the SHA-256 of the file that holds them (None: there is none).
     `agent`: the VM has a channel for the guest agent. `console`: the file on the host that holds what the
-    VM's serial console has said; empty without one.
+    VM's serial console has said; empty without one. `defined`: whether there is such a VM at all.
     """
 
     running: bool | None
@@ -56,6 +56,7 @@ class GuestAccess:
     kept: str | None = None
     agent: bool = False
     console: str = ""
+    defined: bool = True
 
 
 @dataclass(frozen=True, slots=True)

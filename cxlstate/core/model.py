@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
@@ -25,6 +25,9 @@ from cxlstate.core.path import Path
 
 BESIDE: Final = "beside"
 """In the context of a validation: a function from a path, as written, to the text of that file."""
+
+BESIDE_BYTES: Final = "beside-bytes"
+"""The same, to the content of a file that may be anything."""
 
 
 _CHECK: Final = "_is_check"
@@ -197,6 +200,37 @@ BesideText = Annotated[
     WithJsonSchema({"type": "string", "description": "A file, by its path from the folder of the spec"}),
 ]
 """A file beside the spec, written as its path."""
+
+
+@dataclass(frozen=True, slots=True)
+class BesideContent:
+    """A file that stands beside the spec, and its content, which may be anything."""
+
+    path: str
+    content: bytes = field(repr=False)
+
+
+def _beside_bytes(value: object, info: ValidationInfo) -> BesideContent:
+    if isinstance(value, BesideContent):
+        return value
+    context: Mapping[str, Any] = info.context or {}
+    if not isinstance(value, str) or not value or BESIDE_BYTES not in context:
+        raise problem("CXS213", "not a file beside the spec", found=str(value)[:80], expected="its path")
+    return BesideContent(value, context[BESIDE_BYTES](value))
+
+
+BesideFile = Annotated[
+    BesideContent,
+    PlainValidator(_beside_bytes),
+    PlainSerializer(lambda one: one.path, return_type=str),
+    WithJsonSchema({"type": "string", "description": "A file, by its path from the folder of the spec"}),
+]
+"""A file beside the spec, written as its path; text or not."""
+
+
+def canonical(spec: object) -> str:
+    """What the user wrote for a resource, as one text: equal texts mean equal wishes."""
+    return spec.model_dump_json(exclude_unset=True) if isinstance(spec, BaseModel) else repr(spec)
 
 
 def as_written(spec: object) -> Any:

@@ -106,6 +106,26 @@ class FileSystem:
 
 
 @dataclass(frozen=True, slots=True)
+class SshLogin:
+    """Who we are logged in as, from where, and what sshd has in force for such a connection.
+
+    Lines of `login user NAME` and, by SSH, `login client ADDRESS`; then those of `sshd -T -C` for that
+    connection. The way in is that of the shell in which we run: it may be a person's, where we run locally.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizedKeys:
+    """The file of a user's authorized keys, wherever the home is. Exit status 2: there is no such user.
+
+    First `home PATH`, without links; then what stat(1) says of the home, of `.ssh` and of the file, as far as
+    they are there, in the form of `formats.inode`; then the line `content`, and what a regular file holds.
+    """
+
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
 class LibvirtDomain:
     """A libvirt domain by name, over a read-only connection; secrets are never asked for.
 
@@ -148,9 +168,12 @@ LibvirtRead = LibvirtDomain | LibvirtNetwork | LibvirtAddresses
 READ_ONLY: tuple[tuple[tuple[str, ...], str], ...] = (
     (("dpkg-query", "--show"), r"--showformat=.*"),
     (("apt-mark", "showhold"), r""),
-    (("systemctl", "show"), r"--property=[A-Za-z,]+"),
+    (("systemctl", "show"), r"--property=[A-Za-z,]+|--timestamp=unix"),
+    (("sshd", "-T"), r""),
+    (("sshd", "-G"), r""),
     (("getent", "group"), r""),
     (("getent", "passwd"), r""),
+    (("getent", "shadow"), r""),
     (("loginctl", "list-sessions"), r"--no-legend|--no-pager"),
     (("daxctl", "list"), r"-[A-Za-z]+|--[a-z-]+"),
     (("ndctl", "list"), r"-[NRDi]+"),
@@ -191,7 +214,11 @@ class Command:
             raise ValueError(f"an operand of {self.argv[0]} would be taken as an option")
 
 
-PosixRead = File | Glob | Attributes | Links | Names | Exists | Holders | MapAndRead | FileSystem | Command
+LoginRead = SshLogin | AuthorizedKeys
+
+DeviceRead = Holders | MapAndRead | FileSystem
+
+PosixRead = File | Glob | Attributes | Links | Names | Exists | DeviceRead | LoginRead | Command
 """What the machine itself is asked: all but libvirt."""
 
 Read = PosixRead | LibvirtRead
@@ -263,6 +290,10 @@ class ReadFailed(Exception):
         self.missing_tool = missing_tool
 
 
+Text = File | Command | DeviceRead | LoginRead | LibvirtAddresses
+"""Reads whose answer is one text."""
+
+
 class ConditionUnmet(ReadFailed):
     """The answer to a read that was not done. Who asked for it has not looked at its condition."""
 
@@ -296,7 +327,7 @@ class Answers:
             raise failure(read, answer)
         return bool(answer.stdout)
 
-    def text(self, read: File | Command | Holders | MapAndRead | FileSystem | LibvirtAddresses) -> str:
+    def text(self, read: Text) -> str:
         """The file's content or the command's output; anything but success is a failure."""
         answer = self.raw(read)
         if answer.status != 0:
@@ -344,27 +375,30 @@ def describe(read: Read) -> str:
     match read:
         case File(path=path):
             return path
-        case (
-            Glob(pattern=pattern)
-            | Attributes(pattern=pattern)
-            | Links(pattern=pattern)
-            | Names(pattern=pattern)
-        ):
-            return pattern
+        case Glob() | Attributes() | Links() | Names():
+            return read.pattern
         case Exists(patterns=patterns):
             return " or ".join(patterns)
-        case Holders(name=name):
-            return f"processes that hold {name}"
-        case MapAndRead(start=start):
-            return f"a mapping of the dax device at {start:#x}"
-        case FileSystem(point=point):
-            return f"file system on {point}"
+        case Holders() | MapAndRead() | FileSystem():
+            return _device_read(read)
+        case SshLogin() | AuthorizedKeys():
+            return f"authorized keys of {read.user}" if isinstance(read, AuthorizedKeys) else "the SSH login"
         case Command(argv=argv, operands=operands):
             return " ".join((*argv, *operands))
         case LibvirtDomain(name=name) | LibvirtAddresses(name=name):
             return f"libvirt's domain {name}"
         case LibvirtNetwork(name=name):
             return f"libvirt's network {name}"
+
+
+def _device_read(read: DeviceRead) -> str:
+    match read:
+        case Holders(name=name):
+            return f"processes that hold {name}"
+        case MapAndRead(start=start):
+            return f"a mapping of the dax device at {start:#x}"
+        case FileSystem(point=point):
+            return f"file system on {point}"
 
 
 def _does_not_exist(answer: Answer) -> bool:

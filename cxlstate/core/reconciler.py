@@ -94,6 +94,7 @@ class Reconciler(ABC, Generic[S, L]):
     place: ClassVar[Place]
     model: ClassVar[Any]  # what one entry is validated as: a pydantic model or annotated type
     key: ClassVar[Any] = str  # what the name of an entry of a map is validated as, likewise
+    keeps: ClassVar[Sequence[str]] = ()  # patterns of the files that it alone writes
     has_guest: ClassVar[bool] = False  # an entry may hold the section of a machine of its own, its guest
     reboots: ClassVar[bool] = False  # its actions may reboot the machine: what that stops is asked along
     informs: ClassVar[bool] = False  # its resources export something that others are made of

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Protocol
 
 from cxlstate.core.action import Action, Risk
@@ -19,13 +18,14 @@ from cxlstate.core.diagnostic import CxlstateError, Diagnostic, Severity
 from cxlstate.core.machine import MachineId
 from cxlstate.core.reconciler import How
 from cxlstate.engine.assess import assess_tree, missing_of
+from cxlstate.engine.awaiting import Awaited
 from cxlstate.engine.away import AwayNow
 from cxlstate.engine.execute import Done, Executor
+from cxlstate.engine.keeping import Keeper
 from cxlstate.engine.observe import Kinds
 from cxlstate.engine.plan import PENDING, Exit, Interruption, Plan, Reach, ResourcePlan, Status, worst
 from cxlstate.engine.promise import Promise
 from cxlstate.engine.reading import TreeReader
-from cxlstate.engine.record import Record
 from cxlstate.engine.returning import Returns, differences
 from cxlstate.engine.seen import Seen
 from cxlstate.engine.turns import group, todo
@@ -148,16 +148,19 @@ class Converger:
         self.reader = TreeReader(self.tree, self.kinds, self.writers.readers)
         self.returns = Returns(self.tree)
         self.away = AwayNow(self)
+        self.awaited = Awaited(self)
+        self.keeper = Keeper(self)
 
     # Plans ------------------------------------------------------------------------------------------
 
     def plan(self, machines: Collection[MachineId] | None = None) -> Plan:
         """Read the tree, or some of its machines again, and plan. What is in force gets its record."""
         self.seen = self.reader.read(self.seen, machines)
+        self.awaited.note(self.seen)
         self._old = set() if machines is None else self._old | self.seen.reached.keys() - set(machines)
         plan = assess_tree(self.tree, self.seen, self.kinds, self.only)
-        self._record(plan)
-        return plan
+        again = self.keeper.keep(plan)
+        return self.plan(again) if again else plan
 
     def converge(self, plan: Plan) -> Applied:
         """Do everything that can be done. `plan` is what the machines need at this moment."""
@@ -171,7 +174,8 @@ class Converger:
         return self._ended(result)
 
     def _turns(self, result: Applied) -> None:
-        """One after the other, until nothing can be done; who is away then comes back."""
+        """One after the other, until nothing can be done and nobody is about to answer."""
+        otherwise = (self.away.end_one, self.away.begin_one, self.awaited.look)
         while True:
             result.refused = self._not_allowed(result.plan)
             if self.stop():
@@ -182,7 +186,7 @@ class Converger:
                 break
             if ready := self._ready(result):
                 self._do(self._group(ready), result)
-            elif not self.away.end_one(result) and not self.away.begin_one(result):
+            elif not any(step(result) for step in otherwise):
                 break
         while self.away.end_one(result):
             pass
@@ -194,7 +198,8 @@ class Converger:
         result.refused = self._not_allowed(result.plan)
         result.failed = frozenset(self.failed)
         standing = [no.diagnostics for no in self.turned_down if any(map(no.concerns, result.plan.resources))]
-        told = [*self.failed.values(), *standing, self.away.problems]
+        told: list[Collection[Diagnostic]] = [*self.failed.values(), *standing, self.away.problems]
+        told.append(self.keeper.problems({at.machine for at in self.failed}))
         result.diagnostics = list(dict.fromkeys(one for problems in told for one in problems))
         result.stopped = self.away.not_running(self.seen)
         if self.promise:
@@ -310,7 +315,7 @@ class Converger:
         except CxlstateError as error:
             if machine == self.tree.host.id:
                 raise
-            self.failed |= {plan.at: error.diagnostics for plan in plans}
+            self.failed |= {plan.at: tuple(one.on(machine) for one in error.diagnostics) for plan in plans}
             self.writers.drop(machine)
             result.plan = self.plan([machine])
             return
@@ -375,20 +380,3 @@ class Converger:
             expected="; ".join(f"{'.'.join(map(str, c.path))}: {c.new}" for c in now.changes),
             hint="something else may be changing it back: look at the journal of the machine",
         )
-
-    def _record(self, plan: Plan) -> None:
-        """Keep what is now in force, for `drift`, on the machine it is on; only what is new is written."""
-        at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        for machine in plan.machines:
-            observed = self.seen.machines.get(machine.machine.id)
-            if observed is None:
-                continue
-            before = observed.records or {}
-            new = {}
-            for resource in machine.resources:
-                if resource.status is Status.IN_SYNC or resource.status in PENDING:
-                    kept = before.get(resource.address)
-                    if kept is None or kept.wanted != resource.wanted:
-                        new[str(resource.address)] = Record(resource.wanted, self.tool, at).line()
-            if new:
-                self.executor(machine.machine.id).writer.record(new)

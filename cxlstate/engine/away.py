@@ -263,6 +263,7 @@ class AwayNow:
         for machine in self.run.tree.machines:
             if machine.parent == one.machine:
                 self.run.writers.drop(machine.id)
+                self.run.awaited.will_start(machine.id)
         addresses = tuple(plan.at for plan in joined)
         self.ran |= {vm.name for vm in one.stops}
         entry = Entry(self.run.run, tuple(map(str, addresses)), "reboot", one.risk.value)

@@ -15,7 +15,8 @@ from cxlstate.core.connect import Through
 from cxlstate.core.defect import defect
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic
 from cxlstate.core.exports import RestoreStep
-from cxlstate.core.observation import Present, Unknown
+from cxlstate.core.guest import GuestAccess
+from cxlstate.core.observation import Unknown
 from cxlstate.core.reconciler import How, Implied, Leftover, Resource
 from cxlstate.engine.assessing import BEFORE, IN_FORCE, TOLD, Assessed
 from cxlstate.engine.lifting import REBOOTS, lift
@@ -210,7 +211,7 @@ class Judge:
         """Whether it is in a guest that is there and could not be read."""
         if self.of.reached(at.machine).how is Reach.READ or (vm := self._vm_of(at.machine)) is None:
             return False
-        return isinstance(self.of.observations.get(vm), Present)
+        return any(isinstance(one, GuestAccess) and one.defined for one in self.of.made[vm].exports)
 
     def _is_unknown(self, at: ScopedAddress) -> bool:
         return isinstance(self.of.observations.get(at), Unknown)

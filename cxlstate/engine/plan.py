@@ -16,6 +16,7 @@ from cxlstate.core.address import Address, ScopedAddress
 from cxlstate.core.assessment import Derived, Later
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.guest import Accepted
 from cxlstate.core.machine import MachineId
 from cxlstate.core.read import Answers
 from cxlstate.core.reconciler import Resource
@@ -206,12 +207,16 @@ class Reach(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """Whether a machine was read, and why not. `problem` is told where it is an error."""
+    """Whether a machine was read, and why not. `problem` is told where it is an error.
+
+    `new_key`: the host key that a guest was reached by, where its host does not keep it yet.
+    """
 
     how: Reach = Reach.READ
     reason: str | None = None
     hint: str | None = None
     problem: Diagnostic | None = None
+    new_key: Accepted | None = None
 
 
 @dataclass(frozen=True)
@@ -298,6 +303,11 @@ class Plan:
     def summary(self) -> dict[str, int]:
         """How many resources stand where, on all machines."""
         return {status.value: sum(m.summary[status.value] for m in self.machines) for status in Status}
+
+    @property
+    def has_new_keys(self) -> bool:
+        """Whether a guest was reached by a host key that its host does not keep yet."""
+        return any(machine.reached.new_key for machine in self.machines)
 
     def at(self, where: ScopedAddress | Address) -> ResourcePlan | None:
         """The plan of one resource; an address without a machine is the host's."""

@@ -9,38 +9,30 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol, cast
+from typing import cast
 
 from cxlstate.core.address import ScopedAddress
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.connect import Connect, Through
 from cxlstate.core.defect import defect
 from cxlstate.core.diagnostic import CxlstateError
-from cxlstate.core.guest import GuestAccess, Route
+from cxlstate.core.guest import Accepted, GuestAccess, Route
 from cxlstate.core.machine import MachineId
 from cxlstate.core.read import Read
 from cxlstate.engine.assessing import assess_resources
 from cxlstate.engine.observe import Kinds, Observed, observe
 from cxlstate.engine.plan import Reach, Reached
 from cxlstate.engine.seen import Seen
-from cxlstate.machine.reader import Reader
+from cxlstate.machine.reader import GuestReader, HostReader
 from cxlstate.spec.tree import Machine, Tree
 
 AT_ONCE = 8
 
-Opener = Callable[[Connect, str], Reader]
+Opener = Callable[[Connect, str], HostReader]
 """How a host of a name is opened for reading."""
 
 REFUSED = frozenset({"CXC105", "CXC120"})
 """Codes of what does not go away by waiting: another host key."""
-
-
-class HostReader(Reader, Protocol):
-    """Asks a host, and leads on into its guests."""
-
-    def guest(self, route: Route) -> Reader:
-        """A guest, connected. Raises CxlstateError."""
-        ...
 
 
 @dataclass
@@ -48,31 +40,35 @@ class Readers:
     """The open connections to the machines of a tree. Those of guests end with their VM."""
 
     opener: Opener
-    open: dict[MachineId, Reader] = field(default_factory=dict)
+    hosts: dict[MachineId, HostReader] = field(default_factory=dict)
+    guests: dict[MachineId, GuestReader] = field(default_factory=dict)
 
-    def host(self, host: Machine) -> Reader:
+    def host(self, host: Machine) -> HostReader:
         """The reader of a host, opened at first use."""
-        if host.id not in self.open:
-            self.open[host.id] = self.opener(cast("Connect", host.connect), host.id)
-        return self.open[host.id]
+        if host.id not in self.hosts:
+            self.hosts[host.id] = self.opener(cast("Connect", host.connect), host.id)
+        return self.hosts[host.id]
 
-    def guest(self, guest: Machine, access: GuestAccess) -> Reader:
+    def guest(self, guest: Machine, access: GuestAccess) -> GuestReader:
         """The reader of a guest, opened at first use."""
-        if guest.id not in self.open:
-            host = cast("HostReader", self.open[guest.parent or ""])
-            self.open[guest.id] = host.guest(Route(guest.id, way_of(guest), access))
-        return self.open[guest.id]
+        if guest.id not in self.guests:
+            host = self.hosts[guest.parent or ""]
+            self.guests[guest.id] = host.guest(Route(guest.id, way_of(guest), access))
+        return self.guests[guest.id]
 
-    def drop(self, machine: MachineId) -> None:
+    def drop(self, guest: MachineId) -> None:
         """Give up a connection that ended with its machine."""
-        if reader := self.open.pop(machine, None):
+        if reader := self.guests.pop(guest, None):
             with suppress(CxlstateError):
                 reader.close()
 
     def close(self) -> None:
         """End all connections: those of guests go through their host's."""
-        for machine in reversed(list(self.open)):
-            self.drop(machine)
+        for guest in list(self.guests):
+            self.drop(guest)
+        while self.hosts:
+            with suppress(CxlstateError):
+                self.hosts.popitem()[1].close()
 
 
 @dataclass(frozen=True)
@@ -129,16 +125,15 @@ class TreeReader:
         if machines is not None and guest.id not in machines and known and known.how is Reach.READ:
             return None
         try:
-            observed: Observed = observe(
-                self.readers.guest(guest, access), guest, self.kinds, closer=self.closer
-            )
+            reader = self.readers.guest(guest, access)
+            observed: Observed = observe(reader, guest, self.kinds, closer=self.closer)
         except CxlstateError as error:
             self.readers.drop(guest.id)
             return Seen({}, {guest.id: _unreachable(guest, error)})
         except Exception as error:  # noqa: BLE001  # one guest that is odd leaves the others their plans
             problem = defect(error).on(guest.id)
             return Seen({}, {guest.id: Reached(Reach.REFUSED, problem.message, problem=problem)})
-        return Seen({guest.id: observed}, {guest.id: Reached()})
+        return Seen({guest.id: observed}, {guest.id: Reached(new_key=_new_key(reader.accepted, access))})
 
 
 def way_of(guest: Machine) -> Through:
@@ -151,6 +146,11 @@ def way_of(guest: Machine) -> Through:
 def _access(guest: Machine, made: Mapping[ScopedAddress, Assessment]) -> GuestAccess | None:
     vm = made.get(ScopedAddress(guest.parent or "", way_of(guest).vm))
     return next((one for one in vm.exports if isinstance(one, GuestAccess)), None) if vm else None
+
+
+def _new_key(accepted: Accepted | None, access: GuestAccess) -> Accepted | None:
+    """What a guest was reached by, unless its host keeps that key, by now."""
+    return accepted if accepted and accepted.is_new and accepted.key not in access.keys else None
 
 
 def _not_running(guest: Machine, access: GuestAccess | None) -> Reached:

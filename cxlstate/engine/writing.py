@@ -7,25 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, cast
 
 from cxlstate.core.connect import Connect
 from cxlstate.core.guest import GuestAccess, Route
 from cxlstate.core.machine import MachineId
 from cxlstate.engine.reading import Readers, way_of
-from cxlstate.machine.writer import Writer
+from cxlstate.machine.writer import GuestWriter, HostWriter, Writer
 from cxlstate.spec.tree import Machine
 
-WriterOpener = Callable[[Connect, str], Writer]
+WriterOpener = Callable[[Connect, str], HostWriter]
 """How a host of a name is opened for writing: with its lock."""
-
-
-class HostWriter(Writer, Protocol):
-    """Changes a host, and leads on into its guests."""
-
-    def guest_writer(self, route: Route) -> Writer:
-        """A guest, connected, with its lock. Raises CxlstateError."""
-        ...
 
 
 @dataclass
@@ -33,33 +24,35 @@ class Writers:
     """Hosts are opened for writing at once. A guest is read until something is to be done in it."""
 
     opener: WriterOpener
-    writers: dict[MachineId, Writer] = field(default_factory=dict)
+    hosts: dict[MachineId, HostWriter] = field(default_factory=dict)
+    guests: dict[MachineId, GuestWriter] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.readers = Readers(self._open_host)
 
-    def _open_host(self, connect: Connect, name: str) -> Writer:
-        self.writers[name] = self.opener(connect, name)
-        return self.writers[name]
+    def _open_host(self, connect: Connect, name: str) -> HostWriter:
+        self.hosts[name] = self.opener(connect, name)
+        return self.hosts[name]
 
     def writer(self, machine: Machine, access: GuestAccess | None = None) -> Writer:
         """The writer of a machine: with its lock, as long as it is open. Raises CxlstateError."""
-        if machine.id not in self.writers:
-            if machine.parent is None:
-                self.readers.host(machine)
-            else:
-                self.readers.drop(machine.id)
-                host = cast("HostWriter", self.writers[machine.parent])
-                opened = host.guest_writer(Route(machine.id, way_of(machine), access or GuestAccess(None)))
-                self.writers[machine.id] = self.readers.open[machine.id] = opened
-        return self.writers[machine.id]
+        if machine.parent is None:
+            self.readers.host(machine)
+            return self.hosts[machine.id]
+        if machine.id not in self.guests:
+            self.readers.drop(machine.id)
+            route = Route(machine.id, way_of(machine), access or GuestAccess(None))
+            opened = self.hosts[machine.parent].guest_writer(route)
+            self.guests[machine.id] = self.readers.guests[machine.id] = opened
+        return self.guests[machine.id]
 
-    def drop(self, machine: MachineId) -> None:
+    def drop(self, guest: MachineId) -> None:
         """Give up the lock of a guest, and the connection to it."""
-        self.writers.pop(machine, None)
-        self.readers.drop(machine)
+        self.guests.pop(guest, None)
+        self.readers.drop(guest)
 
     def close(self) -> None:
         """Give up all: guests before their host."""
-        self.writers.clear()
+        self.guests.clear()
+        self.hosts.clear()
         self.readers.close()

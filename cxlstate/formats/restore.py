@@ -46,7 +46,7 @@ _WORD = re.compile(r"[A-Za-z0-9_.:=+-]+", re.ASCII)
 @cache
 def head() -> str:
     """What all fragments stand on: the kernel's memory, the table, and `main`."""
-    return files(__package__).joinpath(_FILE).read_text()
+    return files(__package__).joinpath(_FILE).read_text("utf-8")
 
 
 @cache
@@ -65,7 +65,7 @@ def fragment(kind: str, rank: int) -> Fragment:
 
 @cache
 def _fragment(kind: str) -> str:
-    return files(_KINDS).joinpath(kind, _FILE).read_text()
+    return files(_KINDS).joinpath(kind, _FILE).read_text("utf-8")
 
 
 @cache

@@ -13,17 +13,15 @@ to hear, and ends with the first of: its reader is closed, its pipes break.
 from __future__ import annotations
 
 import gc
-import importlib
 import itertools
 import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from cxlstate.core.connect import Ssh
@@ -162,8 +160,6 @@ def _gone() -> Lost:
 def serve(questions: BinaryIO, answers: BinaryIO) -> None:
     """The other side: connect, and answer for as long as it is asked, each question by itself."""
     connect: Ssh = pickle.load(questions)  # noqa: S301  # nobody else writes to this pipe
-    with suppress(ImportError), _lean():  # it failing, the library wants more by now
-        importlib.import_module("cxlstate.machine.ssh")
     from cxlstate.machine.ssh import SshTransport  # noqa: PLC0415  # slow to load, and for this side only
 
     asked = threading.Event()
@@ -190,26 +186,6 @@ def serve(questions: BinaryIO, answers: BinaryIO) -> None:
                 answer = partial(_answer, partial(act, machine, what, words), partial(tell, number))
                 threading.Thread(target=answer, daemon=True).start()
     transport.close()
-
-
-@contextmanager
-def _lean() -> Iterator[None]:
-    """Without what invoke loads and no connection needs: 72 of 446 modules.
-
-    PyYAML, beside a copy of its own, for a quicker parser (invoke/vendor/yaml/cyaml.py), and unittest.mock,
-    with all of asyncio, for a class that fakes a connection (invoke/context.py).
-    """
-    mock = ModuleType("unittest.mock")
-    mock.Mock = object  # type: ignore[attr-defined]  # the one name that is imported
-    spared = {"yaml": None, "unittest": ModuleType("unittest"), "unittest.mock": mock}
-    for name, instead in spared.items():
-        sys.modules.setdefault(name, instead)  # type: ignore[arg-type]  # None: there is no such module
-    try:
-        yield
-    finally:
-        for name, instead in spared.items():
-            if sys.modules.get(name) is instead:
-                del sys.modules[name]
 
 
 class Machines:

@@ -59,7 +59,8 @@ def _left(resource: ResourcePlan, applied: Applied) -> Iterator[str]:
     elif resource.at in applied.failed:
         yield style("failed: see the error", fg="red")
     elif resource.status is Status.PENDING_REBOOT:
-        yield f"{word}: written, takes effect after a reboot (--allow reboot-host, or reboot by hand)"
+        allow = ",".join(one.risk.value for one in resource.away)
+        yield f"{word}: written, takes effect after a reboot (--allow {allow}, or reboot by hand)"
     elif resource.status is Status.PENDING_RESTART and resource.risks and not resource.waits_for:
         allow = ",".join(risk.value for risk in resource.risks)
         yield f"{word}: written, takes effect after a restart (--allow {allow}, or restart by hand)"

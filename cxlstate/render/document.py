@@ -13,7 +13,7 @@ from cxlstate.core.action import Action
 from cxlstate.core.address import ScopedAddress
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.engine.memory_map import memory_map
-from cxlstate.engine.plan import Interruption, MachinePlan, Plan, Planned, ResourcePlan, Turn
+from cxlstate.engine.plan import Interruption, MachinePlan, Plan, Planned, Reached, ResourcePlan, Turn
 from cxlstate.engine.promise import name_of
 from cxlstate.render.memory_map import memory_map_json
 from cxlstate.render.shown import unicode_only
@@ -50,11 +50,22 @@ def _machine(tree: Tree, plan: MachinePlan) -> dict[str, Any]:
         "parent": plan.machine.parent,
         "scope": plan.machine.scope.value,
         "spec": tree.file,
-        "reached": {"how": plan.reached.how.value, "reason": plan.reached.reason, "hint": plan.reached.hint},
+        "reached": _reached(plan.reached),
         "status": plan.status,
         "summary": plan.summary,
         "resources": [_resource(tree, resource) for resource in plan.resources],
         **({"memory_map": memory_map_json(memory_map(plan.answers))} if plan.answers is not None else {}),
+    }
+
+
+def _reached(reached: Reached) -> dict[str, Any]:
+    """`new_host_key`: one that the host does not keep yet, as `ssh-keygen -l` prints it."""
+    key = reached.new_key
+    return {
+        "how": reached.how.value,
+        "reason": reached.reason,
+        "hint": reached.hint,
+        "new_host_key": {"key": str(key.key), "confirmed_by": key.by.value} if key else None,
     }
 
 

@@ -39,12 +39,12 @@ class _Body:
         shown = [one for one in plan.resources if self._everything or one.status is not Status.IN_SYNC]
         unread = plan.machine.parent is not None and plan.reached.how is not Reach.READ
         interruptions = [one for one in self._plan.interruptions if one.machine == plan.machine.id]
-        if not shown and not interruptions and not unread:
+        if not shown and not interruptions and not unread and not plan.reached.new_key:
             return []
         planned = [one for one in shown if not unread or one.changes or one.errors]
         lines = [_header(plan, planned=bool(planned), away=self._goes_away(plan))]
         if len(planned) < len(shown):
-            lines += _unread(plan, len(shown) - len(planned))
+            lines += _unread(plan, [one for one in shown if one not in planned])
         width = min(_WIDEST, max((len(name) for name in self._names(planned)), default=0))
         lines += self._rows([one for one in planned if not self._is_in(one, interruptions)], width)
         for interruption in interruptions:
@@ -99,28 +99,36 @@ class _Body:
     def _alike(self, plan: ResourcePlan) -> object:
         kind, sign = plan.address.kind, self._sign(plan)[0]
         alone = plan.address.name == "" or plan.errors or plan.hint or self._risks(plan)
-        text = plan.at if alone else (tuple(changes_text(plan.changes)), self._note(plan))
+        text = plan.at if alone else (*self._pieces(plan), *self._later(plan))
         return kind, sign, text
 
     def _together(self, plans: list[ResourcePlan], width: int) -> Iterator[str]:
         first = plans[0]
         names = [field(plan.address.name) for plan in plans]
-        pieces = [" ".join(names), *changes_text(first.changes), *_notes(self._note(first))]
-        yield from _line(self._sign(first), _group_name(plans), pieces, width)
+        yield from _line(
+            self._sign(first), _group_name(plans), [" ".join(names), *self._pieces(first)], width
+        )
         yield from _commands(merged(plans) if self._verbose else ())
+        yield from self._later(first)
 
     def _row(self, plan: ResourcePlan, width: int) -> Iterator[str]:
-        derived = [f"from {one.of}" for one in plan.derived] if plan.changes else []
-        pieces = [*changes_text(plan.changes), *map(field, dict.fromkeys(derived)), *_notes(self._note(plan))]
-        yield from _line(self._sign(plan), address_text(plan), pieces, width)
+        yield from _line(self._sign(plan), address_text(plan), self._pieces(plan), width)
         if plan.hint:
             yield from (style(line, fg="blue") for line in folded(f"→ {plan.hint}", 6))
         shown = plan.actions if self._verbose else tuple(self._risks(plan))
         yield from _commands(shown)
-        if self._verbose:
-            for later in plan.later:
-                after = f" after {few([str(one) for one in later.after])}" if later.after else " later"
-                yield from (style(line, dim=True) for line in folded(f"checked{after}: {later.what}", 6))
+        yield from self._later(plan)
+
+    def _pieces(self, plan: ResourcePlan) -> list[str]:
+        """What differs, from whose wish that follows, and a note."""
+        derived = [f"from {one.of}" for one in plan.derived] if plan.changes else []
+        return [*changes_text(plan.changes), *map(field, dict.fromkeys(derived)), *_notes(self._note(plan))]
+
+    def _later(self, plan: ResourcePlan) -> Iterator[str]:
+        """The checks that something unknown holds back."""
+        for later in plan.later if self._verbose else ():
+            after = f" after {few([str(one) for one in later.after])}" if later.after else " later"
+            yield from (style(line, dim=True) for line in folded(f"checked{after}: {later.what}", 6))
 
     @staticmethod
     def _risks(plan: ResourcePlan) -> list[Action]:
@@ -155,14 +163,17 @@ def _group_name(plans: Sequence[ResourcePlan]) -> str:
 
 
 def _header(plan: MachinePlan, *, planned: bool, away: bool) -> str:
-    """Its name; of a guest, why it was not read, and that it is read again."""
+    """Its name; of a guest, why it was not read, that it is read again, and that its host key is new."""
     name, reached = style(field(plan.machine.id), bold=True), plan.reached
     if plan.machine.parent is None:
         return name
     said = style(field(reached.reason or ""), dim=True)
     match reached.how:
         case Reach.READ:
-            said = style("read again after the start", dim=True) if away else ""
+            key = reached.new_key
+            told = ["read again after the start"] * away
+            told += [f"host key is new, confirmed by {key.by.value}: apply keeps it"] if key else []
+            said = style(" · ".join(told), dim=True) if told else ""
         case Reach.UNKNOWN if not planned:
             said = style(f"unknown: {field(reached.reason or '')}", fg="magenta")
         case Reach.OFF | Reach.UNKNOWN if planned:
@@ -170,9 +181,11 @@ def _header(plan: MachinePlan, *, planned: bool, away: bool) -> str:
     return f"{name}   {said}".rstrip()
 
 
-def _unread(plan: MachinePlan, count: int) -> Iterator[str]:
+def _unread(plan: MachinePlan, resources: Sequence[ResourcePlan]) -> Iterator[str]:
     """A guest that cannot be read: one line, whatever it has."""
-    sign, colour = SIGNS[Status.BLOCKED if plan.reached.how is Reach.OFF else Status.UNKNOWN]
+    waits = all(one.status is Status.BLOCKED for one in resources)
+    sign, colour = SIGNS[Status.BLOCKED if waits else Status.UNKNOWN]
+    count = len(resources)
     hint = f"   → {field(plan.reached.hint)}" if plan.reached.hint else ""
     yield f"  {style(sign, fg=colour, bold=True)} {count} resource{'s' * (count > 1)}{hint}"
 

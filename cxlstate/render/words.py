@@ -12,6 +12,7 @@ from click import style, unstyle
 
 from cxlstate.core.change import Change, Leaf
 from cxlstate.core.path import show
+from cxlstate.core.secret import Secret
 from cxlstate.engine.plan import ResourcePlan, Status
 from cxlstate.render.shown import field
 
@@ -159,5 +160,7 @@ def value_text(value: Leaf) -> str:
             return "(none)"
         case bool():
             return "yes" if value else "no"
+        case Secret():
+            return f"(secret {value.digest()})"
         case _:
             return field(str(value))

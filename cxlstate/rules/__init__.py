@@ -11,17 +11,17 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.rules import guests, host_memory, slips, virtual_machines
+from cxlstate.rules import files, guests, host_memory, slips, virtual_machines
 from cxlstate.spec.load import Loaded
 from cxlstate.spec.load import load as load_each
 from cxlstate.spec.tree import Tree
 
-RULES = (*host_memory.RULES, *slips.RULES, *virtual_machines.RULES)
+RULES = (*files.RULES, *host_memory.RULES, *slips.RULES, *virtual_machines.RULES)
 
 
-def load(paths: Sequence[FilePath]) -> Loaded:
+def load(paths: Sequence[FilePath], *, fetch: bool = False) -> Loaded:
     """Specs that are right by themselves and between their resources, and every problem of all."""
-    loaded = load_each(paths)
+    loaded = load_each(paths, fetch=fetch)
     if not loaded.trees:
         return loaded
     found = {tree.file: list(check(tree)) for tree in loaded.trees}

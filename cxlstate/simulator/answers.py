@@ -9,6 +9,7 @@ from cxlstate.core.read import (
     Answer,
     Asked,
     Attributes,
+    AuthorizedKeys,
     Command,
     Exists,
     File,
@@ -21,11 +22,15 @@ from cxlstate.core.read import (
     Names,
     NotAsked,
     PosixQuestion,
+    PosixRead,
     Read,
+    SshLogin,
 )
+from cxlstate.simulator.accounts import Accounts
 from cxlstate.simulator.blocks import Blocks
 from cxlstate.simulator.dax import DEVDAX, Bus, extents
 from cxlstate.simulator.host import Host
+from cxlstate.simulator.sshd import Sshd
 
 _ONLY_ROOT = Answer(1, b"", "Permission denied: only root can see it")
 
@@ -42,14 +47,10 @@ def answer(host: Host, read: Read) -> Answer:
     """What the machine answers to one read."""
     if isinstance(read, LibvirtRead):
         return host.libvirt.answer(read)
-    if isinstance(read, FileSystem):
-        return Blocks(host.world).file_system(read.point)
     return _of_the_kernel(host, read)
 
 
-def _of_the_kernel(
-    host: Host, read: File | Glob | Attributes | Links | Names | Exists | Holders | MapAndRead | Command
-) -> Answer:
+def _of_the_kernel(host: Host, read: PosixRead) -> Answer:
     """The same, of files, devices and commands."""
     match read:
         case File(path=path, limit=limit):
@@ -62,14 +63,36 @@ def _of_the_kernel(
             return _paths(host, pattern, of_links=isinstance(read, Links))
         case Exists():
             return _exists(host, read)
-        case Holders(name=name):
-            return _holders(host, name)
-        case MapAndRead(start=start):
-            return _mapped(host, start)
+        case FileSystem(point=point):
+            return Blocks(host.world).file_system(point)
+        case Holders() | MapAndRead() | SshLogin() | AuthorizedKeys():
+            return _of_processes(host, read)
         case Command(argv=argv, operands=operands):
             ended = host.run((*argv, *operands))
             stdout = ended.stdout.encode("utf-8", "surrogateescape")
             return Answer(ended.status, stdout, ended.stderr.rstrip("\n"))
+
+
+def _of_processes(host: Host, read: Holders | MapAndRead | SshLogin | AuthorizedKeys) -> Answer:
+    match read:
+        case Holders(name=name):
+            return _holders(host, name)
+        case MapAndRead(start=start):
+            return _mapped(host, start)
+        case SshLogin():
+            return Answer(0, Sshd(host.world, host.files).login().encode())
+        case AuthorizedKeys(user=user):
+            return _keys(host, user)
+
+
+def _keys(host: Host, user: str) -> Answer:
+    if not host.world.login.root:
+        return _ONLY_ROOT
+
+    def stat(path: str) -> str:
+        return host.run(("stat", "--format=%f %s %Y %U:%G:%n", path)).stdout
+
+    return Accounts(host.files, host.world.owners, stat).authorized_keys(user)
 
 
 def _file(host: Host, path: str, limit: int) -> Answer:

@@ -64,6 +64,11 @@ def _fill(directory: Path, power: Power | None) -> None:
             shutil.copyfile(path, copy)
     for folder in ("var/lib/dpkg/updates", "var/lib/apt/lists", "boot/grub"):
         (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / "etc/shadow").chmod(0o640)
+    (root / "usr/bin").mkdir(parents=True)
+    for shell in ("bash", "sh"):
+        (root / "usr/bin" / shell).touch()
+    (root / "bin").symlink_to("usr/bin")
     for kernel in KERNELS:
         for name in (f"vmlinuz-{kernel}", f"initrd.img-{kernel}"):
             (root / "boot" / name).touch()

@@ -85,12 +85,12 @@ class Files:
         """Where a symbolic link points to; None: it is none."""
         if path in self._links:
             return self._links[path]
-        here = self._beside(path)
+        here = self.beside(path)
         return str(here.readlink()) if here.is_symlink() else None
 
     def make_link(self, path: str, target: str) -> None:
         """Make a symbolic link."""
-        here = self._beside(path)
+        here = self.beside(path)
         here.parent.mkdir(parents=True, exist_ok=True)
         here.symlink_to(target)
 
@@ -153,7 +153,7 @@ class Files:
         """Take a file away: of a link, the link."""
         if not self._privileged:
             raise _error(errno.EACCES, path)
-        self._beside(path).unlink()
+        self.beside(path).unlink()
 
     @cached_property
     def _of_the_kernel(self) -> dict[str, set[str]]:
@@ -167,7 +167,7 @@ class Files:
                 inside.add(name)
         return folders
 
-    def _beside(self, path: str) -> Path:
+    def beside(self, path: str) -> Path:
         """Where a name itself is, whatever it is a link to."""
         return self.real(posixpath.dirname(path)) / posixpath.basename(path)
 

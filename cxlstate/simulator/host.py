@@ -28,6 +28,7 @@ from cxlstate.simulator.loader import NoBoot
 from cxlstate.simulator.ndctl import Nd
 from cxlstate.simulator.net import Devices
 from cxlstate.simulator.packages import Packages
+from cxlstate.simulator.sshd import Sshd
 from cxlstate.simulator.unit_files import UnitFiles
 from cxlstate.simulator.units import Units
 from cxlstate.simulator.world import ROOT, WEB, ActiveDomain, Running, World, load, save
@@ -106,7 +107,7 @@ class Host:
 
     def _programs(self) -> dict[str, Callable[[list[str]], Ended]]:
         files = self.files
-        units, accounts = self._units(files, self._checkpoint), Accounts(files)
+        units, accounts = self._units(files, self._checkpoint), Accounts(files, self.world.owners)
         packages = Packages(self.world, files, accounts, units, self._checkpoint)
         disks, devices = Disks(self.world, files), Devices(self.world)
         blocks = Blocks(self.world, self._checkpoint)
@@ -125,6 +126,7 @@ class Host:
             "dpkg-query": packages.query,
             "getent": accounts.getent,
             "gpasswd": accounts.gpasswd,
+            "install": self._install,
             "ip": devices.ip,
             "modinfo": lambda words: Modules(self.world, files).modinfo(words),
             "modprobe": lambda words: Modules(self.world, files).modprobe(words),
@@ -135,9 +137,12 @@ class Host:
             "qemu-img": disks.qemu_img,
             "rmmod": lambda words: Modules(self.world, files).rmmod(words),
             "sh": self._plain_shell,
+            "sshd": Sshd(self.world, files).run,
             "stat": disks.stat,
             "systemctl": units.systemctl,
             "uname": self._uname,
+            "useradd": accounts.useradd,
+            "userdel": accounts.userdel,
             "usermod": accounts.usermod,
         }
 
@@ -174,6 +179,14 @@ class Host:
         if not self.world.login.root:
             return Ended(1, stderr="dmesg: read kernel buffer failed: Operation not permitted\n")
         return Ended(stdout="".join(f"{line}\n" for line in self.world.running.log))
+
+    def _install(self, words: list[str]) -> Ended:
+        """`install --directory --mode=MODE FOLDER`."""
+        match words:
+            case ["--directory", mode, path] if mode.startswith("--mode="):
+                self.files.real(path).mkdir(parents=True, exist_ok=True)
+                return Ended()
+        return unknown(("install", *words))
 
     def _checkpoint(self, name: str) -> None:
         self.save()

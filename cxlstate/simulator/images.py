@@ -73,16 +73,18 @@ class Disks:
         return unknown(("qemu-img", *words))
 
     def stat(self, words: list[str]) -> Ended:
-        """`stat --dereference --format=FORMAT FILE…`, of files on the disk alone."""
+        """`stat [--dereference] --format=FORMAT FILE…`, of files on the disk alone."""
         match words:
             case ["--dereference", option, *paths] if option.startswith("--format="):
-                pass
+                follow = True
+            case [option, *paths] if option.startswith("--format="):
+                follow = False
             case _:
                 return unknown(("stat", *words))
         lines, complaints = [], []
         for path in paths:
             try:
-                lines.append(self._shown(option.removeprefix("--format="), path))
+                lines.append(self._shown(option.removeprefix("--format="), path, follow=follow))
             except OSError as error:
                 complaints.append(f"stat: cannot statx '{path}': {os.strerror(error.errno or 0)}\n")
         return Ended(1 if complaints else 0, "".join(lines), "".join(complaints))
@@ -150,12 +152,14 @@ class Disks:
                 return f"chown: invalid {noun}: '{whose}'"
         return None
 
-    def _shown(self, format_: str, path: str) -> str:
-        info = self._files.stat(path)
+    def _shown(self, format_: str, path: str, *, follow: bool) -> str:
+        link = not follow and self._files.link(path) is not None
+        info = self._files.beside(path).lstat() if link else self._files.stat(path)
         user, group = self.mounts.owner(path)
         values = {
-            "%f": f"{self.mounts.mode(path):x}",
-            "%d": str(self.mounts.device(path)),
+            "%f": f"{info.st_mode if link else self.mounts.mode(path):x}",
+            "%d": str(0 if link else self.mounts.device(path)),
+            "%Y": str(int(info.st_mtime)),
             "%i": str(info.st_ino),
             "%s": str(info.st_size),
             "%U": user,

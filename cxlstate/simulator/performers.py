@@ -8,6 +8,7 @@ from typing import Any
 
 from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.effect import Effect
+from cxlstate.core.file import PermitFile, PutFile, SetPassword
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.machine import generated
@@ -18,6 +19,7 @@ from cxlstate.simulator.ended import Ended, unknown
 from cxlstate.simulator.files import Files
 from cxlstate.simulator.libvirt.refused import Refused
 from cxlstate.simulator.mkconfig import mkconfig
+from cxlstate.simulator.place import Place
 from cxlstate.simulator.session import Session
 
 Performer = Callable[[Any, Session], tuple[str, Outcome]]
@@ -90,10 +92,28 @@ def _program(argv: tuple[str, ...], files: Files) -> tuple[Ended, bytes | None]:
     return unknown(argv), None
 
 
+def _of_somebody(effect: Effect, session: Session) -> tuple[str, Outcome]:
+    host = session.host()
+
+    def step(what: str) -> None:
+        """Owners stand in `machine.json`: on a machine they are there before the file is in place."""
+        host.save()
+        session.faults.step(what)
+
+    place = Place(host.world, host.files, session.store, step, _drafts(host.files, session))
+    before, outcome = place.perform(effect)
+    host.save()
+    session.faults.step(f"done: {effect.shown()}")
+    return before, outcome
+
+
 def _image(effect: Effect, session: Session) -> tuple[str, Outcome]:
     host = session.host()
-    drafts = images.Drafts(partial(session.announce, host.files), partial(session.forget, host.files))
-    return "", host.image(effect, drafts)
+    return "", host.image(effect, _drafts(host.files, session))
+
+
+def _drafts(files: Files, session: Session) -> images.Drafts:
+    return images.Drafts(partial(session.announce, files), partial(session.forget, files))
 
 
 def tell_libvirt(effect: LibvirtEffect, session: Session) -> tuple[str, Outcome]:
@@ -118,6 +138,9 @@ def _outcome(ended: Ended) -> Outcome:
 SIMULATED: dict[type[Effect], Performer] = {
     WriteFile: _write_file,
     RemoveFile: _remove_file,
+    PutFile: _of_somebody,
+    PermitFile: _of_somebody,
+    SetPassword: _of_somebody,
     Run: _run,
     Step: _step,
     Generate: _generate,

@@ -37,6 +37,7 @@ class UnitFiles:
             state=self._state(name),
             type=said.get("Type", "simple"),
             remains=said.get("RemainAfterExit", "no") in ("yes", "true", "on", "1"),
+            reloads="ExecReload" in said,
             description=said.get("Description", ""),
         )
 

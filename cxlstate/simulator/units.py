@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from cxlstate.simulator.ended import Ended, unknown
 from cxlstate.simulator.unit_files import FOLDER, UnitFiles
 from cxlstate.simulator.world import Unit, World
 
+_NOT_APPLICABLE = 3
 _NOT_INSTALLED = 5
 _WANTS = "/etc/systemd/system/multi-user.target.wants"
 _FILES = "/usr/lib/systemd/system"
@@ -23,6 +25,7 @@ _PROPERTIES = (
     *("Type", "RemainAfterExit", "Result", "Id", "Names", "Conflicts", "TriggeredBy", "Description"),
     *("LoadState", "ActiveState", "SubState", "FragmentPath", "DropInPaths", "UnitFileState"),
     "NeedDaemonReload",
+    "StateChangeTimestamp",
 )
 _HAVE_A_RESULT = (".service", ".socket", ".timer", ".mount")
 
@@ -35,6 +38,7 @@ class Units:
     ) -> None:
         self._units = world.units
         self._states = world.running.units
+        self._since = world.running.since
         self._own = own
         self._execute = execute
 
@@ -63,6 +67,7 @@ class Units:
             return self._reset_failed(names)
         one = {
             "start": self._start,
+            "reload": self._reload,
             "restart": self._restart,
             "reload-or-restart": self._restart,
             "stop": self._stop,
@@ -106,7 +111,7 @@ class Units:
             name, _, value = option.partition("=")
             if name in ("--property", "-p"):
                 asked.update(value.split(","))
-            elif name not in ("--no-pager", "--all"):
+            elif option not in ("--no-pager", "--all", "--timestamp=unix"):
                 return unknown(("systemctl", "show", *options))
         blocks = [self._properties(self._canonical(name)) for name in given]
         return Ended(
@@ -142,6 +147,7 @@ class Units:
             "DropInPaths": "",
             "UnitFileState": file_state,
             "NeedDaemonReload": "yes" if self._own.stale(name) else "no",
+            "StateChangeTimestamp": f"@{self._since.get(name, 0)}",
         }
         if name.endswith(_HAVE_A_RESULT):
             shown["Result"] = "exit-code" if state == "failed" else "success"
@@ -167,6 +173,7 @@ class Units:
         if self._own.exists(name) and name not in self._units:
             starts = self._execute(self._own.program(name)).status == 0
         self._states[name] = "active" if starts else "failed"
+        self._since[name] = int(time.time())
         if starts and unit.type == "oneshot" and not unit.remains:
             del self._states[name]
 
@@ -190,6 +197,18 @@ class Units:
     def _restart(self, name: str) -> Ended:
         ended = self._start(name, again=True)
         return Ended(ended.status, stderr=ended.stderr.replace("Failed to start", "Failed to restart"))
+
+    def _reload(self, name: str) -> Ended:
+        unit = self._get(name)
+        if unit is None:
+            return Ended(_NOT_INSTALLED, stderr=f"Failed to reload {name}: Unit {name} not found.\n")
+        if not unit.reloads:
+            why = f"Job type reload is not applicable for unit {name}."
+            return Ended(_NOT_APPLICABLE, stderr=f"Failed to reload {name}: {why}\n")
+        if self._states.get(name) != "active":
+            return Ended(1, stderr=f"{name} is not active, cannot reload.\n")
+        self._since[name] = int(time.time())
+        return Ended()
 
     def _stop(self, name: str) -> Ended:
         if self._get(name) is None and name not in self._states:

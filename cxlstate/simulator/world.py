@@ -58,7 +58,8 @@ class Unit:
 
     No state at all: there is no such file, and only its mask stands. `type` and `remains` are Type= and
     RemainAfterExit=, `conflicts` is Conflicts=; one that does not start fails with an exit code. To start it
-    also ends what it `stops`, by a program of its own: no setting of the unit says so.
+    also ends what it `stops`, by a program of its own: no setting of the unit says so. One that `reloads` has
+    an ExecReload=.
     """
 
     state: str = "disabled"
@@ -66,6 +67,7 @@ class Unit:
     starts: bool = True
     type: str = "simple"
     remains: bool = False
+    reloads: bool = False
     triggered_by: list[str] = field(default_factory=list)
     aliases: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
@@ -309,7 +311,8 @@ class Power:
 class Running:
     """Everything that is lost with the power.
 
-    `files` and `links` are those of /run and /dev; `known_units` the unit files that systemd has read.
+    `files` and `links` are those of /run and /dev; `known_units` the unit files that systemd has read,
+    and `since` the time of a unit's last change of state, in seconds since the epoch.
     """
 
     boot_id: str = ""
@@ -317,6 +320,7 @@ class Running:
     command_line: str = ""
     modules: dict[str, Loaded] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
+    since: dict[str, int] = field(default_factory=dict)
     known_units: dict[str, str] = field(default_factory=dict)
     mtrr: list[VariableRange] = field(default_factory=list)
     dax: dict[str, Dax] = field(default_factory=dict)

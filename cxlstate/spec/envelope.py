@@ -22,9 +22,9 @@ GUEST: Final = Scope.GUEST.value
 """The key below which the section of a guest stands, in the entry of its VM."""
 
 NOT_YET: Final = {
-    Scope.HOST: frozenset({"cxl", "files", "forwards", "kernel", "sshd"}),
+    Scope.HOST: frozenset({"cxl", "forwards", "kernel"}),
     Scope.ROOT: frozenset[str](),
-    Scope.GUEST: frozenset({"files", "provision", "sshd"}),
+    Scope.GUEST: frozenset({"provision"}),
 }
 """Words of the specification that no kind serves yet; one that a kind serves is no longer looked up."""
 

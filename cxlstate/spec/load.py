@@ -32,8 +32,10 @@ class Loaded:
     diagnostics: tuple[Diagnostic, ...]
 
 
-def load(paths: Sequence[FilePath], kinds: Kinds | None = None) -> Loaded:
+def load(paths: Sequence[FilePath], kinds: Kinds | None = None, *, fetch: bool = False) -> Loaded:
     """Read files, and of folders the `*.yaml` and `*.yml` in them (not below). Never raises.
+
+    `fetch`: the secrets that a spec references, too. Commands that print one are run.
 
     Whatever else has such a name in a folder must be readable: a spec behind a broken link is no host that
     is in sync.
@@ -42,7 +44,7 @@ def load(paths: Sequence[FilePath], kinds: Kinds | None = None) -> Loaded:
     trees: list[Tree] = []
     problems: list[Diagnostic] = []
     for file in _files(paths, problems):
-        reading = Reading(str(file), vocabulary)
+        reading = Reading(str(file), vocabulary, fetch=fetch)
         tree = reading.read(file)
         problems += reading.problems[: yaml_text.MAX_PROBLEMS]
         if tree and (clash := _same_name(tree, trees)):

@@ -65,6 +65,15 @@ class Names:
         """Names that begin with a host: `cloudcxl2/grub`, `cloudcxl2/cxl_vmx`, `cloudcxl2/cxl_vmx:grub`."""
         return _indexed((named.whole, named) for named in self._all)
 
+    def undeclared_vm(self, name: str) -> Named | None:
+        """What `cloudcxl2/vm.build7` means where no spec has that VM: one that runs may have to stop."""
+        for host in (tree.host.id for tree in self._trees):
+            for kind in (one.kind for one in self._kinds.values() if one.has_guest):
+                vm = name.removeprefix(f"{host}/{kind}.")
+                if vm not in ("", name):
+                    return Named(host, Address(kind, vm), declared=False)
+        return None
+
     @cached_property
     def _all(self) -> Sequence[Named]:
         machines = [machine for tree in self._trees for machine in tree.machines]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, Final
 
@@ -13,9 +14,10 @@ from cxlstate.core.address import Address
 from cxlstate.core.connect import Ssh, Through
 from cxlstate.core.diagnostic import Diagnostic, Severity, Source
 from cxlstate.core.machine import Scope, guest_id
-from cxlstate.core.model import BESIDE, Hole, Refused, problem
+from cxlstate.core.model import BESIDE, BESIDE_BYTES, Hole, Refused
 from cxlstate.core.path import Path, show
 from cxlstate.core.reconciler import Reconciler, Resource, Shape
+from cxlstate.core.reference import FETCH
 from cxlstate.machine import own_files
 from cxlstate.spec import refusals, yaml_text
 from cxlstate.spec.connection import parse_connect
@@ -23,6 +25,7 @@ from cxlstate.spec.document import Document, Mapping, Node, plain
 from cxlstate.spec.document import Sequence as SequenceNode
 from cxlstate.spec.entry import Entry
 from cxlstate.spec.envelope import API_VERSION, GUEST, MAX_RESOURCE_NAME, NOT_YET, Guest, Host
+from cxlstate.spec.fetching import content_beside, fetching, text_beside
 from cxlstate.spec.tree import Machine, Tree
 from cxlstate.spec.vocabulary import Vocabulary
 
@@ -36,9 +39,16 @@ _ENVELOPE: Final = {
 class Reading:
     """The reading of one file, from bytes to resources."""
 
-    def __init__(self, file: str, vocabulary: Vocabulary) -> None:
+    def __init__(self, file: str, vocabulary: Vocabulary, *, fetch: bool) -> None:
         self.file = file
         self.vocabulary = vocabulary
+        folder = FilePath(file).parent
+        self.context: dict[str, Any] = {
+            BESIDE: partial(text_beside, folder),
+            BESIDE_BYTES: partial(content_beside, folder),
+        }
+        if fetch:
+            self.context[FETCH] = fetching(folder)
         self.problems: list[Diagnostic] = []
         self.guests: dict[Address, tuple[Through, Sequence[Resource[Any]]]] = {}
         self.document: Document
@@ -209,7 +219,7 @@ class Reading:
         return self._as_model(kind.kind, kind.model, plain(node), path)
 
     def _as_model(self, name: str, model: Any, written: object, path: Path) -> Entry:
-        read = self.vocabulary.reader(name, model).read(written, {BESIDE: self._beside})
+        read = self.vocabulary.reader(name, model).read(written, self.context)
         if read.refused:
             self.problems += refusals.diagnose(read.refused, path, self.document, self.vocabulary.keys_at)
         for found in read.problems:
@@ -230,20 +240,6 @@ class Reading:
         if read.whole:
             way = read.spec.connect
             self.guests[vm] = (Through(vm, way.user, way.via, way.port), resources)
-
-    def _beside(self, written: str) -> str:
-        """The text of a file that a spec names, by its path from the spec's folder."""
-        path = FilePath(self.file).parent / written
-        try:
-            return own_files.read(path, yaml_text.MAX_BYTES).decode()
-        except (own_files.Unreadable, UnicodeDecodeError) as error:
-            reason = str(error)
-        raise problem(
-            "CXS213",
-            "cannot read a file that the spec references",
-            found=f"{path}: {reason}",
-            expected="a text file; its path is relative to the folder of the spec",
-        )
 
     def _named(self, kind: Reconciler[Any, Any], name: str, path: Path) -> bool:
         try:

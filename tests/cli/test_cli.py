@@ -221,7 +221,14 @@ MACHINE = closed(
     name={"type": "string"},
     parent=NULLABLE,
     scope={"enum": ["host", "guest"]},
-    reached=closed(how={"enum": ["read", "off", "unknown", "refused"]}, reason=NULLABLE, hint=NULLABLE),
+    reached=closed(
+        how={"enum": ["read", "off", "unknown", "refused"]},
+        reason=NULLABLE,
+        hint=NULLABLE,
+        new_host_key={
+            "anyOf": [{"type": "null"}, closed(key={"type": "string"}, confirmed_by={"type": "string"})]
+        },
+    ),
     spec={"type": "string"},
     status={"enum": [*STATUSES, "error"]},
     summary=closed(**dict.fromkeys(STATUSES, COUNT)),

@@ -81,7 +81,7 @@ def shell(line, **more):
         ("restart-vm=bnch", 64),
         ("restart-vm=*", 64),
         ("restart-vm=bench,reboot-host=bnch/grub", 64),
-        ("restart-vm=bench/vm.g1", 64),  # not declared
+        ("restart-vm=bench/package.g1", 64),  # not declared; a VM need not be
         ("restart-vm=bench/g1", 64),
         ("restart-vm=vm.g1", 64),
         ("destroy-data=bench", 1),

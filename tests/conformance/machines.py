@@ -31,12 +31,14 @@ DNSMASQ = (
 )
 GRUB_CFG = "/boot/grub/grub.cfg"
 
-# Units that every machine has: one runs, one fails. The lab gets them as files, the simulator as state.
+# Units that every machine has: one runs, one fails, one could be reloaded. The lab gets them as files, the
+# simulator as state.
 UNITS = {
     "fact-runs.service": "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n",
     "fact-fails.service": (
         "[Service]\nType=oneshot\nExecStart=/bin/false\n[Install]\nWantedBy=multi-user.target\n"
     ),
+    "fact-reloads.service": "[Service]\nExecStart=/bin/sleep infinity\nExecReload=/bin/true\n",
 }
 # The small packages of the lab's archive, as the simulator has them.
 PACKAGES = [
@@ -139,6 +141,9 @@ class Subject(ABC):
     def mode(self, path: str) -> int: ...
 
     @abstractmethod
+    def link(self, path: str, target: str) -> None: ...
+
+    @abstractmethod
     def interrupt_dpkg(self) -> None: ...
 
     @abstractmethod
@@ -157,7 +162,11 @@ class Simulated(Subject):
             world["archive"]["packages"] += PACKAGES
             for name in UNITS:
                 fails = name == "fact-fails.service"
-                world["units"][name] = {"type": "oneshot" if fails else "simple", "starts": not fails}
+                world["units"][name] = {
+                    "type": "oneshot" if fails else "simple",
+                    "starts": not fails,
+                    "reloads": name == "fact-reloads.service",
+                }
         self._open()
         self.run("apt-get", "update")
 
@@ -230,6 +239,9 @@ class Simulated(Subject):
     def serve(self, network: str, bridge: str) -> None:
         with self._edited() as world:
             world["running"]["processes"].append({"pid": 4713, "command": DNSMASQ.format(network)})
+
+    def link(self, path: str, target: str) -> None:
+        (self._directory / "root" / path.lstrip("/")).symlink_to(target)
 
     def mode(self, path: str) -> int:
         return stat.S_IMODE((self._directory / "root" / path.lstrip("/")).stat().st_mode)
@@ -327,6 +339,9 @@ class Emulated(Subject):
             f"{virsh} net-start {network} && cp {conf} /root/kept && {virsh} net-destroy {network}"
             f" && mv /root/kept {conf} && VIR_BRIDGE_NAME={bridge} {DNSMASQ.format(network)}"
         )
+
+    def link(self, path: str, target: str) -> None:
+        self._host.run(["ln", "-s", target, path])
 
     def mode(self, path: str) -> int:
         return int(self._host.run(["stat", "--format=%a", path]).stdout, 8)

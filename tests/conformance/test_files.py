@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import pytest
 
 from cxlstate.core.action import RemoveFile, WriteFile
+from cxlstate.core.file import PermitFile, PutFile
 from cxlstate.core.read import Asked, Attributes, ConditionUnmet, Exists, File, Glob, ReadFailed
+from cxlstate.core.secret import Secret
 from cxlstate.machine.outcome import Result
 
 ABSENT = "No such file or directory"
@@ -145,3 +149,70 @@ def test_the_journal_says_what_was_begun_and_how_it_ended(machine):
     assert '"event":"begin"' in journal[-2].replace(" ", "")
     assert '"event":"done","status":0,"before":""' in journal[-1].replace(" ", "")
     assert all(f"{FOLDER}/journalled" in line for line in journal[-2:])
+
+
+def test_a_file_is_put_with_owner_and_mode_and_its_folders_are_made(machine):
+    path = f"{FOLDER}/put/deep/file"
+    effect = PutFile(path, bytes(range(256)), None, "admin", "adm", 0o640)
+    assert machine.perform(effect).result is Result.DONE
+    assert machine.answer(File(path)).stdout == bytes(range(256))
+    assert inode(machine, path)[1:] == ("640", "admin:adm")
+    assert inode(machine, f"{FOLDER}/put")[1:] == ("755", "root:root")
+    assert machine.perform(PermitFile(path, group="root", mode=0o600)).result is Result.DONE
+    assert inode(machine, path)[1:] == ("600", "admin:root")
+    stale = machine.perform(PutFile(path, b"ours", "0" * 64))
+    assert (stale.result, machine.answer(File(path)).stdout) == (Result.STALE, bytes(range(256)))
+
+
+def test_private_folders_are_made_the_owners(machine):
+    path = f"{FOLDER}/home/.ssh/authorized_keys"
+    effect = PutFile(path, b"key\n", None, "admin", "admin", 0o600, private=True)
+    assert machine.perform(effect).result is Result.DONE
+    assert inode(machine, f"{FOLDER}/home/.ssh")[1:] == ("700", "admin:admin")
+
+
+def test_no_link_is_followed_where_a_file_is_put(machine):
+    machine.write(f"{FOLDER}/target/file", "old")
+    machine.link(f"{FOLDER}/way", f"{FOLDER}/target")
+    machine.link(f"{FOLDER}/link", f"{FOLDER}/target/file")
+    expected = sha256(b"old").hexdigest()
+    for path in (f"{FOLDER}/way/file", f"{FOLDER}/link"):
+        assert machine.perform(PutFile(path, b"new", expected)).result is Result.FAILED
+        assert machine.perform(PermitFile(path, "admin")).result is Result.FAILED
+    assert machine.text(f"{FOLDER}/target/file") == "old"
+    assert inode(machine, f"{FOLDER}/way")[0] == "a"
+    assert inode(machine, f"{FOLDER}/link")[0] == "a"
+    assert inode(machine, f"{FOLDER}/target")[0] == "4"
+
+
+def test_what_is_not_there_is_told_beside_what_is(machine):
+    machine.write(f"{FOLDER}/there", "text")
+    paths = (f"{FOLDER}/there", f"{FOLDER}/not-there", f"{FOLDER}/there/below")
+    answer = machine.ask(*STAT, operands=paths)
+    assert answer.status == 1
+    assert [line.split(":")[-1] for line in answer.text.splitlines()] == [f"{FOLDER}/there"]
+    assert sorted(answer.stderr.splitlines()) == [
+        f"stat: cannot statx '{FOLDER}/not-there': No such file or directory",
+        f"stat: cannot statx '{FOLDER}/there/below': Not a directory",
+    ]
+
+
+def test_of_a_secret_neither_content_nor_hash_is_kept(machine):
+    path = f"{FOLDER}/token"
+    machine.write(path, "hunter1", mode=0o600)
+    effect = PutFile(path, Secret(b"hunter2"), sha256(b"hunter1").hexdigest(), mode=0o600)
+    assert machine.perform(effect).result is Result.DONE
+    line = machine.text("/var/lib/cxlstate/journal.jsonl").splitlines()[-1]
+    assert path in line
+    for password in (b"hunter1", b"hunter2"):
+        assert sha256(password).hexdigest() not in line
+    assert machine.answer(File(f"/var/lib/cxlstate/blobs/{sha256(b'hunter1').hexdigest()}")).status == 1
+
+
+STAT = ("stat", "--format=%f %s %Y %U:%G:%n")
+
+
+def inode(machine, path: str) -> tuple[str, str, str]:
+    """Kind as the first hex digit of the mode (4: folder, 8: file, a: link), permissions, owner and group."""
+    mode, _, _, rest = machine.ask(*STAT, operands=(path,)).text.strip().split(" ")
+    return f"{int(mode, 16) >> 12:x}", f"{int(mode, 16) & 0o7777:o}", rest.rpartition(":")[0]

@@ -14,6 +14,7 @@ import pytest
 from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.domain import Disk, Domain
 from cxlstate.core.effect import Effect
+from cxlstate.core.file import PermitFile, PutFile, SetPassword
 from cxlstate.core.fragment import Fragment
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.libvirt import (
@@ -47,6 +48,9 @@ EVERY = [
     Step(NONE, ("dax_bind", "x"), "echo x"),
     Generate("/a", ("grub-mkconfig", "-o"), b"predicted"),
     Reboot(),
+    PutFile("/a", Secret(b"hidden", "env A"), Secret(b"hidden"), "u", mode=0o600),
+    PermitFile("/a", "u", "g", 0o640),
+    SetPassword("a", Secret(b"hidden", "env A")),
     FetchFile("https://h/a?token=hidden", "0f", "/a"),
     MakeImage("/a", "qcow2", 1 << 30, owner="u", mode=0o640),
     GrowImage("/a", 1 << 30, "raw"),
@@ -104,20 +108,20 @@ def another(value):
             return type(value)(not value) if isinstance(value, bool) else value + 1
         case Enum():
             return next(one for one in type(value) if one is not value)
-        case str():
-            return f"{value}x"
+        case str() | None:
+            return f"{value or ''}x"
         case bytes():
             return value + b"x"
         case frozenset():
             return value | {7}
         case tuple():
             return (*value, *(value[:1] or ("x",)))
+        case Secret():
+            return Secret(value.reveal() + b"x", f"{value.reference}x")
         case Fragment():
             return replace(value, text=f"{value.text}:")
         case Domain():
             return replace(value, disks=(Disk("vda", cache="writeback"),))
-        case None:
-            return "x"
     raise AssertionError(value)
 
 
@@ -159,10 +163,11 @@ class Login(Effect):
         return "log in"
 
 
-def test_a_fingerprint_tells_nothing_of_a_secret():
-    one, other = Login(Secret("a")), Login(Secret("b"))
+def test_a_fingerprint_tells_nothing_of_a_secret_but_where_it_is_to_be_had():
+    one, other = Login(Secret(b"a", "env A")), Login(Secret(b"b", "env A"))
     assert one.fingerprint() == other.fingerprint()
-    assert one.fingerprint() != Login("a").fingerprint() != Login("(secret)").fingerprint()
+    assert one.fingerprint() != Login(Secret(b"a", "env B")).fingerprint()
+    assert one.fingerprint() != Login("env A").fingerprint() != Login("(secret)").fingerprint()
 
 
 def test_the_order_of_a_mapping_does_not_matter_and_its_content_does():

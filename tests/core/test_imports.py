@@ -15,7 +15,9 @@ OPEN_WRITER = "from cxlstate.adapters.open_writer import open_writer\n"
 
 WRITES = {
     "cxlstate.engine.apply",
+    "cxlstate.engine.awaiting",
     "cxlstate.engine.away",
+    "cxlstate.engine.keeping",
     "cxlstate.engine.writing",
     "cxlstate.engine.execute",
     "cxlstate.render.applied",

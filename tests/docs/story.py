@@ -25,7 +25,16 @@ _FENCE = re.compile(
     r"^(?P<fence>`{3,})(?P<language>\w*)(?: file=(?P<file>\S+))?\n(?P<text>.*?)^(?P=fence)$",
     re.MULTILINE | re.DOTALL,
 )
-_PARTS = ("cxlstate", "docs", "pyproject.toml", "README.md", "specs", "tests/resources", "tools")
+_PARTS = (
+    "cxlstate",
+    "docs",
+    "pyproject.toml",
+    "README.md",
+    "specs",
+    "tests/resources",
+    "tests/fragments.py",
+    "tools",
+)
 _STATUS = "echo $?"
 
 

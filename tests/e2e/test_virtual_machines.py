@@ -91,7 +91,7 @@ AMONG_OTHERS = Stage("vm-among-others", add_others, after=RUNS)
 @pytest.mark.looks
 def test_the_first_plan_is_whole_and_changes_nothing(cli, host, spec):
     before = virsh(host, "list", "--all") + virsh(host, "net-list", "--all")
-    done = cli.run("plan", spec.path)
+    done = cli.run("plan", "-v", spec.path)
     assert done.returncode == 2, done.stdout + done.stderr
     for word in (
         "vm.guest",

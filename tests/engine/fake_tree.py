@@ -10,15 +10,15 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cxlstate.core.action import Action, Reboot, Risk, Run, Span, Step, undoing
+from cxlstate.core.action import Action, Reboot, Risk, Run, Span, Step, WriteFile, undoing
 from cxlstate.core.address import Address, AllOf, ScopedAddress
-from cxlstate.core.assessment import Assessment, Hold
+from cxlstate.core.assessment import Assessment, Derived, Hold, Later
 from cxlstate.core.change import Change
 from cxlstate.core.connect import Local, Through
 from cxlstate.core.consent import parse_consents
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic
 from cxlstate.core.exports import DaxDevice
-from cxlstate.core.guest import GuestAccess
+from cxlstate.core.guest import Accepted, GuestAccess, HostKey, Source
 from cxlstate.core.libvirt import RestoreDomain, StartDomain, StopDomain
 from cxlstate.core.machine import HOST_AND_GUEST, ROOT_ONLY, Scope, guest_id
 from cxlstate.core.observation import Absent, Present
@@ -28,6 +28,7 @@ from cxlstate.engine.apply import Converger
 from cxlstate.engine.assess import assess_tree
 from cxlstate.engine.reading import Readers, TreeReader
 from cxlstate.engine.writing import Writers
+from cxlstate.formats import host_keys
 from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.spec.names import Names as SpecNames
 from cxlstate.spec.tree import Machine
@@ -48,6 +49,8 @@ class Wish:
     reboots: bool = False
     holds: str = ""
     error: str = ""
+    later: tuple[Later, ...] = ()
+    derived: tuple[Derived, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,20 +73,30 @@ class Vm:
     deaf: bool = False
     starts: bool = True
     holds: tuple[str, ...] = ()
+    kept: str = ""
 
 
 @dataclass
 class World:
-    """`things` by machine and address; `silent`, `refused`: guests; `undoes`: setting one resets another."""
+    """`things` by machine and address; `silent`, `refused`, `rootless`: guests.
+
+    `undoes`: setting one resets another.
+
+    `keys` are host keys of guests, by name; `kept` are those that the host keeps.
+    """
 
     things: dict[str, dict[str, str]] = field(default_factory=dict)
     pending: dict[str, dict[str, str]] = field(default_factory=dict)
     vms: dict[str, Vm] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
+    rootless: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     undoes: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, HostKey] = field(default_factory=dict)
+    kept: dict[str, bytes] = field(default_factory=dict)
     fails: set[str] = field(default_factory=set)
     log: list[str] = field(default_factory=list)
+    journal: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
     before: dict[str, Any] = field(default_factory=dict)
 
 
@@ -91,6 +104,7 @@ class FakeMachine:
     """Reader and writer of a machine of the world."""
 
     survives_reboot = True
+    accepted = None
 
     def __init__(self, world, machine, *, writes=False):
         self.world, self.machine, self.writes = world, machine, writes
@@ -109,15 +123,25 @@ class FakeMachine:
     def _guest(self, route, *, writes):
         name = route.machine.partition("/")[2]
         assert self.world.vms[name].active, f"{name} is off"
+        if writes and name in self.world.rootless:
+            raise CxlstateError((Diagnostic("CXC301", "root is required"),))
         if name in self.world.silent:
             raise CxlstateError((Diagnostic("CXC121", "192.0.2.2:22 does not answer within 10 s"),))
         if name in self.world.refused:
             raise CxlstateError((Diagnostic("CXC120", f"host key of {route.machine} changed"),))
-        return FakeMachine(self.world, route.machine, writes=writes)
+        guest = FakeMachine(self.world, route.machine, writes=writes)
+        if key := self.world.keys.get(name):
+            kept = self.world.kept.get(host_keys.path(name)) == host_keys.dump([key]).encode()
+            guest.accepted = Accepted(key, Source.KEPT if kept else Source.AGENT)
+        return guest
 
     def read(self, reads):
         self.world.log.append(f"{self.machine}: read")
-        vms = {name: vars(vm) for name, vm in self.world.vms.items()} if self.machine == HOST else {}
+        vms = {
+            name: vars(vm) | {"kept": self.world.kept.get(host_keys.path(name), b"").decode()}
+            for name, vm in self.world.vms.items()
+            if self.machine == HOST
+        }
         state = {
             "things": self.world.things.get(self.machine, {}),
             "pending": self.world.pending.get(self.machine, {}),
@@ -157,6 +181,9 @@ class FakeMachine:
                 if not vm.starts and isinstance(effect, StartDomain):
                     return Outcome(Result.FAILED, 1, "it does not start")
                 vm.active = vm.active or vm.definition
+            case WriteFile(path=path, content=content):
+                self.world.kept[path] = content
+                self.world.journal.append((entry.addresses, entry.does))
             case Step(words=("define", name, definition)):
                 self.world.vms.setdefault(name, Vm(active=None)).definition = definition
             case Step(words=(verb, address, value)):
@@ -214,7 +241,9 @@ class Thing(Reconciler):
         if live == wish.value:
             return Assessment(exports, problems, hold=hold)
         change = Change(("value",), None if live == "pending" else live, wish.value, live == "pending")
-        return Assessment(exports, problems, (change,), tuple(self._actions(me, live)), hold=hold)
+        actions = tuple(self._actions(me, live))
+        told = {"later": wish.later, "derived": wish.derived, "hold": hold}
+        return Assessment(exports, problems, (change,), actions, **told)
 
     def _actions(self, me, live):
         wish, name = me.spec, str(me.address)
@@ -249,12 +278,13 @@ class VmKind(Reconciler):
 
     def observe(self, me, answers):
         vm = json.loads(answers.text(STATE))["vms"].get(me.name)
-        return Present(Vm(**vm)) if vm else Absent()
+        return Present(Vm(**vm) if vm else None)
 
     def assess(self, me, seen, inputs):
         wish, live = me.spec, seen.live if isinstance(seen, Present) else None
         problems = (Diagnostic("CXX002", wish.error),) if wish.error else ()
-        exports = (GuestAccess(bool(live and live.active)),)
+        keys = host_keys.parse(live.kept) if live else ()
+        exports = (GuestAccess(bool(live and live.active), keys=keys, defined=live is not None),)
         changes, actions = [], []
         runs = bool(live and live.active)
         if live is None or live.definition != wish.definition:
@@ -300,6 +330,7 @@ class Bench:
     def __init__(self, world, host, **guests):
         self.world = world
         self.stops = lambda: False
+        self.sleeps = lambda seconds: None
         machines = [
             Machine(
                 guest_id(HOST, name), HOST, Scope.GUEST, Through(Address("vm", name)), tuple(_resources(its))
@@ -322,7 +353,7 @@ class Bench:
 
         consents = parse_consents(allowed, meaning).with_live()
         converger = Converger(
-            self.tree, writers, KINDS, consents, "run", "1", Quiet(), stop=self.stops, sleep=lambda _: None
+            self.tree, writers, KINDS, consents, "run", "1", Quiet(), stop=self.stops, sleep=self.sleeps
         )
         plan = converger.plan()
         converger.promise = promise

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from random import Random
 
@@ -28,13 +29,18 @@ def problem_with(target: Target, text: bytes, folder: Path) -> str | None:
     return None
 
 
-def fuzz(target: Target, seconds: float, seed: int, folder: Path) -> tuple[int, list[Path]]:
-    """How many texts were tried, and the files with those that fail, one for each kind of failure."""
+def fuzz(
+    target: Target, seed: int, folder: Path, *, texts: float = inf, seconds: float = inf
+) -> tuple[int, list[Path]]:
+    """How many texts were tried, and the files with those that fail, one for each kind of failure.
+
+    It ends after so many `texts` or `seconds`. With a number of texts, every run tries the same.
+    """
     random, seeds = Random(seed), target.seeds()
     seeds = [*seeds, *(path.read_bytes() for path in target.regressions())]
     tried, kinds, found = 0, set(), []
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while tried < texts and time.monotonic() < end:
         tried += 1
         text = mutate(random, seeds)
         problem = problem_with(target, text, folder)
@@ -68,7 +74,7 @@ def main() -> int:
     seed, failed = time.time_ns(), False
     for target in chosen:
         with tempfile.TemporaryDirectory() as folder:
-            tried, found = fuzz(target, seconds / len(chosen), seed, Path(folder))
+            tried, found = fuzz(target, seed, Path(folder), seconds=seconds / len(chosen))
         failed |= bool(found)
         print(f"{target.name}: {tried} texts, {len(found)} kinds of failure (seed {seed})", flush=True)
     return int(failed)

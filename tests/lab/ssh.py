@@ -33,7 +33,7 @@ Host 192.168.*
     User root
     HostKeyAlias cxl-guest
     ProxyJump lab-root
-Host lab lab-reader lab-root 192.168.*
+Host lab lab-reader lab-root guest 192.168.*
     UserKnownHostsFile {directory}/known_hosts
     GlobalKnownHostsFile /dev/null
     StrictHostKeyChecking yes
@@ -50,8 +50,8 @@ class Ssh:
     """Runs commands on the host as one of its users.
 
     `config` is an ordinary ssh_config with the aliases `lab` (admin, may sudo), `lab-reader` and
-    `lab-root`, through which it reaches a guest by its address; anybody may use it with `ssh -F`. The
-    shared connections are this object's own.
+    `lab-root`, through which it reaches a guest by its address, and with the key for a VM called `guest`;
+    anybody may use it with `ssh -F`. The shared connections are this object's own.
     """
 
     def __init__(self, directory: Path, sockets: Path, *, port: int) -> None:

@@ -156,21 +156,24 @@ class Bench:
     ) -> Applied:
         """As `cxlstate apply --yes --allow …`; `before` happens between the plan and the doing."""
         with SimWriter(self.directory, "bench", faults=faults) as writer:
-            consents = consents.with_live()
+            writers = Writers(lambda *_: writer)
             converger = Converger(
                 spec,
-                Writers(lambda *_: writer),
+                writers,
                 self.kinds,
-                consents,
+                consents.with_live(),
                 "run",
                 "1",
                 self.watcher,
                 stop=stop,
                 sleep=lambda _: None,
             )
-            plan = converger.plan()
-            before()
-            return converger.converge(plan)
+            try:
+                plan = converger.plan()
+                before()
+                return converger.converge(plan)
+            finally:
+                writers.close()
 
     # What is looked at -------------------------------------------------------------------------
 
@@ -195,9 +198,12 @@ class Bench:
         return {path.name: re.sub(r'"at":"[^"]*"', '"at":""', path.read_text()) for path in files}
 
     def machine(self) -> dict[str, Any]:
-        """`machine.json` without what no two boots share."""
+        """`machine.json` without what no two boots, and no two starts of a domain, share."""
         machine: dict[str, Any] = json.loads((self.directory / "machine.json").read_bytes())
         machine["running"].pop("boot_id")
+        machine["power"].pop("start")
+        for domain in machine["running"]["domains"].values():
+            domain.pop("start")
         for module in machine["running"]["modules"].values():
             module["used_by"].sort()  # the order of loading
         return machine
@@ -208,6 +214,10 @@ class Bench:
 
     def drafts(self) -> list[Path]:
         return list(self.directory.rglob(".*.cxlstate"))
+
+    def guests(self) -> dict[str, Inside]:
+        """The machines in its domains that were ever started."""
+        return {path.name: Inside(path) for path in sorted((self.directory / "guests").glob("*"))}
 
     # What happens to it ------------------------------------------------------------------------
 
@@ -254,6 +264,14 @@ class Bench:
     def disturb(self, what: str) -> None:
         """One of `strategies.DISTURBANCES`."""
         _DISTURB[what](self)
+
+
+class Inside(Bench):
+    """The machine in a folder of its own, without a spec."""
+
+    @property
+    def directory(self) -> Path:
+        return self.folder
 
 
 def _set_unit(name: str, state: str | None) -> Callable[[Bench], None]:

@@ -16,6 +16,7 @@ from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.engine.plan import Exit
 from cxlstate.simulator.faults import Faults, PowerCut
 from tests.laws.bench import OURS, bench
+from tests.strategies import PUBLIC_KEYS
 
 FIRST = {
     "packages": ["libvirt-daemon-system", "hello"],
@@ -23,7 +24,12 @@ FIRST = {
         "libvirtd": {"enabled": True, "running": True},
         "cron": {"enabled": False, "running": False},
     },
-    "users": {"admin": {"groups": ["kvm", "libvirt"]}},
+    "users": {
+        "admin": {"groups": ["kvm", "libvirt"], "authorized_keys": [PUBLIC_KEYS[0]]},
+        "lab": {"shell": "/bin/bash", "authorized_keys": [PUBLIC_KEYS[1]]},
+    },
+    "files": {"/etc/lab/deep/file": {"content": "a = 1\n", "owner": "lab", "mode": "0640"}},
+    "sshd": {"password_authentication": False},
     "grub": {"args": ["quiet", 'dyndbg="file x +p"'], "absent": ["nomodeset"]},
     "memmap": [{"size": "2GiB", "start": "320GiB", "type": "reserved"}],
     "modules": {"kmem": "absent", "dummy": "present", "nd_pmem": "present"},
@@ -34,6 +40,8 @@ SECOND = {  # where FIRST is in force: files to be replaced and removed, a packa
     "grub": {"args": ["a=1"], "absent": ["x.none"]},
     "memmap": [{"size": "1GiB", "start": "64GiB", "type": "pmem"}],
     "modules": {"dummy": "absent", "veth": "present"},
+    "files": {"/etc/lab/deep/file": {"state": "absent"}, "/etc/hostname": {"mode": "0600"}},
+    "users": {"lab": {"shell": "/bin/sh", "groups": ["adm"]}},
 }
 RAM_AWAY = {
     "memmap": [{"size": "2GiB", "start": "320GiB", "type": "reserved"}],
@@ -98,6 +106,23 @@ VIRTUAL_TOO = {  # addresses that are swapped, a network to be stopped for it, a
         "plain": {"state": "absent"},
     },
 }
+GUESTS = {
+    **LIBVIRT,
+    "vms": {
+        "g1": {
+            **GUEST,
+            "state": "running",
+            "guest": {
+                "packages": ["hello"],
+                "services": {"cron": {"enabled": True, "running": True}},
+                "users": {"admin": {"groups": ["kvm"]}},
+                "modules": {"dummy": "present"},
+                "grub": {"args": ["a=1"]},
+            },
+        },
+        "g2": {**GUEST, "guest": {"modules": {"veth": "present"}}},
+    },
+}
 STORIES = {
     "a fresh host": ((), FIRST),
     "another spec was in force": ((FIRST,), SECOND),
@@ -106,19 +131,24 @@ STORIES = {
     "host memory is dropped": ((MEMORY,), RAM_AWAY),
     "networks and VMs": ((LIBVIRT,), VIRTUAL),
     "other networks and VMs were there": ((VIRTUAL,), VIRTUAL_TOO),
+    "guests": ((LIBVIRT,), GUESTS),
 }
 PARTS = 4
 
 
 def _state(one):
-    """All that lasts: files, packages, unit files, records; and no draft is left."""
+    """All that lasts: files, packages, unit files, records, of its guests, too; and no draft is left."""
     machine = one.machine()
     running = machine.pop("running")
+    del running["since"]  # times
+    for domain in running["domains"].values():
+        domain.pop("start", None)  # of each start its own
     return {
         "files": one.files(),
         "machine": machine,
         "records": one.records(),
         "drafts": one.drafts(),
+        "guests": {name: _state(guest)[0] for name, guest in one.guests().items()},
     }, running
 
 

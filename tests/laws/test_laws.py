@@ -18,7 +18,7 @@ from cxlstate.core.reconciler import How
 from cxlstate.engine.graph import Graph
 from cxlstate.engine.observe import resources_of
 from cxlstate.engine.plan import Exit, Status
-from cxlstate.formats import grub_cfg, kernel_cmdline, restore
+from cxlstate.formats import grub_cfg, kernel_cmdline, restore, sshd_config
 from cxlstate.render.terminal import drift_text, live_text
 from cxlstate.spec.load import dump, load
 from tests.laws.bench import DROP_IN, GRUB_CFG, bench
@@ -205,6 +205,11 @@ def _allowed_files(host, installed):
         allowed += [restore.SCRIPT.lstrip("/"), restore.UNIT_FILE.lstrip("/")]
     if host.get("users") or installed:
         allowed.append("etc/group")
+    if host.get("users"):
+        allowed += ["etc/passwd", "etc/shadow", *(f"home/{name}/.ssh/" for name in host["users"])]
+    allowed += [path.lstrip("/") for path in host.get("files", {})]
+    if "sshd" in host:
+        allowed.append(sshd_config.DROP_IN.lstrip("/"))
     if installed:
         allowed += ["var/lib/apt/lists/", "var/lib/dpkg/updates/"]
     if "libvirt-daemon-config-network" in installed:
@@ -221,7 +226,7 @@ def _groups_are_as_they_were(before, after, host, installed):
         return {line[0]: (line[1], line[2], set(filter(None, line[3].split(",")))) for line in lines}
 
     now, then = groups(before), groups(after)
-    wanted = {(user, group) for user, its in host.get("users", {}).items() for group in its["groups"]}
+    wanted = {(user, group) for user, its in host.get("users", {}).items() for group in its.get("groups", ())}
     for name, (password, number, members) in then.items():
         if name not in now:
             assert "libvirt-daemon-system" in installed
@@ -229,6 +234,14 @@ def _groups_are_as_they_were(before, after, host, installed):
         assert now[name][:2] == (password, number)
         assert {(user, name) for user in members - now[name][2]} <= wanted
     assert all(now[name][2] <= then[name][2] for name in now)
+    assert {*now} - {*then} == set()
+    for path in ("etc/passwd", "etc/shadow"):
+        kept = [line for line in before[path].splitlines() if not _is_of(line, host)]
+        assert set(kept) <= set(after[path].splitlines())
+
+
+def _is_of(line, host):
+    return line.decode().split(":")[0] in host.get("users", {})
 
 
 def _boot_entries_are_as_they_were(before, after, spec):

@@ -81,11 +81,11 @@ def done(asked, *there):
 @pytest.mark.parametrize(
     ("text", "count"),
     [
-        ("", 5),
-        (PLAIN, 9),
-        (VM, 9),
-        (PLAIN + MODULE, 42),
-        (DAX, 55),
+        ("", 6),
+        (PLAIN, 10),
+        (VM, 10),
+        (PLAIN + MODULE, 43),
+        (DAX, 56),
     ],
     ids=["nothing", "packages and services", "a VM", "a module", "a dax device"],
 )

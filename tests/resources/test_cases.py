@@ -3,6 +3,7 @@
 A case is `tests/resources/<kind>/<case>.yaml`:
 
     spec: {args: [quiet]}     # one entry, as it stands at the kind's place; left out: what is implied
+    secrets: {env PASSWORD: x}                      # what the references of the spec lead to
     name: kmem                # the key of the entry, for kinds that stand in a map
     host: captured/host.yaml  # answers of a whole host; those of the case go before, null takes one out
     answers:                  # what the machine says, by path or command line
@@ -16,6 +17,8 @@ A case is `tests/resources/<kind>/<case>.yaml`:
       holders dax*: "4711\tdax0.0\tqemu -name guest=a"    # Holders('dax*'); without an answer: nobody
       mapping 0x5080000000: ok                        # MapAndRead; without an answer: no python3
       file system on /: {file: captured/dumpe2fs.txt}    # FileSystem; without an answer: not mounted
+      authorized keys of admin: "home /home/admin\n…"    # AuthorizedKeys; without an answer: no user
+      the SSH login: "login user admin"               # SshLogin; without an answer: root, not by SSH
       domain cxl_vmx:                                 # LibvirtDomain, by parts; null or none: no such domain
         inactive.xml: {file: captured/cxl_vmx.xml}    # also active.xml, facts, affinity
         facts: "state=shut-off\\npersistent=yes"
@@ -80,12 +83,15 @@ from cxlstate.core.assessment import Assessment, Collective, Hold
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import DaxDevice, Export, Inputs, MtrrRanges, NvdimmOfVm, RestoreStep
+from cxlstate.core.file import PutFile
 from cxlstate.core.libvirt import EditDomain
+from cxlstate.core.model import BESIDE_BYTES
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import (
     Answer,
     Answers,
     Attributes,
+    AuthorizedKeys,
     Command,
     Exists,
     File,
@@ -103,10 +109,13 @@ from cxlstate.core.read import (
     Question,
     Read,
     ReadFailed,
+    SshLogin,
     conditions,
     describe,
 )
 from cxlstate.core.reconciler import Inspects, Leaves, Reconciler, Resource
+from cxlstate.core.reference import FETCH
+from cxlstate.core.secret import Secret
 from cxlstate.core.units import format_cpus
 from cxlstate.formats import restore
 from cxlstate.resources import kinds
@@ -114,6 +123,11 @@ from cxlstate.spec.entry import Entry, EntryReader
 from tests.fragments import FRAGMENTS
 
 HERE = Path(__file__).parent
+UNSAID = {
+    AuthorizedKeys: Answer(2),
+    MapAndRead: Answer(127, stderr="sh: python3: not found"),
+    SshLogin: Answer(0, b"login user root\n"),
+}
 CASES = sorted(HERE.glob("*/*.yaml"))
 
 
@@ -144,7 +158,7 @@ def outcome(
     """What comes of a case; of each part that the case names, as much as it names."""
     if "leftovers" in case:
         return _left(kind, case, folder)
-    read = EntryReader(kind.model).read(case["spec"]) if "spec" in case else Entry(kind.implied(), None, ())
+    read = _read(kind, case, folder) if "spec" in case else Entry(kind.implied(), None, ())
     if not read.whole:
         refused = read.refused.errors() if read.refused else []
         found = [*map(_invalid, refused), *map(_diagnostic, read.problems)]
@@ -173,6 +187,16 @@ def outcome(
         case Absent():
             absent = {"absent": True} if "absent" in case else {}
             return {**absent, **_planned(kind, me, observation, case)}
+
+
+def _read(kind: Reconciler[Any, Any], case: dict[str, Any], folder: Path) -> Entry:
+    """A secret is what the case says of its reference, and a file beside the spec is beside the case."""
+    said = case.get("secrets", {})
+    context: dict[str, Any] = {
+        FETCH: lambda reference: Secret(said[str(reference)].encode()),
+        BESIDE_BYTES: lambda path: (folder / path).read_bytes(),
+    }
+    return EntryReader(kind.model).read(case["spec"], context)
 
 
 def _planned(
@@ -394,8 +418,8 @@ def _unanswered(read: Read, texts: dict[str, Any], folder: Path) -> Answer:
             return Answer(0)
         case FileSystem():
             return Answer(1, stderr="nothing is mounted there")
-        case MapAndRead():
-            return Answer(127, stderr="sh: python3: not found")
+        case MapAndRead() | SshLogin() | AuthorizedKeys():
+            return UNSAID[type(read)]
         case Command(argv=argv):
             return Answer(127, stderr=f"{argv[0]}: not found")
         case File():
@@ -543,7 +567,7 @@ def _word(name: str, value: Any) -> str:
         case tuple():
             return " ".join(map(str, value))
         case _:
-            hidden = name in {"xml", "expected"} or is_dataclass(value)
+            hidden = name in {"xml", "expected", "content", "hash"} or is_dataclass(value)
             return "" if hidden else str(value)
 
 
@@ -551,6 +575,8 @@ def _written(effect: Any) -> str:
     match effect:
         case WriteFile(content=content):
             return content.decode()
+        case PutFile(content=content):
+            return str(content) if isinstance(content, Secret) else content.decode("utf-8", "replace")
         case Generate(predicted=predicted, must_hold=must_hold):
             return "\n".join((predicted.decode(), *must_hold))
         case Step(typed=shown):

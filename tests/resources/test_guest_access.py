@@ -57,7 +57,7 @@ def test_what_is_kept_is_read_with_its_digest():
 @pytest.mark.parametrize(
     ("parts", "expected"),
     [
-        ({}, GuestAccess(running=False)),
+        ({}, GuestAccess(running=False, defined=False)),
         ({"inactive.xml": xml(), "facts": "state=shut-off\n"}, GuestAccess(running=False)),
         (running(), GuestAccess(running=True)),
         (running(CHANNEL), GuestAccess(running=True, agent=True)),

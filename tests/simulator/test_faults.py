@@ -14,6 +14,7 @@ from cxlstate.machine.outcome import Entry, Result
 from cxlstate.simulator.faults import Faults, PowerCut
 from cxlstate.simulator.loader import NoBoot
 from cxlstate.simulator.reader import SimReader
+from cxlstate.simulator.world import load
 from cxlstate.simulator.writer import SimWriter, power_cut
 
 ENTRY = Entry("run", ("test",), "a test", "live")
@@ -55,7 +56,7 @@ EFFECTS = {
     "modprobe": (lambda _: Run(("modprobe", "dummy")), lambda d: "dummy " in text(d, "/proc/modules")),
     "start": (
         lambda _: Run(("systemctl", "stop", "ssh")),
-        lambda d: '"ssh.service"' not in (d / "machine.json").read_text().partition('"running"')[2],
+        lambda d: "ssh.service" not in load(d).running.units,
     ),
 }
 

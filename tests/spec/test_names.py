@@ -163,3 +163,12 @@ def test_a_consent_for_a_host_holds_in_its_guests_and_that_for_a_resource_nowher
 def test_an_address_says_whose_it_is():
     assert str(ScopedAddress("one", NDCTL)) == "one/package.ndctl"
     assert str(ScopedAddress("one/g1", NDCTL)) == "one/g1:package.ndctl"
+
+
+def test_a_vm_that_no_spec_declares_can_be_named_for_consent(names):
+    """What stops it shows this name: a device that it holds, or the reboot of its host."""
+    assert "one/vm.build7" not in names.whole
+    assert names.undeclared_vm("one/vm.build7").address == Address("vm", "build7")
+    assert names.undeclared_vm("two.lab/vm.a.b:c").machine == "two.lab"
+    for name in ("one/vm.", "one/package.tree", "three/vm.build7", "vm.build7"):
+        assert names.undeclared_vm(name) is None

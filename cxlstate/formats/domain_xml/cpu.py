@@ -79,7 +79,7 @@ def _topology(cpu: Element, wished: Topology) -> None:
 
 def _fitting(layout: Topology, count: int) -> Topology:
     """One of that many vCPUs, with another number of cores if that will do."""
-    around = layout.count // layout.cores
-    if count % around == 0:
+    around = replace(layout, cores=1).count
+    if around and count % around == 0:
         return replace(layout, cores=count // around)
     return Topology(1, count, 1, dies=1, clusters=1)

@@ -32,7 +32,7 @@ CLEAR = r"""
 clear() {
     if [ -f "$tmp/leftover" ]; then
         new=$(cat "$tmp/leftover"; echo x); new=${new%x}
-        case $new in /*/.*.cxlstate) rm -f -- "$new" "$new".* ;; esac
+        case $new in /.*.cxlstate | /*/.*.cxlstate) rm -f -- "$new".*; rm -rf -- "$new" ;; esac
         rm -f "$tmp/leftover"
     fi
 }
@@ -41,6 +41,7 @@ clear() {
 _PRELUDE = (
     CLEAR
     + r"""
+rm -f "$tmp/script"  # the shell has it open, and there may be a secret in it
 said=$tmp/said
 : >"$said"
 exec 2>>"$said"

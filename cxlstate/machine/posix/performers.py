@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.effect import Effect
+from cxlstate.core.file import PermitFile, PutFile, SetPassword
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.machine import generated
 from cxlstate.machine.outcome import Entry, Outcome, Result
 from cxlstate.machine.performing import waited_for
-from cxlstate.machine.posix import effects, elsewhere, image_effects
+from cxlstate.machine.posix import effects, elsewhere, file_effects, image_effects
 from cxlstate.machine.posix.session import Session, text
 from cxlstate.machine.posix.transport import LockLost, Lost, Unclear
 
@@ -86,6 +87,9 @@ IMAGES: dict[type[Effect], Performer] = {
 POSIX: dict[type[Effect], Performer] = {
     WriteFile: by_script(effects.write_file),
     RemoveFile: by_script(effects.remove_file),
+    PutFile: by_script(file_effects.put_file),
+    PermitFile: by_script(file_effects.permit_file),
+    SetPassword: by_script(file_effects.set_password),
     Run: by_script(effects.run, lambda effect: effect.timeout),
     Step: by_script(effects.step, lambda effect: effect.timeout),
     Generate: _generate,

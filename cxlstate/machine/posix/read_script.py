@@ -33,6 +33,7 @@ from cxlstate.core.read import (
     Answer,
     Asked,
     Attributes,
+    AuthorizedKeys,
     Command,
     Exists,
     File,
@@ -45,11 +46,12 @@ from cxlstate.core.read import (
     NotAsked,
     PosixQuestion,
     PosixRead,
+    SshLogin,
     conditions,
 )
 from cxlstate.formats.sh import quote
 from cxlstate.machine import limits
-from cxlstate.machine.posix import device_reads, read_shell
+from cxlstate.machine.posix import device_reads, login_reads, read_shell
 from cxlstate.machine.posix.frames import number
 
 _STATUS = 255  # the highest that there is
@@ -118,6 +120,8 @@ def script(nonce: str, questions: Sequence[PosixQuestion]) -> bytes:
     parts = [f"nonce={quote(nonce)}\n{settings}{read_shell.PRELUDE}{_patience(reads)}".encode()]
     if any(isinstance(read, Holders | MapAndRead | FileSystem) for read in reads):
         parts.append(device_reads.FUNCTIONS.encode())
+    if any(isinstance(read, SshLogin | AuthorizedKeys) for read in reads):
+        parts.append(login_reads.FUNCTIONS.encode())
     parts.append(b"work() {\n")
     for only_if, some in groupby(enumerate(questions), lambda numbered: _condition(numbered[1])):
         indices = [index for index, _ in some]
@@ -157,7 +161,7 @@ def limit(question: PosixQuestion) -> int:
     match read_of(question):
         case Command(timeout=timeout):
             return timeout + limits.TICK
-        case Holders() | MapAndRead() | FileSystem():
+        case Holders() | MapAndRead() | FileSystem() | SshLogin() | AuthorizedKeys():
             return limits.LONG_READ
     return limits.READ
 
@@ -169,7 +173,7 @@ def _patience(reads: Sequence[PosixRead]) -> str:
     """
     longer: defaultdict[str, list[str]] = defaultdict(list)
     for index, read in enumerate(reads):
-        if isinstance(read, Holders | MapAndRead | Command):
+        if isinstance(read, Holders | MapAndRead | SshLogin | AuthorizedKeys | Command):
             ticks, counts = -(-limit(read) // limits.TICK), int(not isinstance(read, Command))
             longer[f"allowed={ticks} counts={counts}"].append(str(index))
     cases = "".join(f"{'|'.join(indices)}) {settings} ;;\n" for settings, indices in longer.items())
@@ -193,6 +197,8 @@ def _question(index: int, read: PosixRead) -> str:
             return _each(index, pattern, f'link {index} "$found"')
         case Names(pattern=pattern):
             return _each(index, pattern, f'name {index} "$found"')
+        case SshLogin() | AuthorizedKeys():
+            return f"ask {index} {login_reads.question(read)}\n"
         case Holders() | MapAndRead() | FileSystem():
             return f"ask {index} {device_reads.question(read)}\n"
         case Command(argv=argv, operands=operands):
@@ -325,7 +331,7 @@ def _judged(read: PosixRead, answer: Answer | NotAsked, members: dict[str, Answe
             return _of_pattern(answer, judged)
         case Exists():
             return Answer(0) if _is_gone(answer) else answer
-        case Holders() | MapAndRead() | FileSystem() | Command():
+        case Holders() | MapAndRead() | FileSystem() | SshLogin() | AuthorizedKeys() | Command():
             return answer
 
 

@@ -40,6 +40,7 @@ class Boot(Reconciler[BootSpec, Live]):
     """There where something is to be restored, and gone where nothing is."""
 
     kind: ClassVar[str] = "boot"
+    keeps: ClassVar[tuple[str, ...]] = (restore.SCRIPT, restore.UNIT_FILE)
     place: ClassVar[Place] = Place("boot", Shape.ONE, HOST_ONLY)
     model: ClassVar[type[BootSpec]] = BootSpec
 

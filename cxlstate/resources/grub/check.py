@@ -109,7 +109,7 @@ def _contradictions(goal: Goal) -> Iterator[Diagnostic]:
                     path=("absent", index),
                     found=str(pattern),
                     expected="an argument that no other entry of the specification brings in",
-                    hint=f"remove {pattern} from host.grub.absent, or change {unit.owner}",
+                    hint=f"remove {pattern} from grub.absent, or change {unit.owner}",
                 )
 
 

@@ -238,7 +238,7 @@ def _in_spec(told: Diagnostic, finding: _Finding, goal: Goal, live: Live) -> Dia
     own = next((unit.texts for unit in goal.wanted if unit.owner == "grub"), ())
     if finding.reads not in own or _assignment(finding.word, live) is not None:
         return told
-    path, hint = ("args", own.index(finding.reads)), f"correct {finding.reads} in host.grub.args"
+    path, hint = ("args", own.index(finding.reads)), f"correct {finding.reads} in grub.args"
     return replace(told, path=path, found=finding.reads, hint=hint)
 
 

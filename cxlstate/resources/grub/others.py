@@ -102,7 +102,7 @@ def _cure(
         return f"edit {place}: take what {mine} sets out of {rival}, and leave its other words"
     without = lacking([tuple(one for one in line if one != rival) for line in lines])
     if mine not in without and without < lacking(lines):
-        return f"add {rival} to host.grub.absent"
+        return f"add {rival} to grub.absent"
     if place is None:
         return None
     replaced = [tuple(mine if one == rival else one for one in _others(goal, line)) for line in lines]
@@ -141,7 +141,7 @@ def _not_known(unit: Unit, goal: Goal, lines: Sequence[Line]) -> Iterator[Diagno
                 path=_path(unit, index),
                 found=f"{other} after {mine}",
                 expected=f"one value of {mine.text.partition('=')[0]}, unless its program takes several",
-                hint=f"if the program takes the last value only: add {other} to host.grub.absent",
+                hint=f"if the program takes the last value only: add {other} to grub.absent",
             )
 
 
@@ -178,12 +178,12 @@ def _lost(goal: Goal, lines: Sequence[Line]) -> Iterator[Diagnostic]:
 
 def _keep(theirs: Argument, before: Line, behind: Line, lost: InForce) -> str:
     """To give it up always helps; huge pages keep their size if ours end with it, which is tried."""
-    give_up = f"to give it up, add {theirs} to host.grub.absent"
+    give_up = f"to give it up, add {theirs} to grub.absent"
     if theirs.name == "hugepages":
         closing = kernel_cmdline.read(f"hugepagesz={hugetlb.size_text(hugetlb.DEFAULT)}")
         after = kernel_rules.in_force((*before, closing, *behind))
         if any(one.effect == lost.effect for one in after):
-            return f"end host.grub.args with {closing}, the size that {theirs} is for; {give_up}"
+            return f"end grub.args with {closing}, the size that {theirs} is for; {give_up}"
     return give_up
 
 
@@ -209,7 +209,7 @@ def _path(unit: Unit, index: int) -> Path:
 
 
 def _section(unit: Unit) -> str:
-    return "host.grub.args" if unit.owner == "grub" else unit.owner
+    return "grub.args" if unit.owner == "grub" else unit.owner
 
 
 def _rule_in_words(argument: Argument) -> str:

@@ -33,6 +33,7 @@ class Grub(Reconciler[GrubSpec, Live]):
     """
 
     kind: ClassVar[str] = "grub"
+    keeps: ClassVar[tuple[str, ...]] = ("/etc/default/grub", drop_in.PATH, "/boot/grub/grub.cfg")
     informs: ClassVar[bool] = True
     reboots: ClassVar[bool] = True
     place: ClassVar[Place] = Place("grub", Shape.ONE, HOST_AND_GUEST)

@@ -57,10 +57,10 @@ def _not_special(text: str) -> None:
         entries = memmap.as_entries(argument.value or "") or ("{size: 2GiB, start: 320GiB, type: reserved}",)
         raise problem(
             "CXG204",
-            "`memmap` belongs in host.memmap",
+            "`memmap` does not belong in `grub`",
             found=text,
-            expected="an entry of host.memmap",
-            hint=f"write it as host.memmap: [{', '.join(entries)}]; "
+            expected="an entry of the host's `memmap`; a guest has none",
+            hint=f"on a host write memmap: [{', '.join(entries)}]; "
             "the escaping of $ and the checks of the range come with it",
         )
 
@@ -87,7 +87,7 @@ class GrubSpec(Model):
     """Arguments of the kernel, in every boot entry, recovery included."""
 
     args: Annotated[tuple[Argument, ...], Field(strict=False)] = ()
-    """Arguments that have to stand in every boot entry, in this order. `memmap=` goes to host.memmap."""
+    """Arguments that have to stand in every boot entry, in this order. `memmap=` stands below `memmap`."""
 
     absent: Annotated[tuple[AbsentArgument, ...], Field(strict=False)] = ()
     """Arguments that must not be there: `name` means it with any value, `name=value` only that."""

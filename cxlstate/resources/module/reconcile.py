@@ -36,6 +36,7 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
     """
 
     kind = "module"
+    keeps = ("/etc/modules-load.d/cxlstate-*",)
     informs = True
     reboots = True
     place = Place("modules", Shape.MAP, HOST_AND_GUEST)
@@ -209,9 +210,9 @@ def _reboot(name: str, live: ModuleLive) -> Action:
 
 def _built_in(name: str) -> Diagnostic:
     """Of kmem, memory that stays offline is what its absence is wanted for."""
-    instead = "take it out of host.modules"
+    instead = "take it out of `modules`"
     if canonical(name) == modprobe.KMEM:
-        instead += ", and add to host.grub.args: memhp_default_state=offline"
+        instead += ", and add to grub.args: memhp_default_state=offline"
     return Diagnostic(
         "CXO201",
         f"{name} is built into the running kernel",
@@ -229,7 +230,7 @@ def _kept_out(name: str, by: str) -> Diagnostic:
         Severity.WARNING,
         found=by,
         expected=f"nothing that keeps {name} out",
-        hint=f"add to host.grub.absent: {by}" if argument else f"remove {by}",
+        hint=f"add to grub.absent: {by}" if argument else f"remove {by}",
     )
 
 

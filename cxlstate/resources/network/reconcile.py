@@ -32,6 +32,7 @@ class Network(Reconciler[NetworkSpec, Live]):
     """
 
     kind: ClassVar[str] = "network"
+    keeps: ClassVar[tuple[str, ...]] = ("/etc/cxlstate/networks/*",)
     place: ClassVar[Place] = Place("networks", Shape.MAP, ROOT_ONLY)
     model: ClassVar[type[NetworkSpec]] = NetworkSpec
     key: ClassVar[object] = NetworkName

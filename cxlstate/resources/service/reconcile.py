@@ -55,8 +55,8 @@ class ServiceReconciler(Reconciler[Service, UnitLive]):
     key = UnitName
 
     def needs(self, me: Resource[Service]) -> Sequence[Need]:
-        """Packages bring units; what they start may want its modules."""
-        return (Need(AllOf("package"), How.AFTER), Need(AllOf("module"), How.AFTER))
+        """Packages bring units; what they start may want its modules, and reads its files."""
+        return tuple(Need(AllOf(kind), How.AFTER) for kind in ("package", "module", "file"))
 
     def reads(self, me: Resource[Service]) -> Sequence[Read]:
         """`systemctl show`, one call for all."""
@@ -73,7 +73,7 @@ class ServiceReconciler(Reconciler[Service, UnitLive]):
         return Unknown(
             f"no such unit: {unit}",
             cured_by=(AllOf("package"),),
-            hint="declare the package that provides it in host.packages, or fix the name",
+            hint="declare the package that provides it in `packages`, or fix the name",
         )
 
     def assess(self, resource: Resource[Service], seen: Observation[UnitLive], inputs: Inputs) -> Assessment:

@@ -3,47 +3,130 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from cxlstate.core.read import Answers, Command, Read, failure
+from cxlstate.core.read import Answers, AuthorizedKeys, Command, Read, ReadFailed, SshLogin, failure
+from cxlstate.core.secret import Secret
+from cxlstate.formats.inode import Inode, inode_of, records, stat
+from cxlstate.resources.user.spec import User
 
 _NOT_ALL_FOUND = 2  # getent(1): one or more keys could not be found; those that were are shown
+_NO_LOGIN = ("nologin", "false")
+_KEYS = ".ssh/authorized_keys"
+
+
+@dataclass(frozen=True, slots=True)
+class KeysLive:
+    """The file of keys below `home`, and what is in its place or on the way if that is no regular file."""
+
+    path: str
+    content: bytes | None = None
+    obstacle: tuple[str, Inode] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UserLive:
-    """The groups of those asked for that it is in, its primary one included, and those that are not there."""
+    """What of it was asked for. `missing` are groups or the shell that are not there, as `group kvm`.
 
-    groups: frozenset[str]
-    missing: tuple[str, ...]
+    `number` is None where there is no such user; `same_group` is whether a group has its name.
+    """
+
+    number: int | None
+    groups: frozenset[str] = frozenset()
+    missing: tuple[str, ...] = ()
+    shell: str = ""
+    home: str = ""
+    same_group: bool = False
+    hash: Secret | None = field(default=None, repr=False)
+    keys: KeysLive | None = None
+    is_us: bool = False
 
 
-def reads(name: str, groups: Sequence[str]) -> tuple[Read, ...]:
+def reads(name: str, spec: User) -> tuple[Read, ...]:
     """Of groups, only those that matter: a machine of a directory service may have thousands."""
-    return (_passwd(name), *([_group(groups)] if groups else []))
+    asked: list[Read] = [_passwd(name)]
+    if groups := _groups(name, spec):
+        asked.append(_group(groups))
+    if spec.shell:
+        asked.append(stat(spec.shell))
+    if spec.password_hash:
+        asked.append(_shadow(name))
+    if spec.authorized_keys:
+        asked.append(AuthorizedKeys(name))
+    return (*asked, SshLogin()) if _may_lock_out(spec) else tuple(asked)
 
 
-def parse(name: str, groups: Sequence[str], answers: Answers) -> UserLive | None:
-    """None where there is no such user. Raises ReadFailed."""
+def parse(name: str, spec: User, answers: Answers) -> UserLive:
+    """Raises ReadFailed."""
     users = {fields[0]: fields for fields in _records(_passwd(name), answers)}
+    groups = _groups(name, spec)
+    found = {fields[0]: fields for fields in _records(_group(groups), answers)} if groups else {}
+    missing = [f"group {group}" for group in dict.fromkeys(spec.groups) if group not in found]
+    if spec.shell and inode_of(spec.shell, answers) is None:
+        missing.append(f"shell {spec.shell}")
     if name not in users:
-        return None
-    if not groups:
-        return UserLive(frozenset(), ())
-    primary = users[name][3]
-    found = {fields[0]: fields for fields in _records(_group(groups), answers)}
+        return UserLive(None, missing=tuple(missing), same_group=name in found)
+    fields = users[name]
+    is_in = (group for group in spec.groups if group in found and _has(found[group], name, fields[3]))
     return UserLive(
-        groups=frozenset(
-            group
-            for group in groups
-            if group in found and (found[group][2] == primary or name in found[group][3].split(","))
-        ),
-        missing=tuple(group for group in groups if group not in found),
+        number=int(fields[2]) if fields[2].isdecimal() else 0,
+        groups=frozenset(is_in),
+        missing=tuple(missing),
+        shell=fields[6] if len(fields) > 6 else "",  # noqa: PLR2004  # passwd(5)
+        home=fields[5] if len(fields) > 5 else "",  # noqa: PLR2004  # passwd(5)
+        same_group=name in found,
+        hash=_hash(name, answers) if spec.password_hash else None,
+        keys=_keys(name, answers) if spec.authorized_keys else None,
+        is_us=_may_lock_out(spec) and f"login user {name}" in answers.raw(SshLogin()).text.splitlines(),
     )
+
+
+def _may_lock_out(spec: User) -> bool:
+    return spec.state == "absent" or (spec.shell or "").endswith(_NO_LOGIN)
+
+
+def _groups(name: str, spec: User) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*spec.groups, *([name] if spec.may_be_made else []))))
+
+
+def _has(group: Sequence[str], name: str, primary: str) -> bool:
+    return group[2] == primary or name in group[3].split(",")
+
+
+def _hash(name: str, answers: Answers) -> Secret:
+    """Root alone gets an answer; to others getent(1) says that there is no such entry."""
+    for fields in _records(_shadow(name), answers):
+        if fields[0] == name:
+            return Secret(fields[1].encode())
+    raise ReadFailed(_shadow(name), f"the hash of the password of {name} cannot be read: only root may")
+
+
+def _keys(name: str, answers: Answers) -> KeysLive:
+    text = answers.text(AuthorizedKeys(name))
+    head, _, _ = text.partition("\ncontent\n")
+    first, _, listed = head.partition("\n")
+    home = first.removeprefix("home ")
+    content = answers.raw(AuthorizedKeys(name)).stdout.partition(b"\ncontent\n")[2]
+    inodes = records(listed)
+    path = f"{home}/{_KEYS}"
+    for folder in (home, f"{home}/.ssh"):
+        if folder in inodes and not inodes[folder].is_folder:
+            return KeysLive(path, obstacle=(folder, inodes[folder]))
+    if path not in inodes:
+        return KeysLive(path)
+    if not inodes[path].is_file:
+        return KeysLive(path, obstacle=(path, inodes[path]))
+    if len(content) != inodes[path].size:
+        raise ReadFailed(AuthorizedKeys(name), f"{path} is too large, or was changed meanwhile")
+    return KeysLive(path, content)
 
 
 def _passwd(name: str) -> Command:
     return Command(("getent", "passwd"), (name,))
+
+
+def _shadow(name: str) -> Command:
+    return Command(("getent", "shadow"), (name,))
 
 
 def _group(groups: Sequence[str]) -> Command:
@@ -51,11 +134,11 @@ def _group(groups: Sequence[str]) -> Command:
 
 
 def _records(read: Command, answers: Answers) -> Iterator[list[str]]:
-    """`name:x:uid:gid:…` (passwd(5)), `name:x:gid:member,member` (group(5))."""
+    """`name:x:uid:gid:…` (passwd(5)), `name:x:gid:member,member` (group(5)), `name:hash:…` (shadow(5))."""
     answer = answers.raw(read)
     if answer.status not in (0, _NOT_ALL_FOUND):
         raise failure(read, answer)
     for line in answer.text.splitlines():
         fields = line.split(":")
-        if len(fields) > 3:  # noqa: PLR2004  # both records have four fields at least
+        if len(fields) > 3:  # noqa: PLR2004  # all of them have four fields at least
             yield fields

@@ -39,6 +39,7 @@ def access(name: str, answers: Answers) -> GuestAccess:
         kept=None if kept is None else sha256(kept.encode("utf-8", "surrogateescape")).hexdigest(),
         agent=xml is not None and domain_xml.has_agent_channel(xml),
         console=domain_xml.console_log(xml) if xml is not None else "",
+        defined=xml is not None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from cxlstate.core.address import Address
@@ -15,7 +15,7 @@ from cxlstate.core.path import Path, show
 from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import format_cpus, format_size
 from cxlstate.formats import domain_xml
-from cxlstate.resources.vm import paths
+from cxlstate.resources.vm import paths, placement
 from cxlstate.resources.vm.devices import NvdimmSpec
 from cxlstate.resources.vm.probe import Host, Live, Missing, Seen
 from cxlstate.resources.vm.spec import VmSpec
@@ -33,7 +33,7 @@ def diagnose(me: Resource[VmSpec], live: Seen, wished: Domain, inputs: Inputs) -
             yield from _cannot_go(live)
         return
     runs = isinstance(live, Live) and live.runs
-    yield from _of_host(spec, live.host)
+    yield from placement.diagnose(spec, live.host)
     yield from _in_kib(spec, live)
     yield from _nvdimms(me, inputs, None if runs else live.host)
     if not runs:
@@ -47,7 +47,7 @@ def diagnose(me: Resource[VmSpec], live: Seen, wished: Domain, inputs: Inputs) -
 def before_it_is_seen(me: Resource[VmSpec], host: Host, inputs: Inputs) -> Iterator[Diagnostic]:
     """What the host and the devices tell already, while libvirt says nothing of the VM."""
     if me.spec.state != "absent":
-        yield from _of_host(me.spec, host)
+        yield from placement.diagnose(me.spec, host)
         yield from _in_kib(me.spec, None)
         yield from _nvdimms(me, inputs, None)
         yield from paths.diagnose(me.spec, host.opened)
@@ -65,12 +65,6 @@ def later(spec: VmSpec, inputs: Inputs, seen: Observation[Seen]) -> Iterator[Lat
             yield Later(f"alignsize and size against the region of {entry.dax}", (Address.parse(entry.dax),))
 
 
-def _of_host(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
-    yield from _pins(spec, host)
-    yield from _nodes(spec, host)
-    yield from _far_away(spec, host)
-
-
 def _of_the_old_switch(live: Live, wish: Domain) -> Iterator[Diagnostic]:
     """What is not named stays, and may be what the new switch does not take."""
     wished = wish.interfaces or ()
@@ -86,76 +80,6 @@ def _of_the_old_switch(live: Live, wish: Domain) -> Iterator[Diagnostic]:
             expected=f"a switch behind {new} that takes them, too",
             hint=f"else write {one.mac} as absent, and another MAC for {new}: a new interface has none",
         )
-
-
-# Where it runs ----------------------------------------------------------------------------------------
-
-
-def _pinned(spec: VmSpec) -> Iterator[tuple[Path, CpuNumbers]]:
-    for number, cpus in enumerate(spec.vcpupin or ()):
-        yield ("vcpupin", number), cpus
-    for number, cpus in enumerate(spec.iothreadpin or ()):
-        yield ("iothreadpin", number), cpus
-    if spec.emulatorpin:
-        yield ("emulatorpin",), spec.emulatorpin
-
-
-def _pins(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
-    """Any number is taken by libvirt; QEMU's thread then stays where it is."""
-    for path, cpus in _pinned(spec):
-        if missing := cpus - host.cpus:
-            yield Diagnostic(
-                "CXQ301",
-                "the host has no such CPU online",
-                path=path,
-                found=format_cpus(missing),
-                expected=f"of {format_cpus(host.cpus)}",
-            )
-
-
-def _nodesets(spec: VmSpec) -> Iterator[tuple[Path, CpuNumbers]]:
-    if spec.numatune and spec.numatune.nodeset:
-        yield ("numatune", "nodeset"), spec.numatune.nodeset
-    for number, one in enumerate((spec.numatune.memnode if spec.numatune else None) or ()):
-        yield ("numatune", "memnode", number, "nodeset"), one.nodeset
-
-
-def _nodes(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
-    for path, nodes in _nodesets(spec):
-        if missing := nodes - frozenset(host.nodes):
-            yield Diagnostic(
-                "CXQ302",
-                "the host has no such NUMA node",
-                path=path,
-                found=format_cpus(missing),
-                expected=f"of {format_cpus(frozenset(host.nodes))}",
-            )
-
-
-def _far_away(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
-    """Every access would cross the sockets: seldom wished, and easily written where CPUs are interleaved."""
-    numatune = spec.numatune
-    if not (spec.vcpupin and numatune and numatune.nodeset and numatune.mode == "strict"):
-        return
-    near = _cpus_of(numatune.nodeset, host)
-    pinned = frozenset[int]().union(*spec.vcpupin)
-    if not near or pinned & near or not pinned <= host.cpus:
-        return
-    there = frozenset(node for node, cpus in host.nodes.items() if cpus & pinned)
-    yield Diagnostic(
-        "CXQ303",
-        "the vCPUs are pinned away from their memory",
-        Severity.WARNING,
-        path=("vcpupin",),
-        found=f"CPUs {format_cpus(pinned)} of node {format_cpus(there)}, "
-        f"memory of node {format_cpus(numatune.nodeset)}",
-        expected=f"CPUs of node {format_cpus(numatune.nodeset)}: {format_cpus(near)}",
-        hint=f"or memory from node {format_cpus(there)}, if that has enough",
-    )
-
-
-def _cpus_of(nodes: Iterable[int], host: Host) -> CpuNumbers:
-    return frozenset[int]().union(*(host.nodes.get(node, frozenset()) for node in nodes))
 
 
 def _in_kib(spec: VmSpec, live: Seen | None) -> Iterator[Diagnostic]:

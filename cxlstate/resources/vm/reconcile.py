@@ -90,7 +90,7 @@ def _way(me: Resource[VmSpec], live: Seen | None, inputs: Inputs) -> tuple[Guest
     if not me.has_guest:
         return ()
     if live is None or live.way is None:
-        return (GuestAccess(running=False),)
+        return (GuestAccess(running=False, defined=False),)
     now = live.active or live.inactive if isinstance(live, Live) else None
     macs = [one.mac for one in (now and now.interfaces) or ()]
     reserved = [pair for _, one in inputs.all(Reservations) for pair in one.pairs]

@@ -17,11 +17,13 @@ KIND = '''\
 from __future__ import annotations
 
 from cxlstate.core.action import Action, Step
+from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.exports import RestoreStep
+from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Present
 from cxlstate.core.read import File
-from cxlstate.core.reconciler import Place, Reconciler, Section, Shape
+from cxlstate.core.reconciler import Place, Reconciler, Shape
 from cxlstate.formats import restore
 
 FRAGMENT = restore.fragment("note", rank=3)
@@ -31,7 +33,7 @@ class NoteReconciler(Reconciler[str, str]):
     """A word a note."""
 
     kind = "note"
-    place = Place(Section.HOST, "notes", Shape.MAP)
+    place = Place("notes", Shape.MAP, HOST_ONLY)
     model = str
 
     def reads(self, me):
@@ -40,14 +42,13 @@ class NoteReconciler(Reconciler[str, str]):
     def observe(self, me, answers):
         return Present((answers.text_or_none(self.reads(me)[0]) or "").strip())
 
-    def exports(self, me, live, given):
-        return (RestoreStep(FRAGMENT, ("note", me.name, me.spec)),)
-
-    def diff(self, me, live, given):
-        return () if live == me.spec else (Change((), live, me.spec),)
-
-    def actions(self, me, live, changes, given):
-        return (Action(f"write {me.name}", Step(FRAGMENT, ("note_write", me.name, me.spec), "write")),)
+    def assess(self, resource, seen, inputs):
+        name, text = resource.name, resource.spec
+        exports = (RestoreStep(FRAGMENT, ("note", name, text)),)
+        if not isinstance(seen, Present) or seen.live == text:
+            return Assessment(exports)
+        write = Action(f"write {name}", Step(FRAGMENT, ("note_write", name, text), "write"))
+        return Assessment(exports, changes=(Change((), seen.live, text),), actions=(write,))
 
 
 reconciler = NoteReconciler()

@@ -1,0 +1,96 @@
+"""Effects on files that belong to somebody: put with owner and mode, never through a link; and passwords."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from hashlib import sha256
+
+from cxlstate.core.effect import Effect
+from cxlstate.core.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class PutFile(Effect):
+    """Put a regular file in place, atomically, with its owner, group and mode.
+
+    No symbolic link is followed, neither in place of the file nor on the way, whoever may write there:
+    folders are entered one by one. Missing ones are made, root's and 0755; if `private`, the owner's and
+    0700, with the owner's login group. `expected` is the SHA-256 of the content that was seen (None:
+    absent); another one at that moment stops the action. No `owner`, `group` or `mode`: as the file has
+    it; a new one is root's, and 0644. Of a `Secret` neither the new nor the old content is kept, nor a
+    hash of them; the hash that is expected is a `Secret`, too.
+    """
+
+    path: str
+    content: bytes | Secret
+    expected: str | Secret | None = None
+    owner: str = ""
+    group: str = ""
+    mode: int | None = None
+    private: bool = False
+
+    @property
+    def data(self) -> bytes:
+        """What is written, a secret revealed: for what writes it."""
+        return self.content.reveal() if isinstance(self.content, Secret) else self.content
+
+    @property
+    def expects(self) -> str:
+        """The hash of what is there, for what compares it; empty: nothing."""
+        expected = self.expected or ""
+        return expected.reveal().decode() if isinstance(expected, Secret) else expected
+
+    @property
+    def secret(self) -> bool:
+        """Whether nothing of the content may be kept or shown."""
+        return isinstance(self.content, Secret)
+
+    def shown(self) -> str:
+        """Without the content."""
+        return " && ".join((f"write {shlex.quote(self.path)}", *_permits(self)))
+
+    def journalled(self) -> dict[str, object]:
+        """With the hash of what the file then holds, unless that is a secret."""
+        after = {} if self.secret else {"after": sha256(self.data).hexdigest()}
+        return {"effect": "put-file", "path": self.path, **after}
+
+
+@dataclass(frozen=True, slots=True)
+class PermitFile(Effect):
+    """Give a regular file to an owner and a group, and set its mode. No symbolic link is followed."""
+
+    path: str
+    owner: str = ""
+    group: str = ""
+    mode: int | None = None
+
+    def shown(self) -> str:
+        """As chown(1) and chmod(1)."""
+        return " && ".join(_permits(self))
+
+    def journalled(self) -> dict[str, object]:
+        """With what is set."""
+        return {"effect": "permit-file", "path": self.path, "command": self.shown()}
+
+
+@dataclass(frozen=True, slots=True)
+class SetPassword(Effect):
+    """Set the hash of a user's password; it is handed to chpasswd(8) on standard input."""
+
+    user: str
+    hash: Secret
+
+    def shown(self) -> str:
+        """Without the hash."""
+        return f"chpasswd --encrypted   # {self.user}"
+
+    def journalled(self) -> dict[str, object]:
+        """Without the hash."""
+        return {"effect": "set-password", "user": self.user}
+
+
+def _permits(effect: PutFile | PermitFile) -> list[str]:
+    path, group = shlex.quote(effect.path), f":{effect.group}" if effect.group else ""
+    said = [f"chown {effect.owner}{group} {path}"] if effect.owner or group else []
+    return [*said, *([] if effect.mode is None else [f"chmod {effect.mode:04o} {path}"])]

@@ -1,0 +1,111 @@
+"""sshd_config(5): which line gives a keyword its value, and for whom. Nothing is executed.
+
+The first value of a keyword counts. Files that an `Include` names are read in its place, in lexical order. A
+`Match` holds up to the next one or to the end of its file, and beats what stands outside of any (tried with
+OpenSSH 9.2 and 10.0).
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final
+
+MAIN: Final = "/etc/ssh/sshd_config"
+FOLDER: Final = "/etc/ssh/sshd_config.d"
+DROP_IN: Final = f"{FOLDER}/00-cxlstate.conf"
+"""Before those of images and installers: `50-cloud-init.conf`, Anaconda's `01-permitrootlogin.conf`."""
+
+_LINE: Final = re.compile(r"\s*(?P<keyword>[A-Za-z0-9]+)(?:\s*=\s*|\s+)(?P<value>.*?)\s*")
+_WORD: Final = re.compile(r'"([^"]*)"|(\S+)')
+_SAME: Final = {"without-password": "prohibit-password"}
+_ALIASES: Final = {"challengeresponseauthentication": "kbdinteractiveauthentication"}
+_DEEPEST: Final = 16  # servconf.h: SERVCONF_MAX_DEPTH
+
+
+@dataclass(frozen=True, slots=True)
+class Directive:
+    """One line: the keyword in small letters, where it stands, and the `Match` that it holds for."""
+
+    keyword: str
+    value: str
+    file: str
+    line: int
+    match: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.file} line {self.line}: {self.keyword} {self.value}"
+
+
+def directives(files: Mapping[str, str], path: str = MAIN) -> Iterator[Directive]:
+    """All lines that sshd reads, in the order in which it does; `files` are those that there are."""
+    yield from _read(files, path, None, 0)
+
+
+def deciding(found: Sequence[Directive], keyword: str) -> Directive | None:
+    """The line that gives a keyword its value where no `Match` does; None: it has its default."""
+    return next((one for one in found if one.keyword == keyword.lower() and one.match is None), None)
+
+
+def exceptions(found: Sequence[Directive], keyword: str, value: str) -> list[Directive]:
+    """Lines that give somebody another value."""
+    of = [one for one in found if one.keyword == keyword.lower() and one.match is not None]
+    return [one for one in of if plain(one.value) != value]
+
+
+def plain(value: str) -> str:
+    """As it is compared: `sshd -T` has an older word for `prohibit-password`."""
+    value = value.strip('"').lower()
+    return _SAME.get(value, value)
+
+
+def effective(text: str) -> dict[str, str]:
+    """What `sshd -T` prints: a keyword and its value a line; of one that is repeated, the first."""
+    values: dict[str, str] = {}
+    for line in text.splitlines():
+        keyword, _, value = line.partition(" ")
+        values.setdefault(keyword.lower(), plain(value))
+    return values
+
+
+def _read(files: Mapping[str, str], path: str, match: str | None, depth: int) -> Iterator[Directive]:
+    if depth > _DEEPEST:
+        return
+    for number, line in enumerate(files.get(path, "").splitlines(), 1):
+        said = _LINE.fullmatch(line)
+        if said is None or line.lstrip().startswith("#"):
+            continue
+        keyword, value = said["keyword"].lower(), _without_comment(said["value"])
+        keyword = _ALIASES.get(keyword, keyword)
+        if keyword == "match":
+            match = value
+        elif keyword == "include":
+            for pattern in _words(value):
+                for found in _matching(files, pattern):
+                    yield from _read(files, found, match, depth + 1)
+        else:
+            yield Directive(keyword, value, path, number, match)
+
+
+def _words(value: str) -> list[str]:
+    return [quoted or bare for quoted, bare in _WORD.findall(value)]
+
+
+def _without_comment(value: str) -> str:
+    return re.sub(r"\s+#.*$", "", value)
+
+
+def _matching(files: Mapping[str, str], pattern: str) -> list[str]:
+    """glob(7), in lexical order: no `*` reaches over a slash, or stands for a name with a dot before it."""
+    absolute = posixpath.join(posixpath.dirname(MAIN), pattern)
+    folder, name = posixpath.split(absolute)
+    return sorted(
+        path
+        for path in files
+        if posixpath.dirname(path) == folder
+        and fnmatchcase(posixpath.basename(path), name)
+        and (name.startswith(".") or not posixpath.basename(path).startswith("."))
+    )

@@ -1,0 +1,126 @@
+"""What sshd has in force, for anybody and for us, and whether the daemon has read our drop-in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cxlstate.core.read import Answers, Command, File, Glob, Read, ReadFailed, SshLogin, failure
+from cxlstate.formats import sshd_config
+from cxlstate.formats.inode import inode_of, stat
+from cxlstate.formats.sshd_config import DROP_IN, FOLDER, MAIN
+
+# `-T` needs the keys of the host and /run/sshd, which is there while the daemon runs; `-G` (OpenSSH 9.3)
+# needs neither.
+EFFECTIVE: Final = Command(("sshd", "-T"))
+WITHOUT_DAEMON: Final = Command(("sshd", "-G"))
+NO_FOLDER: Final = "Missing privilege separation directory"
+DROP_INS: Final = Glob(f"{FOLDER}/*.conf")
+# A unit last changed its state when it was reloaded or later (unit_notify in systemd's src/core/unit.c).
+UNITS: Final = Command(
+    (
+        *("systemctl", "show", "--timestamp=unix"),
+        "--property=Id,Names,LoadState,ActiveState,StateChangeTimestamp",
+    ),
+    ("ssh.service", "sshd.service"),
+)
+READS: Final[tuple[Read, ...]] = (
+    *(EFFECTIVE, WITHOUT_DAEMON, SshLogin(), File(MAIN), DROP_INS, stat(DROP_IN), UNITS),
+)
+_INVALID: Final = 255
+_ACTIVE: Final = ("active", "reloading")
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The daemon's: `since` is when it last read its configuration, seconds since the epoch."""
+
+    name: str
+    active: bool
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Our own way in; without a client it was none by SSH."""
+
+    user: str
+    client: str | None
+    effective: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SshdLive:
+    """`broken` is what sshd says to a configuration that it does not take; then `effective` is empty.
+
+    `files` are all that sshd reads, by path; `changed` is when our drop-in was written.
+    """
+
+    effective: Mapping[str, str]
+    broken: str | None
+    login: Login
+    files: Mapping[str, str]
+    changed: int | None
+    unit: Unit | None
+    lacks_folder: bool = False
+
+    @property
+    def ours(self) -> str | None:
+        """Our drop-in."""
+        return self.files.get(DROP_IN)
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the daemon runs with what it read before our drop-in was written."""
+        unit = self.unit
+        return unit is not None and unit.active and self.changed is not None and self.changed > unit.since
+
+
+def parse(answers: Answers) -> SshdLive:
+    """Raises ReadFailed."""
+    files = {MAIN: answers.text_or_none(File(MAIN)) or "", **answers.files(DROP_INS)}
+    inode = inode_of(DROP_IN, answers)
+    unit = unit_of(answers)
+    effective, broken, lacks_folder = _effective(answers)
+    changed = inode.changed if inode else None
+    return SshdLive(effective, broken, _login(answers), files, changed, unit, lacks_folder)
+
+
+def unit_of(answers: Answers) -> Unit | None:
+    """`ssh` on Debian, `sshd` elsewhere; None: systemd knows neither. Raises ReadFailed."""
+    for block in answers.text(UNITS).split("\n\n"):
+        said = dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line)
+        if said.get("LoadState") == "loaded":
+            since = said.get("StateChangeTimestamp", "").removeprefix("@")
+            if not since.isdecimal():
+                raise ReadFailed(UNITS, f"systemctl does not say since when {said['Id']} is so")
+            return Unit(said["Id"], said.get("ActiveState") in _ACTIVE, int(since))
+    return None
+
+
+def _effective(answers: Answers) -> tuple[Mapping[str, str], str | None, bool]:
+    """Values, or what sshd has against the configuration; and whether /run/sshd is missing."""
+    answer = answers.raw(EFFECTIVE)
+    lacks_folder = NO_FOLDER in answer.stderr
+    if lacks_folder and answers.raw(WITHOUT_DAEMON).status == 0:
+        answer = answers.raw(WITHOUT_DAEMON)
+    if answer.status == 0:
+        return sshd_config.effective(answer.text), None, lacks_folder
+    if lacks_folder:
+        raise ReadFailed(EFFECTIVE, f"sshd: {NO_FOLDER}: /run/sshd, and its -G option is not there")
+    # 255: it does not take its configuration; 1: no host keys (sshd.c). All else is none of that.
+    if answer.status == _INVALID and answer.stderr.strip():
+        return {}, answer.stderr.strip().splitlines()[0], lacks_folder
+    raise failure(EFFECTIVE, answer)
+
+
+def _login(answers: Answers) -> Login:
+    """What sshd says of a broken configuration is told by `EFFECTIVE`."""
+    lines = answers.raw(SshLogin()).text.splitlines()
+    said = dict(line.split(" ", 2)[1:] for line in lines if line.startswith("login ") and line.count(" ") > 1)
+    if "user" not in said:
+        answers.text(SshLogin())  # it failed: ReadFailed
+        raise ReadFailed(SshLogin(), "the machine does not say who we are")
+    effective = "\n".join(line for line in lines if not line.startswith("login "))
+    return Login(said["user"], said.get("client"), sshd_config.effective(effective))

@@ -1,0 +1,86 @@
+"""Where a VM runs: CPUs and nodes that the host has, and memory that is near them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.domain import CpuNumbers
+from cxlstate.core.path import Path
+from cxlstate.core.units import format_cpus
+from cxlstate.resources.vm.probe import Host
+from cxlstate.resources.vm.spec import VmSpec
+
+
+def diagnose(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
+    """Pins and nodes that are not there, and pins far from the memory."""
+    yield from _pins(spec, host)
+    yield from _nodes(spec, host)
+    yield from _far_away(spec, host)
+
+
+def _pinned(spec: VmSpec) -> Iterator[tuple[Path, CpuNumbers]]:
+    for number, cpus in enumerate(spec.vcpupin or ()):
+        yield ("vcpupin", number), cpus
+    for number, cpus in enumerate(spec.iothreadpin or ()):
+        yield ("iothreadpin", number), cpus
+    if spec.emulatorpin:
+        yield ("emulatorpin",), spec.emulatorpin
+
+
+def _pins(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
+    """Any number is taken by libvirt; QEMU's thread then stays where it is."""
+    for path, cpus in _pinned(spec):
+        if missing := cpus - host.cpus:
+            yield Diagnostic(
+                "CXQ301",
+                "the host has no such CPU online",
+                path=path,
+                found=format_cpus(missing),
+                expected=f"of {format_cpus(host.cpus)}",
+            )
+
+
+def _nodesets(spec: VmSpec) -> Iterator[tuple[Path, CpuNumbers]]:
+    if spec.numatune and spec.numatune.nodeset:
+        yield ("numatune", "nodeset"), spec.numatune.nodeset
+    for number, one in enumerate((spec.numatune.memnode if spec.numatune else None) or ()):
+        yield ("numatune", "memnode", number, "nodeset"), one.nodeset
+
+
+def _nodes(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
+    for path, nodes in _nodesets(spec):
+        if missing := nodes - frozenset(host.nodes):
+            yield Diagnostic(
+                "CXQ302",
+                "the host has no such NUMA node",
+                path=path,
+                found=format_cpus(missing),
+                expected=f"of {format_cpus(frozenset(host.nodes))}",
+            )
+
+
+def _far_away(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
+    """Every access would cross the sockets: seldom wished, and easily written where CPUs are interleaved."""
+    numatune = spec.numatune
+    if not (spec.vcpupin and numatune and numatune.nodeset and numatune.mode == "strict"):
+        return
+    near = _cpus_of(numatune.nodeset, host)
+    pinned = frozenset[int]().union(*spec.vcpupin)
+    if not near or pinned & near or not pinned <= host.cpus:
+        return
+    there = frozenset(node for node, cpus in host.nodes.items() if cpus & pinned)
+    yield Diagnostic(
+        "CXQ303",
+        "the vCPUs are pinned away from their memory",
+        Severity.WARNING,
+        path=("vcpupin",),
+        found=f"CPUs {format_cpus(pinned)} of node {format_cpus(there)}, "
+        f"memory of node {format_cpus(numatune.nodeset)}",
+        expected=f"CPUs of node {format_cpus(numatune.nodeset)}: {format_cpus(near)}",
+        hint=f"or memory from node {format_cpus(there)}, if that has enough",
+    )
+
+
+def _cpus_of(nodes: Iterable[int], host: Host) -> CpuNumbers:
+    return frozenset[int]().union(*(host.nodes.get(node, frozenset()) for node in nodes))

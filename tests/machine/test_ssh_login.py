@@ -1,0 +1,65 @@
+"""How we came in, by what a real sshd and the processes above us say."""
+
+from __future__ import annotations
+
+import getpass
+import subprocess
+
+from cxlstate.core.connect import Ssh
+from cxlstate.core.read import SshLogin
+from cxlstate.machine.posix.login_reads import FUNCTIONS
+from cxlstate.machine.posix.reader import PosixReader
+from cxlstate.machine.ssh import SshTransport
+
+
+def test_by_ssh_the_user_and_the_client_are_told(server):
+    transport = SshTransport(Ssh("box"), "box")
+    answer = PosixReader(transport, "box").read([SshLogin()]).raw(SshLogin())
+    transport.close()
+    assert answer.text.splitlines()[:2] == [f"login user {getpass.getuser()}", "login client 127.0.0.1"]
+
+
+def test_a_shell_that_has_lost_its_environment_asks_those_above_it():
+    """As sudo does: the process above still has it."""
+    inner = f"{FUNCTIONS}\nsshd() {{ :; }}\nssh_login"
+    outer = ["env", "-i", "LOGNAME=bob", "SSH_CONNECTION=192.0.2.1 5 192.0.2.2 22", "sh", "-c"]
+    done = subprocess.run(
+        [*outer, 'env -i PATH=/usr/bin:/bin sh -c "$0"; exit $?', inner],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines()[:2] == ["login user bob", "login client 192.0.2.1"]
+
+
+def test_without_ssh_there_is_no_client():
+    words = ["env", "-i", "PATH=/usr/bin:/bin", "setsid", "sh", "-c", f"{FUNCTIONS}\nssh_login"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    if "login client" not in done.stdout:  # these tests themselves may run in a shell that came by SSH
+        assert done.stdout == f"login user {getpass.getuser()}\n"
+
+
+def test_keys_are_read_where_the_home_is_and_no_link_of_its_owner_is_followed(tmp_path):
+    home = tmp_path / "real"
+    (home / ".ssh").mkdir(parents=True)
+    (tmp_path / "home").symlink_to("real")
+    (tmp_path / "precious").write_text("root:hash")
+    keys = home / ".ssh" / "authorized_keys"
+    entry = f"bob:x:1001:1001::{tmp_path}/home:/bin/sh"
+    script = f"{FUNCTIONS}\ngetent() {{ echo {entry}; }}\nid() {{ echo 0; }}\nauthorized_keys bob"
+
+    def read():
+        return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+
+    assert read().splitlines()[0] == f"home {home}"
+    assert read().endswith(f":{home}/.ssh\ncontent\n")
+    keys.write_text("key\n")
+    assert read().endswith(f":{keys}\ncontent\nkey\n")
+    keys.unlink()
+    keys.symlink_to(tmp_path / "precious")
+    assert read().endswith(f":{keys}\ncontent\n")
+    keys.unlink()
+    (home / ".ssh").rmdir()
+    (home / ".ssh").symlink_to(tmp_path)
+    (tmp_path / "authorized_keys").write_text("elsewhere\n")
+    assert read().endswith(f":{home}/.ssh\ncontent\n")
