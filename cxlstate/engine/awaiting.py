@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.machine import MachineId
-from cxlstate.engine.plan import Reach, Status
+from cxlstate.engine.plan import Reach, Reached, Status
 from cxlstate.engine.seen import Seen
 
 if TYPE_CHECKING:
@@ -14,6 +17,14 @@ if TYPE_CHECKING:
 
 LOOKS, PAUSE = 60, 5.0
 """How often, and how many seconds apart, a guest is asked after its start before it counts as unknown."""
+
+REFUSALS: Final = 12
+"""How often in a row it may refuse the login meanwhile: for a minute.
+
+A refusal early in a boot is no evidence. Until systemd-user-sessions.service has run, pam_nologin(8) lets in
+nobody but root; cloud-init makes users and their keys before that and before sshd (`Before=` in its
+cloud-init.service), but behind an ssh.socket, or from `runcmd`, they come later than the first answer.
+"""
 
 
 @dataclass
@@ -25,6 +36,7 @@ class Awaited:
 
     run: Converger
     _looks: dict[MachineId, int] = field(default_factory=dict)
+    _refusals: Counter[MachineId] = field(default_factory=Counter)
 
     def note(self, seen: Seen) -> None:
         """Who is off now will have to start."""
@@ -32,17 +44,50 @@ class Awaited:
 
     def will_start(self, *guests: MachineId) -> None:
         """These are off, or about to be."""
-        self._looks |= dict.fromkeys(guests, LOOKS)
+        for one in guests:
+            self._looks[one], self._refusals[one] = LOOKS, 0
 
     def look(self, result: Applied) -> bool:
         """Pause, and look again. False: nobody is waited for."""
         untold = {one.at.machine for one in result.plan.resources if one.status is Status.UNKNOWN}
         coming = sorted(one for one, looks in self._looks.items() if looks and one in untold)
+        coming = [one for one in coming if self._may_let_us_in(one)]
         if not coming:
             return False
         for one in coming:
             self._looks[one] -= 1
-        self.run.watcher.waits(f"waiting for {', '.join(coming)} to answer")
+        self.run.watcher.waits(f"waiting for {' and '.join(self._waited_for(coming))}")
         self.run.sleep(PAUSE)
         result.plan = self.run.plan([self.run.tree.host.id])
         return True
+
+    def problems(self) -> Iterator[Diagnostic]:
+        """Who answered, and let us not in until nobody waited for it any longer."""
+        for guest, refusals in self._refusals.items():
+            if refusals > REFUSALS and self._reached(guest).denied:
+                yield _still_refused(guest, self._reached(guest))
+
+    def _may_let_us_in(self, guest: MachineId) -> bool:
+        """Whether it is silent so far, or has not refused the login for long. Counts that it does."""
+        self._refusals[guest] = self._refusals[guest] + 1 if self._reached(guest).denied else 0
+        return self._refusals[guest] <= REFUSALS
+
+    def _waited_for(self, guests: list[MachineId]) -> Iterator[str]:
+        for denied, what in ((False, "to answer"), (True, "to accept the login")):
+            if found := [one for one in guests if self._reached(one).denied is denied]:
+                yield f"{', '.join(found)} {what}"
+
+    def _reached(self, guest: MachineId) -> Reached:
+        return self.run.seen.reached[guest]
+
+
+def _still_refused(guest: MachineId, reached: Reached) -> Diagnostic:
+    return Diagnostic(
+        "CXC126",
+        f"{guest} still refuses the login",
+        Severity.WARNING,
+        machine=guest,
+        found=f"{reached.reason}, for {REFUSALS * PAUSE:.0f} s since it answers",
+        expected="a user who may log in by the end of the boot",
+        hint=reached.hint,
+    )

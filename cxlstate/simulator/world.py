@@ -148,10 +148,12 @@ class Mtrr:
 class Guest:
     """The machine inside a libvirt domain, as far as the domain's XML does not tell.
 
-    One that does not obey goes on running when it is asked to shut down.
+    One that does not obey goes on running when it is asked to shut down. `ssh` is what becomes of who
+    connects: `answers`, `silent` as while it boots, or `refuses` the login.
     """
 
     obeys: bool = True
+    ssh: str = "answers"
 
 
 @dataclass

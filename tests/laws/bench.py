@@ -175,6 +175,7 @@ class Bench:
         faults: Faults | None = None,
         stop: Callable[[], bool] = lambda: False,
         before: Callable[[], None] = lambda: None,
+        sleep: Callable[[float], None] = lambda _: None,
     ) -> Applied:
         """As `cxlstate apply --yes --allow …`; `before` happens between the plan and the doing."""
         with SimWriter(self.directory, "bench", faults=faults) as writer:
@@ -188,7 +189,7 @@ class Bench:
                 "1",
                 self.watcher,
                 stop=stop,
-                sleep=lambda _: None,
+                sleep=sleep,
             )
             try:
                 plan = converger.plan()
