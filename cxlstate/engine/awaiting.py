@@ -1,4 +1,4 @@
-"""Guests whose VM starts in a run: they are waited for until they answer."""
+"""Guests whose VM starts in a run, or has just started: they are waited for until they answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Final
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.machine import MachineId
 from cxlstate.engine.plan import Reach, Reached, Status
+from cxlstate.engine.reading import way_of
+from cxlstate.engine.running import seconds_since_start
 from cxlstate.engine.seen import Seen
+from cxlstate.spec.tree import Machine
 
 if TYPE_CHECKING:
     from cxlstate.engine.apply import Applied, Converger
@@ -29,9 +32,10 @@ cloud-init.service), but behind an ssh.socket, or from `runcmd`, they come later
 
 @dataclass
 class Awaited:
-    """Who was off in this run, and how often each is looked at once its VM runs.
+    """Who is looked at how often once its VM runs.
 
-    A guest that ran all along and does not answer is waited for by nobody.
+    What started before this run gets the rest of the time: a power cut, or an apply that was killed, leaves
+    guests that still boot. One whose VM runs longer than that and does not answer is waited for by nobody.
     """
 
     run: Converger
@@ -50,8 +54,9 @@ class Awaited:
     def look(self, result: Applied) -> bool:
         """Pause, and look again. False: nobody is waited for."""
         untold = {one.at.machine for one in result.plan.resources if one.status is Status.UNKNOWN}
-        coming = sorted(one for one, looks in self._looks.items() if looks and one in untold)
-        coming = [one for one in coming if self._may_let_us_in(one)]
+        guests = [one for one in self.run.tree.guests if one.id in untold]
+        self._looks |= {one.id: self._left(one) for one in guests if one.id not in self._looks}
+        coming = [one.id for one in guests if self._looks[one.id] and self._may_let_us_in(one.id)]
         if not coming:
             return False
         for one in coming:
@@ -66,6 +71,14 @@ class Awaited:
         for guest, refusals in self._refusals.items():
             if refusals > REFUSALS and self._reached(guest).denied:
                 yield _still_refused(guest, self._reached(guest))
+
+    def _left(self, guest: Machine) -> int:
+        """How often one is looked at that was not off in this run."""
+        if self._reached(guest.id).how is not Reach.UNKNOWN:
+            return 0
+        host = self.run.writers.readers.host(self.run.tree.host)
+        age = seconds_since_start(host, way_of(guest).vm.name)
+        return 0 if age is None else max(0, int((LOOKS * PAUSE - age) / PAUSE))
 
     def _may_let_us_in(self, guest: MachineId) -> bool:
         """Whether it is silent so far, or has not refused the login for long. Counts that it does."""

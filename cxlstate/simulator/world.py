@@ -193,12 +193,16 @@ class Tap:
 
 @dataclass
 class Process:
-    """A process that has devices or disk images open or mapped; `guest` is the domain that it runs."""
+    """A process that has devices or disk images open or mapped; `guest` is the domain that it runs.
+
+    `started`: how many seconds after the boot.
+    """
 
     pid: int
     holds: list[str] = field(default_factory=list)
     command: str = ""
     guest: str = ""
+    started: int = 0
 
 
 @dataclass
@@ -261,7 +265,8 @@ class Running:
     """Everything that is lost with the power.
 
     `files` and `links` are those of /run and /dev; `known_units` the unit files that systemd has read,
-    and `since` the time of a unit's last change of state, in seconds since the epoch.
+    and `since` the time of a unit's last change of state, in seconds since the epoch. `uptime` is in seconds,
+    and stands still.
     """
 
     boot_id: str = ""
@@ -282,6 +287,7 @@ class Running:
     files: dict[str, str] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
+    uptime: int = 60
 
     @property
     def next_pid(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from cxlstate.engine.awaiting import LOOKS, PAUSE, REFUSALS
@@ -76,3 +78,53 @@ def test_one_that_never_answers_is_waited_for_to_the_end(machine):
     clock = Clock(machine, ("silent", 1000))
     done = applied(machine, clock)
     assert (done.exit, clock.slept, done.diagnostics) == (Exit.UNKNOWN, LOOKS, [])
+
+
+# Started before this run -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def running(machine):
+    """The guest runs, and misses something."""
+    spec = {**SPEC, "vms": {"g": {**SPEC["vms"]["g"], "guest": {}}}}
+    assert machine.apply(machine.spec(spec)).exit is Exit.IN_SYNC
+    return machine
+
+
+def runs_for(machine, seconds):
+    with machine.world() as world:
+        world.running.uptime += seconds
+
+
+@pytest.mark.parametrize("seconds", [0, 200])
+def test_one_that_was_just_started_is_waited_for_as_long_as_is_left(running, seconds):
+    runs_for(running, seconds)
+    clock = Clock(running, ("silent", 1000))
+    assert applied(running, clock).exit is Exit.UNKNOWN
+    assert clock.slept == LOOKS - seconds / PAUSE
+
+
+def test_one_that_runs_for_long_is_not_waited_for(running):
+    runs_for(running, int(LOOKS * PAUSE))
+    clock = Clock(running, ("silent", 1000))
+    assert applied(running, clock).exit is Exit.UNKNOWN
+    assert clock.slept == 0
+
+
+def test_one_that_starts_with_its_host_is_waited_for_after_a_power_cut(running):
+    spec = copy.deepcopy(SPEC)
+    spec["vms"]["g"]["autostart"] = True
+    assert running.apply(running.spec(spec)).exit is Exit.IN_SYNC
+    runs_for(running, 10_000)
+    running.power_cut()
+    clock = Clock(running, ("silent", 5), ("refuses", 5))
+    spec["vms"]["g"]["guest"]["packages"] = ["tree"]
+    done = running.apply(running.spec(spec), sleep=clock.sleep)
+    assert done.exit is Exit.IN_SYNC, (done.diagnostics, done.plan)
+    assert clock.slept == 10
+
+
+def test_a_plan_waits_for_nobody(running):
+    clock = Clock(running, ("silent", 1000))
+    plan = running.plan(running.spec(SPEC))
+    assert (plan.exit, clock.slept) == (Exit.UNKNOWN, 0)
