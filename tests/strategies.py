@@ -6,6 +6,8 @@ A *sound* spec can be made so on any of the machine states; a *faulty* one also 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from cxlstate.formats import kernel_cmdline
 from cxlstate.resources import kinds
 from cxlstate.resources.package.spec import PackageName
+from cxlstate.resources.user.spec import GroupName
 
 GIB = 1 << 30
 
@@ -337,6 +340,7 @@ def sound(draw: st.DrawFn) -> Host:
 KEYS = kinds()
 
 
+@cache
 def names(of: Any) -> st.SearchStrategy[str]:
     """Any name with an odd sign in it that a type of names takes, by the pattern of its schema."""
     adapter = TypeAdapter(of)
@@ -361,37 +365,89 @@ def _is_taken(adapter: TypeAdapter[Any], name: str) -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class Named:
+    """A spec whose names are drawn, and what of it its machines do not have by themselves."""
+
+    host: Host
+    offered: Host
+    """What the host is to have, by the words of a spec: `Bench.offer`."""
+
+    in_guests: dict[str, Host] = field(default_factory=dict)
+    """The same of each guest, by its VM."""
+
+
 @st.composite
-def oddly_named(draw: st.DrawFn) -> Host:
-    """An entry of each kind that is named freely, under a name that its schema takes."""
-    chosen = "network", "vm", "image", "dax", "mtrr", "service", "user", "module"
-    network, vm, image, dax, mtrr, service, user, module = (draw(names(KEYS[kind].key)) for kind in chosen)
-    plug = {"network": network, "mac": MACS[0]}
-    return {
-        "packages": [LIBVIRT, "qemu-utils", {"name": draw(names(PackageName)), "state": "absent"}],
-        "services": {service: {"running": False}},
-        "users": {user: {"groups": []}},
-        "modules": {module: "absent", "kmem": "absent"},
-        "dax": {dax: DEVICES[0]},
-        "mtrr": {mtrr: {"cover": f"dax.{dax}", "within": {"start": "322GiB", "end": "448GiB"}}},
-        "networks": {
-            network: {
-                "address": "10.9.8.1/24",
-                "active": True,
-                "reservations": [{"mac": MACS[0], "ip": "10.9.8.7"}],
-            }
-        },
-        "images": {image: {"path": "/srv/new.qcow2", "size": "1GiB"}},
-        "vms": {
-            vm: VM
-            | {
-                "state": "running",
-                "interfaces": [plug],
-                "disks": [{"target": "vda", "image": f"image.{image}"}],
-                "nvdimm": [{"dax": f"dax.{dax}", "size": "4GiB"}],
-            }
-        },
+def _named_freely(draw: st.DrawFn) -> Host:
+    """Words that host and guest have, each under a name that its schema takes.
+
+    An architecture in the name of a package is left out: the archive has no other.
+    """
+    package = draw(names(PackageName).filter(lambda name: ":" not in name))
+    service, user, module, path = (
+        draw(names(KEYS[kind].key)) for kind in ("service", "user", "module", "file")
+    )
+    group = draw(names(GroupName).filter(lambda name: name != user))  # useradd makes one of that name
+    section = {
+        "packages": [package, {"name": f"{package}0", "state": "absent"}],
+        "services": {service: draw(st.sampled_from(LEAVES))},
+        "users": {user: {"shell": "/bin/sh", "groups": [group], "authorized_keys": [PUBLIC_KEYS[0]]}},
+        "modules": {module: draw(st.sampled_from(["present", "absent"]))},
+        "files": {f"/srv{path}": {"content": "a = 1\n", "owner": user, "group": group}},
     }
+    left_out = draw(st.sets(st.sampled_from(sorted(section)), max_size=3))
+    if "packages" in left_out:  # nobody brings the units and groups of a package, then
+        left_out |= {"services", "users"}
+    if "users" in left_out:
+        left_out |= {"files"}
+    return {key: value for key, value in section.items() if key not in left_out}
+
+
+@st.composite
+def oddly_named(draw: st.DrawFn) -> Named:
+    """An entry of each kind that is named freely, under a name that its schema takes."""
+    offered = draw(_named_freely())
+    chosen = "network", "vm", "image", "dax", "mtrr"
+    network, vm, image, dax, mtrr = (draw(names(KEYS[kind].key)) for kind in chosen)
+    plug = {"network": network, "mac": MACS[0]}
+    host = _joined(
+        offered,
+        {
+            "packages": [LIBVIRT, "qemu-utils"],
+            "modules": {"kmem": "absent"},
+            "dax": {dax: DEVICES[0]},
+            "mtrr": {mtrr: {"cover": f"dax.{dax}", "within": {"start": "322GiB", "end": "448GiB"}}},
+            "networks": {
+                network: {
+                    "address": "10.9.8.1/24",
+                    "active": True,
+                    "reservations": [{"mac": MACS[0], "ip": "10.9.8.7"}],
+                }
+            },
+            "images": {image: {"path": "/srv/new.qcow2", "size": "1GiB"}},
+            "vms": {
+                vm: VM
+                | {
+                    "state": "running",
+                    "interfaces": [plug],
+                    "disks": [{"target": "vda", "image": f"image.{image}"}],
+                    "nvdimm": [{"dax": f"dax.{dax}", "size": "4GiB"}],
+                }
+            },
+        },
+    )
+    return Named(host, offered)
+
+
+def _joined(one: Host, other: Host) -> Host:
+    """Both; of what both name, what the other says."""
+    joined = {**one, **other}
+    for key in one.keys() & other.keys():
+        if isinstance(one[key], list):
+            joined[key] = list({_name(entry): entry for entry in (*one[key], *other[key])}.values())
+        else:
+            joined[key] = {**one[key], **other[key]}
+    return joined
 
 
 # Guests ----------------------------------------------------------------------------------------------
@@ -407,6 +463,7 @@ GUEST_ENTRIES: dict[str, st.SearchStrategy[Any]] = {
     "service": st.sampled_from(LEAVES),
     "user": st.lists(st.sampled_from(GROUPS), max_size=2, unique=True).map(lambda names: {"groups": names}),
     "module": st.sampled_from(["present", "absent"]),
+    "file": st.sampled_from(list(FILES.values())),
 }
 """What an entry of each kind that is a map, and that guests have, may say."""
 
@@ -442,24 +499,32 @@ def trees(draw: st.DrawFn) -> Host:
 
 
 @st.composite
-def running_guests(draw: st.DrawFn) -> Host:
-    """A host with up to three VMs that run, in each a guest that can be made to follow its section."""
-    vms = {}
-    for number in range(draw(st.integers(0, 3))):
-        packages = draw(st.lists(st.sampled_from(PACKAGES), max_size=2, unique_by=_name))
+def running_guests(draw: st.DrawFn) -> Named:
+    """A host with up to three VMs that run, in each a guest that can be made to follow its section.
+
+    Half of what they have is named freely, and so are the VMs.
+    """
+    vms, in_guests = {}, {}
+    of = draw(st.integers(0, 3))
+    for name in draw(st.lists(names(KEYS["vm"].key), min_size=of, max_size=of, unique=True)):
+        packages = draw(st.lists(st.sampled_from(PACKAGES), max_size=1))
         section = {
             "packages": packages,
             "services": draw(_services(packages)),
             "users": draw(_users(packages)),
+            "files": draw(_files()),
+            "sshd": draw(st.sampled_from(SSHD)),
             "modules": draw(_modules()),
             "grub": draw(_grub()),
         }
-        left_out = draw(st.sets(st.sampled_from(["packages", "modules", "grub"]), max_size=2))
+        left_out = draw(st.sets(st.sampled_from(sorted(section)), max_size=5))
         if "packages" in left_out:  # nobody brings the units and groups of a package, then
             left_out |= {"services", "users"}
         guest = {key: value for key, value in section.items() if key not in left_out}
-        vms[f"g{number}"] = VM | {"state": "running", "guest": guest}
-    return {"packages": [LIBVIRT], "vms": vms}
+        in_guests[name] = draw(_named_freely())
+        vms[name] = VM | {"state": "running", "guest": _joined(in_guests[name], guest)}
+    offered = draw(_named_freely())
+    return Named(_joined(offered, {"packages": [LIBVIRT], "vms": vms}), offered, in_guests)
 
 
 AMBIGUOUS = ("grub", "memmap", "package", "vm.g1", "g1", "service.cron", "package.tree:grub")

@@ -58,13 +58,15 @@ def command(
     if has_errors(loaded.diagnostics):
         return refuse_specs(loaded.diagnostics, as_json=as_json)
     allow = consents(allowed, loaded.trees)
+    targets = targets or (kept.targets if kept else ())
     from cxlstate.cli.converge import Session
 
     session = Session(
         consents=allow,
         yes=yes or kept is not None,
         as_json=as_json,
-        only=only(targets or (kept.targets if kept else ()), loaded.trees),
+        targets=targets,
+        only=only(targets, loaded.trees),
         kept=kept,
     )
     return session.apply(loaded)

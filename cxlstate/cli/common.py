@@ -157,12 +157,14 @@ def say_plan(
     say("\n" + body if body else "")
 
 
-def say_json(plans: Sequence[Plan], diagnostics: Sequence[Diagnostic] = ()) -> None:
+def say_json(
+    plans: Sequence[Plan], diagnostics: Sequence[Diagnostic] = (), targets: Sequence[str] = ()
+) -> None:
     """Print the JSON document."""
     from cxlstate.render import output
     from cxlstate.render.document import document
 
-    output.say_json(document(plans, diagnostics))
+    output.say_json(document(plans, diagnostics, targets))
 
 
 def at_terminal() -> bool:

@@ -42,6 +42,7 @@ class Session:
     consents: Consents
     yes: bool
     as_json: bool
+    targets: tuple[str, ...]
     only: Only | None
     kept: PlanFile | None = None
     _stop: bool = False
@@ -60,7 +61,7 @@ class Session:
                 if self._stop:
                     break
         if self.as_json:
-            say_json(plans, found)
+            say_json(plans, found, self.targets)
         return worst(exits)
 
     def _guarded(self, tree: Tree) -> tuple[Exit, Plan, Sequence[Diagnostic]]:

@@ -70,7 +70,7 @@ def command(  # noqa: PLR0913, PLR0917  # click's: one parameter an option
         kept = dumps({**document(plans, loaded.diagnostics, targets), "made": made}) + "\n"
         out_file.write(out, kept, private=True)
     if as_json:
-        say_json(plans, loaded.diagnostics)
+        say_json(plans, loaded.diagnostics, targets)
     else:
         say_problems(loaded.diagnostics)
         for number, plan in enumerate(plans):

@@ -50,7 +50,7 @@ def command(paths: tuple[Path, ...], as_json: bool, targets: tuple[str, ...]) ->
         wanted, more = only(targets, loaded.trees), () if targets else READS
         plans = survey(trees(loaded), kinds(), wanted, opener, closer=True, more=more)
     if as_json:
-        say_json(plans, loaded.diagnostics)
+        say_json(plans, loaded.diagnostics, targets)
     else:
         say("\n\n".join(_text(one, plan.tree.file) for plan in plans for one in plan.machines))
         say_problems([d for plan in plans for d in plan.all_diagnostics])

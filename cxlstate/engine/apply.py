@@ -199,7 +199,7 @@ class Converger:
         result.failed = frozenset(self.failed)
         standing = [no.diagnostics for no in self.turned_down if any(map(no.concerns, result.plan.resources))]
         told: list[Collection[Diagnostic]] = [*self.failed.values(), *standing, self.away.problems]
-        told.append(self.keeper.problems({at.machine for at in self.failed}))
+        told += [self.keeper.problems({at.machine for at in self.failed}), [*self.awaited.problems()]]
         result.diagnostics = list(dict.fromkeys(one for problems in told for one in problems))
         result.stopped = self.away.not_running(self.seen)
         if self.promise:

@@ -209,6 +209,7 @@ class Reach(StrEnum):
 class Reached:
     """Whether a machine was read, and why not. `problem` is told where it is an error.
 
+    `denied`: it answered, and refused the login.
     `new_key`: the host key that a guest was reached by, where its host does not keep it yet.
     """
 
@@ -217,6 +218,7 @@ class Reached:
     hint: str | None = None
     problem: Diagnostic | None = None
     new_key: Accepted | None = None
+    denied: bool = False
 
 
 @dataclass(frozen=True)

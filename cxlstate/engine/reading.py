@@ -33,6 +33,8 @@ Opener = Callable[[Connect, str], HostReader]
 
 REFUSED = frozenset({"CXC105", "CXC120"})
 """Codes of what does not go away by waiting: another host key."""
+DENIED = "CXC106"
+"""Code of a login that was refused, which may go away while a guest boots."""
 
 
 @dataclass
@@ -166,4 +168,4 @@ def _unreachable(guest: Machine, error: CxlstateError) -> Reached:
     if problem.code in REFUSED:
         return Reached(Reach.REFUSED, "see the error", problem=problem)
     said = f"{problem.message}: {problem.found}" if problem.found else problem.message
-    return Reached(Reach.UNKNOWN, said, problem.hint)
+    return Reached(Reach.UNKNOWN, said, problem.hint, denied=problem.code == DENIED)

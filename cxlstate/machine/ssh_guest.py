@@ -17,7 +17,7 @@ from fabric import Connection
 
 from cxlstate.core.connect import Ssh
 from cxlstate.core.diagnostic import CxlstateError, fail
-from cxlstate.core.guest import Accepted, CannotTell, Changed, HostKey, Route, Verdict
+from cxlstate.core.guest import Accepted, CannotTell, Changed, HostKey, Route, Source, Verdict
 from cxlstate.formats import host_keys
 from cxlstate.machine.posix.transport import Lost
 from cxlstate.machine.ssh import KEEPALIVE, SshTransport, prepare
@@ -100,24 +100,35 @@ class GuestSsh(SshTransport):
             machine=self._name,
             found=f"{changed.found} at {where}",
             expected=f"{' or '.join(map(str, changed.expected))}, as {changed.by} says{reasons}",
-            hint=f"log in on its console (virsh console {shlex.quote(self._route.vm)} on the host) and run "
-            "`systemctl start qemu-guest-agent`: the next plan asks the agent for the key",
+            hint=self._cure(changed),
         )
 
-    def _cannot_tell(self, unknown: CannotTell, where: str) -> CxlstateError:
+    def _cure(self, changed: Changed) -> str:
+        """What has the hypervisor confirm the key, as far as it can."""
+        console = f"on its console (virsh console {shlex.quote(self._route.vm)} on the host)"
+        if changed.by is Source.AGENT:
+            return f"another machine may have its address: compare it with `ip -brief address` {console}"
+        if self._route.access.agent:
+            return (
+                f"run {console}: `systemctl start qemu-guest-agent`; the next plan asks the agent for the key"
+            )
+        return self._by_hand()
+
+    def _by_hand(self) -> str:
+        """Keeps the key that is on the guest's disk, in place of all that were kept."""
         vm, kept = shlex.quote(self._route.vm), shlex.quote(host_keys.path(self._route.vm))
-        by_agent = "in the guest: `apt-get install qemu-guest-agent`, and plan again"
         public = "/etc/ssh/ssh_host_ed25519_key.pub"
-        by_hand = (
-            f"while the VM is off: `virt-cat -d {vm} {public} | sudo install -D -m 600 /dev/stdin {kept}`"
-        )
+        return f"while the VM is off: `virt-cat -d {vm} {public} | sudo install -D -m 600 /dev/stdin {kept}`"
+
+    def _cannot_tell(self, unknown: CannotTell, where: str) -> CxlstateError:
+        by_agent = "in the guest: `apt-get install qemu-guest-agent`, and plan again"
         return fail(
             "CXC121",
             f"host key of {self._name} is not known",
             machine=self._name,
             found=f"{unknown.found} at {where}; {'; '.join(unknown.reasons)}",
             expected="a key that the hypervisor confirms",
-            hint=by_agent if self._route.access.agent else by_hand,
+            hint=by_agent if self._route.access.agent else self._by_hand(),
         )
 
     def _unreached(self, failures: list[str]) -> CxlstateError:

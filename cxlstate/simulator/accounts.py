@@ -123,6 +123,12 @@ class Accounts:
         gid = (_find(self._lines(USERS), name) or ":::").split(":")[3]
         return (_find(self._lines(GROUP), gid) or "").split(":")[0]
 
+    def groups(self, name: str) -> list[str]:
+        """All of a user's, as id(1) prints them: the primary one first."""
+        lines = [line.split(":") for line in self._lines(GROUP)]
+        others = [line[0] for line in lines if name in line[3].split(",")]
+        return [one for one in dict.fromkeys([self.login_group(name), *others]) if one]
+
     def authorized_keys(self, name: str) -> Answer:
         """The answer to `AuthorizedKeys`."""
         line = _find(self._lines(USERS), name)

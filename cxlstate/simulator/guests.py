@@ -14,7 +14,7 @@ from cxlstate.core.diagnostic import CxlstateError, fail
 from cxlstate.formats.domain_xml import meaning
 from cxlstate.formats.xml import Element
 from cxlstate.simulator.libvirt.text import document
-from cxlstate.simulator.world import ActiveDomain, Dimm, Power, World, load
+from cxlstate.simulator.world import ActiveDomain, Dimm, Guest, Power, World, load
 
 FIRMWARE: Final = (
     ("0x0", "0x9ffff", "System RAM"),
@@ -56,7 +56,7 @@ def active(world: World, vm: str) -> ActiveDomain | None:
 
 
 def check_runs(host: Path, vm: str, machine: str) -> ActiveDomain:
-    """The domain. Raises CxlstateError CXC122 where the machine in it cannot be reached."""
+    """The domain. Raises CxlstateError: CXC122 where it does not answer, CXC106 where it lets nobody in."""
     world = load(host)
     domain = active(world, vm) if world.running.boot_id else None
     if domain is None:
@@ -64,7 +64,23 @@ def check_runs(host: Path, vm: str, machine: str) -> ActiveDomain:
     inside = folder(host, vm)
     if inside.exists() and load(inside).power.start != domain.start:
         raise _unreached(machine, f"it was not booted by this start of {vm}", "start the VM again")
+    match world.guests.get(vm, Guest()).ssh:
+        case "silent":
+            raise _unreached(machine, "it does not answer", f"wait until {vm} has booted")
+        case "refuses":
+            raise _refused(machine)
     return domain
+
+
+def _refused(machine: str) -> CxlstateError:
+    return fail(
+        "CXC106",
+        f"authentication failed on {machine}: the server accepted none of the keys",
+        machine=machine,
+        found='"ssh": "refuses" under "guests" in machine.json of its host',
+        expected='"answers"',
+        hint='set "ssh" to "answers" there',
+    )
 
 
 def _unreached(machine: str, found: str, hint: str) -> CxlstateError:

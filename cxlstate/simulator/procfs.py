@@ -44,6 +44,7 @@ def computed(world: World) -> dict[str, bytes]:
         "/proc/iomem": _iomem(world, memory),
         "/proc/modules": _modules(world),
         "/proc/self/mountinfo": mountinfo(world),
+        "/proc/uptime": _uptime(world),
         "/proc/zoneinfo": zoneinfo(nodes_of_ram(world, memory), running.online),
         "/proc/sys/kernel/random/boot_id": running.boot_id + "\n",
         "/proc/sys/kernel/osrelease": running.kernel + "\n",
@@ -51,6 +52,7 @@ def computed(world: World) -> dict[str, bytes]:
         **running.files,
         **{f"/run/libvirt/network/{name}.xml": "<networkstatus/>\n" for name in running.networks},
         **dict.fromkeys(_domain_status(world), "<domstatus/>\n"),
+        **dict(_of_processes(world)),
     }
     for number, region in enumerate(world.firmware):
         for name, value in (("start", region.start), ("end", region.end), ("type", region.type)):
@@ -82,7 +84,7 @@ def of_memory(world: World) -> dict[str, str]:
     bus = Bus(world)
     files = {
         "/proc/iomem": _iomem(world, memory_map(world)),
-        "/proc/uptime": "60.00 60.00\n",
+        "/proc/uptime": _uptime(world),
         "/sys/devices/system/memory/block_size_bytes": f"{BLOCK:x}\n",
         **{f"/sys/bus/dax/drivers/{name}/uevent": "" for name in _dax_drivers(world)},
         **dict(bus.blocks()),
@@ -123,6 +125,17 @@ def _domain_status(world: World) -> list[str]:
     alive = {one.pid for one in world.running.processes}
     domains = world.running.domains.items()
     return [f"/run/libvirt/qemu/{name}.xml" for name, one in domains if one.pid in alive]
+
+
+def _of_processes(world: World) -> Iterator[tuple[str, str]]:
+    """When each process of a domain started; QEMU writes the file with its number."""
+    for one in (one for one in world.running.processes if one.guest):
+        yield f"/run/libvirt/qemu/{one.guest}.pid", f"{one.pid}\n"
+        yield f"/proc/{one.pid}/stat", f"{one.pid} (qemu-system-x86) S {'0 ' * 18}{one.started * 100} 0\n"
+
+
+def _uptime(world: World) -> str:
+    return f"{world.running.uptime}.00 {world.running.uptime}.00\n"
 
 
 def _dax_drivers(world: World) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """sshd(8) of the simulated machine: what it has in force, and whether it takes its configuration.
 
-Texts and statuses as of OpenSSH 9.2 and 10.0. Of the keywords only those of `host.sshd` have values; lines
-with any other that it knows are passed over.
+Texts and statuses as of OpenSSH 9.2 and 10.0. Of the keywords only those of `sshd` in a spec have values, and
+those that name users and groups; lines with any other that it knows are passed over.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cxlstate.formats.sshd_config import FOLDER, MAIN, Directive, directives, plain
+from cxlstate.simulator.accounts import Accounts
 from cxlstate.simulator.ended import Ended, unknown
 from cxlstate.simulator.files import Files
 from cxlstate.simulator.world import World
@@ -25,7 +26,18 @@ _VALUES = {
     "permitrootlogin": (*_BOOLEAN, "prohibit-password", "forced-commands-only"),
     "allowtcpforwarding": (*_BOOLEAN, "all", "local", "remote"),
 }
-_KNOWN = {*_DEFAULTS, "usepam", "x11forwarding", "printmotd", "acceptenv", "subsystem", "port", "loglevel"}
+_LISTS = ("allowusers", "denyusers", "allowgroups", "denygroups")
+_KNOWN = {
+    *_DEFAULTS,
+    *_LISTS,
+    "usepam",
+    "x11forwarding",
+    "printmotd",
+    "acceptenv",
+    "subsystem",
+    "port",
+    "loglevel",
+}
 _INVALID = 255
 
 
@@ -54,7 +66,8 @@ class Sshd:
         """The answer to `SshLogin`: simulated machines are reached as if by SSH."""
         user = self._world.login.user
         told = "" if next(self._complaints(), None) else self._effective(user)
-        return f"login user {user}\nlogin client 192.0.2.1\n{told}"
+        groups = " ".join(Accounts(self._files, self._world.owners).groups(user))
+        return f"login user {user}\nlogin client 192.0.2.1\nlogin groups {groups}\n{told}"
 
     @property
     def _has_folder(self) -> bool:
@@ -68,7 +81,16 @@ class Sshd:
                 values.setdefault(one.keyword, plain(one.value))
         shown = {**_DEFAULTS, **values}
         words = {key: value.replace("prohibit-password", "without-password") for key, value in shown.items()}
-        return "".join(f"{key} {value}\n" for key, value in words.items())
+        lists = [f"{key} {one}\n" for key in _LISTS for one in self._listed(found, key, user)]
+        return "".join([*(f"{key} {value}\n" for key, value in words.items()), *lists])
+
+    @staticmethod
+    def _listed(found: list[Directive], key: str, user: str | None) -> list[str]:
+        """All lines together; those of a `Match` take the place of the others."""
+        of = [one for one in found if one.keyword == key]
+        within = [one for one in of if one.match and _matches(one.match, user)]
+        outside = [one for one in of if one.match is None]
+        return [name for one in within or outside for name in one.value.split()]
 
     def _directives(self) -> Iterator[Directive]:
         paths = [MAIN, *self._files.glob(f"{FOLDER}/*.conf")]

@@ -148,10 +148,12 @@ class Mtrr:
 class Guest:
     """The machine inside a libvirt domain, as far as the domain's XML does not tell.
 
-    One that does not obey goes on running when it is asked to shut down.
+    One that does not obey goes on running when it is asked to shut down. `ssh` is what becomes of who
+    connects: `answers`, `silent` as while it boots, or `refuses` the login.
     """
 
     obeys: bool = True
+    ssh: str = "answers"
 
 
 @dataclass
@@ -191,12 +193,16 @@ class Tap:
 
 @dataclass
 class Process:
-    """A process that has devices or disk images open or mapped; `guest` is the domain that it runs."""
+    """A process that has devices or disk images open or mapped; `guest` is the domain that it runs.
+
+    `started`: how many seconds after the boot.
+    """
 
     pid: int
     holds: list[str] = field(default_factory=list)
     command: str = ""
     guest: str = ""
+    started: int = 0
 
 
 @dataclass
@@ -312,7 +318,8 @@ class Running:
     """Everything that is lost with the power.
 
     `files` and `links` are those of /run and /dev; `known_units` the unit files that systemd has read,
-    and `since` the time of a unit's last change of state, in seconds since the epoch.
+    and `since` the time of a unit's last change of state, in seconds since the epoch. `uptime` is in seconds,
+    and stands still.
     """
 
     boot_id: str = ""
@@ -334,6 +341,7 @@ class Running:
     links: dict[str, str] = field(default_factory=dict)
     disabled_namespaces: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
+    uptime: int = 60
 
     @property
     def next_pid(self) -> int:

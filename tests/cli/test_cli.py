@@ -145,6 +145,21 @@ def test_a_target_that_is_nearly_right_gets_a_suggestion(run, bench):
     assert "Did you mean package.hello?" in run("plan", "--target", "package.helo", spec)[2]
 
 
+@pytest.mark.parametrize("command", [("plan",), ("show",), ("apply",), ("apply", "--yes")])
+def test_json_names_the_targets_that_it_was_narrowed_to(run, bench, command):
+    spec = write(bench, packages=["hello", "tree"])
+    narrow = "--target", "package.tree", "--target", "package.hello"
+    assert json.loads(run(*command, "--json", *narrow, spec)[1])["targets"] == list(narrow[1::2])
+    assert json.loads(run(*command, "--json", spec)[1])["targets"] == []
+
+
+def test_json_of_a_plan_file_names_the_targets_of_its_plan(run, bench):
+    spec, kept = write(bench, packages=["hello", "tree"]), bench.folder / "kept.json"
+    out = run("plan", "--json", "--target", "package.tree", "--out", kept, spec)[1]
+    assert json.loads(out)["targets"] == json.loads(kept.read_text())["targets"] == ["package.tree"]
+    assert json.loads(run("apply", "--json", kept)[1])["targets"] == ["package.tree"]
+
+
 def test_only_the_host_that_a_target_names_is_asked(run, tmp_path):
     for name in ("one", "two"):
         host = f"{{name: {name}, connect: 'sim:{name}', packages: [hello, tree]}}"

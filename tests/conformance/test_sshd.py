@@ -39,6 +39,23 @@ def test_a_match_is_for_those_that_it_names(machine):
     assert "\nallowtcpforwarding yes\n" in machine.answer(SshLogin()).text
 
 
+def test_users_and_groups_are_printed_as_written_and_those_of_a_match_in_place_of_the_others(machine):
+    lines = machine.answer(SshLogin()).text.splitlines()
+    user, groups = lines[0].split()[2], lines[2].split()[2:]
+    assert lines[2].startswith("login groups ")
+    path = f"{FOLDER}/99-conformance.conf"
+    machine.write(path, f"AllowUsers Alice bob@10.0.0.0/8\nAllowUsers {user}\nAllowGroups {groups[0]}\n")
+    said = machine.answer(SshLogin()).text.splitlines()
+    allowed = [line for line in said if line.startswith("allow") and not line.startswith("allowt")]
+    users = ["allowusers Alice", "allowusers bob@10.0.0.0/8", f"allowusers {user}"]
+    assert [line for line in allowed if "users" in line] == users
+    assert [line for line in allowed if "groups" in line] == [f"allowgroups {groups[0]}"]
+    machine.write(path, f"AllowUsers Alice\nMatch User {user}\nAllowUsers {user}\n")
+    said = machine.answer(SshLogin()).text.splitlines()
+    assert [line for line in said if line.startswith("allowusers")] == [f"allowusers {user}"]
+    machine.remove(path)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

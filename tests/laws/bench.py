@@ -24,17 +24,30 @@ from cxlstate.engine.survey import look
 from cxlstate.engine.writing import Writers
 from cxlstate.machine.outcome import Entry, Result
 from cxlstate.resources import kinds as all_kinds
-from cxlstate.simulator import mtrr
+from cxlstate.resources.service.spec import unit_of
+from cxlstate.simulator import guests, mtrr
 from cxlstate.simulator.dax import Bus
+from cxlstate.simulator.default import create
 from cxlstate.simulator.faults import Faults
 from cxlstate.simulator.host import Host
 from cxlstate.simulator.mkconfig import mkconfig
-from cxlstate.simulator.world import ActiveNetwork, Installed, Loaded, World, save
+from cxlstate.simulator.world import (
+    ActiveNetwork,
+    Brings,
+    Installed,
+    Loaded,
+    Package,
+    Power,
+    Unit,
+    World,
+    save,
+)
 from cxlstate.simulator.world import load as load_world
 from cxlstate.simulator.writer import SimWriter, power_cut
 from cxlstate.spec.load import load
 from cxlstate.spec.tree import Tree
 from tests.default_host import NETWORK
+from tests.strategies import Named
 
 DROP_IN = "etc/default/grub.d/zz-cxlstate.cfg"
 GRUB_CFG = "boot/grub/grub.cfg"
@@ -142,6 +155,15 @@ class Bench:
         assert not [one for one in loaded.diagnostics if one.severity is Severity.ERROR], loaded.diagnostics
         return loaded.trees[0]
 
+    def named(self, named: Named) -> Tree:
+        """The spec, on machines that have what it names."""
+        self.offer(named.offered)
+        for vm, offered in named.in_guests.items():
+            folder = guests.folder(self.directory, vm)
+            create(folder, Power())  # its first start boots it
+            Inside(folder).offer(offered)
+        return self.spec(named.host)
+
     def plan(self, spec: Tree) -> Plan:
         return look(spec, self.kinds)
 
@@ -153,6 +175,7 @@ class Bench:
         faults: Faults | None = None,
         stop: Callable[[], bool] = lambda: False,
         before: Callable[[], None] = lambda: None,
+        sleep: Callable[[float], None] = lambda _: None,
     ) -> Applied:
         """As `cxlstate apply --yes --allow …`; `before` happens between the plan and the doing."""
         with SimWriter(self.directory, "bench", faults=faults) as writer:
@@ -166,7 +189,7 @@ class Bench:
                 "1",
                 self.watcher,
                 stop=stop,
-                sleep=lambda _: None,
+                sleep=sleep,
             )
             try:
                 plan = converger.plan()
@@ -174,6 +197,20 @@ class Bench:
                 return converger.converge(plan)
             finally:
                 writers.close()
+
+    def offer(self, named: dict[str, Any]) -> None:
+        """What a section names can be had here: its package brings its units and groups.
+
+        The modules are those of the kernel.
+        """
+        with self.world() as world:
+            for name in (one for one in named.get("packages", ()) if isinstance(one, str)):
+                groups = [group for user in named.get("users", {}).values() for group in user["groups"]]
+                units = {unit_of(name): Unit() for name in named.get("services", {})}
+                world.archive.packages.append(Package(name, "1", brings=Brings(groups, units)))
+        lines = "".join(f"kernel/law/{name}.ko.xz:\n" for name in named.get("modules", ()))
+        for file in self.path("lib/modules").glob("*/modules.dep"):
+            file.write_text(file.read_text() + lines)
 
     # What is looked at -------------------------------------------------------------------------
 
@@ -260,6 +297,12 @@ class Bench:
 
     def power_cut(self) -> None:
         power_cut(self.directory)
+
+    def destroy_guests(self) -> None:
+        """`virsh destroy` of each."""
+        with self.world() as world:
+            pids = {domain.pid for domain in world.running.domains.values()}
+            world.running.processes = [one for one in world.running.processes if one.pid not in pids]
 
     def disturb(self, what: str) -> None:
         """One of `strategies.DISTURBANCES`."""

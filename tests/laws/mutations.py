@@ -15,7 +15,7 @@ from cxlstate.core.reconciler import Reconciler
 from cxlstate.resources import kinds
 from tests.assessing import answering
 from tests.laws.bench import Bench, bench
-from tests.laws.sight import CHANGED, RICH, UNDONE, applied, is_not_in_sync, is_seen, with_leaf
+from tests.laws.sight import CHANGED, RICH, UNDONE, applied, is_not_in_sync, is_seen, where, with_leaf
 
 
 @dataclass(frozen=True, order=True)
@@ -68,12 +68,12 @@ def caught_by(mutant: Field, before: Bench) -> Iterator[str]:
     """The laws that a mutant breaks, in words."""
     of_kind = [(name, what) for name, (what, _) in UNDONE.items()]
     for name, address in of_kind:
-        if address.partition(".")[0] == mutant.kind and _breaks(
+        if where(address).address.kind == mutant.kind and _breaks(
             mutant, before, lambda one, n=name: is_seen(one, n)
         ):
             yield f"undone: {name}"
     for path, value, address in CHANGED:
-        if address.partition(".")[0] == mutant.kind and _breaks(
+        if where(address).address.kind == mutant.kind and _breaks(
             mutant, before, lambda one, leaf=(path, value, address): is_not_in_sync(one, *leaf)
         ):
             yield f"changed: {'.'.join(map(str, path))}"

@@ -8,11 +8,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
-from cxlstate.core.address import Address
+from cxlstate.core.address import Address, ScopedAddress
 from cxlstate.engine.plan import Exit, Status
 from cxlstate.engine.record import Cause
 from cxlstate.simulator.world import Installed, Loaded, Unit, World
+from tests.laws import sight_files as files
 from tests.laws import sight_virtual as virtual
 from tests.laws.bench import DROP_IN, GRUB_CFG, Bench
 
@@ -50,7 +52,8 @@ RICH: Host = {
     },
     "images": virtual.IMAGES,
     "networks": virtual.NETWORKS,
-    "vms": virtual.VMS,
+    "vms": {**virtual.VMS, "guest": {**virtual.VMS["guest"], "guest": files.WORDS}},
+    **files.WORDS,
 }
 """At least one resource of every kind, and every leaf that a kind has."""
 
@@ -60,6 +63,12 @@ def applied(bench: Bench, host: Host = RICH) -> Bench:
     done = bench.apply(bench.spec(host))
     assert done.exit is Exit.IN_SYNC, (done.diagnostics, done.plan)
     return bench
+
+
+def where(name: str) -> ScopedAddress:
+    """`package.ndctl` is of the host, `g1:package.ndctl` of a guest."""
+    vm, _, address = name.rpartition(":")
+    return ScopedAddress(f"bench/{vm}" if vm else "bench", Address.parse(address))
 
 
 # 6: one effect undone --------------------------------------------------------------------------------
@@ -234,6 +243,7 @@ UNDONE: dict[str, tuple[str, Undo]] = {
         _world(lambda world: world.installed.pop("qemu-utils")),
     ),
     **virtual.UNDONE,
+    **files.UNDONE,
 }  # fmt: skip
 
 
@@ -242,7 +252,7 @@ def is_seen(bench: Bench, undone: str, host: Host = RICH) -> None:
     address, undo = UNDONE[undone]
     undo(bench)
     plan = bench.plan(bench.spec(host))
-    found = plan.at(Address.parse(address))
+    found = plan.at(where(address))
     assert found is not None, f"{address} is not in the plan"
     assert found.status is not Status.IN_SYNC, f"{address} is said to be in sync"
     assert found.cause is Cause.DRIFTED, (address, found.cause)
@@ -304,6 +314,7 @@ CHANGED: tuple[tuple[Leaf, Any, str], ...] = (
     (("mtrr", "other", "state"), "absent", "mtrr.other"),
     (("mtrr", "other"), None, "mtrr.other"),
     *virtual.CHANGED,
+    *files.CHANGED,
 )
 
 
@@ -324,13 +335,17 @@ def is_not_in_sync(bench: Bench, path: Leaf, value: Any, address: str, host: Hos
     """Law 7, on a bench where the spec is in force. AssertionError where it is not kept."""
     spec = bench.spec(with_leaf(host, path, value))
     plan = bench.plan(spec)
-    known = bench.records()
-    found = plan.at(Address.parse(address))
+    found = plan.at(where(address))
     assert found is not None, f"{address} is not in the plan"
     assert found.status is not Status.IN_SYNC, f"{address} is said to be in sync"
     assert found.changes, f"{address} shows no difference"
     # Of an address that no spec had before nothing was ever applied: nobody can tell.
-    named = any(str(one.address) == address for one in spec.host.resources)
-    never = named and address not in known
+    at = where(address)
+    named = any(
+        at == ScopedAddress(machine.id, one.address) for machine in spec.machines for one in machine.resources
+    )
+    vm = at.machine.partition("/")[2]
+    records = (bench.guests()[vm] if vm else bench).records()
+    never = named and str(at.address) not in map(unquote, records)
     assert found.cause is (Cause.UNDETERMINED if never else Cause.UNAPPLIED), (address, found.cause)
     assert plan.exit is Exit.CHANGES, plan.exit

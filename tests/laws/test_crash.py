@@ -115,12 +115,16 @@ GUESTS = {
             "guest": {
                 "packages": ["hello"],
                 "services": {"cron": {"enabled": True, "running": True}},
-                "users": {"admin": {"groups": ["kvm"]}},
+                "users": {
+                    "lab": {"shell": "/bin/sh", "groups": ["kvm"], "authorized_keys": [PUBLIC_KEYS[0]]}
+                },
+                "files": {"/srv/in.guest": {"content": "a = 1\n", "owner": "lab", "mode": "0640"}},
+                "sshd": {"password_authentication": False},
                 "modules": {"dummy": "present"},
                 "grub": {"args": ["a=1"]},
             },
         },
-        "g2": {**GUEST, "guest": {"modules": {"veth": "present"}}},
+        "g.2": {**GUEST, "guest": {"modules": {"veth": "present"}}},
     },
 }
 STORIES = {
@@ -133,6 +137,7 @@ STORIES = {
     "other networks and VMs were there": ((VIRTUAL,), VIRTUAL_TOO),
     "guests": ((LIBVIRT,), GUESTS),
 }
+QUICK = ("a fresh host", "guests")
 PARTS = 4
 
 
@@ -154,7 +159,7 @@ def _state(one):
 
 @pytest.fixture(
     scope="module",
-    params=["a fresh host", *(pytest.param(one, marks=pytest.mark.slow) for one in list(STORIES)[1:])],
+    params=[one if one in QUICK else pytest.param(one, marks=pytest.mark.slow) for one in STORIES],
 )
 def story(request):
     """A machine before, the spec, and what an apply that nothing stops makes of it."""
@@ -171,15 +176,18 @@ def story(request):
 def _broken_off(one, host, faults, then):
     with suppress(PowerCut, CxlstateError):
         one.apply(one.spec(host), faults=faults)
-    if then:
-        one.power_cut()
+    match then:
+        case "power cut":
+            one.power_cut()
+        case "guests destroyed":
+            one.destroy_guests()
 
 
 def _converges(story, number, how):
     before, host, steps, (state, running) = story
     fault = {"lose_at": number} if how == "connection lost" else {"stop_at": number}
     one = before.fork(f"{how}{number}{time.monotonic_ns()}".replace(" ", "-"))
-    _broken_off(one, host, Faults(**fault), then=how == "power cut")
+    _broken_off(one, host, Faults(**fault), then=how)
     where = f"{how} behind step {number}: {steps[number - 1]}"
     spec = one.spec(host)
     done = one.apply(spec)
@@ -187,12 +195,13 @@ def _converges(story, number, how):
     now, runs = _state(one)
     for part, content in state.items():
         assert now[part] == content, (where, part)
-    if how != "power cut":  # a boot also does what no spec names
+    if how in ("killed", "connection lost"):  # a boot also does what no spec names
         assert runs == running, where
     assert one.plan(spec).exit is Exit.IN_SYNC, where
 
 
-HOW = ("killed", "power cut", "connection lost")
+STOPS = ("killed", "power cut", "guests destroyed")
+HOW = (*STOPS, "connection lost")
 
 
 @pytest.mark.parametrize("how", ["killed", *(pytest.param(how, marks=pytest.mark.slow) for how in HOW[1:])])
@@ -204,10 +213,11 @@ def test_stopped_behind_one_of_the_steps_it_converges(story, how):
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_stopped_behind_any_step_it_converges(story, part, request):
-    """Killed behind one step, without power behind the next; both behind each with `--every-crash`."""
+    """Killed behind one step, without power behind the next; each behind every step with `--every-crash`."""
     every = request.config.getoption("--every-crash")
-    for turn, number in enumerate(range(1 + part, len(story[2]), PARTS), start=part):
-        for how in HOW[:2] if every else (HOW[turn % 2],):
+    stops = STOPS if story[1] is GUESTS else STOPS[:2]
+    for turn, number in enumerate(range(1 + part, len(story[2]) + 1, PARTS), start=part):
+        for how in stops if every else (stops[turn % len(stops)],):
             _converges(story, number, how)
 
 
@@ -223,25 +233,35 @@ def test_stopped_again_and_again_it_still_gets_there(story):
     before, host, _, (state, _) = story
     one = before.fork("again")
     for number in range(1, 40, 3):
-        _broken_off(one, host, Faults(stop_at=number), then=number % 2)
+        _broken_off(one, host, Faults(stop_at=number), then="power cut" if number % 2 else "killed")
     assert one.apply(one.spec(host)).exit is Exit.IN_SYNC
     now, _ = _state(one)
     assert now == state
 
 
-def test_the_steps_are_those_of_every_effect_that_an_apply_has(story):
-    if "memmap" not in story[1] or "packages" not in story[1]:
-        pytest.skip("only a story of everything has every effect")
-    told = " ".join(step.partition(":")[0] for step in story[2])
-    for word in (
+EFFECTS = {
+    "a fresh host": (
         "begun",
         "journalled",
         "in place",
         "generated, not in place",
         "run",
         "the machine has booted",
-    ):
-        assert word in told
+    ),
+    "guests": (
+        "domain started: g1",
+        "in place: /srv/in.guest",
+        "recorded: module.veth",
+        "the machine has booted",
+    ),
+}
+
+
+def test_the_steps_are_those_of_every_effect_that_an_apply_has(story):
+    """On the host, and in each of its guests."""
+    name = next(name for name, (_, host) in STORIES.items() if host is story[1])
+    for word in EFFECTS.get(name, ()):
+        assert any(step.startswith(word) for step in story[2]), word
 
 
 # A real process, killed ------------------------------------------------------------------------------

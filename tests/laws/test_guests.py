@@ -19,10 +19,10 @@ EXAMPLES = [
 ]
 
 
-def reading_changes_nothing_and_one_apply_is_enough(host):
+def reading_changes_nothing_and_one_apply_is_enough(named):
     """For host and guests alike; and at the end no lock is held, of the host or of a guest."""
     with bench() as one:
-        spec = one.spec(host)
+        spec = one.named(named)
         fresh = one.snapshot()
         one.plan(spec)
         assert one.snapshot() == fresh

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from cxlstate.core.address import Address
+from cxlstate.core.address import ScopedAddress
 from cxlstate.engine.plan import Exit
 from cxlstate.render.terminal import drift_text
 from tests.laws.bench import bench
-from tests.laws.sight import CHANGED, RICH, UNDONE, applied, is_not_in_sync, is_seen
+from tests.laws.sight import CHANGED, RICH, UNDONE, applied, is_not_in_sync, is_seen, where
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,8 @@ def _rarely(cases, every):
 def test_an_effect_that_was_undone_is_seen_and_mended(machine, undone, address):
     is_seen(machine, undone)
     spec = machine.spec(RICH)
-    assert f"bench  {address}  " in drift_text([machine.plan(spec)])
+    at = where(address)
+    assert f"{at.machine}  {at.address}  " in drift_text([machine.plan(spec)])
     done = machine.apply(spec)
     assert done.exit is Exit.IN_SYNC, (done.diagnostics, done.plan)
 
@@ -52,13 +53,15 @@ def test_a_leaf_that_was_changed_is_a_change_that_was_not_applied(machine, path,
 def test_every_resource_of_the_rich_spec_has_an_effect_that_can_be_undone_and_a_leaf_that_can_be_changed(
     machine,
 ):
-    declared = {str(resource.address) for resource in machine.spec(RICH).host.resources}
-    idle = {"package.libvirt-daemon-system", "module.virtio"}  # libvirt0 is needed by others; built in
-    assert declared - idle <= {address for address, _ in UNDONE.values()}
+    declared = {
+        ScopedAddress(one.id, r.address) for one in machine.spec(RICH).machines for r in one.resources
+    }
+    idle = {where("package.libvirt-daemon-system"), where("module.virtio")}  # needed by others; built in
+    undone = {where(address) for address, _ in UNDONE.values()}
+    assert declared - idle <= undone
     implied = {"boot"}
-    own_laws = {"file", "sshd"}  # generated with the others, and undone in the cases of their kinds
-    assert {Address.parse(name).kind for name in declared} | implied | own_laws == set(machine.kinds)
-    assert implied <= {Address.parse(address).kind for address, _ in UNDONE.values()}
+    assert {at.address.kind for at in declared} | implied == set(machine.kinds)
+    assert implied <= {at.address.kind for at in undone}
 
 
 def test_every_leaf_of_the_rich_spec_is_changed_by_one_of_the_changes():

@@ -16,6 +16,7 @@ from cxlstate.core.connect import Ssh, Through
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.guest import Accepted, GuestAccess, HostKey, Route, Source
 from cxlstate.core.read import File
+from cxlstate.engine.reading import DENIED
 from cxlstate.machine.guest import reach
 from cxlstate.machine.local import LocalTransport
 from tests.machine import guests
@@ -133,6 +134,23 @@ def test_another_port_comes_from_the_spec_or_from_the_configuration(pair, host):
         assert host.guest(way).read([VERSION]).text(VERSION)
     finally:
         pair.config.write_text(config)
+
+
+def test_a_login_that_is_refused_is_told_from_no_answer_and_may_be_taken_later(pair, host):
+    """As where cloud-init makes the user, and puts the key in, while sshd answers already."""
+    assert host.read([VERSION]).text(VERSION)  # the connection to the host is open
+    keys, server = pair.folder / "authorized_keys", route(pair)
+    content = keys.read_text()
+    try:
+        keys.write_text("")
+        assert refused(host, server).code == DENIED
+        nobody_listens = replace(server, through=replace(server.through, port=2222))
+        assert refused(host, nobody_listens).code == "CXC122"
+    finally:
+        keys.write_text(content)
+    guest = host.guest(server)
+    assert guest.read([VERSION]).text(VERSION)
+    guest.close()
 
 
 def test_a_host_key_is_not_believed_because_it_was_offered(pair, host):

@@ -16,7 +16,9 @@ def test_by_ssh_the_user_and_the_client_are_told(server):
     transport = SshTransport(Ssh("box"), "box")
     answer = PosixReader(transport, "box").read([SshLogin()]).raw(SshLogin())
     transport.close()
-    assert answer.text.splitlines()[:2] == [f"login user {getpass.getuser()}", "login client 127.0.0.1"]
+    groups = subprocess.run(["id", "-Gn"], capture_output=True, text=True, check=True).stdout.strip()
+    told = [f"login user {getpass.getuser()}", "login client 127.0.0.1", f"login groups {groups}"]
+    assert answer.text.splitlines()[:3] == told
 
 
 def test_a_shell_that_has_lost_its_environment_asks_those_above_it():

@@ -37,7 +37,7 @@ ELSEWHERE = (
     r"^shut the guest down that runs on it.*",
     r"^with its guest shut down: qemu-img check .*",
     r"^put it there, or correct the path.*",
-    r"^(add|declare) .* (in|to) host\.packages.*",
+    r"^declare .* in the host's `packages`.*",
     r"^declare the package .*",
     # what explains why, and names nothing to write
     r"^the kernel refuses any other mapping of it",

@@ -26,7 +26,7 @@ ssh_login() {
         return
     fi
     set -- $connection
-    printf 'login user %s\nlogin client %s\n' "$user" "$1"
+    printf 'login user %s\nlogin client %s\nlogin groups %s\n' "$user" "$1" "$(id -Gn "$user")"
     timeout -k 5 10 sshd -T -C "user=$user,host=$1,addr=$1,laddr=$3,lport=$4"
 }
 authorized_keys() {

@@ -105,14 +105,14 @@ def observe(spec: ImageSpec, answers: Answers) -> Observation[Seen]:
         return Unknown(
             "qemu-img is not installed",
             cured_by=(AllOf("package"),),
-            hint="add qemu-utils to host.packages",
+            hint="declare qemu-utils in the host's `packages`",
             partly=None if there else Missing(None, way(spec.path, answers)),
         )
     if unknown := _unknown_account(spec, answers):
         return Unknown(
             f"no such {unknown}",
             cured_by=(AllOf("package"),),
-            hint="declare the package that creates it in host.packages, or fix the name",
+            hint="declare the package that creates it in the host's `packages`, or fix the name",
         )
     if not there:
         return Present(Missing(_base(spec, answers), way(spec.path, answers)))

@@ -21,8 +21,8 @@ from cxlstate.resources.sshd.spec import KEYWORDS, SshdSpec
 _CLOSED_TO_ROOT = ("no", "forced-commands-only")
 
 
-def problems(spec: SshdSpec, content: str, live: SshdLive) -> Iterator[Diagnostic]:
-    """Of what would be in force with our drop-in in its place."""
+def problems(spec: SshdSpec, content: str, live: SshdLive, *, acts: bool) -> Iterator[Diagnostic]:
+    """Of what would be in force with our drop-in in its place. `acts`: the daemon will read all of it."""
     if live.broken and not live.broken.startswith(DROP_IN):
         yield _broken(live.broken)
         return
@@ -30,6 +30,8 @@ def problems(spec: SshdSpec, content: str, live: SshdLive) -> Iterator[Diagnosti
     found = list(directives({**live.files, DROP_IN: content}))
     yield from _overruled(wanted, found)
     yield from _locked_out(wanted, live)
+    if acts and live.login.client is not None:
+        yield from _locked_out_by_others(wanted, live, found)
     yield from _excepted(wanted, found)
     yield from _open(spec)
 
@@ -85,6 +87,28 @@ def _locked_out(wanted: Mapping[str, str], live: SshdLive) -> Iterator[Diagnosti
     if login.user == "root" and root in _CLOSED_TO_ROOT:
         hint = "connect as another user who may use sudo, or write `permit_root_login: prohibit-password`"
         yield _lock_out("permit_root_login", str(root), came, hint)
+
+
+def _locked_out_by_others(
+    wanted: Mapping[str, str], live: SshdLive, found: list[Directive]
+) -> Iterator[Diagnostic]:
+    """Lines that the daemon has not read yet, since it let us in: with ours it would read them, too."""
+    login = live.login
+    closed = dict(login.closed)
+    if "pubkey_authentication" not in wanted and login.effective.get("pubkeyauthentication") == "no":
+        closed["PubkeyAuthentication"] = "no"
+    root = login.effective.get("permitrootlogin", "")
+    if "permit_root_login" not in wanted and login.user == "root" and root in _CLOSED_TO_ROOT:
+        closed["PermitRootLogin"] = root
+    for keyword, value in closed.items():
+        lines = [str(one) for one in found if one.keyword == keyword.lower()]
+        yield Diagnostic(
+            "CXH205",
+            f"{keyword} {value} would lock us out",
+            found="; ".join(lines) or f"{keyword} {value}, and we are {login.user} from {login.client}",
+            expected=f"{login.user} from {login.client} can log in with a key",
+            hint=f"let {login.user} in there, and plan again; nothing is written or reloaded before",
+        )
 
 
 def _lock_out(word: str, value: str, came: str, hint: str) -> Diagnostic:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from cxlstate.core.read import Answers, Command, File, Glob, Read, ReadFailed, SshLogin, failure
-from cxlstate.formats import sshd_config
+from cxlstate.formats import sshd_config, sshd_login
 from cxlstate.formats.inode import inode_of, stat
 from cxlstate.formats.sshd_config import DROP_IN, FOLDER, MAIN
+from cxlstate.formats.sshd_login import Comer
 
 # `-T` needs the keys of the host and /run/sshd, which is there while the daemon runs; `-G` (OpenSSH 9.3)
 # needs neither.
@@ -43,11 +44,12 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Our own way in; without a client it was none by SSH."""
+    """Our own way in; without a client it was none by SSH. `closed` is what does not let us in any more."""
 
     user: str
     client: str | None
     effective: Mapping[str, str]
+    closed: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,4 +125,6 @@ def _login(answers: Answers) -> Login:
         answers.text(SshLogin())  # it failed: ReadFailed
         raise ReadFailed(SshLogin(), "the machine does not say who we are")
     effective = "\n".join(line for line in lines if not line.startswith("login "))
-    return Login(said["user"], said.get("client"), sshd_config.effective(effective))
+    groups = frozenset(said["groups"].split()) if said.get("groups") else None
+    closed = dict(sshd_login.closing(effective, Comer(said["user"], groups, said.get("client", ""))))
+    return Login(said["user"], said.get("client"), sshd_config.effective(effective), closed)

@@ -58,7 +58,7 @@ class SshdReconciler(Reconciler[SshdSpec, SshdLive]):
         live, content = seen.live, _content(resource.spec)
         changes = tuple(_changes(resource.spec, content, live))
         return Assessment(
-            problems=tuple(check.problems(resource.spec, content, live)),
+            problems=tuple(check.problems(resource.spec, content, live, acts=bool(changes))),
             changes=changes,
             actions=tuple(_actions(content, live)) if changes else (),
             facts=tuple((word, live.effective.get(KEYWORDS[word].lower(), "unknown")) for word in KEYWORDS),

@@ -57,7 +57,7 @@ class Processes:
         running = self._world.running
         pid = running.next_pid
         number = max((one.id for one in running.domains.values()), default=0) + 1
-        running.processes.append(Process(pid, holds, _command(root, name), guest=name))
+        running.processes.append(Process(pid, holds, _command(root, name), name, running.uptime))
         self._nvram(root)
         live.start(root, number, self._networks.bridges())
         affinity = live.affinity(root, format_cpus(host_cpus(self._world)))
