@@ -16,7 +16,7 @@ setup: .venv/.done   ## make .venv with cxlstate and its tools; does nothing whe
 demo: setup      ## plan, apply and plan again on a simulated host
 	tools/demo
 
-check: setup     ## the fast loop: lint, types, layers, and the quick tests
+check: setup     ## the fast loop: lint, types, layers, and the tests of the pure code
 	tools/test-setup quick
 	$(BIN)/python tools/suite check
 
@@ -39,8 +39,9 @@ fuzz: setup      ## try odd specs, plan files and XML for SECONDS=60, then odd a
 lab: lab-setup   ## boot the emulated CXL host and give a shell on it
 	$(BIN)/python -m tests.lab shell
 
-lab-crash: lab-setup ## cut the power after every single action, emulated and simulated
-	$(BIN)/pytest -v -s tests/e2e/test_stop_anywhere.py tests/laws/test_crash.py --every-crash
+lab-crash: lab-setup ## stop after every single action and step, emulated and simulated
+	$(BIN)/pytest -v -s --every-crash tests/e2e/test_stop_anywhere.py tests/laws/test_crash.py \
+		tests/laws/test_images.py tests/simulator/test_host_memory.py
 
 lab-all: lab-setup ## every test on the emulated hosts; SHARD=1/3 is the first third of them
 	$(BIN)/python tools/suite lab-all $(SHARD)

@@ -63,13 +63,22 @@ def test_what_hangs_is_ended_with_all_it_started(suite, monkeypatch, capfd, tmp_
     assert not (tmp_path / "late").exists()
 
 
-def test_the_last_one_is_left_out_for_want_of_what_runs_beside(suite, monkeypatch, capfd):
+def test_who_waits_is_left_out_for_want_of_what_runs_beside(suite, monkeypatch, capfd):
     part = suite.Part
     beside = part("images", ("false",), 1, beside=True)
     status, told = table(
-        suite, monkeypatch, capfd, beside, part("good", ("true",), 1), part("last", ("true",), 1)
+        suite, monkeypatch, capfd, beside, part("good", ("true",), 1), part("last", ("true",), 1, waits=True)
     )
     assert (status, told) == (1, ["images: exit 1", "good", "last: left out, for want of images"])
+
+
+def test_what_runs_beside_runs_at_the_same_time_and_counts(suite, monkeypatch, capfd, tmp_path):
+    meets = "until [ -e {} ]; do sleep 0.05; done; touch {}; exit {}"
+    there, back = tmp_path / "there", tmp_path / "back"
+    beside = suite.Part("mypy", ("sh", "-c", meets.format(there, back, 3)), 1, beside=True)
+    with_it = suite.Part("tests", ("sh", "-c", f"touch {there}; {meets.format(back, there, 0)}"), 1)
+    status, told = table(suite, monkeypatch, capfd, beside, with_it)
+    assert (status, told) == (1, ["mypy: exit 3", "tests"])
 
 
 def test_when_it_is_told_to_end_nothing_is_left(suite, monkeypatch, capfd, tmp_path):

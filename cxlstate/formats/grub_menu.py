@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from cxlstate.formats import grub_script
@@ -110,6 +111,7 @@ def _item(source: str, section: str, *, submenu: bool) -> Item:
     return Item(title, identity, section, items=[] if submenu else None)
 
 
+@lru_cache(1024)
 def _words(source: str) -> tuple[str, ...]:
     """The words of a line as they are written; of a line that is more than a command, none."""
     try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import product
 from typing import Final
 
@@ -35,6 +36,7 @@ _WRONG: Final = {
     "$": "a $ that names no variable",
     "\n": "a line break",
 }
+_BEFORE_LOADER: Final = str.maketrans({char: f"\\{char}" for char in "\\'\""})
 _BLANKS_IN_VALUE = re.compile(r'(")?([^ ="]+)=(?(1)|")([^"]*)"')
 
 
@@ -42,6 +44,8 @@ Values = Callable[[str], tuple[str, ...] | None]
 """Every value that a variable may have at boot, by name; None where any is possible."""
 
 _MOST_READINGS: Final = 64
+_KEPT: Final = 4096
+"""Of so many words the parts are remembered: each plan meets the same few, in every entry of the menu."""
 
 
 class GrubSyntaxError(ValueError):
@@ -74,6 +78,7 @@ def _refuse(text: str, argument: str) -> None:
             raise ValueError(f"GRUB cannot hand {char} to the kernel: {argument}")
 
 
+@lru_cache(_KEPT)
 def split(source: str) -> tuple[str, ...]:
     """The words of a command line as they are written."""
     words: list[str] = []
@@ -112,7 +117,7 @@ def readings(word: str, values: Values) -> tuple[tuple[str, ...], ...]:
 
     No word at all, one, or several: an unquoted variable vanishes where it is empty, and is cut at blanks.
     """
-    pieces = list(_pieces(word))
+    pieces = _pieces(word)
     names = list(dict.fromkeys(text for kind, text in pieces if kind != _TEXT))
     choices = [values(name) or (f"{UNEXPANDED}{name}",) for name in names]
     found = (
@@ -142,7 +147,12 @@ def escaped(word: str, backslashes: str = "\\") -> str:
 _TEXT, _SPLIT, _QUOTED = "text", "split", "quoted"
 
 
-def _pieces(word: str) -> Iterator[tuple[str, str]]:
+@lru_cache(_KEPT)
+def _pieces(word: str) -> tuple[tuple[str, str], ...]:
+    return tuple(_cut(word))
+
+
+def _cut(word: str) -> Iterator[tuple[str, str]]:
     """Kind and content: a text, or the name of a variable outside or inside double quotes."""
     at = 0
     while at < len(word):
@@ -169,7 +179,7 @@ def _in_double_quotes(text: str) -> Iterator[tuple[str, str]]:
     yield _TEXT, text[at:]
 
 
-def _fields(pieces: list[tuple[str, str]], values: dict[str, str]) -> tuple[str, ...]:
+def _fields(pieces: tuple[tuple[str, str], ...], values: dict[str, str]) -> tuple[str, ...]:
     fields: list[str] = []
     current: str | None = None
     for kind, content in pieces:
@@ -197,5 +207,5 @@ def _is_named(name: str) -> bool:
 
 def _for_loader(value: str) -> str:
     """GRUB puts a backslash before each of these, whatever follows (seen with 2.12)."""
-    text = "".join(f"\\{char}" if char in "\\'\"" else char for char in value)
+    text = value.translate(_BEFORE_LOADER)
     return f'"{text}"' if " " in value else text

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from cxlstate.formats import kernel_rules
@@ -40,6 +41,7 @@ def split(line: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(line))
 
 
+@lru_cache(4096)
 def read(word: str) -> Argument:
     """One word as the kernel takes it: quotes around the whole or around the value fall away."""
     whole = word.startswith('"')

@@ -408,14 +408,17 @@ def dump(world: World) -> bytes:
 
 def save(world: World, directory: Path) -> None:
     """Replace `machine.json` in one step, and not at all where nothing changed."""
-    content = dump(world)
     path = directory / FILE
-    with suppress(own_files.Unreadable):
-        if own_files.read(path, MAX_BYTES) == content:
+    with suppress(own_files.Unreadable, ValueError):
+        if _compact(json.loads(own_files.read(path, MAX_BYTES))) == _compact(world):
             return
     draft = path.with_name(f".{FILE}.new")
-    draft.write_bytes(content)
+    draft.write_bytes(dump(world))
     os.replace(draft, path)  # noqa: PTH105 - pathlib's own rename differs between platforms
+
+
+def _compact(world: object) -> str:
+    return json.dumps(world, default=vars)  # with an indent, no C code does it
 
 
 def broken(directory: Path, reason: str) -> CxlstateError:
@@ -431,6 +434,8 @@ def broken(directory: Path, reason: str) -> CxlstateError:
 
 def _decode(kind: Any, data: object, directory: Path, where: str) -> Any:
     """JSON data as `kind`: a dataclass, a list or dict of one, or a plain value."""
+    if isinstance(kind, type) and type(data) is kind:
+        return data
     origin, of = get_origin(kind), get_args(kind)
     if origin is list and isinstance(data, list):
         return [_decode(of[0], one, directory, f"{where}[{n}]") for n, one in enumerate(data)]
@@ -446,8 +451,6 @@ def _decode(kind: Any, data: object, directory: Path, where: str) -> Any:
                 raise broken(directory, f"{where}: {one.name!r} is missing")
         values = {key: _decode(hints[key], one, directory, f"{where}: {key}") for key, one in data.items()}
         return kind(**values)  # type: ignore[operator]  # is_dataclass also allows an instance
-    if isinstance(kind, type) and type(data) is kind:
-        return data
     raise broken(directory, f"{where}: {data!r} is not a {getattr(kind, '__name__', kind)}")
 
 

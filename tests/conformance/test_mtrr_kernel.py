@@ -82,7 +82,9 @@ def random_line(chance, made):
     return f"base={base:#x} size={size * PAGE:#x} type={kind}"
 
 
-@pytest.mark.parametrize("batch", range(SEQUENCES // BATCH))
+@pytest.mark.parametrize(
+    "batch", [0, *(pytest.param(one, marks=pytest.mark.long) for one in range(1, SEQUENCES // BATCH))]
+)
 def test_random_writes_end_as_in_the_kernel(machine, given, batch):
     chance = random.Random(SEED + batch)
     done = [one for _ in range(BATCH) for one in sequence(chance, given)]

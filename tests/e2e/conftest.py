@@ -11,26 +11,32 @@ from pathlib import Path
 
 import pytest
 
-SPEC = """\
+HEAD = """\
 apiVersion: cxlstate/v1
 host:
   name: lab
-  connect: ssh://{alias}
+  connect: ssh://lab
+"""
+AT_BOOT = """\
+  grub:
+    args: ['cxlstate.test=$HOME']
+    absent: [nomodeset]
+  memmap:
+    - {size: 512MiB, start: 6GiB, type: pmem}
+    - {size: 256MiB, start: 7GiB, type: reserved}
+  modules:
+    kmem: absent
+    dummy: present
+"""
+"""What takes a reboot: the specs of memory and VMs have it, too, so that one reboot does for all of them."""
+SPEC = f"""\
+{HEAD}\
   packages: [ndctl, daxctl, hello]
   services:
     libvirtd: {{enabled: true, running: true}}
   users:
     admin: {{groups: [kvm, libvirt]}}
-  grub:
-    args: ['cxlstate.test=$HOME']
-    absent: [nomodeset]
-  memmap:
-    - {{size: 512MiB, start: 6GiB, type: pmem}}
-    - {{size: 256MiB, start: 7GiB, type: reserved}}
-  modules:
-    kmem: absent
-    dummy: present
-"""
+{AT_BOOT}"""
 
 
 @dataclass
@@ -98,5 +104,5 @@ def spec(tmp_path):
 
 def written(folder):
     path = folder / "lab.yaml"
-    path.write_text(SPEC.format(alias="lab"))
+    path.write_text(SPEC)
     return path

@@ -62,6 +62,7 @@ def test_it_is_refused_before_anything_is_written_whatever_is_allowed(cli, host,
     refused(cli, host, spec)
 
 
+@pytest.mark.long
 @pytest.mark.stage(GENERATED)
 def test_it_is_refused_where_the_next_boot_would_already_meet_it(cli, host, spec):
     refused(cli, host, spec)

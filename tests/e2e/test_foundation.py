@@ -44,7 +44,7 @@ PROVEN = Stage("proven", reboot, after=PENDING)
 @pytest.mark.looks
 def test_a_range_that_is_no_ram_of_this_host_is_refused(cli, tmp_path):
     spec = tmp_path / "runbook.yaml"
-    beyond = SPEC.format(alias="lab").replace("size: 512MiB, start: 6GiB", "size: 2GiB, start: 320GiB")
+    beyond = SPEC.replace("size: 512MiB, start: 6GiB", "size: 2GiB, start: 320GiB")
     spec.write_text(beyond)
     done = cli.run("plan", spec)
     assert done.returncode == 1, done.stdout + done.stderr
@@ -55,7 +55,7 @@ def test_a_range_that_is_no_ram_of_this_host_is_refused(cli, tmp_path):
 @pytest.mark.looks
 def test_a_reader_without_sudo_gets_the_reasons_and_never_a_wrong_plan(cli, tmp_path):
     spec = tmp_path / "reader.yaml"
-    spec.write_text(SPEC.format(alias="lab-reader"))
+    spec.write_text(SPEC.replace("ssh://lab", "ssh://lab-reader"))
     done = cli.run("plan", spec)
     assert done.returncode == 5, done.stdout + done.stderr
     assert "unknown" in done.stdout
@@ -134,6 +134,7 @@ EDITS = {
 
 
 @pytest.mark.stage(PROVEN)
+@pytest.mark.looks
 @pytest.mark.parametrize(
     "edits",
     [

@@ -42,7 +42,7 @@ HOST_KEYS = "/var/lib/cxlstate/guests/guest/host_keys"
 def spec_in(folder, **connect):
     """No NVDIMM: it would take a reboot of the host first, and `test_nested_guest.py` has one."""
     spec = Spec(folder / "lab.yaml")
-    for section in ("modules", "dax"):
+    for section in ("grub", "memmap", "modules", "dax"):
         del spec.data["host"][section]
     image = {"source": {"path": "/srv/images/guest.qcow2"}, "as": "overlay", "size": "4GiB"}
     spec.data["images"]["guest"] |= image

@@ -10,23 +10,19 @@ import shlex
 
 import pytest
 
-from tests.e2e.conftest import Cli, cli_of
+from tests.e2e.conftest import AT_BOOT, HEAD, Cli, cli_of
+from tests.e2e.test_foundation import PROVEN
 from tests.lab.build import ensure_image
 from tests.lab.host import LabHost
 from tests.lab.stages import Stage
 
 pytestmark = pytest.mark.lab
 
-SPEC = """\
-apiVersion: cxlstate/v1
-host:
-  name: lab
-  connect: ssh://lab
-  modules:
-    kmem: absent
+SPEC = f"""\
+{HEAD}{AT_BOOT}\
   dax:
     cxl0:
-      range: {start: 4GiB, size: 1GiB}
+      range: {{start: 4GiB, size: 1GiB}}
       align: 2MiB
   mtrr:
     cxl0:
@@ -113,13 +109,8 @@ def applied(cli, spec, *more, exits=0):
     return done
 
 
-def keep_kmem_out(host):
-    """The one reboot of this memory: what needs none comes after."""
-    spec = written(host.workdir, SPEC[: SPEC.index("  dax:")])
-    applied(cli_of(host), spec, "--allow", "reboot-host")
-
-
 def apply(host):
+    """The one reboot that it needs is behind it: kmem is kept out."""
     applied(cli_of(host), written(host.workdir, SPEC))
     in_force(host)
 
@@ -132,8 +123,7 @@ def hold(host):
     host.run("virsh start holder", timeout=300)
 
 
-KEPT_OUT = Stage("kept-out", keep_kmem_out)
-APPLIED = Stage("applied", apply, after=KEPT_OUT)
+APPLIED = Stage("applied", apply, after=PROVEN)
 HELD = Stage("held", hold, after=APPLIED)
 
 
@@ -212,9 +202,10 @@ def test_after_a_reboot_by_hand_everything_is_back_before_libvirt_answers(cli, h
         pytest.param(f"systemctl disable {UNIT}", "boot", marks=pytest.mark.long),
         pytest.param(f"sed -i s/^Before=.*// /etc/systemd/system/{UNIT}", "boot", marks=pytest.mark.long),
         pytest.param("rm /dev/cxlstate/cxl0", "dax.cxl0", marks=pytest.mark.long),
-        (UNBIND, "dax.cxl0"),
+        pytest.param(UNBIND, "dax.cxl0", marks=pytest.mark.long),
     ],
 )
+@pytest.mark.looks
 def test_drift_by_hand_is_seen_named_and_mended(cli, host, spec, by_hand, address):
     host.run(by_hand)
     drift = cli.run("drift", spec)
@@ -225,6 +216,7 @@ def test_drift_by_hand_is_seen_named_and_mended(cli, host, spec, by_hand, addres
     in_sync(cli, spec)
 
 
+@pytest.mark.long
 @pytest.mark.stage(APPLIED)
 def test_a_register_taken_away_by_hand_comes_back_in_the_right_order(cli, host, spec):
     index = next(line[3:5] for line in mtrr(host).splitlines() if LINE in line)
@@ -245,6 +237,7 @@ def wrong_order(host):
     assert recorded(host) == ["write-back"]
 
 
+@pytest.mark.long
 @pytest.mark.stage(APPLIED)
 def test_the_wrong_order_is_seen_and_mended(cli, host, spec):
     wrong_order(host)
@@ -304,6 +297,7 @@ def test_another_process_on_the_device_is_named_and_left_alone(cli, host, spec):
     in_force(host)
 
 
+@pytest.mark.long
 @pytest.mark.stage(APPLIED)
 def test_with_every_register_used_it_is_refused_before_anything_is_written(cli, host, spec, tmp_path):
     """One register is the firmware's and one is ours: six more, and none is left."""

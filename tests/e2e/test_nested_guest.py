@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.conftest import cli_of
-from tests.e2e.test_host_memory import KEPT_OUT
+from tests.e2e.test_foundation import PROVEN
 from tests.e2e.vms import (
     ADDRESS,
     Spec,
@@ -56,7 +56,7 @@ def start(host):
     persistent_memory(guest_of(host))
 
 
-STARTED = Stage("nested-guest", start, after=KEPT_OUT)
+STARTED = Stage("nested-guest", start, after=PROVEN)
 
 
 pytestmark = [

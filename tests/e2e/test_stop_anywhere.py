@@ -13,8 +13,9 @@ import sys
 import pytest
 
 from tests.e2e.conftest import cli_of, written
-from tests.e2e.test_host_memory import KEPT_OUT, in_force
+from tests.e2e.test_foundation import PROVEN
 from tests.e2e.test_host_memory import SPEC as MEMORY
+from tests.e2e.test_host_memory import in_force
 from tests.e2e.test_host_memory import written as memory_spec
 from tests.lab.stages import FRESH
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.lab
 SAMPLE = [
     ("host", "wait", 1),
     pytest.param("host", "kill", 3, marks=pytest.mark.long),
-    ("memory", "wait", 2),
+    pytest.param("memory", "wait", 2, marks=pytest.mark.long),
     ("memory", "kill", 1),
 ]
 EVERY = [
@@ -43,8 +44,8 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture
 def fresh(hosts, story):
-    """The host as the story finds it: as first started, or with kmem kept out."""
-    return hosts.at(FRESH if story == "host" else KEPT_OUT, looks=False)
+    """The host as the story finds it: as first started, or booted with what takes a reboot."""
+    return hosts.at(FRESH if story == "host" else PROVEN, looks=False)
 
 
 @pytest.fixture

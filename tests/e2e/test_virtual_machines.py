@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import cli_of
-from tests.e2e.test_host_memory import KEPT_OUT
+from tests.e2e.test_foundation import PROVEN
 from tests.e2e.vms import (
     Spec,
     applied,
@@ -81,7 +81,7 @@ def add_others(host):
     virsh(host, "net-start", "others")
 
 
-RUNS = Stage("vm-runs", run, after=KEPT_OUT)
+RUNS = Stage("vm-runs", run, after=PROVEN)
 AMONG_OTHERS = Stage("vm-among-others", add_others, after=RUNS)
 
 
@@ -132,6 +132,7 @@ def test_show_tells_where_it_runs(cli, host, spec):
 # While it runs -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.stage(RUNS)
 def test_reservations_and_pins_change_while_it_runs(cli, host, spec):
     before = virsh(host, "domid", "guest")

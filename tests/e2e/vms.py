@@ -9,17 +9,14 @@ import re
 
 import yaml
 
+from tests.e2e.conftest import AT_BOOT, HEAD
+
 ADDRESS = "192.168.122.110"
 MAC = "52:54:00:00:00:0a"
 SPEC = f"""\
-apiVersion: cxlstate/v1
-host:
-  name: lab
-  connect: ssh://lab
+{HEAD}{AT_BOOT}\
   services:
     libvirtd: {{enabled: true, running: true}}
-  modules:
-    kmem: absent
   dax:
     cxl0: {{range: {{start: 4GiB, size: 1GiB}}, align: 2MiB}}
 images:

@@ -15,6 +15,7 @@ from cxlstate.resources.dax import verbs as dax_verbs
 from cxlstate.resources.mtrr import verbs as mtrr_verbs
 from tests.fragments import FRAGMENTS
 
+pytestmark = pytest.mark.slow  # a shell for each
 GIB = 1 << 30
 PROGRAM = restore.program(*(one.text for one in FRAGMENTS.values()))
 STEPS = (

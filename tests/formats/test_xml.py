@@ -80,6 +80,7 @@ def test_what_libvirt_writes_comes_out_as_it_went_in(text: str) -> None:
 MUCH = 1 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "piece", "after"),
     [

@@ -51,8 +51,12 @@ def start(
             start_new_session=detached,
         )
     process = Process(child, _connect(machine.control_socket, child, log))
-    if state:
-        process.resume(state)
+    try:
+        if state:
+            process.resume(state)
+    except BaseException:
+        process.kill()  # or it would keep the files of the next one
+        raise
     return process
 
 

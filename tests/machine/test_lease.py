@@ -22,7 +22,7 @@ from cxlstate.machine.qga.transport import AgentTransport
 from tests.machine.conftest import ENTRY, digest
 from tests.machine.test_guest_agent import started
 
-PATIENCE = 3
+PATIENCE = 2
 
 pytestmark = pytest.mark.slow
 
@@ -137,7 +137,7 @@ def test_one_that_slept_while_nobody_came_goes_on(opened):
 @pytest.mark.parametrize("second", [True, False])
 def test_an_effect_that_still_runs_keeps_the_lock_without_its_client(opened, second, tmp_path):
     writer = opened()
-    script = f"echo $$ >{tmp_path}/begun; sleep {2 * PATIENCE}; touch {tmp_path}/ended"
+    script = f"echo $$ >{tmp_path}/begun; sleep {3 * PATIENCE}; touch {tmp_path}/ended"
     thread = threading.Thread(target=writer.perform, args=(Run(("sh", "-c", script)), ENTRY))
     thread.start()
     while not (tmp_path / "begun").exists():

@@ -22,7 +22,7 @@ from cxlstate.machine.ssh import SshTransport
 from tests.machine.conftest import ENTRY, AsNobody
 from tests.machine.test_ssh import Proxy
 
-PATIENCE = 3
+PATIENCE = 2
 
 pytestmark = pytest.mark.slow  # they wait for real heartbeats and time limits
 
@@ -118,7 +118,7 @@ def test_a_half_open_connection_frees_the_lock_within_the_heartbeat(start_client
 
 
 def test_but_not_while_an_action_still_runs(start_client, places, tmp_path):
-    client = start_client("sh", "-c", f"touch {tmp_path}/begun; sleep 8; touch {tmp_path}/ended")
+    client = start_client("sh", "-c", f"touch {tmp_path}/begun; sleep 5; touch {tmp_path}/ended")
     await_file(tmp_path / "begun")
     client.send_signal(signal.SIGSTOP)
     time.sleep(1.5 * PATIENCE)
