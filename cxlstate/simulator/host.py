@@ -109,6 +109,7 @@ class Host:
         packages = Packages(self.world, files, accounts, units, self._checkpoint)
         disks, devices = Disks(self.world, files), Devices(self.world)
         return {
+            "apt-cache": packages.cache,
             "apt-get": packages.apt_get,
             "apt-mark": packages.mark,
             "bridge": devices.bridge,
