@@ -32,6 +32,7 @@ PACKAGES: tuple[Any, ...] = (
     "hello=2.10-5",
     "qemu-kvm | qemu-system-x86",
     "mawk | bash",
+    "linux-headers-{kernel}",
     {"name": "virtinst"},
     {"name": "tree", "state": "absent"},
     {"name": "bridge-utils", "state": "absent"},

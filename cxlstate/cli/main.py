@@ -14,7 +14,7 @@ from cxlstate import __version__
 from cxlstate.render import output
 from cxlstate.render.shown import block
 
-VERBS = ("validate", "plan", "apply", "drift", "show", "schema", "explain")
+VERBS = ("validate", "plan", "apply", "drift", "show", "ssh-config", "schema", "explain")
 USAGE, ERROR = 64, 1
 
 
@@ -29,7 +29,7 @@ class Verbs(click.Group):
         """The verb of that name."""
         if cmd_name not in VERBS:
             return None
-        command: click.Command = import_module(f"cxlstate.cli.{cmd_name}").command
+        command: click.Command = import_module(f"cxlstate.cli.{cmd_name.replace('-', '_')}").command
         return command
 
 

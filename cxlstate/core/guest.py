@@ -23,6 +23,11 @@ class HostKey:
     key: str
 
     @property
+    def signatures(self) -> tuple[str, ...]:
+        """The algorithms by which it signs: of an ssh-rsa key, those of RFC 8332."""
+        return ("rsa-sha2-512", "rsa-sha2-256") if self.kind == "ssh-rsa" else (self.kind,)
+
+    @property
     def fingerprint(self) -> str:
         """As `ssh-keygen -l` prints it."""
         digest = hashlib.sha256(base64.b64decode(self.key)).digest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from cxlstate.core.address import Target
+from cxlstate.core.address import Address, Target
 
 L_co = TypeVar("L_co", covariant=True)
 
@@ -19,9 +19,13 @@ class Present(Generic[L_co]):
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """It was proven that the resource is not there."""
+    """It was proven that the resource is not there.
+
+    With `until`, it is only planned so: what there really is, is known after these.
+    """
 
     reason: str = ""
+    until: tuple[Address, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

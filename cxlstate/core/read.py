@@ -168,6 +168,7 @@ LibvirtRead = LibvirtDomain | LibvirtNetwork | LibvirtAddresses
 READ_ONLY: tuple[tuple[tuple[str, ...], str], ...] = (
     (("dpkg-query", "--show"), r"--showformat=.*"),
     (("apt-mark", "showhold"), r""),
+    (("apt-cache", "--no-generate", "pkgnames"), r"[a-z0-9][a-z0-9+.-]*"),
     (("systemctl", "show"), r"--property=[A-Za-z,]+|--timestamp=unix"),
     (("sshd", "-T"), r""),
     (("sshd", "-G"), r""),

@@ -103,9 +103,10 @@ class Assessed:
             return True
         return any(one.severity is Severity.ERROR for one in self.problems[at])
 
-    def if_absent(self, at: ScopedAddress) -> Assessment:
-        """What would follow if nothing were there: for what is about to come."""
-        return self.kinds[at.address.kind].assess(self.resources[at], Absent(), self.inputs(at))
+    def if_absent(self, at: ScopedAddress, until: Sequence[ScopedAddress]) -> Assessment:
+        """What would follow if nothing were there: for what can be read after `until`."""
+        seen = Absent(until=tuple(one.address for one in until))
+        return self.kinds[at.address.kind].assess(self.resources[at], seen, self.inputs(at))
 
     def _assess(self, at: ScopedAddress) -> Assessment:
         """Where it cannot be told, those that are told its exports are lost, too."""

@@ -11,6 +11,7 @@ from functools import cached_property
 
 from cxlstate.core.action import effect_types
 from cxlstate.core.address import ScopedAddress
+from cxlstate.core.assessment import Later
 from cxlstate.core.connect import Through
 from cxlstate.core.defect import defect
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic
@@ -193,9 +194,10 @@ class Judge:
         It is planned as on a machine where it is absent, so that a first plan can be read whole.
         """
         coming = self._coming(base.at, seen)
+        base = replace(base, later=tuple(_after(one, coming) for one in base.later))
         if self._is_hidden(base.at):  # it is there, and off: nothing is guessed of what is in it
             return self._blocked(base, coming, seen.reason)
-        made = self.of.if_absent(base.at)
+        made = self.of.if_absent(base.at, coming)
         own, away = lift(base.at, suspending(base.at, made.actions, self.of.holders).actions)
         base = replace(base, changes=made.changes, actions=own, away=away)
         return self._lacking(base) or self._blocked(base, coming, seen.reason)
@@ -348,6 +350,11 @@ def _without(leftover: Leftover, wanted: set[tuple[str, ...]]) -> Leftover:
     kept = [row for row in rows if row[2] not in wanted]
     changes, actions = tuple(row[0] for row in kept), tuple(row[1] for row in kept)
     return replace(leftover, changes=changes, actions=actions, content=())
+
+
+def _after(later: Later, coming: Sequence[ScopedAddress]) -> Later:
+    """A check that waits for the resource to be readable waits for what makes it so."""
+    return replace(later, after=later.after or tuple(one.address for one in coming))
 
 
 def names(several: Sequence[ScopedAddress]) -> str:

@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
@@ -22,42 +22,78 @@ _WORD = re.compile(r"(?P<key>\w+)(?:\s*=\s*|\s+)(?P<value>\S.*)")
 _ALL = "Host *\n"
 
 
-def files() -> list[Path]:
-    """Those that `ssh` reads, or the one that CXLSTATE_SSH_CONFIG names."""
-    named = os.environ.get("CXLSTATE_SSH_CONFIG")
-    if named:
-        return [Path(named).expanduser()]
+def own() -> Path:
+    """The file that `ssh-config --write` keeps."""
+    return Path("~/.ssh/config.d/cxlstate").expanduser()
+
+
+def named() -> Path | None:
+    """The file that CXLSTATE_SSH_CONFIG names."""
+    path = os.environ.get("CXLSTATE_SSH_CONFIG")
+    return Path(path).expanduser() if path else None
+
+
+def usual() -> list[Path]:
+    """Those that `ssh` reads."""
     return [Path("~/.ssh/config").expanduser(), Path("/etc/ssh/ssh_config")]
 
 
-def load(paths: list[Path]) -> str:
-    """The text of the files that exist, in order.
+def files() -> list[Path]:
+    """Those that `ssh` reads, or the one that CXLSTATE_SSH_CONFIG names."""
+    only = named()
+    return [only] if only else usual()
+
+
+def load(paths: Sequence[Path], *, ours: bool = False) -> str:
+    """The text of the files that exist, in order. Our own is made of the rest, and so no part of it.
+
+    `ours`: with that, too.
 
     OSError: one exists and cannot be read. ValueError: one is too large, or `Include` never ends.
     """
-    return "".join(line for path in paths for line in _lines(path, _ALL, _DEPTH))
+    passed_over = None if ours else own().resolve()
+    return "".join(line for path in paths for line in _lines(path, _ALL, _DEPTH, passed_over))
 
 
-def _lines(path: Path, block: str, depth: int) -> Iterator[str]:
-    """A file that is included in a block holds where that does, up to its own first `Host` or `Match`."""
-    if not path.is_file():
+def _lines(path: Path, block: str, depth: int, passed_over: Path | None) -> Iterator[str]:
+    """A file that is included in a block holds where that does, and so do the blocks in it (readconf.c)."""
+    if not path.is_file() or path.resolve() == passed_over:
         return
     if path.stat().st_size > _LARGEST:
         raise ValueError(f"{path} is larger than {_LARGEST} bytes")
     if not depth:
         raise ValueError(f"Include is nested more than {_DEPTH} deep in {path}: a loop?")
+    outer = _criteria(block)
     yield block
     for line in path.read_text(errors="surrogateescape").splitlines():
         word = _WORD.fullmatch(line.strip())
         key = word["key"].lower() if word else ""
         if word and key == "include":
             for included in _named(word["value"], path):
-                yield from _lines(included, block, depth - 1)
+                yield from _lines(included, block, depth - 1, passed_over)
             yield block
             continue
         if key in ("host", "match"):
-            block = f"{line}\n"
+            block = _both(outer, line)
+            line = block.removesuffix("\n")  # noqa: PLW2901  # in its place
         yield f"{line}\n"
+
+
+def _both(outer: str, line: str) -> str:
+    """The beginning of a block that holds where the block around it does, too."""
+    if not outer:
+        return f"{line}\n"
+    return f"Match {' '.join(filter(None, (outer, _criteria(line))))}\n"
+
+
+def _criteria(block: str) -> str:
+    """The beginning of a block as criteria of `Match`; of one that holds for all, nothing."""
+    word = _WORD.fullmatch(block.strip())
+    value = word["value"] if word else ""
+    if word and word["key"].lower() == "match":
+        return "" if value.strip().lower() == "all" else value
+    patterns = shlex.split(value, comments=True)
+    return "" if patterns == ["*"] else f"originalhost {','.join(patterns)}"
 
 
 def _named(value: str, includer: Path) -> Iterator[Path]:

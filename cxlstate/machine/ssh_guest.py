@@ -7,7 +7,6 @@ key is judged by what the hypervisor says.
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +18,7 @@ from cxlstate.core.connect import Ssh
 from cxlstate.core.diagnostic import CxlstateError, fail
 from cxlstate.core.guest import Accepted, CannotTell, Changed, HostKey, Route, Source, Verdict
 from cxlstate.formats import host_keys
+from cxlstate.formats.ssh_client import is_name
 from cxlstate.machine.posix.transport import Lost
 from cxlstate.machine.ssh import KEEPALIVE, SshTransport, prepare
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from cxlstate.machine.guest import Channel, Passage
 
 _REACHING: Final = 10.0  # seconds for each address
-_ALIAS: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # what `ssh` takes for a name and nothing else
-_RSA: Final = ("rsa-sha2-512", "rsa-sha2-256")  # signatures that an ssh-rsa key makes (RFC 8332)
 
 Judge = Callable[[HostKey], Verdict]
 
@@ -40,7 +38,7 @@ class GuestSsh(SshTransport):
         self._route = route
         self._judge = judge
         self.accepted: Accepted | None = None
-        alias = route.vm if _ALIAS.fullmatch(route.vm) else "guest"
+        alias = route.vm if is_name(route.vm) else "guest"
         super().__init__(Ssh(alias, route.through.user, route.through.port), route.machine)
 
     def _prepared(self) -> Connection:
@@ -78,7 +76,7 @@ class GuestSsh(SshTransport):
         """Types of keys that are kept come first, so that the server offers one of those."""
         transport = paramiko.Transport(*words, **more)
         options = transport.get_security_options()
-        kept = [kind for key in self._route.access.keys for kind in _signatures(key.kind)]
+        kept = [kind for key in self._route.access.keys for kind in key.signatures]
         first = [kind for kind in dict.fromkeys(kept) if kind in options.key_types]
         options.key_types = [*first, *(kind for kind in options.key_types if kind not in first)]
         return transport
@@ -185,7 +183,3 @@ class _Judged(paramiko.MissingHostKeyPolicy):
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
         self._accept(HostKey(key.get_name(), key.get_base64()), self._where)
-
-
-def _signatures(kind: str) -> tuple[str, ...]:
-    return _RSA if kind == "ssh-rsa" else (kind,)

@@ -112,6 +112,7 @@ class Host:
         disks, devices = Disks(self.world, files), Devices(self.world)
         blocks = Blocks(self.world, self._checkpoint)
         return {
+            "apt-cache": packages.cache,
             "btrfs": blocks.btrfs,
             "growpart": blocks.growpart,
             "resize2fs": blocks.resize2fs,

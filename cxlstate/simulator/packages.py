@@ -1,4 +1,4 @@
-"""dpkg's database and apt's archive: dpkg-query(1), apt-get(8), apt-mark(8), dpkg(1).
+"""dpkg's database and apt's archive: dpkg-query(1), apt-cache(8), apt-get(8), apt-mark(8), dpkg(1).
 
 Texts and statuses as of apt 3.0 and dpkg 1.22, those of Debian 13.
 """
@@ -79,6 +79,16 @@ class Packages:
         shown = "".join(_show(template, record) for _, record in sorted(found.items()) if record)
         missing = [f"dpkg-query: no packages found matching {name}\n" for name in found if not found[name]]
         return Ended(1 if missing else 0, shown, "".join(missing))
+
+    def cache(self, words: Sequence[str]) -> Ended:
+        """`apt-cache --no-generate pkgnames PREFIX`: what is installed, and what the lists have."""
+        match list(words):
+            case ["--no-generate", "pkgnames", prefix]:
+                known = set(self._world.installed)
+                if self._files.exists(_LISTS):
+                    known |= {one.name for one in self._world.archive.packages}
+                return Ended(stdout="".join(f"{one}\n" for one in sorted(known) if one.startswith(prefix)))
+        return unknown(("apt-cache", *words))
 
     def mark(self, words: Sequence[str]) -> Ended:
         """`apt-mark showhold|hold|unhold [NAME…]`."""

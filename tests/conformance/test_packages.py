@@ -140,6 +140,17 @@ def test_asking_for_names_tells_of_those_that_are_not_there(machine):
     assert answer.stderr == "dpkg-query: no packages found matching conformance-absent"
 
 
+def test_the_index_is_asked_for_names_and_left_as_it_is(machine):
+    """Real packages, whatever is installed: no name of which others only speak."""
+
+    def named(prefix):
+        return machine.ask("apt-cache", "--no-generate", "pkgnames", prefix).text.split()
+
+    assert sorted(named("cxlstate-provider-")) == ["cxlstate-provider-a", "cxlstate-provider-b"]
+    assert named("cxlstate-virt") == []
+    assert named("conformance-absent") == []
+
+
 def test_what_depends_on_a_package_keeps_it(machine):
     install(machine, "cxlstate-provider-a")
     outcome = install(machine, "cxlstate-virtual")

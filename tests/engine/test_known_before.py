@@ -50,3 +50,43 @@ def test_registers_that_do_not_suffice_for_all_covers_though_each_alone_fits(ben
     plan = bench.plan(bench.spec({"packages": PACKAGES, "mtrr": ranges}))
     assert {code for code, *_ in problems(plan)} == {"CXT303"}
     assert {address for _, address, _ in problems(plan)} == {"mtrr.a", "mtrr.b"}
+
+
+KERNEL = "linux-headers-{kernel}"
+
+
+def test_a_package_of_a_kernel_in_a_guest_that_is_still_to_be_made(bench):
+    plan = plan_of(bench, {"memory": "1GiB", "guest": {"packages": [KERNEL]}})
+    (package,) = (one for one in plan.resources if one.address.name == KERNEL)
+    assert [(one.path, one.old, one.new) for one in package.changes] == [
+        (("state",), "not installed", "installed"),
+        (("{kernel}",), None, "known after vm.g"),
+    ]
+    (later,) = package.later
+    assert (KERNEL in later.what, [str(one) for one in later.after]) == (True, ["vm.g"])
+    assert package.actions == ()
+
+
+def test_a_package_of_a_kernel_that_the_archive_does_not_have(bench):
+    spec = bench.spec({"packages": ["linux-modules-extra-{kernel}"]})
+    assert bench.plan(spec).all_diagnostics == (), "without lists nobody knows"
+    bench.run("apt-get", "update")
+    plan = bench.plan(spec)
+    assert [(one.code, one.found) for one in plan.all_diagnostics] == [
+        ("CXP331", "no linux-modules-extra-6.12.117+deb13-amd64 in apt's index")
+    ]
+
+
+def test_after_a_reboot_into_another_kernel_it_is_another_package_and_the_first_one_stays(bench):
+    spec = bench.spec({"packages": [KERNEL]})
+    assert bench.apply(spec).exit is Exit.IN_SYNC
+    assert "linux-headers-6.12.117+deb13-amd64" in bench.machine()["installed"]
+    with bench.world() as world:
+        world.running.kernel = "6.12.107+deb13-amd64"
+    (package,) = bench.plan(spec).resources
+    assert [(one.old, one.new) for one in package.changes] == [("not installed", "installed")]
+    assert package.actions[0].does == "install linux-headers-6.12.107+deb13-amd64"
+    assert bench.apply(spec).exit is Exit.IN_SYNC
+    assert {"linux-headers-6.12.107+deb13-amd64", "linux-headers-6.12.117+deb13-amd64"} < set(
+        bench.machine()["installed"]
+    )

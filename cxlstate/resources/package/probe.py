@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from cxlstate.core.read import Answers, Command, Exists
-from cxlstate.resources.package.spec import Package
+from cxlstate.core.read import Answers, Command, Exists, File, Read, ReadFailed
+from cxlstate.resources.package.spec import KERNEL, Package
 
 # dpkg-query(1). Without operands it shows all that is not purged, so that no name is a pattern
 # and an unknown one is no failure. 700 packages: 10 ms, 32 kB.
@@ -25,6 +25,8 @@ JOURNAL = Exists("/var/lib/dpkg/updates/[0-9]*")
 # Lists of what can be installed. `Release` also matches `InRelease`; a repository without either
 # has only `Packages`.
 LISTS = Exists("/var/lib/apt/lists/*Release", "/var/lib/apt/lists/*_Packages")
+
+RELEASE = File("/proc/sys/kernel/osrelease")
 
 # The second letter of Status-Abbrev, in the words of dpkg-query(1).
 _STATES = {
@@ -62,13 +64,17 @@ class Record:
 class PackageLive:
     """An entry as it stands.
 
-    `found` is the record that stands for it. `unfinished`: some package is in between, or dpkg was
-    interrupted. `has_lists`: `apt-get update` was run once.
+    `package` is the entry under the running kernel. `found` is the record that stands for it.
+    `unfinished`: some package is in between, or dpkg was interrupted. `has_lists`: `apt-get update` was run
+    once. `series` are the packages in apt's index that are called like this one before `{kernel}`; None where
+    there is no placeholder, or no index that could be read.
     """
 
+    package: Package
     found: Record | None
     unfinished: bool
     has_lists: bool
+    series: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,14 +98,40 @@ class _Database:
         return next(found, None)
 
 
+def series(spec: Package) -> Command:
+    """Names in apt's index that begin like this one, a line each (apt-cache(8)).
+
+    The index is used as it is: without `--no-generate` root's apt-cache would write a new one.
+    """
+    return Command(("apt-cache", "--no-generate", "pkgnames", spec.name.partition(KERNEL)[0]))
+
+
+def reads(spec: Package) -> tuple[Read, ...]:
+    """Dpkg's database and journal, and whether apt has lists; for `{kernel}` what it stands for, too."""
+    placeholder = (RELEASE, series(spec)) if spec.follows_kernel else ()
+    return (DATABASE, JOURNAL, LISTS, *placeholder)
+
+
 def parse(spec: Package, answers: Answers) -> PackageLive:
     """The live state of an entry. Raises ReadFailed."""
     database = _parse(answers.text(DATABASE))
+    package = spec.under(answers.text(RELEASE).strip()) if spec.follows_kernel else spec
+    has_lists = answers.exists(LISTS)
     return PackageLive(
-        found=_found(spec, database),
+        package=package,
+        found=_found(package, database),
         unfinished=database.unfinished or answers.exists(JOURNAL),
-        has_lists=answers.exists(LISTS),
+        has_lists=has_lists,
+        series=_series(spec, answers) if spec.follows_kernel and has_lists else None,
     )
+
+
+def _series(spec: Package, answers: Answers) -> frozenset[str] | None:
+    """Nothing is planned on it: without an index, apt-get itself says whether there is such a package."""
+    try:
+        return frozenset(answers.text(series(spec)).split())
+    except ReadFailed:
+        return None
 
 
 def _found(spec: Package, database: _Database) -> Record | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from cxlstate.core.action import Action, Run, undoing
-from cxlstate.core.assessment import Assessment
+from cxlstate.core.assessment import Assessment, Later
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import Inputs
@@ -15,7 +15,7 @@ from cxlstate.core.read import Answers, Read
 from cxlstate.core.reconciler import Place, Reconciler, Resource, Shape
 from cxlstate.resources.package import probe
 from cxlstate.resources.package.probe import PackageLive, Record
-from cxlstate.resources.package.spec import Entry, Package
+from cxlstate.resources.package.spec import KERNEL, Entry, Package, is_name
 
 _STATE = ("state",)
 _VERSION = ("version",)
@@ -69,8 +69,8 @@ class PackageReconciler(Reconciler[Package, PackageLive]):
         return spec.name
 
     def reads(self, me: Resource[Package]) -> Sequence[Read]:
-        """The same for every package: dpkg's database and journal, and whether apt has lists."""
-        return (probe.DATABASE, probe.JOURNAL, probe.LISTS)
+        """Nearly the same for every package, so that the engine asks once."""
+        return probe.reads(me.spec)
 
     def observe(self, me: Resource[Package], answers: Answers) -> Observation[PackageLive]:
         """Always present: that a package is not installed is in the live state."""
@@ -81,23 +81,47 @@ class PackageReconciler(Reconciler[Package, PackageLive]):
     ) -> Assessment:
         """Installed or not, finished or not, and the version if one was written."""
         if isinstance(seen, Unknown):
-            return Assessment()
+            return Assessment(later=tuple(_later(resource.spec)))
         if isinstance(seen, Absent):
-            return Assessment(changes=_diff(resource.spec, None))
-        spec, live = resource.spec, seen.live
+            placeholder = _known_later(seen) if resource.spec.follows_kernel else ()
+            return Assessment(changes=(*_diff(resource.spec, None), *placeholder))
+        live = seen.live
+        spec = live.package
         changes = _diff(spec, live.found)
-        problems = (_held(spec, live.found),) if live.found and _is_held(spec, live.found, changes) else ()
+        problems = tuple(_problems(live, changes))
         actions = _actions(spec, live, changes) if changes else ()
-        return Assessment((), problems, changes, actions, _facts(resource.name, live.found))
+        return Assessment((), problems, changes, actions, _facts(resource.name, live))
 
 
-def _facts(name: str, found: Record | None) -> tuple[tuple[str, str], ...]:
+def _later(spec: Package) -> Iterator[Later]:
+    if spec.follows_kernel:
+        yield Later(f"whether there is a package {spec.name} for the kernel that runs then")
+
+
+def _known_later(seen: Absent) -> tuple[Change, ...]:
+    after = ", ".join(map(str, seen.until)) or "the machine runs"
+    return (Change((KERNEL,), None, f"known after {after}"),)
+
+
+def _facts(name: str, live: PackageLive) -> tuple[tuple[str, str], ...]:
     """The state in dpkg's words, the version, and which package it is."""
+    found = live.found
+    package = found.name if found else live.package.name
+    other = [] if package.partition(":")[0] == name.partition(":")[0] else [("package", package)]
     if found is None:
-        return (("state", "not installed"),)
-    other = [] if found.name == name.partition(":")[0] else [("package", found.name)]
+        return (*other, ("state", "not installed"))
     version = [] if found.code in probe.NOT_INSTALLED else [("version", found.version)]
     return (*other, ("state", f"{found.state}, held" if found.held else found.state), *version)
+
+
+def _problems(live: PackageLive, changes: Sequence[Change]) -> Iterator[Diagnostic]:
+    spec, found = live.package, live.found
+    if found and _is_held(spec, found, changes):
+        yield _held(spec, found)
+    if spec.state == "present" and any(change.path == _STATE for change in changes):
+        known = live.series is None or spec.name.partition(":")[0] in live.series
+        if not (known and is_name(spec.name)):
+            yield _none_for_this_kernel(spec.name, live.series)
 
 
 def _is_held(spec: Package, found: Record, changes: Sequence[Change]) -> bool:
@@ -171,6 +195,28 @@ def _remove(name: str, found: Record | None) -> Action:
         why="its configuration files are left; dpkg refuses if an installed package needs it",
         undo=undo,
     )
+
+
+def _none_for_this_kernel(name: str, series: Collection[str] | None) -> Diagnostic:
+    """Debian has all modules in linux-image; Ubuntu keeps packages of the newest kernels only."""
+    if series:
+        cure = "run `apt-get update`; if there is none then, boot a kernel for which the archive has it"
+    elif name.startswith("linux-modules-"):
+        cure = "remove this entry: on Debian the modules are in linux-image itself"
+    else:
+        cure = "remove this entry, or write the name by which this archive has it"
+    return Diagnostic(
+        "CXP331",
+        "no such package for the running kernel",
+        found=f"no {name} in apt's index" if is_name(name) else f"{name} is no package name",
+        expected=f"one of {_few(sorted(series))}" if series else "a package that the archive has",
+        hint=cure,
+    )
+
+
+def _few(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[-most:]) + more
 
 
 def _held(spec: Package, found: Record) -> Diagnostic:

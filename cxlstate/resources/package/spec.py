@@ -11,13 +11,26 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.model import Model, check, problem
 
+KERNEL = "{kernel}"
+"""In a name, the release of the kernel that runs on the machine, as `uname -r` prints it."""
+
 # deb-control(5): lower case letters, digits and + - . after the first; here with `:architecture`.
 # A name that ends in - would have apt-get remove the package; no character of a pattern gets through.
-_NAME = r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9][a-z0-9-]*)?"
+_ARCHITECTURE = r"(:[a-z0-9][a-z0-9-]*)?"
+_PLAIN = rf"[a-z0-9][a-z0-9+.-]*[a-z0-9+.]{_ARCHITECTURE}"
+_NAME = rf"[a-z0-9][a-z0-9+.-]*([a-z0-9+.]|\{{kernel\}}([a-z0-9+.-]*[a-z0-9+.])?){_ARCHITECTURE}"
 _VERSION = r"[0-9][A-Za-z0-9.+:~-]*"  # deb-version(7)
 
 
 def _name(text: str) -> str:
+    if not re.fullmatch(r"[^{}]*|[^{}]+\{kernel\}[^{}]*", text):
+        raise problem(
+            "CXP330",
+            "invalid placeholder in a package name",
+            found=text[:80],
+            expected=f"{KERNEL} once, behind the first letters of the name",
+            hint=f"write it as `linux-modules-extra-{KERNEL}`",
+        )
     if not re.fullmatch(_NAME, text):
         raise problem(
             "CXP101",
@@ -53,7 +66,8 @@ class Package(Model):
     """A Debian package that is to be installed, or not to be."""
 
     name: PackageName = Field(examples=["ndctl"])
-    """Its name. A virtual package counts as installed where one that provides it is."""
+    """Its name. A virtual package counts as installed where one that provides it is. `{kernel}` in it is the
+    release of the kernel that runs on the machine."""
 
     version: PackageVersion | None = None
     """Exactly this version; any, if not written."""
@@ -84,10 +98,28 @@ class Package(Model):
         if self.state == "absent" and self.alternatives:
             yield _absent("alternatives", " | ".join(self.alternatives))
 
+    def under(self, kernel: str) -> Package:
+        """The package that it means while this kernel runs."""
+        names = {
+            "name": self.name.replace(KERNEL, kernel),
+            "alternatives": tuple(one.replace(KERNEL, kernel) for one in self.alternatives),
+        }
+        return self.model_copy(update=names)
+
+    @property
+    def follows_kernel(self) -> bool:
+        """Whether it means another package under another kernel."""
+        return any(KERNEL in name for name in (self.name, *self.alternatives))
+
     @property
     def text(self) -> str:
         """As it is written on one line; for people."""
         return " | ".join((f"{self.name}={self.version}" if self.version else self.name, *self.alternatives))
+
+
+def is_name(text: str) -> bool:
+    """Whether a package can be called so."""
+    return re.fullmatch(_PLAIN, text) is not None
 
 
 def _absent(word: str, found: str) -> Diagnostic:
