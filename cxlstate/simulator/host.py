@@ -113,13 +113,10 @@ class Host:
         blocks = Blocks(self.world, self._checkpoint)
         return {
             "apt-cache": packages.cache,
-            "btrfs": blocks.btrfs,
-            "growpart": blocks.growpart,
-            "resize2fs": blocks.resize2fs,
-            "xfs_growfs": blocks.xfs_growfs,
             "apt-get": packages.apt_get,
             "apt-mark": packages.mark,
             "bridge": devices.bridge,
+            "btrfs": blocks.btrfs,
             "chmod": disks.chmod,
             "chown": disks.chown,
             "dmesg": self._dmesg,
@@ -127,15 +124,17 @@ class Host:
             "dpkg-query": packages.query,
             "getent": accounts.getent,
             "gpasswd": accounts.gpasswd,
+            "growpart": blocks.growpart,
             "install": self._install,
             "ip": devices.ip,
+            "lsblk": blocks.lsblk,
             "modinfo": lambda words: Modules(self.world, files).modinfo(words),
             "modprobe": lambda words: Modules(self.world, files).modprobe(words),
-            "lsblk": blocks.lsblk,
             "ndctl": Nd(self.world, self._checkpoint).ndctl,
             "pgrep": lambda words: processes.pgrep(self.world, words),
             "pkill": lambda words: processes.pkill(self.world, words),
             "qemu-img": disks.qemu_img,
+            "resize2fs": blocks.resize2fs,
             "rmmod": lambda words: Modules(self.world, files).rmmod(words),
             "sh": self._plain_shell,
             "sshd": Sshd(self.world, files).run,
@@ -145,6 +144,7 @@ class Host:
             "useradd": accounts.useradd,
             "userdel": accounts.userdel,
             "usermod": accounts.usermod,
+            "xfs_growfs": blocks.xfs_growfs,
         }
 
     def boot(self) -> None:
