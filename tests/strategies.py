@@ -304,8 +304,9 @@ def _virtual(draw: st.DrawFn, host: Host) -> Host:
     if "plugged" in what:
         vms["plugged"] = draw(_vm()) | {"interfaces": [PLUG]}
     device = host.get("dax", {}).get("cxl0", {"state": "disabled"})
-    if "device" in what and "state" not in device:
-        vms["device"] = draw(_vm()) | {"nvdimm": [WITH_DEVICE]}
+    if "device" in what and "state" not in device:  # whose region is aligned to 2MiB
+        aligned = {"alignsize": "2MiB"} if device.get("align") == "4KiB" else {}
+        vms["device"] = draw(_vm()) | {"nvdimm": [WITH_DEVICE | aligned]}
     packages = [one for one in host.get("packages", []) if _name(one) != LIBVIRT]
     services = {name: one for name, one in host.get("services", {}).items() if "libvirtd" not in name}
     host = {**host, "packages": [*packages, LIBVIRT], "services": services}
@@ -459,7 +460,23 @@ def running_guests(draw: st.DrawFn) -> Host:
             left_out |= {"services", "users"}
         guest = {key: value for key, value in section.items() if key not in left_out}
         vms[f"g{number}"] = VM | {"state": "running", "guest": guest}
-    return {"packages": [LIBVIRT], "vms": vms}
+    host: Host = {"packages": [LIBVIRT], "vms": vms}
+    return _with_namespace(host, draw(st.sampled_from(NAMESPACES))) if vms and draw(st.booleans()) else host
+
+
+NAMESPACES: tuple[dict[str, Any], ...] = ({"map": "mem"}, {"nvdimm": 0, "align": "4KiB"}, {"mode": "fsdax"})
+
+
+def _with_namespace(host: Host, namespace: dict[str, Any]) -> Host:
+    """With an NVDIMM in its first guest, and a namespace in that, which no module of it is kept from."""
+    vm = host["vms"]["g0"]
+    modules = {name: one for name, one in vm["guest"].get("modules", {}).items() if name != "nd_pmem"}
+    packages = [one for one in vm["guest"].get("packages", []) if _name(one) != "ndctl"]
+    guest = vm["guest"] | {"packages": [*packages, "ndctl"], "namespaces": {"cxl": namespace}}
+    guest |= {"modules": {name: one for name, one in modules.items() if name not in DRIVERS}}
+    vm = vm | {"nvdimm": [WITH_DEVICE], "guest": guest}
+    memory = {"modules": {"kmem": "absent"}, "dax": {"cxl0": DEVICES[0]}}
+    return host | memory | {"vms": host["vms"] | {"g0": vm}}
 
 
 AMBIGUOUS = ("grub", "memmap", "package", "vm.g1", "g1", "service.cron", "package.tree:grub")

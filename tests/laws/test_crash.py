@@ -123,6 +123,16 @@ GUESTS = {
         "g2": {**GUEST, "guest": {"modules": {"veth": "present"}}},
     },
 }
+IN_NVDIMM = {
+    **LIBVIRT,
+    "vms": {
+        "g0": {
+            **GUEST,
+            "nvdimm": [NVDIMM | {"label": "16MiB"}],
+            "guest": {"packages": ["ndctl"], "namespaces": {"cxl": {"nvdimm": 0, "map": "mem"}}},
+        }
+    },
+}
 STORIES = {
     "a fresh host": ((), FIRST),
     "another spec was in force": ((FIRST,), SECOND),
@@ -132,6 +142,7 @@ STORIES = {
     "networks and VMs": ((LIBVIRT,), VIRTUAL),
     "other networks and VMs were there": ((VIRTUAL,), VIRTUAL_TOO),
     "guests": ((LIBVIRT,), GUESTS),
+    "a namespace in a guest": ((LIBVIRT,), IN_NVDIMM),
 }
 PARTS = 4
 
