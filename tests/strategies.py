@@ -308,8 +308,9 @@ def _virtual(draw: st.DrawFn, host: Host) -> Host:
     if "plugged" in what:
         vms["plugged"] = draw(_vm()) | {"interfaces": [PLUG]}
     device = host.get("dax", {}).get("cxl0", {"state": "disabled"})
-    if "device" in what and "state" not in device:
-        vms["device"] = draw(_vm()) | {"nvdimm": [WITH_DEVICE]}
+    if "device" in what and "state" not in device:  # whose region is aligned to 2MiB
+        aligned = {"alignsize": "2MiB"} if device.get("align") == "4KiB" else {}
+        vms["device"] = draw(_vm()) | {"nvdimm": [WITH_DEVICE | aligned]}
     packages = [one for one in host.get("packages", []) if _name(one) != LIBVIRT]
     services = {name: one for name, one in host.get("services", {}).items() if "libvirtd" not in name}
     host = {**host, "packages": [*packages, LIBVIRT], "services": services}
@@ -525,7 +526,26 @@ def running_guests(draw: st.DrawFn) -> Named:
         in_guests[name] = draw(_named_freely())
         vms[name] = VM | {"state": "running", "guest": _joined(in_guests[name], guest)}
     offered = draw(_named_freely())
-    return Named(_joined(offered, {"packages": [LIBVIRT], "vms": vms}), offered, in_guests)
+    host = _joined(offered, {"packages": [LIBVIRT], "vms": vms})
+    if vms and draw(st.booleans()):
+        host = _with_namespace(host, next(iter(vms)), draw(st.sampled_from(NAMESPACES)))
+    return Named(host, offered, in_guests)
+
+
+NAMESPACES: tuple[dict[str, Any], ...] = ({"map": "mem"}, {"nvdimm": 0, "align": "4KiB"}, {"mode": "fsdax"})
+
+
+def _with_namespace(host: Host, name: str, namespace: dict[str, Any]) -> Host:
+    """With an NVDIMM in one of its guests, and a namespace in that, which no module of it is kept from."""
+    vm = host["vms"][name]
+    packages = [one for one in vm["guest"].get("packages", []) if _name(one) != "ndctl"]
+    guest = vm["guest"] | {"packages": [*packages, "ndctl"], "namespaces": {"cxl": namespace}}
+    guest["modules"] = {
+        one: how for one, how in guest.get("modules", {}).items() if one not in (*DRIVERS, "nd_pmem")
+    }
+    vm = vm | {"nvdimm": [WITH_DEVICE], "guest": guest}
+    memory = {"modules": {"kmem": "absent"}, "dax": {"cxl0": DEVICES[0]}, "vms": {name: vm}}
+    return _joined(host, memory)
 
 
 AMBIGUOUS = ("grub", "memmap", "package", "vm.g1", "g1", "service.cron", "package.tree:grub")

@@ -60,7 +60,7 @@ class Nvdimm:
     """`<memory model='nvdimm'>`. One is another's equal by `slot`, or, without it, by `path`.
 
     `size` holds the label too. `least_align`, of a wish without `alignsize`, is what that has to be at
-    least; None: it is as it is. `absent`: to be taken out.
+    least, or, `exact`, just that; None: it is as it is. `absent`: to be taken out.
     """
 
     path: str | None = None
@@ -72,6 +72,7 @@ class Nvdimm:
     node: int | None = None
     slot: int | None = None
     least_align: int | None = None
+    exact: bool = False
     absent: bool = False
 
 

@@ -28,12 +28,14 @@ class DaxDevice:
     """A dax device for those that build on it. Bytes; None, and no ranges: known once it is there.
 
     `link` is its stable path, which nobody else's memory can ever be behind. A device can have several
-    ranges, with memory of another device between them.
+    ranges, with memory of another device between them. `desired_align` is the alignment that the spec gives
+    it, and none where it gives none; `align` is then the one that it has.
     """
 
     link: str
     ranges: tuple[Span, ...] = ()
     align: int | None = None
+    desired_align: int | None = None
     region_align: int | None = None
     target_node: int | None = None
 
@@ -88,18 +90,28 @@ class DiskImage:
 class NvdimmOfVm:
     """An NVDIMM of a VM, for what is inside the guest. `number` is its place in the VM's list.
 
-    Bytes; `size` includes the label area, which QEMU takes off its end. `align` is the alignment that is
-    wished for the memory behind it, of which `align_of` is the resource. `others` are VMs that have the same
-    memory, and so write the same labels.
+    Bytes; `size` includes the label area, which QEMU takes off its end. `slot` and `size` are None where
+    neither the spec nor a definition tells them. `align` is the alignment that the spec gives the memory
+    behind it, of which `align_of` is the resource. `runs`: the guest has it, with this size and label.
     """
 
     number: int
-    slot: int
-    size: int
+    slot: int | None = None
+    size: int | None = None
     label: int = 0
     align: int | None = None
     align_of: Address | None = None
-    others: tuple[str, ...] = ()
+    runs: bool = True
+
+    @property
+    def handle(self) -> int | None:
+        """Its NFIT handle: slot + 1 (`nvdimm_build_structure_memdev` in QEMU's `hw/acpi/nvdimm.c`)."""
+        return None if self.slot is None else self.slot + 1
+
+    @property
+    def usable(self) -> int | None:
+        """Bytes of its region."""
+        return None if self.size is None else self.size - self.label
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,8 @@ class Resource(Generic[S]):
     path: Path = ()
     has_guest: bool = False
     """Whether its entry has the section of a guest."""
+    vm: Address | None = None
+    """The VM of whose guest it is; None on a host."""
 
     @property
     def name(self) -> str:

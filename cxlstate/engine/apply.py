@@ -109,9 +109,9 @@ class Applied:
         return [one for one in self.diagnostics if one.code in ("CXE212", "CXE260", "CXE261")]
 
 
-def _destroys(plan: ResourcePlan) -> set[str]:
-    """Fingerprints of what destroys data."""
-    return {one.effect.fingerprint() for one in plan.actions if one.risk is Risk.DESTROY_DATA}
+def _destroys(plan: ResourcePlan) -> set[tuple[str, str]]:
+    """What destroys data, and which, as the plan says it."""
+    return {(one.effect.fingerprint(), one.why) for one in plan.actions if one.risk is Risk.DESTROY_DATA}
 
 
 def _as_refused(plan: ResourcePlan, refused: dict[ScopedAddress, tuple[Risk, ...]]) -> Exit:
@@ -139,7 +139,7 @@ class Converger:
     seen: Seen = field(default_factory=Seen)
     failed: dict[ScopedAddress, tuple[Diagnostic, ...]] = field(default_factory=dict)
     turned_down: list[TurnedDown] = field(default_factory=list)
-    _named: dict[ScopedAddress, set[str]] = field(default_factory=dict)
+    _named: dict[ScopedAddress, set[tuple[str, str]]] = field(default_factory=dict)
     _apart: set[ScopedAddress] = field(default_factory=set)
     _stale: dict[ScopedAddress, int] = field(default_factory=dict)
     _old: set[MachineId] = field(default_factory=set)
@@ -166,7 +166,7 @@ class Converger:
         """Do everything that can be done. `plan` is what the machines need at this moment."""
         result = Applied(plan)
         self.away.name(plan)
-        self._named = {one.at: prints for one in plan.resources if (prints := _destroys(one))}
+        self._named = {one.at: named for one in plan.resources if (named := _destroys(one)) and not one.later}
         try:
             self._turns(result)
         except CxlstateError as lost:
@@ -257,7 +257,10 @@ class Converger:
         return is_read and self._destroys_what_was_named(plan) and self._is_promised(plan)
 
     def _destroys_what_was_named(self, plan: ResourcePlan) -> bool:
-        """Where the first plan showed what is destroyed, nothing else is destroyed in its place."""
+        """Where the first plan showed what is destroyed, nothing else is destroyed in its place.
+
+        It did not of what could not be seen yet: then consent was given for whatever is there.
+        """
         if plan.at not in self._named or _destroys(plan) <= self._named[plan.at]:
             return True
         self.failed[plan.at] = (

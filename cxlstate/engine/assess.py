@@ -14,7 +14,7 @@ from cxlstate.engine.assessing import IN_FORCE, Assessed, assess_resources
 from cxlstate.engine.interrupting import Plans, interruptions
 from cxlstate.engine.judging import Judge
 from cxlstate.engine.observe import Kinds
-from cxlstate.engine.plan import Away, Base, MachinePlan, Plan, Planned, ResourcePlan, Status, steps_of
+from cxlstate.engine.plan import Away, Base, Exit, MachinePlan, Plan, Planned, ResourcePlan, Status, steps_of
 from cxlstate.engine.seen import Seen
 from cxlstate.engine.turns import foreseen
 from cxlstate.spec.names import Only
@@ -96,7 +96,7 @@ def missing_consents(plan: Plan, consents: Consents) -> tuple[Missing, ...]:
     return tuple(
         one
         for resource in plan.resources
-        if resource.status not in (Status.IN_SYNC, Status.UNKNOWN) and not resource.errors
+        if resource.status not in (Status.IN_SYNC, Status.UNKNOWN) and resource.exit is not Exit.ERROR
         for one in missing_of(resource, consents)
     )
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from cxlstate.core.address import Address, ScopedAddress
+from cxlstate.core.connect import Through
 from cxlstate.core.defect import summary
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.effect import Effect
@@ -77,7 +78,8 @@ def resources_of(machine: Machine, kinds: Kinds) -> tuple[dict[Address, Resource
     for kind in kinds_on(machine, kinds).values():
         address = Address(kind.kind)
         if isinstance(kind, Implied) and address not in resources:
-            resources[address] = Resource(address, kind.implied())
+            vm = machine.connect.vm if isinstance(machine.connect, Through) else None
+            resources[address] = Resource(address, kind.implied(), vm=vm)
             implied.add(address)
     return resources, frozenset(implied)
 

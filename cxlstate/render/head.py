@@ -10,7 +10,7 @@ from click import style
 
 from cxlstate.core.action import Action, Risk
 from cxlstate.core.address import ScopedAddress
-from cxlstate.engine.plan import Interruption, Plan, ResourcePlan, Status, Stopped
+from cxlstate.engine.plan import Exit, Interruption, Plan, ResourcePlan, Status, Stopped
 from cxlstate.render.shown import field
 from cxlstate.render.words import SIGNS, WORDS, few, filled, listed
 
@@ -88,12 +88,12 @@ def _begun(plan: Plan) -> list[Interruption]:
 
 
 def _risky(plan: Plan) -> list[tuple[ResourcePlan, Action]]:
-    """What resources do themselves at a risk; an error that stops one stops that, too."""
+    """What resources do themselves at a risk; an error of theirs, or of what they wait for, stops that."""
     return [
         (resource, action)
         for resource in plan.resources
         for action in resource.actions
-        if action.risk is not Risk.LIVE and not resource.errors
+        if action.risk is not Risk.LIVE and resource.exit is not Exit.ERROR
     ]
 
 

@@ -121,8 +121,9 @@ class _Body:
 
     def _pieces(self, plan: ResourcePlan) -> list[str]:
         """What differs, from whose wish that follows, and a note."""
-        derived = [f"from {one.of}" for one in plan.derived] if plan.changes else []
-        return [*changes_text(plan.changes), *map(field, dict.fromkeys(derived)), *_notes(self._note(plan))]
+        changed = {one.path for one in plan.changes}
+        derived = dict.fromkeys(field(f"from {one.of}") for one in plan.derived if one.path in changed)
+        return [*changes_text(plan.changes), *derived, *_notes(self._note(plan))]
 
     def _later(self, plan: ResourcePlan) -> Iterator[str]:
         """The checks that something unknown holds back."""

@@ -11,12 +11,19 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.rules import files, guests, host_memory, slips, virtual_machines
+from cxlstate.rules import alignment, files, guests, host_memory, slips, virtual_machines
 from cxlstate.spec.load import Loaded
 from cxlstate.spec.load import load as load_each
 from cxlstate.spec.tree import Tree
 
-RULES = (*files.RULES, *host_memory.RULES, *slips.RULES, *virtual_machines.RULES)
+RULES = (
+    *alignment.RULES,
+    *files.RULES,
+    *host_memory.RULES,
+    *slips.RULES,
+    *virtual_machines.RULES,
+)
+BETWEEN = (*alignment.BETWEEN, *guests.RULES)
 
 
 def load(paths: Sequence[FilePath], *, fetch: bool = False) -> Loaded:
@@ -35,9 +42,10 @@ def check(tree: Tree) -> Iterator[Diagnostic]:
         for rule in RULES:
             for problem in rule(machine.resources):
                 yield replace(problem, source=tree.locate(problem.path), machine=machine.id)
-    for between in guests.RULES:
+    for between in BETWEEN:
         for problem in between(tree):
-            yield replace(problem, source=tree.locate(problem.path), machine=tree.host.id)
+            at = problem.machine or tree.host.id
+            yield replace(problem, source=tree.locate(problem.path), machine=at)
 
 
 def _stops(problem: Diagnostic) -> bool:

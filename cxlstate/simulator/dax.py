@@ -41,11 +41,12 @@ class Bus:
         self.devices = world.running.dax
 
     def discover(self, memory: Iterable[Range]) -> None:
-        """What dax_hmem does when it is loaded: a device for each range that huge pages fit in."""
+        """What dax_hmem does when it is loaded: a device for each range that is aligned as its region is."""
+        align = self._world.region_align
         for number, (region, one) in enumerate(regions(self._world, memory)):
-            if one.start % _PMD == 0 == one.end % _PMD:
+            if one.start % align == 0 == one.end % align:
                 node = len(self._world.cpus) + number
-                self.devices[f"dax{region}.0"] = Dax(f"{one.start:#x}", f"{one.end - 1:#x}", node)
+                self.devices[f"dax{region}.0"] = Dax(f"{one.start:#x}", f"{one.end - 1:#x}", node, align)
 
     def match(self) -> None:
         """The driver kmem takes all that have none, and makes their whole blocks RAM (`dax_kmem_range`)."""
@@ -163,7 +164,7 @@ class Bus:
             yield f"{folder}/numa_node", "0\n"
             yield f"{folder}/modalias", "dax:t0\n"
             yield f"{folder}/../modalias", "nd:t7\n" if one.pmem else "platform:hmem\n"
-            yield f"{folder}/../dax_region/align", f"{one.align if one.pmem else _PMD}\n"
+            yield f"{folder}/../dax_region/align", f"{one.align if one.pmem else self._world.region_align}\n"
             if one.driver:
                 yield f"/sys/module/{one.driver}/drivers/dax:{one.driver}/{name}/modalias", "dax:t0\n"
 

@@ -34,6 +34,7 @@ def create(directory: Path, power: Power | None = None) -> None:
 
     With what a domain's start gives it, it is the machine in that domain.
     """
+    host = guests.host_of(directory)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
@@ -41,7 +42,7 @@ def create(directory: Path, power: Power | None = None) -> None:
         ) as folder:
             draft = Path(folder) / "draft"
             draft.mkdir()
-            _fill(draft, power)
+            _fill(draft, power, host)
             draft.rename(directory)
     except OSError as error:
         if directory.is_dir() and any(directory.iterdir()):
@@ -55,7 +56,7 @@ def create(directory: Path, power: Power | None = None) -> None:
         ) from error
 
 
-def _fill(directory: Path, power: Power | None) -> None:
+def _fill(directory: Path, power: Power | None, of: Path) -> None:
     root = directory / ROOT
     for path in (_MADE_OF / FILE, *(_MADE_OF / ROOT).rglob("*")):
         copy = directory / path.relative_to(_MADE_OF)
@@ -79,6 +80,7 @@ def _fill(directory: Path, power: Power | None) -> None:
     host = Host.load(directory)
     if power is not None:
         _in_a_domain(host.world, power)
+        guests.plug_in(of, host.world)
     _, configuration = mkconfig(host.files)
     host.files.write(CONFIGURATION, configuration or b"", mode=0o600)
     host.boot()

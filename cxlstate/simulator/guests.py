@@ -6,6 +6,8 @@ the domain does not run nothing reaches it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -13,8 +15,19 @@ from urllib.parse import quote
 from cxlstate.core.diagnostic import CxlstateError, fail
 from cxlstate.formats.domain_xml import meaning
 from cxlstate.formats.xml import Element
+from cxlstate.simulator.libvirt.process import device_of
 from cxlstate.simulator.libvirt.text import document
-from cxlstate.simulator.world import ActiveDomain, Dimm, Guest, Power, World, load
+from cxlstate.simulator.world import (
+    ActiveDomain,
+    Dimm,
+    Guest,
+    Nvdimm,
+    Power,
+    World,
+    Written,
+    load,
+    save,
+)
 
 FIRMWARE: Final = (
     ("0x0", "0x9ffff", "System RAM"),
@@ -31,7 +44,7 @@ def folder(host: Path, vm: str) -> Path:
     return host / "guests" / (f"%2E{name[1:]}" if name.startswith(".") else name)
 
 
-def power(domain: ActiveDomain) -> Power:
+def power(world: World, domain: ActiveDomain) -> Power:
     """What a start of a domain boots its machine with. QEMU puts the label area behind what is mapped."""
     dimms = []
     for one in document(domain.xml, "domain").findall("devices/memory[@model='nvdimm']"):
@@ -39,13 +52,79 @@ def power(domain: ActiveDomain) -> Power:
         assert place is not None  # noqa: S101  # of everything that was started
         start, label = int(place.get("base", ""), 16), _size(one, "target/label/size")
         end = start + _size(one, "target/size") - label - 1
-        dimms.append(Dimm(int(place.get("slot", "")), hex(start), hex(end), label))
+        source = _source(world, one.findtext("source/path") or "")
+        dimms.append(Dimm(int(place.get("slot", "")), hex(start), hex(end), label, source))
     return Power(domain.start, dimms)
+
+
+def _source(world: World, path: str) -> str:
+    device = device_of(world, path)
+    return world.running.dax[device].start if device else path
 
 
 def _size(one: Element, path: str) -> int:
     found = one.find(path)
     return 0 if found is None else meaning.size(found.text or "", found.get("unit"))
+
+
+# What is in their NVDIMMs ------------------------------------------------------------------------------
+
+
+def host_of(inside: Path) -> Path:
+    """The folder of the host of a machine in one of its domains."""
+    return inside.parent.parent
+
+
+def plug_in(host: Path, machine: World) -> None:
+    """Give a machine that boots the NVDIMMs of its start; its kernel reads their labels once, now."""
+    memory = load(host).memory
+    dimms = sorted(machine.power.dimms, key=lambda one: one.slot)
+    machine.nvdimms = [_nvdimm(number, one, _written(memory, one)) for number, one in enumerate(dimms)]
+
+
+def keep(host: Path, power: Power, dimm: Nvdimm) -> None:
+    """Write what is in an NVDIMM into the memory behind it, where others see it."""
+    world, behind = load(host), _behind(power, dimm)
+    world.memory = [one for one in world.memory if one.source != behind.source]
+    world.memory.append(
+        Written(behind.source, _mapped(behind), dimm.labelled, dimm.made, list(dimm.namespaces))
+    )
+    save(world, host)
+
+
+def labels(host: Path, power: Power, dimm: Nvdimm) -> Nvdimm:
+    """What an NVDIMM's label area says now, which another machine may have written."""
+    return _nvdimm(0, behind := _behind(power, dimm), _written(load(host).memory, behind))
+
+
+def lose(world: World) -> None:
+    """The power goes: nothing is left in the memory of dax devices."""
+    world.memory = [one for one in world.memory if one.source.startswith("/")]
+
+
+def _behind(power: Power, dimm: Nvdimm) -> Dimm:
+    return next(one for one in power.dimms if one.slot + 1 == dimm.handle)
+
+
+def _mapped(one: Dimm) -> int:
+    return int(one.end, 16) + 1 - int(one.start, 16)
+
+
+def _written(memory: Sequence[Written], dimm: Dimm) -> Written:
+    """Of another size, there is nothing where this one's labels are looked for."""
+    there = (one for one in memory if (one.source, one.size) == (dimm.source, _mapped(dimm)))
+    return next(there, Written(dimm.source, _mapped(dimm)))
+
+
+def _nvdimm(number: int, dimm: Dimm, written: Written) -> Nvdimm:
+    """The kernel's names have the number of the region."""
+    spaces = [
+        replace(one, name=f"namespace{number}.{one.name.partition('.')[2]}") for one in written.namespaces
+    ]
+    return Nvdimm(dimm.start, dimm.end, dimm.slot + 1, dimm.label, written.labelled, written.made, spaces)
+
+
+# Whether they run --------------------------------------------------------------------------------------
 
 
 def active(world: World, vm: str) -> ActiveDomain | None:

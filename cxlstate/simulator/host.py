@@ -62,6 +62,11 @@ class Host:
             refused=procfs.refused(self.world),
         )
 
+    @property
+    def _host(self) -> Path | None:
+        """Of a machine in a domain, the folder of its host."""
+        return guests.host_of(self._directory) if self.world.power.start else None
+
     def save(self) -> None:
         """Write `machine.json`, if anything in it changed."""
         save(self.world, self._directory)
@@ -96,7 +101,8 @@ class Host:
         if not inside.exists():
             return
         guest = Host.load(inside)
-        guest.world.power = guests.power(domain)
+        guest.world.power = guests.power(self.world, domain)
+        guests.plug_in(self._directory, guest.world)
         with suppress(NoBoot):
             guest.boot()
         guest.save()
@@ -130,7 +136,7 @@ class Host:
             "lsblk": blocks.lsblk,
             "modinfo": lambda words: Modules(self.world, files).modinfo(words),
             "modprobe": lambda words: Modules(self.world, files).modprobe(words),
-            "ndctl": Nd(self.world, self._checkpoint).ndctl,
+            "ndctl": Nd(self.world, self._checkpoint, self._host).ndctl,
             "pgrep": lambda words: processes.pgrep(self.world, words),
             "pkill": lambda words: processes.pkill(self.world, words),
             "qemu-img": disks.qemu_img,

@@ -21,6 +21,7 @@ _DRIVERS = ("dax_hmem", DEVDAX, KMEM)
 _FOLDERS = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 _OFF = ("/bin/false", "/bin/true", "/usr/bin/false", "/usr/bin/true")
 _ASKED_AS = {KMEM: "dax:t0"}
+_OF_NVDIMMS = ("nd_pmem", DEVDAX, "dax_pmem")
 _SET_UP_BY = {KMEM: "dax_kmem_init"}
 
 
@@ -43,8 +44,9 @@ class Modules:
     def boot(self) -> None:
         """What the hardware asks for, then modules-load.d. Neither loads what is blacklisted."""
         blacklist = self._blacklist()
-        elsewhere = [name for name in self._world.autoload if self._led_elsewhere(name)]
-        for name in (*self._world.autoload, *self._configured()):
+        asked = [*self._world.autoload, *(_OF_NVDIMMS if self._world.power.dimms else ())]
+        elsewhere = [name for name in asked if self._led_elsewhere(name)]
+        for name in (*asked, *self._configured()):
             if name not in (*blacklist, *elsewhere) and not (self._refuses(name) or self._replaced(name)):
                 self._insert(name)
         if KMEM in self._builtin and not self._refuses(KMEM):

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from cxlstate.formats.ndctl import usable
+from cxlstate.simulator import guests
 from cxlstate.simulator.dax import Bus
 from cxlstate.simulator.ended import Ended, unknown
 from cxlstate.simulator.mounts import mounted
@@ -27,11 +29,12 @@ _MODES = ("raw", "sector", "fsdax", "devdax")
 
 
 class Nd:
-    """The nd bus of one machine."""
+    """The nd bus of one machine. In a domain of a host, what is written goes into the memory of that."""
 
-    def __init__(self, world: World, step: Callable[[str], None]) -> None:
+    def __init__(self, world: World, step: Callable[[str], None], host: Path | None = None) -> None:
         self._world = world
         self._step = step
+        self._host = host
 
     # The kernel ----------------------------------------------------------------------------------
 
@@ -189,9 +192,18 @@ class Nd:
                 "index": [index if one.labelled else empty] * 2,
                 "label": [{"uuid": space.label} for space in one.namespaces if one.labelled],
             }
-            for number, one in enumerate(self._world.nvdimms)
+            for number, one in enumerate(map(self._on_the_dimm, self._world.nvdimms))
         ]
         return Ended(stdout=_text(found), stderr=f"read {len(found)} nmem\n")
+
+    def _on_the_dimm(self, one: Nvdimm) -> Nvdimm:
+        """What its label area says now: the kernel keeps what it read when it booted."""
+        return guests.labels(self._host, self._world.power, one) if self._host else one
+
+    def _written(self, one: Nvdimm, step: str) -> None:
+        if self._host:
+            guests.keep(self._host, self._world.power, one)
+        self._step(step)
 
     def _reconfigure(self, name: str, options: list[str]) -> Ended:
         failed = "failed to reconfigure namespace"
@@ -213,8 +225,8 @@ class Nd:
             )
         self._disable(one)
         one.mode, one.map, one.align, one.holds = "raw", "", 0, ""
-        self._step(f"zeroed: {name}")
-        dimm.labelled = True
+        self._written(dimm, f"zeroed: {name}")
+        dimm.labelled = bool(dimm.label)
         return self._set_up(dimm, one, wanted, int(wanted.get("size", one.size)))
 
     def _create(self, region: str, options: list[str]) -> Ended:
@@ -237,17 +249,19 @@ class Nd:
     def _set_up(self, dimm: Nvdimm, one: NdNamespace, wanted: dict[str, str], size: int) -> Ended:
         """`setup_namespace`: the label first, then the metadata."""
         dimm.made += 1
-        one.label, one.uuid = (
+        label, one.uuid = (
             str(uuid.uuid5(uuid.NAMESPACE_OID, f"{one.name} {dimm.start} {dimm.made} {what}"))
             for what in ("label", "metadata")
         )
+        one.label = label if dimm.labelled else ""
         one.size = size
-        self._step(f"labelled: {one.name}")
+        self._written(dimm, f"labelled: {one.name}")
         one.mode = wanted.get("mode", "fsdax")
         if one.mode in ("fsdax", "devdax"):
             one.map, one.align = wanted.get("map", "dev"), int(wanted.get("align", _ALIGNS[1]))
         self._start(one)
         self._enable(dimm, one)
+        self._written(dimm, f"made: {one.name}")
         return Ended(stdout=_text(self._described(dimm, one)))
 
     def _destroy(self, name: str) -> Ended:
@@ -267,6 +281,7 @@ class Nd:
         if dimm.labelled:
             dimm.namespaces.remove(one)
         self._start(one)
+        self._written(dimm, f"destroyed: {name}")
         return Ended(stderr="destroyed 1 namespace\n")
 
     def _enabled(self, name: str) -> Ended:

@@ -16,7 +16,7 @@ from cxlstate.simulator.answers import answer, asked
 from cxlstate.simulator.default import create
 from cxlstate.simulator.host import Host, Still
 from cxlstate.simulator.loader import NoBoot
-from cxlstate.simulator.world import legible
+from cxlstate.simulator.world import legible, load
 
 
 class SimReader:
@@ -101,7 +101,8 @@ def reach(host: Path, route: Route) -> Path:
     """The folder of a guest that runs; a default one is made. Raises CxlstateError CXC122."""
     with legible(host):
         domain = guests.check_runs(host, route.vm, route.machine)
+        power = guests.power(load(host), domain)
     directory = guests.folder(host, route.vm)
     if not directory.exists():
-        create(directory, guests.power(domain))
+        create(directory, power)
     return directory

@@ -270,14 +270,30 @@ class NdNamespace:
 
 @dataclass
 class Nvdimm:
-    """An NVDIMM with a label area, bounds as those of a region, of which the kernel makes one region.
+    """An NVDIMM, bounds as those of a region, of which the kernel makes one region.
 
-    Its handle is that of the NFIT. `labelled`: labels were written. `made` counts its namespaces, for UUIDs.
+    Its handle is that of the NFIT. `label`: bytes of its label area. `labelled`: labels were written. `made`
+    counts its namespaces, for UUIDs.
     """
 
     start: str
     end: str
     handle: int = 1
+    label: int = 128 << 10
+    labelled: bool = False
+    made: int = 0
+    namespaces: list[NdNamespace] = field(default_factory=list)
+
+
+@dataclass
+class Written:
+    """What is in memory that domains have as an NVDIMM, as `Nvdimm` has it.
+
+    `source` is a file, or where the memory of a dax device begins; labels lie behind `size` bytes of it.
+    """
+
+    source: str
+    size: int
     labelled: bool = False
     made: int = 0
     namespaces: list[NdNamespace] = field(default_factory=list)
@@ -297,12 +313,16 @@ class Online:
 
 @dataclass
 class Dimm:
-    """An NVDIMM of a guest: its slot, the first and last byte that it maps, and its label area in bytes."""
+    """An NVDIMM of a guest: its slot, the first and last byte that it maps, and its label area in bytes.
+
+    `source` is the memory behind it, as that of `Written`.
+    """
 
     slot: int
     start: str
     end: str
     label: int = 0
+    source: str = ""
 
 
 @dataclass
@@ -358,7 +378,9 @@ class World:
     a python3. `bridges` are those that the host itself has. `owners` are `user:group` of files that are not
     root's, by path. `mounts` are the types of file systems that stand somewhere besides those of every host,
     behind a blank the device that they are on. `power` is for the machine in a domain.
-    `nvdimms` are in the order of their regions' numbers. Without `disks` there is one that is full.
+    `nvdimms` are in the order of their regions' numbers; those of a machine in a domain are of its start,
+    and what is in them is in the `memory` of its host. Without `disks` there is one that is full.
+    `region_align` is of dax regions (`alloc_dax_region` in drivers/dax/hmem/hmem.c).
     """
 
     format: int = FORMAT
@@ -377,6 +399,8 @@ class World:
     mounts: dict[str, str] = field(default_factory=dict)
     disks: dict[str, Disk] = field(default_factory=dict)
     nvdimms: list[Nvdimm] = field(default_factory=list)
+    memory: list[Written] = field(default_factory=list)
+    region_align: int = 2 << 20
     power: Power = field(default_factory=Power)
     units: dict[str, Unit] = field(default_factory=dict)
     archive: Archive = field(default_factory=Archive)

@@ -187,6 +187,10 @@ class SimGuestWriter(SimWriter):
         guests.check_runs(self._host, self._vm, self._name)
         return super().read(reads)
 
+    def _boot(self, host: Host) -> None:
+        guests.plug_in(self._host, host.world)
+        super()._boot(host)
+
     def _connected(self, does: str) -> None:
         super()._connected(does)
         try:
@@ -201,6 +205,7 @@ def power_cut(directory: Path) -> None:
     Raises NoBoot where it does not come up; it is then switched off.
     """
     host = Host.load(directory)
+    guests.lose(host.world)
     try:
         host.boot()
     finally:

@@ -236,7 +236,7 @@ class Reading:
             key: plain(node.entries[key].value) for key in _ENVELOPE[Scope.GUEST] if key in node.entries
         }
         read = self._as_model(GUEST, Guest, envelope, path)
-        resources = tuple(self._section(node, Scope.GUEST, path))
+        resources = tuple(replace(one, vm=vm) for one in self._section(node, Scope.GUEST, path))
         if read.whole:
             way = read.spec.connect
             self.guests[vm] = (Through(vm, way.user, way.via, way.port), resources)

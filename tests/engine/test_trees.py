@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from click import unstyle
 
@@ -160,7 +162,7 @@ def test_waiting_for_a_guest_ends_where_the_run_is_to_stop():
 # What is told of them ---------------------------------------------------------------------------------
 
 WIDE = Later("whether it fits", (Address("vm", "g1"),))
-WISHED = Derived(("align",), "4KiB", Address("dax", "cxl0"))
+WISHED = Derived(("value",), "on", Address("dax", "cxl0"))
 
 
 def test_a_check_that_waits_is_told_with_v_of_each_and_of_several_at_once():
@@ -178,7 +180,12 @@ def test_a_check_that_waits_is_told_with_v_of_each_and_of_several_at_once():
 
 
 def test_from_whose_wish_a_difference_follows_stands_with_it_and_parts_those_that_do_not_share_it():
-    guest = {"thing.a": Wish(derived=(WISHED,)), "thing.b": Wish(derived=(WISHED,)), "thing.c": Wish()}
+    another = replace(WISHED, path=("align",))  # in which nothing differs
+    guest = {
+        "thing.a": Wish(derived=(WISHED,)),
+        "thing.b": Wish(derived=(WISHED,)),
+        "thing.c": Wish(derived=(another,)),
+    }
     plan = Bench(World(vms={"g1": Vm()}), {"vm.g1": VmWish()}, g1=guest).plan()
     lines = unstyle(body_text(plan)).splitlines()
     assert [line.split("from ")[1:] for line in lines[1:]] == [["dax.cxl0"], []]

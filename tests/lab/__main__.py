@@ -10,6 +10,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.lab.bare_guest import ensure_bare_guest
 from tests.lab.build import HOSTS, ensure_image
 from tests.lab.errors import LabError
 from tests.lab.host import LabHost, socket_directory
@@ -18,6 +19,9 @@ from tests.lab.qemu import FLAVOURS
 from tests.lab.qmp import Qmp
 from tests.lab.ssh import ALIASES
 
+BARE = "bare"
+"""The guest that is started without a host around it."""
+IMAGES = (*HOSTS, BARE)
 _OFF = 1
 _INTERRUPTED = 130
 
@@ -59,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         entry.add_argument("--user", choices=ALIASES, default="root")
 
     build = command("build", "make the images, if they are not there")
-    build.add_argument("images", nargs="*", metavar="IMAGE", help=f"of {', '.join(HOSTS)}; default: all")
+    build.add_argument("images", nargs="*", metavar="IMAGE", help=f"{', '.join(IMAGES)}; default: the hosts")
     boot = command("boot", "start a host on a fresh disk and leave it running")
     with_start(boot)
     with_directory(boot)
@@ -77,14 +81,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _build(options: argparse.Namespace) -> int:
-    """Make the images, one beside the other."""
+    """Make the images, the hosts' one beside the other."""
     wanted = options.images or HOSTS
-    if unknown := set(wanted) - set(HOSTS):
-        msg = f"no image {', '.join(sorted(unknown))}; there are: {', '.join(HOSTS)}"
+    if unknown := set(wanted) - set(IMAGES):
+        msg = f"no image {', '.join(sorted(unknown))}; there are: {', '.join(IMAGES)}"
         raise LabError(msg)
+    hosts = [name for name in wanted if name in HOSTS]
     with ThreadPoolExecutor() as threads:
-        for image in threads.map(lambda name: ensure_image(_progress, name=name), wanted):
+        for image in threads.map(lambda name: ensure_image(_progress, name=name), hosts):
             print(image.directory)
+    if BARE in wanted:  # by itself: it is built as the guest of a host is, with another recipe in its place
+        print(ensure_bare_guest(_progress).directory)
     return 0
 
 

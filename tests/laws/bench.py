@@ -15,7 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cxlstate.core.consent import Consents, parse_consents
+from cxlstate.core.action import Risk
+from cxlstate.core.address import Address
+from cxlstate.core.consent import Consent, Consents, parse_consents
 from cxlstate.core.diagnostic import Severity
 from cxlstate.engine.apply import Applied, Converger
 from cxlstate.engine.observe import Kinds
@@ -70,11 +72,15 @@ THEIRS = """\
 <qemu:commandline><qemu:arg value='-s'/></qemu:commandline></domain>
 """
 BESIDE = ("networks", "images", "vms")
-EVERYTHING = parse_consents(
-    (
-        "network-blip,restart-vm,power-off-vm,reboot-guest,reboot-host,foreign-boot",
-        "destroy-data=bench/vm.plain",
-    )
+INTERRUPTIONS = parse_consents(
+    ("network-blip,restart-vm,power-off-vm,reboot-guest,reboot-host,foreign-boot",)
+)
+EVERYTHING = Consents(
+    INTERRUPTIONS.given
+    | {
+        Consent(Risk.DESTROY_DATA, "bench", Address("vm", "plain")),
+        *(Consent(Risk.DESTROY_DATA, f"bench/g{n}", Address("namespace", "cxl")) for n in range(3)),
+    }
 )
 
 
@@ -238,6 +244,10 @@ class Bench:
         """`machine.json` without what no two boots, and no two starts of a domain, share."""
         machine: dict[str, Any] = json.loads((self.directory / "machine.json").read_bytes())
         machine["running"].pop("boot_id")
+        for memory in (*machine["nvdimms"], *machine["memory"]):  # of each making its own
+            memory.pop("made")
+            for namespace in memory["namespaces"]:
+                del namespace["uuid"], namespace["label"]
         machine["power"].pop("start")
         for domain in machine["running"]["domains"].values():
             domain.pop("start")
@@ -444,4 +454,15 @@ def bench(disturbed: list[str] | tuple[str, ...] = ()) -> Iterator[Bench]:
         yield one
 
 
-__all__ = ["DROP_IN", "EVERYTHING", "GRUB_CFG", "OURS", "Bench", "Entry", "Quiet", "Result", "bench"]
+__all__ = [
+    "DROP_IN",
+    "EVERYTHING",
+    "GRUB_CFG",
+    "INTERRUPTIONS",
+    "OURS",
+    "Bench",
+    "Entry",
+    "Quiet",
+    "Result",
+    "bench",
+]

@@ -127,6 +127,16 @@ GUESTS = {
         "g.2": {**GUEST, "guest": {"modules": {"veth": "present"}}},
     },
 }
+IN_NVDIMM = {
+    **LIBVIRT,
+    "vms": {
+        "g0": {
+            **GUEST,
+            "nvdimm": [NVDIMM | {"label": "16MiB"}],
+            "guest": {"packages": ["ndctl"], "namespaces": {"cxl": {"nvdimm": 0, "map": "mem"}}},
+        }
+    },
+}
 STORIES = {
     "a fresh host": ((), FIRST),
     "another spec was in force": ((FIRST,), SECOND),
@@ -136,6 +146,7 @@ STORIES = {
     "networks and VMs": ((LIBVIRT,), VIRTUAL),
     "other networks and VMs were there": ((VIRTUAL,), VIRTUAL_TOO),
     "guests": ((LIBVIRT,), GUESTS),
+    "a namespace in a guest": ((LIBVIRT,), IN_NVDIMM),
 }
 QUICK = ("a fresh host", "guests")
 PARTS = 4

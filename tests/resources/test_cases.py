@@ -25,12 +25,13 @@ A case is `tests/resources/<kind>/<case>.yaml`:
       network default: {status: 1, stderr: 'Permission denied'}    # LibvirtNetwork, likewise: facts, ports
       addresses cxl_vmx: 52:54:00:fc:10:bd 192.168.122.110/24      # LibvirtAddresses; none: no lease
     given:                    # what other resources export
-      vm.cxl_vmx: [NvdimmOfVm: {number: 0, slot: 1, size: …, label: …, align_of: dax.cxl0}]
+      vm.cxl_vmx: [NvdimmOfVm: {number: 0, slot: 1, …, align_of: dax.cxl0}]    # in the guest of this VM
       memmap: [KernelArguments: [memmap=1G!6G]]
       dax.cxl0: [DaxDevice: {link: /dev/cxlstate/cxl0, start: 0x5080000000, end: 0x6880000000}]
       dax.cxl1: [DaxDevice: {link: /dev/cxlstate/cxl1, ranges: [{start: 0x1000, end: 0x2000}, …]}]
       mtrr.cxl0: [RestoreStep: 1 mtrr cxl0 0x5000000000 0x1000000000 uncachable]    # rank, words
       mtrr.cxl1: [MtrrRanges: [0x8000000000 0x1000000000 uncachable]]    # or null
+    has_guest: true           # of a VM: its entry has the section of a guest
     whole: false              # a run with a target: what is not given stays as it is
     inspected: true           # what the kind asks for `show` alone is answered, too
     invalid: [{code: CXG201, path: [args, 0], found: …}]     # then nothing else is looked at
@@ -163,7 +164,13 @@ def outcome(
         refused = read.refused.errors() if read.refused else []
         found = [*map(_invalid, refused), *map(_diagnostic, read.problems)]
         return {"invalid": _chosen(found, case.get("invalid", []))}
-    me = Resource(Address(kind.kind, case.get("name", "")), read.spec)
+    vms = (Address.parse(one) for one in case.get("given", ()) if one.startswith("vm."))
+    me = Resource(
+        Address(kind.kind, case.get("name", "")),
+        read.spec,
+        has_guest=case.get("has_guest", False),
+        vm=next(vms, None),
+    )
     reads = tuple(kind.reads(me))
     if case.get("inspected"):
         assert isinstance(kind, Inspects)
@@ -462,8 +469,8 @@ def _export(written: dict[str, Any]) -> Export:
         return MtrrRanges(tuple((int(base, 16), int(size, 16), kind) for base, size, kind in rows))
     build = getattr(export_types, name)
     if build is NvdimmOfVm:
-        of, others = value.pop("align_of", None), tuple(value.pop("others", ()))
-        return NvdimmOfVm(align_of=Address.parse(of) if of else None, others=others, **value)
+        of = value.pop("align_of", None)
+        return NvdimmOfVm(align_of=Address.parse(of) if of else None, **value)
     if build is DaxDevice:
         return _device(**value)
     return build(**value) if isinstance(value, dict) else build(tuple(value))
@@ -479,7 +486,10 @@ def _exported(export: Export) -> dict[str, Any]:
     only = next(iter(fields.values()))
     if len(fields) == 1:
         return {type(export).__name__: list(only) if isinstance(only, tuple) else only}
-    return {type(export).__name__: {key: value for key, value in fields.items() if value is not None}}
+    if isinstance(export, NvdimmOfVm) and export.align_of:
+        fields["align_of"] = str(export.align_of)
+    said = {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()}
+    return {type(export).__name__: {key: value for key, value in said.items() if value is not None}}
 
 
 def _device(

@@ -4,6 +4,7 @@ from cxlstate.formats.domain_xml.compare import Difference, differences
 from cxlstate.formats.domain_xml.guest import console_log, has_agent_channel
 from cxlstate.formats.domain_xml.impossible import Impossible
 from cxlstate.formats.domain_xml.interfaces import kept
+from cxlstate.formats.domain_xml.meaning import pair
 from cxlstate.formats.domain_xml.merge import merge
 from cxlstate.formats.domain_xml.new import new
 from cxlstate.formats.domain_xml.ran import as_it_ran, host_devices
@@ -22,6 +23,7 @@ __all__ = [
     "merge",
     "networks",
     "new",
+    "pair",
     "plugged",
     "read",
 ]

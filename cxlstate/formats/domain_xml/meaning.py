@@ -99,7 +99,7 @@ def meant_alignsize(wished: Nvdimm, live: Nvdimm) -> int | None:
     """The alignment that an NVDIMM is to have; None: as it is."""
     if wished.alignsize is not None or wished.least_align is None:
         return wished.alignsize
-    return wished.least_align if (live.alignsize or 0) < wished.least_align else None
+    return wished.least_align if wished.exact or (live.alignsize or 0) < wished.least_align else None
 
 
 def _same_slot(wished: Nvdimm, live: Nvdimm) -> bool:

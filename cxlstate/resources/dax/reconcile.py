@@ -109,11 +109,12 @@ def _devices(resource: Resource[DaxSpec], live: Seen | None) -> tuple[DaxDevice,
     spec, link = resource.spec, f"{restore.LINKS}/{resource.name}"
     if not isinstance(live, Live) or live.others:
         if spec.memory:
-            return (DaxDevice(link, _spans(spec.memory), spec.align),)
-        return () if isinstance(live, Missing) and not spec.wanted else (DaxDevice(link),)
+            return (DaxDevice(link, _spans(spec.memory), spec.align, spec.align),)
+        unknown = DaxDevice(link, desired_align=spec.align)
+        return () if isinstance(live, Missing) and not spec.wanted else (unknown,)
     one = live.device
     align = spec.align or one.align
-    return (DaxDevice(link, _spans(one.ranges), align, one.region_align, one.target_node),)
+    return (DaxDevice(link, _spans(one.ranges), align, spec.align, one.region_align, one.target_node),)
 
 
 def _at_boot(resource: Resource[DaxSpec], live: Seen | None, inputs: Inputs) -> tuple[Export, ...]:

@@ -19,31 +19,10 @@ REGION_ALIGN = 16 << 20
 
 def beforehand(spec: NamespaceSpec, given: NvdimmOfVm | None) -> Iterator[Diagnostic]:
     """By what the spec and its VM say: no machine is needed for it."""
-    if given is None or not spec.wanted:
-        return
-    size = given.size - given.label
-    if spec.mode in PAGED and size % REGION_ALIGN:
-        yield _misaligned(
-            spec, size, REGION_ALIGN, f"{format_size(given.size)} less a label of {format_size(given.label)}"
-        )
-    if spec.align and given.align and spec.align < given.align:
-        yield Diagnostic(
-            "CXA311",
-            "namespace alignment is smaller than that of the memory behind it",
-            path=("align",),
-            found=f"{format_size(spec.align)}, and {given.align_of or 'the NVDIMM'} has "
-            f"{format_size(given.align)}",
-            expected=f"at least {format_size(given.align)}",
-            hint="leave `align` out: the alignment of the NVDIMM is taken",
-        )
-    if given.others and spec.writer is None:
-        yield Diagnostic(
-            "CXA307",
-            "several VMs write the labels of this NVDIMM",
-            found=f"also {', '.join(given.others)}",
-            expected="one of them with `writer: true`, the others with `writer: false`",
-            hint="add `writer: true` here if this guest is the one that makes the namespace",
-        )
+    size = given.usable if given and spec.wanted else None
+    if given and size and spec.mode in PAGED and size % REGION_ALIGN:
+        said = f"{format_size(given.size or 0)} less a label of {format_size(given.label)}"
+        yield _misaligned(spec, size, REGION_ALIGN, said)
 
 
 def located(spec: NamespaceSpec, found: tuple[Region, ...], live: Live) -> Iterator[Diagnostic]:

@@ -135,12 +135,12 @@ def _is_of(disk: str, name: str) -> bool:
 def meant(spec: NamespaceSpec, given: NvdimmOfVm | None, live: Live) -> tuple[Region, ...]:
     """The regions that the spec's words fit: one, where all is well.
 
-    An NVDIMM of a VM has the NFIT handle slot + 1 (`nvdimm_build_structure_memdev` in QEMU's
-    `hw/acpi/nvdimm.c`): neither the order of names nor that of addresses follows the slots.
+    An NVDIMM of a VM is found by its handle: neither the order of names nor that of addresses follows the
+    slots.
     """
     if spec.region is not None:
         return tuple(one for one in live.regions if one.start == spec.region)
-    handle = spec.handle if given is None else given.slot + 1
+    handle = spec.handle if given is None else given.handle
     if handle is not None:
         return tuple(one for one in live.regions if handle in one.handles)
     return live.regions

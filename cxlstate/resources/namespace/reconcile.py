@@ -25,6 +25,8 @@ from cxlstate.resources.namespace.spec import PAGED, NamespaceName, NamespaceSpe
 
 NAMESPACE: Final = ("namespace",)
 
+Me = Resource[NamespaceSpec]
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -62,9 +64,10 @@ class NamespaceReconciler(Reconciler[NamespaceSpec, Live]):
     key: ClassVar[object] = NamespaceName
 
     def needs(self, me: Resource[NamespaceSpec]) -> Sequence[Need]:
-        """Tools and drivers first. In a guest, what its VM exports of its NVDIMMs is handed over likewise."""
+        """Tools and drivers first; in a guest the VM in force, which tells of its NVDIMMs."""
         modules = (Need(Address("module", name), How.AFTER) for name in MODULES)
-        return (Need(AllOf("package"), How.AFTER), *modules)
+        vm = (Need(me.vm, How.REQUIRES, on_parent=True),) if me.vm else ()
+        return (Need(AllOf("package"), How.AFTER), *modules, *vm)
 
     def reads(self, me: Resource[NamespaceSpec]) -> Sequence[Read]:
         """Ndctl's list, the nd and dax buses, and who uses what is there."""
@@ -79,15 +82,19 @@ class NamespaceReconciler(Reconciler[NamespaceSpec, Live]):
     ) -> Assessment:
         """The region that is meant, and what differs in it."""
         spec = resource.spec
-        given, unknown_nvdimm = _given(spec, inputs)
+        given, unknown_nvdimm = _given(resource, inputs)
         wish = Wish(spec, given)
         before = (*unknown_nvdimm, *check.beforehand(spec, given))
+        later = (Later("region, and what is in it", (resource.vm,) if resource.vm else ()),)
         if isinstance(seen, Unknown):
-            later = (Later("region, and what is in it"),)
             return Assessment(problems=before, later=later, derived=wish.derived)
-        if not isinstance(seen, Present):
+        if not isinstance(seen, Present) or (given and not given.runs):
             return Assessment(
-                problems=before, changes=_to_come(wish), actions=_blind(wish), derived=wish.derived
+                problems=before,
+                changes=_to_come(wish, resource.vm),
+                actions=_blind(wish),
+                later=later,
+                derived=wish.derived,
             )
         live = seen.live
         found = probe.meant(spec, given, live)
@@ -97,29 +104,32 @@ class NamespaceReconciler(Reconciler[NamespaceSpec, Live]):
         return _compared(wish, found[0], live, problems)
 
 
-def _given(spec: NamespaceSpec, inputs: Inputs) -> tuple[NvdimmOfVm | None, tuple[Diagnostic, ...]]:
-    """The VM's NVDIMM that is meant, where the VM of this machine is known; and that it has none such."""
-    every = [one for _, one in inputs.all(NvdimmOfVm)]
-    if spec.region is not None or not every:
+def _given(me: Me, inputs: Inputs) -> tuple[NvdimmOfVm | None, tuple[Diagnostic, ...]]:
+    """The VM's NVDIMM that is meant, in a guest; and that the VM has none such."""
+    spec, every = me.spec, [one for _, one in inputs.all(NvdimmOfVm)]
+    if me.vm is None or spec.region is not None:
         return None, ()
     if spec.nvdimm is not None:
         found = [one for one in every if one.number == spec.nvdimm]
-    elif spec.handle is not None:
-        found = [one for one in every if one.slot + 1 == spec.handle]
+    elif spec.handle is not None:  # it may be of an NVDIMM that the spec does not name
+        found = [one for one in every if one.handle == spec.handle]
     else:
         found = every if len(every) == 1 else []
-    if found or (spec.nvdimm is None and spec.handle is None):
-        return (found[0] if found else None), ()
-    word, value = ("nvdimm", spec.nvdimm) if spec.nvdimm is not None else ("handle", spec.handle)
+    if found or spec.nvdimm is None:
+        return next(iter(found), None), ()
     return None, (
         Diagnostic(
             "CXA313",
             "the VM has no such NVDIMM",
-            path=(word,),
-            found=str(value),
-            expected=", ".join(f"nvdimm {one.number} (handle {one.slot + 1})" for one in every),
+            path=("nvdimm",),
+            found=str(spec.nvdimm),
+            expected=", ".join(map(_said, every)) or f"an entry of `nvdimm` at {me.vm}",
         ),
     )
+
+
+def _said(one: NvdimmOfVm) -> str:
+    return f"nvdimm {one.number}" + (f" (handle {one.handle})" if one.handle else "")
 
 
 def _compared(wish: Wish, region: Region, live: Live, problems: tuple[Diagnostic, ...]) -> Assessment:
@@ -201,8 +211,8 @@ def _made(wish: Wish, region: Region, there: Namespace | None, live: Live) -> tu
     if there:
         options += [f"--size={region.size}"] if _is_partial(region, there) else []
         command = ("ndctl", "create-namespace", "--force", f"--reconfig={there.name}", *options)
-        why = f"destroys the content of {there.name} ({check.said(there, live.use(there))})"
-        action = Action(f"make {there.name} anew: {spec.mode}", Run(command), Risk.DESTROY_DATA, why)
+        why = f"its content is lost ({check.said(there, live.use(there))})"
+        action = Action(f"make {there.name} anew", Run(command), Risk.DESTROY_DATA, why)
     else:
         command = ("ndctl", "create-namespace", f"--region={region.name}", *options)
         action = Action(f"make a namespace in {region.name}: {spec.mode}", Run(command))
@@ -214,28 +224,31 @@ def _made(wish: Wish, region: Region, there: Namespace | None, live: Live) -> tu
 def _destroyed(there: Namespace | None, live: Live) -> tuple[Action, ...]:
     if there is None:
         return ()
-    why = f"destroys the content of {there.name} ({check.said(there, live.use(there))})"
+    why = f"its content is lost ({check.said(there, live.use(there))})"
     command = Run(("ndctl", "destroy-namespace", "--force", there.name))
     return (Action(f"destroy {there.name}", command, Risk.DESTROY_DATA, why),)
 
 
 def _blind(wish: Wish) -> tuple[Action, ...]:
-    """Before the region can be seen. Whether it destroys anything is told once it can, and asked for then."""
+    """Before the region can be seen. What it destroys is told once it can, and consent is asked for now."""
     if not wish.spec.wanted:
         return ()
     words = ["ndctl", "create-namespace", "--force", "--reconfig=NAMESPACE", f"--mode={wish.spec.mode}"]
     words += [f"--map={wish.map}"] if wish.map else []
     words += [f"--align={wish.align}"] if wish.align else []
-    why = "a namespace that is in the memory already is replaced only with the consent destroy-data"
-    return (Action("make the namespace", Run(tuple(words)), why=why),)
+    why = "what is in the memory then is lost"
+    return (Action("make the namespace", Run(tuple(words)), Risk.DESTROY_DATA, why),)
 
 
 def _check(name: str) -> Action:
     return Action(f"map {name} and read it", dax_verbs.check(name, restore.selector(name=name)))
 
 
-def _to_come(wish: Wish) -> tuple[Change, ...]:
-    return (Change(NAMESPACE, None, _text(wish)),) if wish.spec.wanted else ()
+def _to_come(wish: Wish, vm: Address | None) -> tuple[Change, ...]:
+    if not wish.spec.wanted:
+        return ()
+    region = (Change(("region",), None, f"known after {vm}"),) if vm else ()
+    return (Change(NAMESPACE, None, _text(wish)), *region)
 
 
 def _text(wish: Wish) -> str:
@@ -243,8 +256,8 @@ def _text(wish: Wish) -> str:
     words: list[str] = [wish.spec.mode]
     words += [f"map {wish.map}"] if wish.map else []
     words += [f"align {format_size(wish.align)}"] if wish.align else []
-    if wish.given:
-        words.append(f"{format_size(wish.given.size - wish.given.label)} less metadata")
+    if wish.given and wish.given.usable:
+        words.append(f"{format_size(wish.given.usable)} less metadata")
     return ", ".join(words)
 
 

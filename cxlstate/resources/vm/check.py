@@ -130,7 +130,18 @@ def _fits(entry: NvdimmSpec, device: DaxDevice, path: Path) -> Iterator[Diagnost
             expected=f"at most {format_size(has)}, the size of {entry.dax}",
         )
     least = least_align(device)
-    if entry.alignsize and least and entry.alignsize < least:
+    desired = None if entry.alignsize else device.desired_align
+    if desired and device.region_align and desired < device.region_align:
+        yield Diagnostic(
+            "CXQ390",
+            f"{entry.dax} cannot be aligned to {format_size(desired)} for guests",
+            path=(*path, "dax"),
+            found=f"its region is aligned to {format_size(device.region_align)}",
+            expected=f"a region of {format_size(desired)}",
+            hint=f"write align: {format_size(device.region_align)} at {entry.dax}; "
+            "only another kernel changes the region (`cxlstate explain CXD305`)",
+        )
+    elif entry.alignsize and least and entry.alignsize < least:
         whose = f"the region of {entry.dax}" if least == device.region_align else f"{entry.dax}"
         yield Diagnostic(
             "CXQ305",

@@ -12,7 +12,7 @@ from cxlstate.core.address import Address, AllOf
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.domain import Domain
-from cxlstate.core.exports import Inputs, Reservations
+from cxlstate.core.exports import Export, Inputs, Reservations
 from cxlstate.core.guest import GuestAccess
 from cxlstate.core.machine import ROOT_ONLY
 from cxlstate.core.observation import Observation, Present, Unknown
@@ -21,7 +21,7 @@ from cxlstate.core.read import Answers, LibvirtAddresses, Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_cpus, format_size
 from cxlstate.formats import domain_xml
-from cxlstate.resources.vm import access, probe, steps
+from cxlstate.resources.vm import access, guest_memory, probe, steps
 from cxlstate.resources.vm.check import before_it_is_seen, diagnose, later
 from cxlstate.resources.vm.compare import EMPTY, PINS, compare
 from cxlstate.resources.vm.probe import Host, Live, Seen
@@ -39,6 +39,7 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
     kind: ClassVar[str] = "vm"
     place: ClassVar[Place] = Place("vms", Shape.MAP, ROOT_ONLY)
     has_guest: ClassVar[bool] = True
+    informs: ClassVar[bool] = True
     model: ClassVar[type[VmSpec]] = VmSpec
     key: ClassVar[object] = VmName
 
@@ -67,15 +68,17 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
 
     def assess(self, resource: Resource[VmSpec], seen: Observation[Seen], inputs: Inputs) -> Assessment:
         """In the definition, in what runs where a restart is needed for it, and in how it stands."""
+        live = seen.live if isinstance(seen, Present) else None
+        memory = tuple(guest_memory.exported(resource, live, inputs))
         waits = tuple(later(resource.spec, inputs, seen))
+        derived = guest_memory.derived(resource.spec, inputs)
         if isinstance(seen, Unknown):
             told = before_it_is_seen(resource, seen.partly, inputs) if isinstance(seen.partly, Host) else ()
-            return Assessment(problems=tuple(told), later=waits)
+            return Assessment(memory, tuple(told), later=waits, derived=derived)
         wished = wish(resource.spec, inputs)
-        live = seen.live if isinstance(seen, Present) else None
         problems = tuple(diagnose(resource, live, wished, inputs)) if live else ()
-        way = _way(resource, live, inputs)
-        found = Assessment(way, problems, facts=tuple(_facts(live)), later=waits)
+        exports: tuple[Export, ...] = (*_way(resource, live, inputs), *memory)
+        found = Assessment(exports, problems, facts=tuple(_facts(live)), later=waits, derived=derived)
         if found.refused:
             return found
         if resource.spec.state == "absent":

@@ -46,7 +46,7 @@ def wish(spec: VmSpec, inputs: Inputs) -> Domain:
         topology=_topology(cpu.topology) if cpu and cpu.topology else None,
         cells=_cells(spec),
         hugepages=_hugepages(spec.hugepages),
-        nvdimm=None if spec.nvdimm is None else tuple(_nvdimm(one, inputs) for one in spec.nvdimm),
+        nvdimm=None if spec.nvdimm is None else nvdimms(spec, inputs),
         disks=None if spec.disks is None else tuple(_disk(one, inputs) for one in spec.disks),
         interfaces=None if spec.interfaces is None else tuple(map(_interface, spec.interfaces)),
         machine=os.machine if os else None,
@@ -114,11 +114,23 @@ def least_align(device: DaxDevice) -> int | None:
     return max((one for one in (device.align, device.region_align) if one is not None), default=None)
 
 
+def derived_align(spec: NvdimmSpec, inputs: Inputs) -> int | None:
+    """The `alignsize` that the user did not write, and that follows from the one line of its device."""
+    device = device_of(spec, inputs)
+    return device.desired_align if device and not spec.alignsize else None
+
+
+def nvdimms(spec: VmSpec, inputs: Inputs) -> tuple[Nvdimm, ...]:
+    """Its NVDIMMs, in the order of the spec."""
+    return tuple(_nvdimm(one, inputs) for one in spec.nvdimm or ())
+
+
 def _nvdimm(spec: NvdimmSpec, inputs: Inputs) -> Nvdimm:
     """Of a dax device, the kernel takes shared and aligned mappings alone."""
     path, device = path_of(spec, inputs), device_of(spec, inputs)
     if spec.state == "absent":
         return Nvdimm(path, slot=spec.slot, absent=True)
+    derived = derived_align(spec, inputs)
     return Nvdimm(
         path=path,
         size=spec.size,
@@ -128,7 +140,8 @@ def _nvdimm(spec: NvdimmSpec, inputs: Inputs) -> Nvdimm:
         access=spec.access or ("shared" if is_dax(spec) else None),
         node=spec.node,
         slot=spec.slot,
-        least_align=_least(spec) if device is None else least_align(device),
+        least_align=derived or (_least(spec) if device is None else least_align(device)),
+        exact=derived is not None,
     )
 
 

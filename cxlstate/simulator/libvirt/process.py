@@ -11,7 +11,6 @@ import posixpath
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Final
 
 from cxlstate.core.units import format_cpus
 from cxlstate.formats.domain_xml import meaning
@@ -27,8 +26,6 @@ from cxlstate.simulator.libvirt.refused import INTERNAL, INVALID, UNSUPPORTED, R
 from cxlstate.simulator.libvirt.text import under, written
 from cxlstate.simulator.world import ActiveDomain, Process, Tap, World
 
-_REGION: Final = 2 << 20
-"""dax_region/align of a soft reserved range (PMD_SIZE in drivers/dax/hmem/hmem.c)."""
 _PINS = ("cputune/vcpupin", "cputune/emulatorpin", "cputune/iothreadpin")
 
 
@@ -109,7 +106,7 @@ class Processes:
             # One that is too small starts: QEMU is confined, and may not read the size.
             wanted = memory.kib(one, "target/size") * meaning.KIB
             aligned = memory.kib(one, "source/alignsize") * meaning.KIB
-            least = max(self._world.running.dax[device].align, _REGION)
+            least = max(self._world.running.dax[device].align, self._world.region_align)
             ends = -(-wanted // meaning.MODULE_STEP) * meaning.MODULE_STEP
             if one.get("access") != "shared" or aligned < least or ends % least:
                 # check_vma in drivers/dax/device.c; QEMU maps at 4 KiB where nothing says otherwise.

@@ -37,7 +37,7 @@ XML = f"""\
     <graphics type='vnc' port='-1' autoport='yes' passwd='secret&amp;1'/>
     <memory model='nvdimm' access='shared'>
       <source><path>/dev/cxlstate/cxl0</path><alignsize unit='MiB'>2</alignsize><pmem/></source>
-      <target><size unit='MiB'>511</size><node>0</node><label><size unit='MiB'>2</size></label></target>
+      <target><size unit='MiB'>511</size><node>0</node><label><size unit='MiB'>16</size></label></target>
     </memory>
   </devices>
 </domain>

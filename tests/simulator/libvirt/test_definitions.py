@@ -128,9 +128,9 @@ REFUSED = {
         "<node>1</node>",
         "can't add memory backend for guest node '1' as the guest has only '1' NUMA nodes configured",
     ),
-    "small label": ("<size unit='MiB'>2<", "<size unit='KiB'>64<", "nvdimm label must be at least 128KiB"),
+    "small label": ("<size unit='MiB'>16<", "<size unit='KiB'>64<", "nvdimm label must be at least 128KiB"),
     "large label": (
-        "<size unit='MiB'>2<",
+        "<size unit='MiB'>16<",
         "<size unit='MiB'>511<",
         "XML error: label size must be smaller than NVDIMM size",
     ),

@@ -11,11 +11,12 @@ from cxlstate.core.connect import Sim, Through
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.guest import GuestAccess, Route
 from cxlstate.core.libvirt import StartDomain, StopDomain
-from cxlstate.core.read import Attributes, File
+from cxlstate.core.read import Attributes, Command, File
 from cxlstate.machine.outcome import Result
 from cxlstate.simulator import guests
+from cxlstate.simulator.host import Host
 from cxlstate.simulator.reader import SimGuestReader
-from cxlstate.simulator.world import load, save
+from cxlstate.simulator.world import Installed, load, save
 from cxlstate.simulator.writer import SimGuestWriter, power_cut
 from tests.simulator.libvirt.machine import ENTRY
 
@@ -53,9 +54,9 @@ def test_it_is_another_machine_than_its_host(running):
 
 def test_its_kernel_has_the_nvdimms_of_its_domain(running):
     seen = SimGuestReader(running.directory, ROUTE).read([IOMEM]).text(IOMEM)
-    assert "100000000-11fdfffff : Persistent Memory\n" in seen  # 512 MiB less a label of 2 MiB
+    assert "100000000-11effffff : Persistent Memory\n" in seen  # 512 MiB less a label of 16 MiB
     power = load(guests.folder(running.directory, "vm")).power
-    assert [(one.slot, one.label) for one in power.dimms] == [(0, 2 << 20)]
+    assert [(one.slot, one.label) for one in power.dimms] == [(0, 16 << 20)]
 
 
 def test_reading_changes_nothing_of_one_that_is_there(running):
@@ -131,3 +132,80 @@ def test_no_name_leads_out_of_the_folder(tmp_path, name):
     folder = guests.folder(tmp_path, name)
     assert folder.parent == tmp_path / "guests"
     assert not folder.name.startswith(".")
+
+
+# What is in its NVDIMM --------------------------------------------------------------------------------
+
+MADE = Run(("ndctl", "create-namespace", "--force", "--reconfig=namespace0.0", "--mode=devdax", "--map=mem"))
+LABELS = Command(("ndctl", "read-labels", "-j"), ("all",), timeout=120)
+
+
+def made(directory):
+    """With ndctl in it, and a namespace made."""
+    boot_id(directory)
+    folder = guests.folder(directory, "vm")
+    world = load(folder)
+    world.installed["ndctl"] = Installed("81-1")
+    save(world, folder)
+    with SimGuestWriter(directory, ROUTE) as writer:
+        assert writer.perform(MADE, ENTRY).result is Result.DONE
+
+
+def found(directory):
+    """Mode and handle of what its kernel has."""
+    (dimm,) = load(guests.folder(directory, "vm")).nvdimms
+    return dimm.namespaces[0].mode, dimm.handle
+
+
+def restarted(running):
+    running.done(StopDomain("vm", power_off=True))
+    running.done(StartDomain("vm"))
+
+
+def test_what_is_in_its_nvdimm_outlives_it_and_a_reboot_of_the_host_but_not_its_power(running):
+    made(running.directory)
+    restarted(running)
+    assert found(running.directory) == ("devdax", 1)
+    host = Host.load(running.directory)
+    host.boot()
+    host.save()
+    assert load(running.directory).memory
+    power_cut(running.directory)
+    assert not load(running.directory).memory
+
+
+def test_what_is_in_a_file_outlives_the_power_and_what_is_in_a_dax_device_does_not(running):
+    made(running.directory)
+    for source, mode in (("0x5080000000", "raw"), ("/srv/nvdimm", "devdax")):
+        world = load(running.directory)
+        world.memory[0].source = source
+        guests.lose(world)
+        machine = load(guests.folder(running.directory, "vm"))
+        machine.power.dimms[0].source = source
+        save(world, running.directory)
+        guests.plug_in(running.directory, machine)
+        (dimm,) = machine.nvdimms
+        assert [one.mode for one in dimm.namespaces] == ([] if mode == "raw" else [mode])
+        made(running.directory)
+
+
+def test_its_kernel_keeps_the_labels_that_it_has_read_and_the_nvdimm_has_those_of_the_last_writer(running):
+    made(running.directory)
+    before = load(guests.folder(running.directory, "vm")).nvdimms
+    world = load(running.directory)
+    world.memory[0].namespaces[0].label = "of another"
+    save(world, running.directory)
+    assert load(guests.folder(running.directory, "vm")).nvdimms == before
+    said = SimGuestReader(running.directory, ROUTE).read([LABELS]).text(LABELS)
+    assert "of another" in said
+    restarted(running)
+    (dimm,) = load(guests.folder(running.directory, "vm")).nvdimms
+    assert dimm.namespaces[0].label == "of another"
+
+
+def test_of_another_size_there_is_nothing_where_its_labels_are_looked_for(running):
+    made(running.directory)
+    machine = load(guests.folder(running.directory, "vm"))
+    machine.power.dimms[0].end = hex(int(machine.power.dimms[0].end, 16) - (2 << 20))
+    guests.plug_in(running.directory, machine)
+    assert machine.nvdimms[0].namespaces == []
