@@ -88,7 +88,7 @@ class NamespaceReconciler(Reconciler[NamespaceSpec, Live]):
         later = (Later("region, and what is in it", (resource.vm,) if resource.vm else ()),)
         if isinstance(seen, Unknown):
             return Assessment(problems=before, later=later, derived=wish.derived)
-        if not isinstance(seen, Present) or (given and not given.runs):
+        if not isinstance(seen, Present) or (spec.wanted and given and not given.runs):
             return Assessment(
                 problems=before,
                 changes=_to_come(wish, resource.vm),
