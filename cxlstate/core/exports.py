@@ -92,7 +92,8 @@ class NvdimmOfVm:
 
     Bytes; `size` includes the label area, which QEMU takes off its end. `slot` and `size` are None where
     neither the spec nor a definition tells them. `align` is the alignment that the spec gives the memory
-    behind it, of which `align_of` is the resource. `runs`: the guest has it, with this size and label.
+    behind it, of which `align_of` is the resource. `runs`: the guest has it, in this slot, with
+    this size and label.
     """
 
     number: int

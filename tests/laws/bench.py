@@ -76,12 +76,19 @@ INTERRUPTIONS = parse_consents(
     ("network-blip,restart-vm,power-off-vm,reboot-guest,reboot-host,foreign-boot",)
 )
 EVERYTHING = Consents(
-    INTERRUPTIONS.given
-    | {
-        Consent(Risk.DESTROY_DATA, "bench", Address("vm", "plain")),
-        *(Consent(Risk.DESTROY_DATA, f"bench/g{n}", Address("namespace", "cxl")) for n in range(3)),
-    }
+    INTERRUPTIONS.given | {Consent(Risk.DESTROY_DATA, "bench", Address("vm", "plain"))},
 )
+"""What a run is allowed that is told nothing else; and what is in the namespaces of its guests may go."""
+
+
+def _with_namespaces(spec: Tree) -> Consents:
+    given = {
+        Consent(Risk.DESTROY_DATA, machine.id, one.address)
+        for machine in spec.machines
+        for one in machine.resources
+        if one.address.kind == "namespace"
+    }
+    return Consents(EVERYTHING.given | given)
 
 
 class Quiet:
@@ -176,7 +183,7 @@ class Bench:
     def apply(
         self,
         spec: Tree,
-        consents: Consents = EVERYTHING,
+        consents: Consents | None = None,
         *,
         faults: Faults | None = None,
         stop: Callable[[], bool] = lambda: False,
@@ -190,7 +197,7 @@ class Bench:
                 spec,
                 writers,
                 self.kinds,
-                consents.with_live(),
+                (consents or _with_namespaces(spec)).with_live(),
                 "run",
                 "1",
                 self.watcher,

@@ -14,6 +14,7 @@ from cxlstate.core.address import Address, ScopedAddress
 from cxlstate.engine.plan import Exit, Status
 from cxlstate.engine.record import Cause
 from cxlstate.simulator.world import Installed, Loaded, Unit, World
+from tests.laws import sight_disks as disks
 from tests.laws import sight_files as files
 from tests.laws import sight_virtual as virtual
 from tests.laws.bench import DROP_IN, GRUB_CFG, Bench
@@ -52,7 +53,7 @@ RICH: Host = {
     },
     "images": virtual.IMAGES,
     "networks": virtual.NETWORKS,
-    "vms": {**virtual.VMS, "guest": {**virtual.VMS["guest"], "guest": files.WORDS}},
+    "vms": {**virtual.VMS, "guest": {**virtual.VMS["guest"], "guest": {**files.WORDS, **disks.WORDS}}},
     **files.WORDS,
 }
 """At least one resource of every kind, and every leaf that a kind has."""
@@ -244,6 +245,7 @@ UNDONE: dict[str, tuple[str, Undo]] = {
     ),
     **virtual.UNDONE,
     **files.UNDONE,
+    **disks.UNDONE,
 }  # fmt: skip
 
 
@@ -315,6 +317,7 @@ CHANGED: tuple[tuple[Leaf, Any, str], ...] = (
     (("mtrr", "other"), None, "mtrr.other"),
     *virtual.CHANGED,
     *files.CHANGED,
+    *disks.CHANGED,
 )
 
 

@@ -73,8 +73,9 @@ def test_every_leaf_of_the_rich_spec_is_changed_by_one_of_the_changes():
     device = [("dax", "cxl0", "range", "start"), ("dax", "cxl0", "range", "size")]
     guest = [("memory",), ("vcpu",), ("numatune", "memnode", 0, "cellid")]
     fits = [("vms", "guest", *leaf) for leaf in guest]
+    grows = ("vms", "guest", "guest", "filesystems", "/", "grow")  # `false` wants nothing
     base = ("vms", "based", "xml")
-    assert untouched == [("grub", "args", 3), ("modules", "virtio"), *device, *fits, base]
+    assert untouched == [("grub", "args", 3), ("modules", "virtio"), *device, *fits, grows, base]
 
 
 def _leaves(value, path=()):

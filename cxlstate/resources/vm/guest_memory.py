@@ -32,17 +32,18 @@ def exported(me: Resource[VmSpec], live: Seen | None, inputs: Inputs) -> Iterato
             continue
         now = running[number]
         there = now or defined[number] or Nvdimm()
+        slot = there.slot if one.slot is None else one.slot
         size = one.size or there.size
         label = there.label if one.label is None else one.label
         device = device_of(entry, inputs)
         yield NvdimmOfVm(
             number,
-            there.slot if one.slot is None else one.slot,
+            slot,
             size,
             label or 0,
             align=device.desired_align if device else None,
             align_of=Address.parse(entry.dax) if entry.dax else None,
-            runs=now is not None and (now.size, now.label or 0) == (size, label or 0),
+            runs=now is not None and (now.slot, now.size, now.label or 0) == (slot, size, label or 0),
         )
 
 
