@@ -185,11 +185,13 @@ def test_user_and_ports_are_those_of_the_spec_or_left_to_the_user(run, specs):
 
 def test_an_alias_of_another_name_is_copied(run, specs, config):
     config.write_text(
-        "Host lab\n  HostName 10.1.2.3\n  User x\n  ProxyJump far\n  IdentityFile '/k'\n"
+        'Host lab\n  HostName 10.1.2.3\n  User x\n  ProxyJump far\n  IdentityFile "/k k"\n'
         "Include config.d/cxlstate\nHost other\n  User y\n"
     )
     _, out, _ = run(specs(connect="ssh://admin@lab"))
-    assert "Host one\n    User admin\n    HostName 10.1.2.3\n    User x\n    ProxyJump far\n" in out
+    assert (
+        'Host one\n    User admin\n    HostName 10.1.2.3\n    ProxyJump far\n    IdentityFile "/k k"\n' in out
+    )
 
 
 def test_this_machine_needs_no_way_to_itself(run, specs):
