@@ -18,7 +18,8 @@ from cxlstate.core.diagnostic import CxlstateError, Diagnostic, Severity
 from cxlstate.core.guest import GuestAccess
 from cxlstate.core.machine import MachineId
 from cxlstate.core.observation import Unknown
-from cxlstate.engine.assessing import Assessed, assess_resources
+from cxlstate.engine.assessing import TOLD, Assessed, assess_resources
+from cxlstate.engine.graph import Graph
 from cxlstate.engine.observe import Kinds
 from cxlstate.engine.plan import Exit
 from cxlstate.engine.reading import Opener, Readers, TreeReader, way_of
@@ -73,14 +74,25 @@ def _asked(tree: Tree, kinds: Kinds, opener: Opener) -> Iterator[tuple[Machine, 
     """Each guest with the way to it, or why that is not known."""
     if not tree.guests:
         return
-    readers = Readers(opener)
+    alone, readers = _narrowed(tree, kinds), Readers(opener)
     try:
-        alone = replace(tree, machines=(tree.host,))
         assessed = assess_resources(alone, TreeReader(alone, kinds, readers).read(), kinds)
     finally:
         readers.close()
     for guest in tree.guests:
         yield guest, _way(assessed, ScopedAddress(tree.host.id, way_of(guest).vm))
+
+
+def _narrowed(tree: Tree, kinds: Kinds) -> Tree:
+    """The host with the VMs of its guests, and with what those are told: nothing else is asked about."""
+    host = tree.host
+    needs = {
+        ScopedAddress(host.id, one.address): kinds[one.address.kind].needs(one) for one in host.resources
+    }
+    vms = [ScopedAddress(host.id, way_of(guest).vm) for guest in tree.guests]
+    told = {at.address for at in Graph(needs).reached(vms, *TOLD)}
+    resources = tuple(one for one in host.resources if one.address in told)
+    return replace(tree, machines=(replace(host, resources=resources),))
 
 
 def _way(assessed: Assessed, vm: ScopedAddress) -> GuestAccess | str:

@@ -51,7 +51,7 @@ class SshHost:
     """How a client comes to a machine. What is empty is left to the rest of its configuration.
 
     `keys` are the host keys that are trusted, and no others; None: those that the user knows. `jump` is the
-    name of the host on the way. `more` comes last: of two values ssh takes the first.
+    name of the host on the way. `more` is what the user's configuration says, where this says nothing.
     """
 
     machine: MachineId
@@ -75,7 +75,9 @@ class SshHost:
 
     def words(self, known_hosts: str | None) -> Words:
         """Its block. Keys are in the file `known_hosts`; without one, the block itself brings them."""
-        return (*self._way(), *self._trust(known_hosts), *self.more)
+        own = (*self._way(), *self._trust(known_hosts))
+        said = {keyword for keyword, _ in own}
+        return (*own, *(one for one in self.more if one[0] not in said))
 
     def _way(self) -> Iterator[tuple[str, str]]:
         if self.address:

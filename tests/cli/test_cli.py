@@ -291,6 +291,16 @@ DOCUMENT = closed(
     diagnostics=listed(DIAGNOSTIC),
 )
 
+OPTION = closed(keyword={"type": "string"}, arguments={"type": "string"})
+DOCUMENT["properties"]["ssh_hosts"] = listed(  # of `ssh-config`
+    closed(
+        machine={"type": "string"},
+        name={"type": "string"},
+        options=listed(OPTION),
+        host_keys=listed({"type": "string"}),
+    )
+)
+
 EVERY_END = {
     "changes": {"packages": ["hello"], "grub": {"args": ["a=1"]}, "modules": {"kmem": "absent"}},
     "refused": {"services": {"ssh": {"running": False}}},

@@ -23,7 +23,7 @@ from cxlstate.cli.main import _run
 from tests.cli.test_cli import DOCUMENT
 from tests.laws.bench import Bench
 
-JSON_VERBS = ("validate", "plan", "apply", "drift", "show")
+JSON_VERBS = ("validate", "plan", "apply", "drift", "show", "ssh-config")
 READING = ("plan", "drift", "show")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -13,10 +15,13 @@ from cxlstate.adapters import open_reader
 from cxlstate.cli.main import _run
 from cxlstate.core.diagnostic import fail
 from cxlstate.core.guest import GuestAccess
+from cxlstate.core.read import LibvirtAddresses
 from cxlstate.engine import ssh_hosts
 from cxlstate.formats import host_keys
 from cxlstate.machine import ssh_config
+from cxlstate.resources.package.probe import DATABASE
 from cxlstate.simulator.reader import SimReader
+from tests.cli.test_cli import DOCUMENT
 from tests.laws.bench import Bench
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
@@ -66,15 +71,21 @@ def kept(home):
     return home / ".ssh/config.d/cxlstate"
 
 
-@pytest.fixture
-def bench(tmp_path):
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
     """A host whose VM runs, with an address and a host key."""
-    made = Bench(tmp_path / "bench")
+    made = Bench(tmp_path_factory.mktemp("bench"))
     assert made.apply(made.spec(host())).exit == 0
     path = made.path(host_keys.path("cxl_vmx").lstrip("/"))
     path.parent.mkdir(parents=True)
     path.write_text(f"{KEY}\n")
-    return made
+    return made.folder
+
+
+@pytest.fixture
+def bench(template, tmp_path):
+    shutil.copytree(template, tmp_path / "bench", symlinks=True)
+    return Bench(tmp_path / "bench")
 
 
 def host(state="running", reservations=RESERVED, guest=None, vm="cxl_vmx"):
@@ -99,11 +110,12 @@ def specs(tmp_path, bench, monkeypatch):
     """Writes specs of SSH hosts, all of which turn out to be the one on the bench."""
     asked = []
 
-    def opener(connect, name):
-        asked.append(name)
-        return SimReader(bench.directory, name)
+    class Asked(SimReader):
+        def read(self, reads):
+            asked.extend(reads)
+            return super().read(reads)
 
-    monkeypatch.setattr(open_reader, "open_reader", opener)
+    monkeypatch.setattr(open_reader, "open_reader", lambda _, name: Asked(bench.directory, name))
     folder = tmp_path / "specs"
     folder.mkdir()
 
@@ -143,6 +155,18 @@ def test_a_host_and_its_guest_are_printed_and_nothing_is_written(run, specs, ben
     assert everything(home) == before
 
 
+def test_nothing_is_asked_but_the_way_to_the_guests(run, specs):
+    """No package, and no secret is fetched: there is none."""
+    spec = specs()
+    text = yaml.safe_load(spec.read_text())
+    text["host"]["files"] = {"/etc/token": {"content": {"env": "NOT_SET"}, "mode": "0600"}}
+    spec.write_text(yaml.safe_dump(text))
+    assert run(spec) == (0, PRINTED, "")
+    assert LibvirtAddresses("cxl_vmx") in specs.asked
+    assert DATABASE not in specs.asked
+    assert not [one for one in specs.asked if "token" in str(one)]
+
+
 def test_a_host_without_guests_is_not_asked(run, specs):
     spec = specs(vm="cxl_vmx")
     text = yaml.safe_load(spec.read_text())
@@ -161,11 +185,13 @@ def test_user_and_ports_are_those_of_the_spec_or_left_to_the_user(run, specs):
 
 def test_an_alias_of_another_name_is_copied(run, specs, config):
     config.write_text(
-        "Host lab\n  HostName 10.1.2.3\n  User x\n  ProxyJump far\n  IdentityFile '/k'\n"
+        'Host lab\n  HostName 10.1.2.3\n  User x\n  ProxyJump far\n  IdentityFile "/k k"\n'
         "Include config.d/cxlstate\nHost other\n  User y\n"
     )
     _, out, _ = run(specs(connect="ssh://admin@lab"))
-    assert "Host one\n    User admin\n    HostName 10.1.2.3\n    User x\n    ProxyJump far\n" in out
+    assert (
+        'Host one\n    User admin\n    HostName 10.1.2.3\n    ProxyJump far\n    IdentityFile "/k k"\n' in out
+    )
 
 
 def test_this_machine_needs_no_way_to_itself(run, specs):
@@ -179,15 +205,19 @@ def test_this_machine_needs_no_way_to_itself(run, specs):
 # What is not known ------------------------------------------------------------------------------------
 
 
-def test_without_a_kept_key_the_block_lets_nobody_in_and_says_what_to_run(run, specs, bench):
-    spec = specs()
+@pytest.mark.parametrize(
+    ("via", "cure"),
+    [("ssh", "`cxlstate apply {}` keeps the key"), ("agent", "write `connect: {{via: ssh}}`")],
+)
+def test_without_a_kept_key_the_block_lets_nobody_in_and_says_what_to_run(run, specs, bench, via, cure):
+    spec = specs(guest={"connect": {"via": via}})
     bench.path(host_keys.path("cxl_vmx").lstrip("/")).unlink()
     status, out, err = run(spec)
     assert status == 5
     assert "StrictHostKeyChecking yes" in out
     assert "KnownHostsCommand" not in out
     assert "warning[CXC603]" in err
-    assert f"`cxlstate apply {spec}`" in err
+    assert cure.format(spec) in err
 
 
 def test_without_an_address_there_is_no_block(run, specs, bench):
@@ -361,7 +391,8 @@ def test_our_own_file_is_no_source_of_ours(run, specs, config, kept):
 def test_json_is_one_document(run, specs, home):
     status, out, err = run(specs(), "--json", "--write")
     document = json.loads(out)
-    assert (status, err, document["format"]) == (0, "", 2)
+    jsonschema.validate(document, DOCUMENT)
+    assert (status, err) == (0, "")
     assert [one["code"] for one in document["diagnostics"]] == ["CXC602"]
     _, guest = document["ssh_hosts"]
     assert {key: guest[key] for key in ("machine", "name", "host_keys")} == {
