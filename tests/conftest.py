@@ -19,7 +19,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--every-crash",
         action="store_true",
-        help="stop the emulated host after every single action, not only after a sample (make lab-crash)",
+        help="stop after every single action and step, not only after a sample (make lab-crash)",
     )
     parser.addoption(
         "--whole-corpus",
@@ -30,6 +30,12 @@ def pytest_addoption(parser):
         "--shard", metavar="N/OF", help="of the tests on the emulated host, these (make lab-all)"
     )
     parser.addoption("--shuffle", type=int, metavar="SEED", help="in no order: none may need another one")
+
+
+@pytest.fixture(scope="session")
+def every_crash(request):
+    """Whether it is stopped behind every step, and not only behind a sample."""
+    return request.config.getoption("--every-crash")
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -58,16 +64,16 @@ def file_of(item):
     return item.nodeid.partition("::")[0]
 
 
-# What they take all of, on two processors; the others are short.
+# What they take all of, on two processors that have more to do; the others are short.
 MINUTES = {
-    "tests/conformance/test_libvirt.py": 40,
-    "tests/e2e/test_nested_guest.py": 60,
-    "tests/e2e/test_guest.py": 40,
+    "tests/conformance/test_boot.py": 7,
+    "tests/conformance/test_libvirt.py": 30,
+    "tests/e2e/test_nested_guest.py": 12,
+    "tests/e2e/test_guest.py": 38,
     "tests/e2e/test_nvdimm.py": 20,
     "tests/e2e/test_virtual_machines.py": 60,
     "tests/e2e/test_host_memory.py": 15,
     "tests/e2e/test_foundation.py": 10,
-    "tests/libvirt/test_on_the_host.py": 8,
 }
 
 

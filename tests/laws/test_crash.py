@@ -16,6 +16,7 @@ from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.engine.plan import Exit
 from cxlstate.simulator.faults import Faults, PowerCut
 from tests.laws.bench import OURS, bench
+from tests.laws.stops import stops
 from tests.strategies import PUBLIC_KEYS
 
 FIRST = {
@@ -148,8 +149,9 @@ STORIES = {
     "guests": ((LIBVIRT,), GUESTS),
     "a namespace in a guest": ((LIBVIRT,), IN_NVDIMM),
 }
-QUICK = ("a fresh host", "guests")
-PARTS = 4
+PARTS = 2
+
+pytestmark = pytest.mark.slow
 
 
 def _state(one):
@@ -168,10 +170,7 @@ def _state(one):
     }, running
 
 
-@pytest.fixture(
-    scope="module",
-    params=[one if one in QUICK else pytest.param(one, marks=pytest.mark.slow) for one in STORIES],
-)
+@pytest.fixture(scope="module", params=STORIES)
 def story(request):
     """A machine before, the spec, and what an apply that nothing stops makes of it."""
     earlier, host = STORIES[request.param]
@@ -212,38 +211,27 @@ def _converges(story, number, how):
 
 
 STOPS = ("killed", "power cut", "guests destroyed")
-HOW = (*STOPS, "connection lost")
 
 
-@pytest.mark.parametrize("how", ["killed", *(pytest.param(how, marks=pytest.mark.slow) for how in HOW[1:])])
-def test_stopped_behind_one_of_the_steps_it_converges(story, how):
-    steps = story[2]
-    _converges(story, random.Random(f"{how}{len(steps)}").randrange(1, len(steps)), how)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
-def test_stopped_behind_any_step_it_converges(story, part, request):
+def test_stopped_behind_any_step_it_converges(story, part, every_crash):
     """Killed behind one step, without power behind the next; each behind every step with `--every-crash`."""
-    every = request.config.getoption("--every-crash")
-    stops = STOPS if story[1] is GUESTS else STOPS[:2]
-    for turn, number in enumerate(range(1 + part, len(story[2]) + 1, PARTS), start=part):
-        for how in stops if every else (stops[turn % len(stops)],):
-            _converges(story, number, how)
+    how = STOPS if story[1] is GUESTS else STOPS[:2]
+    for turn, number in enumerate(stops(story[2], every=every_crash)[part::PARTS], start=part):
+        for one in how if every_crash else (how[turn % len(how)],):
+            _converges(story, number, one)
 
 
-@pytest.mark.slow
-def test_where_the_connection_is_lost_it_converges(story):
-    for number in range(1, len(story[2]), 7):
+def test_where_the_connection_is_lost_it_converges(story, every_crash):
+    for number in stops(story[2][:-1], every=every_crash)[::5]:
         _converges(story, number, "connection lost")
 
 
-@pytest.mark.slow
-def test_stopped_again_and_again_it_still_gets_there(story):
+def test_stopped_again_and_again_it_still_gets_there(story, every_crash):
     """Every run ends a few steps further on than the one before; none of them has to be cleaned up after."""
     before, host, _, (state, _) = story
     one = before.fork("again")
-    for number in range(1, 40, 3):
+    for number in range(1, 40, 3 if every_crash else 5):
         _broken_off(one, host, Faults(stop_at=number), then="power cut" if number % 2 else "killed")
     assert one.apply(one.spec(host)).exit is Exit.IN_SYNC
     now, _ = _state(one)
@@ -278,9 +266,13 @@ def test_the_steps_are_those_of_every_effect_that_an_apply_has(story):
 # A real process, killed ------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(12))
-def test_a_real_apply_that_is_killed_leaves_nothing_in_the_way_of_the_next(seed):
+@pytest.mark.parametrize("part", range(4))
+def test_a_real_apply_that_is_killed_leaves_nothing_in_the_way_of_the_next(part, every_crash):
+    for seed in range(part, 12 if every_crash else 4, 4):
+        _killed(seed)
+
+
+def _killed(seed):
     with bench() as one:
         one.spec(FIRST)
         command = [

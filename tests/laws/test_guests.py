@@ -13,10 +13,7 @@ from cxlstate.simulator.writer import LOCK
 from tests.laws.bench import bench
 from tests.strategies import running_guests
 
-EXAMPLES = [
-    pytest.param(2, id="a-few"),
-    pytest.param(int(os.environ.get("CXLSTATE_EXAMPLES", "10")), id="many", marks=pytest.mark.slow),
-]
+EXAMPLES = int(os.environ.get("CXLSTATE_EXAMPLES", "10"))
 
 
 def reading_changes_nothing_and_one_apply_is_enough(named):
@@ -51,10 +48,10 @@ def _is_locked(machine):
     return False
 
 
-@pytest.mark.parametrize("examples", EXAMPLES)
-def test_law(examples):
+@pytest.mark.slow
+def test_law():
     check = settings(
-        max_examples=examples,
+        max_examples=EXAMPLES,
         deadline=None,
         derandomize="CXLSTATE_RANDOM" not in os.environ,
         database=None,

@@ -17,6 +17,7 @@ from cxlstate.simulator import qcow2
 from cxlstate.simulator.faults import Faults, PowerCut
 from cxlstate.spec.load import load
 from tests.laws.bench import OURS, bench
+from tests.laws.stops import stops
 
 GIB = 1 << 30
 CONTENT = qcow2.Header(3 * GIB).pack()
@@ -106,11 +107,11 @@ def test_a_second_apply_does_nothing_and_what_nobody_named_stays(before, whole):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("odd", [False, True], ids=["even", "odd"])
-def test_stopped_behind_any_step_it_converges(before, whole, odd):
+def test_stopped_behind_any_step_it_converges(before, whole, odd, every_crash):
     """Killed behind one step, without power behind the next."""
     finished, steps = whole
-    for number in range(1 + odd, len(steps) + 1, 2):
-        cut = number // 2 % 2 == 1
+    for turn, number in enumerate(stops(steps, every=every_crash)[odd::2]):
+        cut = turn % 2 == 1
         one = before.fork(f"{cut}{number}")
         with suppress(PowerCut):
             one.apply(spec_of(one, IMAGES), CONSENT, faults=Faults(stop_at=number))

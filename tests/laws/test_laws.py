@@ -351,18 +351,15 @@ LAWS = {
     what_the_spec_does_not_name_is_as_it_was: (ANY, disturbances()),
     any_name_that_the_schema_takes_can_be_had: (oddly_named(),),
 }
-EXAMPLES = [
-    pytest.param(3, id="a-few"),
-    pytest.param(int(os.environ.get("CXLSTATE_EXAMPLES", "10")), id="many", marks=pytest.mark.slow),
-]
+EXAMPLES = int(os.environ.get("CXLSTATE_EXAMPLES", "10"))
 
 
-@pytest.mark.parametrize("examples", EXAMPLES)
+@pytest.mark.slow
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
-def test_law(law, examples):
+def test_law(law):
     """The same examples every time unless CXLSTATE_RANDOM is set, as they are unless CXLSTATE_SHRINK is."""
     check = settings(
-        max_examples=examples,
+        max_examples=EXAMPLES,
         deadline=None,
         derandomize="CXLSTATE_RANDOM" not in os.environ,
         database=None,

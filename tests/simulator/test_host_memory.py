@@ -22,6 +22,7 @@ from cxlstate.simulator.world import Online
 from cxlstate.simulator.writer import SimWriter, power_cut
 from cxlstate.simulator.zones import zoneinfo
 from tests.fragments import step
+from tests.laws.stops import stops
 
 ENTRY = Entry("run", ("test",), "a test", "live")
 GIB = 1 << 30
@@ -131,13 +132,13 @@ def test_the_order_of_mtrr_and_binding_is_in_the_record(directory):
 
 
 @pytest.mark.slow
-def test_stopped_behind_any_step_the_same_steps_come_to_the_same_end(directory, tmp_path):
+def test_stopped_behind_any_step_the_same_steps_come_to_the_same_end(directory, tmp_path, every_crash):
     whole, faults = tmp_path / "whole", Faults()
     copy(directory, whole)
     do(whole, *ALL, faults=faults)
     told = {step.partition(":")[0] for step in faults.steps}
     assert {"kept", "told", "linked"} <= told
-    for number in range(1, len(faults.steps)):
+    for number in stops(faults.steps[:-1], every=every_crash):
         one = tmp_path / f"stopped{number}"
         copy(directory, one)
         with suppress(PowerCut):
