@@ -28,18 +28,20 @@ class Account:
 class FirstBoot:
     """All of it. `instance` is what the guest knows itself by, and never changes.
 
-    `dhcp4` are the MAC addresses of interfaces that ask for an IPv4 address; none: as the image does it.
+    `macs` are the MAC addresses of the interfaces that are configured; none: as the image does it. `dhcp4`:
+    these ask for an IPv4 address.
     """
 
     instance: str
     hostname: str = ""
     accounts: tuple[Account, ...] = ()
-    dhcp4: tuple[str, ...] = ()
+    macs: tuple[str, ...] = ()
+    dhcp4: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class WriteSeed(Effect):
-    """Write the NoCloud seed of a guest: an ISO 9660 image that root alone can read. STALE if it is there.
+    """Write the NoCloud seed of a guest, in place of an earlier one: an ISO 9660 image that root alone reads.
 
     Passwords are hashed on this computer, at that moment, each time with another salt.
     """

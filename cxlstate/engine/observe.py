@@ -14,7 +14,7 @@ from cxlstate.core.address import Address, ScopedAddress
 from cxlstate.core.defect import summary
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.effect import Effect
-from cxlstate.core.machine import Scope
+from cxlstate.core.machine import OF_HOSTS, Scope
 from cxlstate.core.observation import Observation, Unknown
 from cxlstate.core.read import Answers, Asked, Exists, LibvirtRead, Question, Read, ReadFailed
 from cxlstate.core.reconciler import (
@@ -66,7 +66,7 @@ class Observed:
 
 def kinds_on(machine: Machine, kinds: Kinds) -> Kinds:
     """The kinds whose resources can be on a machine: of the host, or of a guest."""
-    scopes = {Scope.GUEST} if machine.scope is Scope.GUEST else {Scope.HOST, Scope.ROOT}
+    scopes = frozenset({Scope.GUEST}) if machine.scope is Scope.GUEST else OF_HOSTS
     return {name: kind for name, kind in kinds.items() if not kind.place or kind.place.scopes & scopes}
 
 

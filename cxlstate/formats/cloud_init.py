@@ -63,8 +63,8 @@ def files(boot: FirstBoot, hashed: Hash) -> Mapping[str, bytes]:
         "meta-data": _text(_meta_data(boot)),
         "user-data": f"#cloud-config\n{_text(_user_data(boot, hashed))}",
     }
-    if boot.dhcp4:
-        made["network-config"] = _text(_network(boot.dhcp4))
+    if boot.macs:
+        made["network-config"] = _text(_network(boot))
     return {name: text.encode() for name, text in sorted(made.items())}
 
 
@@ -112,10 +112,11 @@ def _user(one: Account, hashed: str | None) -> dict[str, Any]:
     return said | ({"hashed_passwd": hashed} if hashed else {})
 
 
-def _network(macs: tuple[str, ...]) -> dict[str, Any]:
+def _network(boot: FirstBoot) -> dict[str, Any]:
     """By MAC address: what an interface is called is not known before the first boot."""
     ports = {
-        f"port{number}": {"match": {"macaddress": mac}, "dhcp4": True} for number, mac in enumerate(macs)
+        f"port{number}": {"match": {"macaddress": mac}, "dhcp4": boot.dhcp4}
+        for number, mac in enumerate(boot.macs)
     }
     return {"version": 2, "ethernets": ports}
 

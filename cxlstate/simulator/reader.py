@@ -14,9 +14,10 @@ from cxlstate.machine.posix.read_script import merge
 from cxlstate.simulator import guests, loader
 from cxlstate.simulator.answers import answer, asked
 from cxlstate.simulator.default import create
+from cxlstate.simulator.files import Files
 from cxlstate.simulator.host import Host, Still
 from cxlstate.simulator.loader import NoBoot
-from cxlstate.simulator.world import legible
+from cxlstate.simulator.world import ROOT, legible
 
 
 class SimReader:
@@ -103,5 +104,7 @@ def reach(host: Path, route: Route) -> Path:
         domain = guests.check_runs(host, route.vm, route.machine)
     directory = guests.folder(host, route.vm)
     if not directory.exists():
-        create(directory, guests.power(domain))
+        files = Files(host / ROOT, {}, privileged=True)
+        power = guests.power(domain, files)
+        create(directory, power, guests.seed_in(files, power.seed))
     return directory

@@ -252,6 +252,7 @@ class Power:
 
     start: str = ""
     dimms: list[Dimm] = field(default_factory=list)
+    seed: str = ""
 
 
 @dataclass

@@ -111,7 +111,7 @@ def test_the_host_name_is_told_before_the_network_is_up():
 
 
 def test_interfaces_are_known_by_their_addresses():
-    made = written(dhcp4=("52:54:00:fc:10:bd", "52:54:00:12:34:56"))["network-config"]
+    made = written(macs=("52:54:00:fc:10:bd", "52:54:00:12:34:56"))["network-config"]
     assert made == {
         "version": 2,
         "ethernets": {
@@ -119,6 +119,11 @@ def test_interfaces_are_known_by_their_addresses():
             "port1": {"match": {"macaddress": "52:54:00:12:34:56"}, "dhcp4": True},
         },
     }
+
+
+def test_an_interface_may_ask_for_nothing():
+    made = written(macs=("52:54:00:fc:10:bd",), dhcp4=False)["network-config"]
+    assert made["ethernets"]["port0"]["dhcp4"] is False
 
 
 def test_without_a_word_on_it_the_network_is_left_to_the_image():

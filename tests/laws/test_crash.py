@@ -123,6 +123,28 @@ GUESTS = {
         "g2": {**GUEST, "guest": {"modules": {"veth": "present"}}},
     },
 }
+NEW_GUEST = {
+    **LIBVIRT,
+    "packages": ["libvirt-daemon-system", "qemu-utils"],
+    "images": {"system": {"path": "/var/lib/libvirt/images/g1.qcow2", "format": "qcow2", "size": "1GiB"}},
+    "vms": {
+        "g1": {
+            "state": "running",
+            "autostart": True,
+            "memory": "1GiB",
+            "vcpu": 1,
+            "disks": [{"target": "vda", "image": "image.system"}],
+            "guest": {
+                "provision": {
+                    "method": "cloud-init",
+                    "hostname": "g1",
+                    "users": {"lab": {"shell": "/bin/bash", "authorized_keys": [PUBLIC_KEYS[0]]}},
+                },
+                "modules": {"dummy": "present"},
+            },
+        },
+    },
+}
 STORIES = {
     "a fresh host": ((), FIRST),
     "another spec was in force": ((FIRST,), SECOND),
@@ -132,6 +154,7 @@ STORIES = {
     "networks and VMs": ((LIBVIRT,), VIRTUAL),
     "other networks and VMs were there": ((VIRTUAL,), VIRTUAL_TOO),
     "guests": ((LIBVIRT,), GUESTS),
+    "a guest from nothing": ((LIBVIRT,), NEW_GUEST),
 }
 PARTS = 4
 

@@ -5,6 +5,8 @@ A case is `tests/resources/<kind>/<case>.yaml`:
     spec: {args: [quiet]}     # one entry, as it stands at the kind's place; left out: what is implied
     secrets: {env PASSWORD: x}                      # what the references of the spec lead to
     name: kmem                # the key of the entry, for kinds that stand in a map
+    vm: cxl_vmx               # the VM in whose entry it stands, for kinds in the section of a guest
+    guest: [provision]        # the kinds in the section of its guest, for a VM
     host: captured/host.yaml  # answers of a whole host; those of the case go before, null takes one out
     answers:                  # what the machine says, by path or command line
       /proc/cmdline: 'root=/dev/vda1 ro'              # the text; a list is joined by blanks
@@ -79,7 +81,7 @@ from cxlstate.core.address import Address
 from cxlstate.core.assessment import Assessment, Collective, Hold
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.exports import DaxDevice, Export, Inputs, MtrrRanges, RestoreStep
+from cxlstate.core.exports import DaxDevice, Export, Inputs, MtrrRanges, RestoreStep, Seed
 from cxlstate.core.file import PutFile
 from cxlstate.core.libvirt import EditDomain
 from cxlstate.core.model import BESIDE_BYTES
@@ -159,7 +161,8 @@ def outcome(
         refused = read.refused.errors() if read.refused else []
         found = [*map(_invalid, refused), *map(_diagnostic, read.problems)]
         return {"invalid": _chosen(found, case.get("invalid", []))}
-    me = Resource(Address(kind.kind, case.get("name", "")), read.spec)
+    guest = frozenset(case["guest"]) if "guest" in case else None
+    me = Resource(Address(kind.kind, case.get("name", "")), read.spec, guest=guest, vm=case.get("vm", ""))
     reads = tuple(kind.reads(me))
     if case.get("inspected"):
         assert isinstance(kind, Inspects)
@@ -452,6 +455,8 @@ def _exported(export: Export) -> dict[str, Any]:
     if isinstance(export, MtrrRanges):
         texts = [f"{base:#x} {size:#x} {kind}" for base, size, kind in export.wanted or ()]
         return {"MtrrRanges": texts if export.wanted is not None else None}
+    if isinstance(export, Seed):  # what takes it away is said where it is done
+        return {"Seed": {"instance": export.instance, "given": export.given}}
     fields = _of_device(export) if isinstance(export, DaxDevice) else asdict(export)
     only = next(iter(fields.values()))
     if len(fields) == 1:
