@@ -92,12 +92,11 @@ class DiskImage:
 class GuestToBe:
     """What a VM tells of the guest in it that is to be provisioned.
 
-    `wanted`: there is to be such a VM. `defined`: there is; None: not known. `new`: whoever will be in it is
-    made by this spec, since neither the VM is there, nor was a disk of it before the seed. `seeded`: it has
-    the seed. `used` are those disks. `macs` are the addresses of its interfaces.
+    `defined`: there is such a VM; None: not known. `new`: whoever will be in it is made by this spec, since
+    neither the VM is there, nor was a disk of it before the seed. `seeded`: it has the seed. `used` are
+    those disks. `macs` are the addresses of its interfaces.
     """
 
-    wanted: bool
     defined: bool | None
     new: bool
     seeded: bool = False

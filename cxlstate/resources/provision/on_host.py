@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from cxlstate.core.action import Action, RemoveFile, Run, WriteFile
+from cxlstate.core.action import Action, Run, WriteFile
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
@@ -67,7 +67,7 @@ def assess(me: Me, seen: Observation[SeedLive], inputs: Inputs) -> Assessment:
     vm = next((one for _, one in inputs.all(GuestToBe)), None)
     if vm is None:
         return Assessment()
-    given = vm.wanted and (vm.new or vm.seeded)
+    given = vm.new or vm.seeded
     exports = (Seed(cloud_init.instance(me.vm), given, _finish(me) if given else ()),)
     if isinstance(seen, Unknown):
         return Assessment(exports, tuple(_impossible(me, vm)) if given else ())
@@ -82,10 +82,8 @@ def _steps(
     me: Me, vm: GuestToBe, live: SeedLive, *, given: bool
 ) -> tuple[tuple[Change, ...], tuple[Action, ...]]:
     path, text = cloud_init.seed(me.vm), made.text(me.spec, vm.macs)
-    if not vm.wanted and vm.defined is not False:
-        return (), ()
-    if not given:
-        return _gone(me, live, forgets=not vm.wanted)
+    if not given:  # it has done with it, and a run has ended before the seed was removed
+        return ((Change((), "a seed", None),), (_remove(path),)) if live.there else ((), ())
     same = live.kept == text
     if live.there and (same or vm.seeded):  # what a guest may have begun with is no longer made otherwise
         return (), ()
@@ -96,15 +94,6 @@ def _steps(
         *(() if same else (Action("keep what it is made from", note),)),
     )
     return (Change((), old, f"a seed for the first boot: {_said(me.spec)}"),), actions
-
-
-def _gone(me: Me, live: SeedLive, *, forgets: bool) -> tuple[tuple[Change, ...], tuple[Action, ...]]:
-    """The seed of a guest that has done with it; with its VM, what it was made from, too."""
-    actions = [_remove(cloud_init.seed(me.vm))] if live.there else []
-    if forgets and live.digest:
-        kept = cloud_init.made_from(me.vm)
-        actions.append(Action(f"remove {kept}", RemoveFile(kept, live.digest)))
-    return ((Change((), "a seed", None),) if actions else ()), tuple(actions)
 
 
 def _remove(path: str) -> Action:
@@ -128,8 +117,6 @@ def _said(spec: Provision) -> str:
 
 
 def _problems(me: Me, vm: GuestToBe, live: SeedLive) -> Iterator[Diagnostic]:
-    if not vm.wanted:
-        return
     if vm.new:
         yield from _impossible(me, vm)
     elif vm.defined and not vm.seeded and live.kept is None:

@@ -24,13 +24,12 @@ def guest_to_be(
     """
     if not is_provisioned(me):
         return None
-    wanted = me.spec.state != "absent"
     macs = tuple(one.mac for one in me.spec.interfaces or () if one.state == "present")
     if isinstance(live, Live):
-        return GuestToBe(wanted, defined=True, new=False, seeded=_is_seeded(me.name, live), macs=macs)
+        return GuestToBe(defined=True, new=False, seeded=_is_seeded(me.name, live), macs=macs)
     used = tuple(_used(me.spec, host, inputs))
-    new = wanted and ((host is not None and host.seed) or not used)
-    return GuestToBe(wanted, False if isinstance(live, Missing) else None, new, used=used, macs=macs)
+    new = (host is not None and host.seed) or not used
+    return GuestToBe(False if isinstance(live, Missing) else None, new, used=used, macs=macs)
 
 
 def _is_seeded(name: str, live: Live) -> bool:
