@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from cxlstate.core.action import Action, Run, WriteFile
+from cxlstate.core.action import Action, RemoveFile, Run, WriteFile
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
@@ -18,7 +18,7 @@ from cxlstate.core.libvirt import DetachDisk
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import Answers, File, LibvirtDomain, Names, Read, ReadFailed
 from cxlstate.core.reconciler import How, Need, Resource
-from cxlstate.formats import cloud_init
+from cxlstate.formats import cloud_init, host_keys
 from cxlstate.resources.provision import made
 from cxlstate.resources.provision.spec import Provision
 
@@ -29,15 +29,11 @@ _PROVIDERS = (Address("package", "libvirt-daemon-system"), Address("service", "l
 
 @dataclass(frozen=True, slots=True)
 class SeedLive:
-    """Whether the seed is there, and what it was made from, or an earlier one."""
+    """Whether the seed is there, what it or an earlier one was made from, host keys of an earlier guest."""
 
     there: bool = False
     kept: str | None = None
-
-    @property
-    def digest(self) -> str | None:
-        """SHA-256 of what is kept."""
-        return None if self.kept is None else sha256(self.kept.encode("utf-8", "surrogateescape")).hexdigest()
+    host_keys: str | None = None
 
 
 def needs(me: Me) -> tuple[Need, ...]:
@@ -48,18 +44,20 @@ def needs(me: Me) -> tuple[Need, ...]:
 
 def reads(me: Me) -> tuple[Read, ...]:
     """The domain is asked for by the VM, too: once."""
-    return (Names(cloud_init.seed(me.vm)), File(cloud_init.made_from(me.vm)), LibvirtDomain(me.vm))
+    kept = (File(cloud_init.made_from(me.vm)), File(host_keys.path(me.vm)))
+    return (Names(cloud_init.seed(me.vm)), *kept, LibvirtDomain(me.vm))
 
 
 def observe(me: Me, answers: Answers) -> Observation[SeedLive]:
     """Whether there is such a domain, the VM tells; that it cannot be told is unknown here, too."""
     there = bool(answers.files(Names(cloud_init.seed(me.vm))))
     kept = answers.text_or_none(File(cloud_init.made_from(me.vm)))
+    live = SeedLive(there, kept, answers.text_or_none(File(host_keys.path(me.vm))))
     try:
         answers.files(LibvirtDomain(me.vm))
     except ReadFailed as failed:
-        return Unknown(failed.reason, _PROVIDERS, partly=SeedLive(there, kept))
-    return Present(SeedLive(there, kept))
+        return Unknown(failed.reason, _PROVIDERS, partly=live)
+    return Present(live)
 
 
 def assess(me: Me, seen: Observation[SeedLive], inputs: Inputs) -> Assessment:
@@ -88,12 +86,25 @@ def _steps(
     if live.there and (same or vm.seeded):  # what a guest may have begun with is no longer made otherwise
         return (), ()
     old = "a seed made from another spec" if live.there else None
-    note = WriteFile(cloud_init.made_from(me.vm), text.encode(), live.digest, mode=0o600)
-    actions = (  # in this order: what is kept is of the seed that is there
+    note = WriteFile(cloud_init.made_from(me.vm), text.encode(), _digest(live.kept), mode=0o600)
+    actions = (
+        *_forget_keys(me, vm, live),  # in this order: what is kept is of the seed that is there
         Action(f"write {path}", WriteSeed(path, made.boot(me.vm, me.spec, vm.macs))),
         *(() if same else (Action("keep what it is made from", note),)),
     )
     return (Change((), old, f"a seed for the first boot: {_said(me.spec)}"),), actions
+
+
+def _forget_keys(me: Me, vm: GuestToBe, live: SeedLive) -> Iterator[Action]:
+    """A new guest makes keys of its own, and is not to be refused for those of the one before it."""
+    digest = _digest(live.host_keys)
+    if vm.new and digest:
+        path = host_keys.path(me.vm)
+        yield Action("forget the host keys of the guest before it", RemoveFile(path, digest))
+
+
+def _digest(text: str | None) -> str | None:
+    return None if text is None else sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _remove(path: str) -> Action:
