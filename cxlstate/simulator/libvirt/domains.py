@@ -221,6 +221,8 @@ class Domains:
         """While it runs; then out of its definition."""
         active = self.active(effect.name)
         if active is not None and (without := _without(active.xml, effect.path)):
+            if not _has_system(document(without, "domain")):
+                raise Refused(f"the guest has not let go of {effect.path} within {effect.timeout} s")
             active.xml = without
             for one in self._world.running.processes:
                 one.holds = [path for path in one.holds if one.pid != active.pid or path != effect.path]
