@@ -471,6 +471,23 @@ GUEST_ENTRIES: dict[str, st.SearchStrategy[Any]] = {
 
 
 @st.composite
+def _provision(draw: st.DrawFn) -> dict[str, Any]:
+    """What a first boot makes of a guest."""
+    user = {
+        "groups": draw(st.lists(st.sampled_from(GROUPS), max_size=2, unique=True)),
+        "authorized_keys": draw(st.lists(st.sampled_from(PUBLIC_KEYS), max_size=2, unique=True)),
+        "sudo": draw(st.booleans()),
+    }
+    said = {
+        "hostname": draw(st.sampled_from(["a", "cxl-vmx.lab"])),
+        "users": draw(st.dictionaries(names(KEYS["user"].key), st.just(user), max_size=2)),
+        "network": {"dhcp4": draw(st.booleans())},
+    }
+    left_out = draw(st.sets(st.sampled_from(sorted(said))))
+    return {"method": "cloud-init", **{key: one for key, one in said.items() if key not in left_out}}
+
+
+@st.composite
 def _guest(draw: st.DrawFn) -> dict[str, Any]:
     """The section of a guest: words of the host, and names that its kinds take."""
     section: dict[str, Any] = {}
@@ -482,6 +499,8 @@ def _guest(draw: st.DrawFn) -> dict[str, Any]:
         section["packages"] = list({_name(one): one for one in packages}.values())
     if draw(st.booleans()):
         section["grub"] = draw(_grub())
+    if draw(st.booleans()):
+        section["provision"] = draw(_provision())
     for kind, entries in GUEST_ENTRIES.items():
         if found := draw(st.dictionaries(names(KEYS[kind].key), entries, max_size=2)):
             section[KEYS[kind].place.key] = found

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from cxlstate.core.action import Span
+from cxlstate.core.action import Action, Span
 from cxlstate.core.address import Address
 from cxlstate.core.fragment import Fragment
 from cxlstate.core.guest import GuestAccess
@@ -79,11 +79,44 @@ class MtrrRanges:
 
 @dataclass(frozen=True, slots=True)
 class DiskImage:
-    """A disk image on the host. `size` is its virtual size in bytes; None: known once it is there."""
+    """A disk image on the host. `size` is its virtual size in bytes; None: known once it is there.
+
+    `there`: whether it is; None: not known.
+    """
 
     path: str
     format: str
     size: int | None = None
+    there: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GuestToBe:
+    """What a VM tells of the guest in it that is to be provisioned.
+
+    `defined`: there is such a VM; None: not known. `new`: whoever will be in it is made by this spec, since
+    neither the VM is there, nor was a disk of it before the seed. `seeded`: it has the seed. `used` are
+    those disks. `macs` are the addresses of its interfaces.
+    """
+
+    defined: bool | None
+    new: bool
+    seeded: bool = False
+    used: tuple[str, ...] = ()
+    macs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """What its host does for the first boot of a guest.
+
+    `given`: the VM has the seed, or will. `finish` takes it away again, on the host, once the guest is
+    proven to have done with it.
+    """
+
+    instance: str
+    given: bool
+    finish: tuple[Action, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +165,8 @@ Export = (
     | GuestAccess
     | Reservations
     | NvdimmOfVm
+    | GuestToBe
+    | Seed
 )
 
 T = TypeVar("T", bound=Export)

@@ -209,6 +209,22 @@ class LinkInterface(DomainEffect):
 
 
 @dataclass(frozen=True, slots=True)
+class DetachDisk(DomainEffect):
+    """Take the disk with the source `path` out of a domain: while it runs, and out of its definition.
+
+    Nothing where it has none. FAILED where the guest does not let go of it within `timeout` seconds.
+    """
+
+    name: str
+    path: str
+    timeout: int = 60
+
+    def shown(self) -> str:
+        """As virsh(1), which also takes the source for the target."""
+        return f"virsh detach-disk {self.quoted} {shlex.quote(self.path)} --persistent"
+
+
+@dataclass(frozen=True, slots=True)
 class DefineNetwork(NetworkEffect):
     """Define a network, or define it anew under its own UUID.
 

@@ -17,11 +17,15 @@ class Scope(StrEnum):
     """Below `vms.X.guest`: the machine is the guest X."""
     ROOT = "root"
     """At the top (networks, vms): what the host has for its guests. The machine is the host."""
+    VM = "vm"
+    """Below `vms.X.guest`, too, but the machine is the host: what the guest needs before it runs, named X."""
 
 
 HOST_AND_GUEST = frozenset({Scope.HOST, Scope.GUEST})
 HOST_ONLY = frozenset({Scope.HOST})
 ROOT_ONLY = frozenset({Scope.ROOT})
+VM_AND_GUEST = frozenset({Scope.VM, Scope.GUEST})
+OF_HOSTS = frozenset({Scope.HOST, Scope.ROOT, Scope.VM})
 
 
 def guest_id(host: MachineId, vm: str) -> MachineId:

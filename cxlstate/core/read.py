@@ -183,6 +183,7 @@ READ_ONLY: tuple[tuple[tuple[str, ...], str], ...] = (
     (("qemu-img", "info", "--output=json"), r"-U|/.*"),  # a path, and no `json:` or `nbd://`
     (("stat",), r"--dereference|--format=.*"),
     (("uname",), r"-[a-z]+"),
+    (("cloud-init", "status"), r"--format|json"),
     (("pgrep", "--list-full", "--full"), r"[^-].*"),
     (("modinfo",), r""),
     (("dmesg",), r"--follow"),

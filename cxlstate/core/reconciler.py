@@ -78,10 +78,20 @@ class Resource(Generic[S]):
     address: Address
     spec: S
     path: Path = ()
-    has_guest: bool = False
-    """Whether its entry has the section of a guest."""
-    vm: Address | None = None
-    """The VM of whose guest it is; None on a host."""
+    guest: frozenset[str] | None = None
+    """The kinds in the section of its guest, if its entry has one."""
+    vm: str = ""
+    """The name of the VM in whose entry it stands, if in any."""
+
+    @property
+    def has_guest(self) -> bool:
+        """Whether its entry has the section of a guest."""
+        return self.guest is not None
+
+    @property
+    def at_vm(self) -> Address | None:
+        """That VM."""
+        return Address("vm", self.vm) if self.vm else None
 
     @property
     def name(self) -> str:
@@ -98,6 +108,7 @@ class Reconciler(ABC, Generic[S, L]):
     key: ClassVar[Any] = str  # what the name of an entry of a map is validated as, likewise
     keeps: ClassVar[Sequence[str]] = ()  # patterns of the files that it alone writes
     has_guest: ClassVar[bool] = False  # an entry may hold the section of a machine of its own, its guest
+    comes_first: ClassVar[bool] = False  # all else in a guest comes after it
     reboots: ClassVar[bool] = False  # its actions may reboot the machine: what that stops is asked along
     informs: ClassVar[bool] = False  # its resources export something that others are made of
     holds: ClassVar[bool] = False  # its resources may hold memory: one that cannot be assessed may hold any

@@ -15,7 +15,7 @@ from cxlstate.core.action import Action, Risk
 from cxlstate.core.address import AllOf, ScopedAddress
 from cxlstate.core.consent import Consents
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic, Severity
-from cxlstate.core.machine import MachineId
+from cxlstate.core.machine import MachineId, host_of
 from cxlstate.core.reconciler import How
 from cxlstate.engine.assess import assess_tree, missing_of
 from cxlstate.engine.awaiting import Awaited
@@ -119,6 +119,12 @@ def _as_refused(plan: ResourcePlan, refused: dict[ScopedAddress, tuple[Risk, ...
     if plan.at in refused or any(at in refused for at in plan.waits_for):
         return Exit.REFUSED
     return plan.exit
+
+
+def _touched(plans: Collection[ResourcePlan], machine: MachineId) -> set[MachineId]:
+    """Whom to read again: what is done in a guest may be done on its host."""
+    on_host = any(action.on_parent for plan in plans for action in plan.actions)
+    return {machine, host_of(machine)} if on_host else {machine}
 
 
 @dataclass
@@ -307,7 +313,7 @@ class Converger:
         """Who does it on a machine. Raises CxlstateError where its lock cannot be had."""
         one = next(one for one in self.tree.machines if one.id == machine)
         writer = self.writers.writer(one, self.reader.access(one, self.seen))
-        return Executor(writer, self.run, machine, self.consents)
+        return Executor(writer, self.run, machine, self.consents, self.writers.hosts.get(one.parent or ""))
 
     def _do(self, plans: tuple[ResourcePlan, ...], result: Applied) -> None:
         machine = plans[0].at.machine
@@ -350,7 +356,7 @@ class Converger:
         for look in range(LOOKS):
             if look:
                 self.sleep(1)
-            result.plan = self.plan([machine])
+            result.plan = self.plan(_touched(plans, machine))
             left = [plan for plan in plans if self._remains(plan, result.plan)]
             if not left:
                 break

@@ -169,7 +169,10 @@ def assess_resources(tree: Tree, seen: Seen, kinds: Kinds, only: Only | None = N
             resources[at] = resource
             observations[at] = observed.observations[address] if observed else _not_read(seen, machine.id)
             try:
-                needs[at] = (*kinds[address.kind].needs(resource), *_of_guests(machine.connect))
+                needs[at] = (
+                    *kinds[address.kind].needs(resource),
+                    *_of_guests(machine.connect, address, kinds),
+                )
             except Exception as error:  # noqa: BLE001  # as told above
                 needs[at], defects[at] = (), error
     graph = Graph(needs, {machine.id: machine.parent for machine in tree.machines})
@@ -185,9 +188,12 @@ def _is_in(named: frozenset[Address] | None, at: ScopedAddress) -> bool:
     return named is None or at.address in named
 
 
-def _of_guests(connect: object) -> tuple[Need, ...]:
-    """All of a guest comes after its VM."""
-    return (Need(connect.vm, How.AFTER, on_parent=True),) if isinstance(connect, Through) else ()
+def _of_guests(connect: object, address: Address, kinds: Kinds) -> tuple[Need, ...]:
+    """All of a guest comes after its VM, and after what comes first in it."""
+    if not isinstance(connect, Through):
+        return ()
+    first = [Address(kind.kind) for kind in kinds.values() if kind.comes_first and kind.kind != address.kind]
+    return (Need(connect.vm, How.AFTER, on_parent=True), *(Need(one, How.AFTER) for one in first))
 
 
 def _not_read(seen: Seen, machine: MachineId) -> Unknown:

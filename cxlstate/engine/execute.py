@@ -57,6 +57,8 @@ class Executor:
     run: str
     machine: str
     consents: Consents
+    host: Writer | None = None
+    """Of a guest, that of its host: for what is done there."""
 
     def execute(self, plans: Sequence[ResourcePlan]) -> list[Done]:
         """Do a group's actions. What fails together is tried one by one: the good ones are done."""
@@ -129,7 +131,8 @@ class Executor:
 
     def _do(self, action: Action, addresses: Sequence[ScopedAddress]) -> Outcome:
         entry = Entry(self.run, tuple(map(str, addresses)), action.does, action.risk.value)
-        return self.writer.perform(self._with_consent(action, addresses), entry)
+        writer = self.host if action.on_parent and self.host else self.writer
+        return writer.perform(self._with_consent(action, addresses), entry)
 
     def _with_consent(self, action: Action, addresses: Sequence[ScopedAddress]) -> Effect:
         """What only shows while it is done (another's edit, a deaf guest) is judged by what was allowed."""

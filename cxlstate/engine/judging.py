@@ -17,6 +17,7 @@ from cxlstate.core.defect import defect
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic
 from cxlstate.core.exports import RestoreStep
 from cxlstate.core.guest import GuestAccess
+from cxlstate.core.machine import host_of
 from cxlstate.core.observation import Unknown
 from cxlstate.core.reconciler import How, Implied, Leftover, Resource
 from cxlstate.engine.assessing import BEFORE, IN_FORCE, TOLD, Assessed
@@ -121,9 +122,12 @@ class Judge:
 
     def _lacking(self, base: ResourcePlan) -> ResourcePlan | None:
         """Blocked, where something of it could not be performed from here."""
-        observed = self.of.seen.machines.get(base.at.machine)
         steps = (*base.actions, *(step for one in base.away for step in (one.begin, one.end) if step))
-        lacks = map(observed.lacks, effect_types(steps)) if observed else ()
+        lacks: list[Diagnostic | None] = []
+        for step in steps:
+            machine = host_of(base.at.machine) if step.on_parent else base.at.machine
+            observed = self.of.seen.machines.get(machine)
+            lacks += map(observed.lacks, effect_types([step])) if observed else ()
         found = tuple(dict.fromkeys(filter(None, lacks)))
         blocked = replace(base, status=Status.BLOCKED, exit=Exit.ERROR)
         return self._defective(blocked, CxlstateError(found)) if found else None

@@ -15,7 +15,7 @@ from cxlstate.core.connect import Through
 from cxlstate.core.defect import summary
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.effect import Effect
-from cxlstate.core.machine import Scope
+from cxlstate.core.machine import OF_HOSTS, Scope
 from cxlstate.core.observation import Observation, Unknown
 from cxlstate.core.read import Answers, Asked, Exists, LibvirtRead, Question, Read, ReadFailed
 from cxlstate.core.reconciler import (
@@ -67,7 +67,7 @@ class Observed:
 
 def kinds_on(machine: Machine, kinds: Kinds) -> Kinds:
     """The kinds whose resources can be on a machine: of the host, or of a guest."""
-    scopes = {Scope.GUEST} if machine.scope is Scope.GUEST else {Scope.HOST, Scope.ROOT}
+    scopes = frozenset({Scope.GUEST}) if machine.scope is Scope.GUEST else OF_HOSTS
     return {name: kind for name, kind in kinds.items() if not kind.place or kind.place.scopes & scopes}
 
 
@@ -78,7 +78,7 @@ def resources_of(machine: Machine, kinds: Kinds) -> tuple[dict[Address, Resource
     for kind in kinds_on(machine, kinds).values():
         address = Address(kind.kind)
         if isinstance(kind, Implied) and address not in resources:
-            vm = machine.connect.vm if isinstance(machine.connect, Through) else None
+            vm = machine.connect.vm.name if isinstance(machine.connect, Through) else ""
             resources[address] = Resource(address, kind.implied(), vm=vm)
             implied.add(address)
     return resources, frozenset(implied)

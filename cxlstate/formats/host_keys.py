@@ -11,12 +11,11 @@ import binascii
 import re
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import quote
 
 from cxlstate.core.action import WriteFile
 from cxlstate.core.guest import Accepted, GuestAccess, HostKey
+from cxlstate.formats import guest_files
 
-_KEPT: Final = "/var/lib/cxlstate/guests"
 _BEGIN: Final = "-----BEGIN SSH HOST KEY KEYS-----"
 _END: Final = "-----END SSH HOST KEY KEYS-----"
 _KEY: Final = re.compile(r"((?:ssh|ecdsa|sk)-[a-z0-9@.-]{1,60}) ([A-Za-z0-9+/]{40,4000}={0,2})(?: .*)?")
@@ -25,12 +24,7 @@ _MOST: Final = 16  # keys of one machine: sshd makes three
 
 def path(vm: str) -> str:
     """Where a host keeps the keys of a guest."""
-    return f"{_KEPT}/{_folder(vm)}/host_keys"
-
-
-def _folder(vm: str) -> str:
-    name = quote(vm, safe="@:+,")
-    return f"%2E{name[1:]}" if name.startswith(".") else name
+    return guest_files.path(vm, "host_keys")
 
 
 def parse(text: str) -> tuple[HostKey, ...]:

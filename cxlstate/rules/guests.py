@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from cxlstate.core.connect import Through
-from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.resources.provision.spec import Provision
 from cxlstate.resources.vm.spec import VmSpec
 from cxlstate.rules.words import TreeRule, of
 from cxlstate.spec.envelope import GUEST
@@ -29,4 +30,28 @@ def guests_have_a_vm(tree: Tree) -> Iterator[Diagnostic]:
             )
 
 
-RULES: Final[tuple[TreeRule, ...]] = (guests_have_a_vm,)
+def new_guests_let_us_in(tree: Tree) -> Iterator[Diagnostic]:
+    """CXP411: who is provisioned can be logged in as, and become root, as cxlstate has to."""
+    for guest in tree.guests:
+        way = guest.connect
+        for me in of(guest.resources, Provision):
+            if not isinstance(way, Through) or way.via != "ssh" or not way.user:
+                continue
+            user = me.spec.users.get(way.user)
+            lacks = "authorized_keys" if not user or not user.authorized_keys else "sudo"
+            if user and user.authorized_keys and (user.sudo or way.user == "root"):
+                continue
+            there = (way.user,) if user else ()
+            yield Diagnostic(
+                "CXP411",
+                f"cxlstate cannot work in {guest.id} as {way.user}",
+                Severity.WARNING,
+                path=(*me.path, "users", *there),
+                address=me.address,
+                found=f"{way.user} without {lacks}" if user else f"no user {way.user}",
+                expected=f"a key to log in as {way.user}, and sudo without a password",
+                hint=f"write {way.user}: {{sudo: true, authorized_keys: [{{file: ~/.ssh/id_ed25519.pub}}]}}",
+            )
+
+
+RULES: Final[tuple[TreeRule, ...]] = (guests_have_a_vm, new_guests_let_us_in)

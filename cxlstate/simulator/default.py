@@ -29,10 +29,10 @@ _MADE_OF = Path(__file__).parent / "default_host"
 _OF_A_KERNEL = ("modules.dep", "modules.builtin")
 
 
-def create(directory: Path, power: Power | None = None) -> None:
+def create(directory: Path, power: Power | None = None, seed: dict[str, bytes] | None = None) -> None:
     """Make the default host and boot it once; the folder appears whole or not at all.
 
-    With what a domain's start gives it, it is the machine in that domain.
+    With what a domain's start gives it, it is the machine in that domain, perhaps with a seed for its boot.
     """
     host = guests.host_of(directory)
     try:
@@ -42,7 +42,7 @@ def create(directory: Path, power: Power | None = None) -> None:
         ) as folder:
             draft = Path(folder) / "draft"
             draft.mkdir()
-            _fill(draft, power, host)
+            _fill(draft, power, host, seed)
             draft.rename(directory)
     except OSError as error:
         if directory.is_dir() and any(directory.iterdir()):
@@ -56,7 +56,7 @@ def create(directory: Path, power: Power | None = None) -> None:
         ) from error
 
 
-def _fill(directory: Path, power: Power | None, of: Path) -> None:
+def _fill(directory: Path, power: Power | None, of: Path, seed: dict[str, bytes] | None) -> None:
     root = directory / ROOT
     for path in (_MADE_OF / FILE, *(_MADE_OF / ROOT).rglob("*")):
         copy = directory / path.relative_to(_MADE_OF)
@@ -84,6 +84,7 @@ def _fill(directory: Path, power: Power | None, of: Path) -> None:
     _, configuration = mkconfig(host.files)
     host.files.write(CONFIGURATION, configuration or b"", mode=0o600)
     host.boot()
+    host.first_boot(seed)
     save(host.world, directory)
 
 

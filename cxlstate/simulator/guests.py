@@ -15,6 +15,9 @@ from urllib.parse import quote
 from cxlstate.core.diagnostic import CxlstateError, fail
 from cxlstate.formats.domain_xml import meaning
 from cxlstate.formats.xml import Element
+from cxlstate.simulator import first_boot
+from cxlstate.simulator.files import Files
+from cxlstate.simulator.libvirt import devices
 from cxlstate.simulator.libvirt.process import device_of
 from cxlstate.simulator.libvirt.text import document
 from cxlstate.simulator.world import (
@@ -44,17 +47,27 @@ def folder(host: Path, vm: str) -> Path:
     return host / "guests" / (f"%2E{name[1:]}" if name.startswith(".") else name)
 
 
-def power(world: World, domain: ActiveDomain) -> Power:
-    """What a start of a domain boots its machine with. QEMU puts the label area behind what is mapped."""
-    dimms = []
-    for one in document(domain.xml, "domain").findall("devices/memory[@model='nvdimm']"):
+def power(world: World, domain: ActiveDomain, files: Files) -> Power:
+    """What a start of a domain boots its machine with. QEMU puts the label area behind what is mapped.
+
+    `world` and `files` are those of the host, where the memory and the disks are.
+    """
+    dimms, root = [], document(domain.xml, "domain")
+    disks = filter(None, map(devices.source, root.findall("devices/disk")))
+    seed = next((path for path in disks if seed_in(files, path) is not None), "")
+    for one in root.findall("devices/memory[@model='nvdimm']"):
         place = one.find("address")
         assert place is not None  # noqa: S101  # of everything that was started
         start, label = int(place.get("base", ""), 16), _size(one, "target/label/size")
         end = start + _size(one, "target/size") - label - 1
         source = _source(world, one.findtext("source/path") or "")
         dimms.append(Dimm(int(place.get("slot", "")), hex(start), hex(end), label, source))
-    return Power(domain.start, dimms)
+    return Power(domain.start, dimms, seed)
+
+
+def seed_in(files: Files, path: str) -> dict[str, bytes] | None:
+    """What cloud-init finds on a disk, if that is a seed."""
+    return first_boot.seed_of(files.read(path)) if path.endswith(".iso") and files.is_file(path) else None
 
 
 def _source(world: World, path: str) -> str:

@@ -21,6 +21,7 @@ from cxlstate.simulator.blocks import Blocks
 from cxlstate.simulator.boot_shell import BootShell
 from cxlstate.simulator.ended import Ended, unknown
 from cxlstate.simulator.files import Files
+from cxlstate.simulator.first_boot import CloudInit
 from cxlstate.simulator.images import Disks, Drafts, Images
 from cxlstate.simulator.kernel import Modules
 from cxlstate.simulator.libvirt.driver import Libvirt
@@ -92,20 +93,18 @@ class Host:
         return self._libvirt(self._checkpoint)
 
     def _libvirt(self, step: Callable[[str], None]) -> Libvirt:
-        files = Files(self._directory / ROOT, {}, privileged=True)
-        return Libvirt(self.world, files, step, self._power_on)
+        return Libvirt(self.world, self._disk, step, _Inside(self._directory, self.world, self._disk))
 
-    def _power_on(self, vm: str, domain: ActiveDomain) -> None:
-        """Boot the machine in a domain that starts, if there is one; one that cannot boot stays off."""
-        inside = guests.folder(self._directory, vm)
-        if not inside.exists():
-            return
-        guest = Host.load(inside)
-        guest.world.power = guests.power(self.world, domain)
-        guests.plug_in(self._directory, guest.world)
-        with suppress(NoBoot):
-            guest.boot()
-        guest.save()
+    @property
+    def _disk(self) -> Files:
+        return Files(self._directory / ROOT, {}, privileged=True)
+
+    def first_boot(self, seed: dict[str, bytes] | None) -> None:
+        """What cloud-init does when the machine has booted."""
+        self._cloud_init().boot(seed)
+
+    def _cloud_init(self) -> CloudInit:
+        return CloudInit(self.world, self.files)
 
     def image(self, effect: Effect, drafts: Drafts) -> Outcome:
         """One effect on a disk image."""
@@ -125,6 +124,7 @@ class Host:
             "btrfs": blocks.btrfs,
             "chmod": disks.chmod,
             "chown": disks.chown,
+            "cloud-init": self._cloud_init().run,
             "dmesg": self._dmesg,
             "dpkg": packages.dpkg,
             "dpkg-query": packages.query,
@@ -141,11 +141,13 @@ class Host:
             "pkill": lambda words: processes.pkill(self.world, words),
             "qemu-img": disks.qemu_img,
             "resize2fs": blocks.resize2fs,
+            "rm": self._rm,
             "rmmod": lambda words: Modules(self.world, files).rmmod(words),
             "sh": self._plain_shell,
             "sshd": Sshd(self.world, files).run,
             "stat": disks.stat,
             "systemctl": units.systemctl,
+            "touch": self._touch,
             "uname": self._uname,
             "useradd": accounts.useradd,
             "userdel": accounts.userdel,
@@ -195,6 +197,22 @@ class Host:
                 return Ended()
         return unknown(("install", *words))
 
+    def _rm(self, words: list[str]) -> Ended:
+        """`rm --force FILE…`."""
+        match words:
+            case ["--force", *paths]:
+                for path in paths:
+                    if self.files.exists(path):
+                        self.files.remove(path)
+                return Ended()
+        return unknown(("rm", *words))
+
+    def _touch(self, words: list[str]) -> Ended:
+        for path in words:
+            if not self.files.exists(path):
+                self.files.write(path, b"", mode=0o644)
+        return Ended()
+
     def _checkpoint(self, name: str) -> None:
         self.save()
         self._step(name)
@@ -213,6 +231,36 @@ class Host:
         ended = [self.run(one) for one in commands]
         said = "".join(one.stdout for one in ended), "".join(one.stderr for one in ended)
         return Ended(ended[-1].status, *said)
+
+
+class _Inside:
+    """The machines in the domains of the host in a folder; `files` are those on its disk."""
+
+    def __init__(self, directory: Path, world: World, files: Files) -> None:
+        self._directory = directory
+        self._world = world
+        self._files = files
+
+    def boot(self, vm: str, domain: ActiveDomain) -> None:
+        """Boot the machine in a domain that starts, if there is one; one that cannot boot stays off."""
+        inside = guests.folder(self._directory, vm)
+        if not inside.exists():
+            return
+        guest = Host.load(inside)
+        power = guest.world.power = guests.power(self._world, domain, self._files)
+        guests.plug_in(self._directory, guest.world)
+        with suppress(NoBoot):
+            guest.boot()
+            guest.first_boot(guests.seed_in(self._files, power.seed))
+        guest.save()
+
+    def unplug_seed(self, vm: str) -> None:
+        """Take the seed away while it runs."""
+        inside = guests.folder(self._directory, vm)
+        if inside.exists():
+            guest = Host.load(inside)
+            guest.world.power.seed = ""
+            guest.save()
 
 
 class Still(Host):

@@ -9,8 +9,10 @@ from typing import Any
 from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.effect import Effect
 from cxlstate.core.file import PermitFile, PutFile, SetPassword
+from cxlstate.core.first_boot import AwaitFirstBoot, WriteSeed
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.libvirt import LibvirtEffect
+from cxlstate.formats import cloud_init, password, seed_iso
 from cxlstate.machine import generated
 from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.performing import waited_for
@@ -44,6 +46,16 @@ def _remove_file(effect: RemoveFile, session: Session) -> tuple[str, Outcome]:
     session.host().files.remove(effect.path)
     session.faults.step(f"removed: {effect.path}")
     return before, Outcome(Result.DONE)
+
+
+def _write_seed(effect: WriteSeed, session: Session) -> tuple[str, Outcome]:
+    image = seed_iso.image(cloud_init.files(effect.boot, password.sha512_crypt))
+    session.replace(effect.path, image, 0o600)
+    return "", Outcome(Result.DONE)
+
+
+def _await_first_boot(_effect: AwaitFirstBoot, session: Session) -> tuple[str, Outcome]:
+    return "", _outcome(session.host().run(("cloud-init", "status", "--wait", "--long")))
 
 
 def _run(effect: Run, session: Session) -> tuple[str, Outcome]:
@@ -141,6 +153,8 @@ SIMULATED: dict[type[Effect], Performer] = {
     PutFile: _of_somebody,
     PermitFile: _of_somebody,
     SetPassword: _of_somebody,
+    WriteSeed: _write_seed,
+    AwaitFirstBoot: _await_first_boot,
     Run: _run,
     Step: _step,
     Generate: _generate,

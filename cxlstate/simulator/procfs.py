@@ -10,7 +10,7 @@ import errno
 from collections.abc import Iterator
 
 from cxlstate.core.units import format_cpus
-from cxlstate.formats import kernel_cmdline
+from cxlstate.formats import cloud_init, kernel_cmdline
 from cxlstate.formats.domain_xml import meaning
 from cxlstate.simulator import mtrr
 from cxlstate.simulator.blocks import Blocks
@@ -108,6 +108,8 @@ def links(world: World) -> dict[str, str]:
     for start, end, node in (*nodes_of_ram(world, memory_map(world)), *_added(world)):
         for number in range(start // BLOCK, -(-end // BLOCK)):
             found[f"/sys/devices/system/node/node{node}/memory{number}"] = f"../../memory/memory{number}"
+    if world.power.seed:
+        found[cloud_init.LABEL] = "../../vdz"
     return found
 
 

@@ -14,9 +14,10 @@ from cxlstate.machine.posix.read_script import merge
 from cxlstate.simulator import guests, loader
 from cxlstate.simulator.answers import answer, asked
 from cxlstate.simulator.default import create
+from cxlstate.simulator.files import Files
 from cxlstate.simulator.host import Host, Still
 from cxlstate.simulator.loader import NoBoot
-from cxlstate.simulator.world import legible, load
+from cxlstate.simulator.world import ROOT, legible, load
 
 
 class SimReader:
@@ -101,8 +102,9 @@ def reach(host: Path, route: Route) -> Path:
     """The folder of a guest that runs; a default one is made. Raises CxlstateError CXC122."""
     with legible(host):
         domain = guests.check_runs(host, route.vm, route.machine)
-        power = guests.power(load(host), domain)
+        files = Files(host / ROOT, {}, privileged=True)
+        power = guests.power(load(host), domain, files)
     directory = guests.folder(host, route.vm)
     if not directory.exists():
-        create(directory, power)
+        create(directory, power, guests.seed_in(files, power.seed))
     return directory

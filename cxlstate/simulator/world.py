@@ -331,6 +331,7 @@ class Power:
 
     start: str = ""
     dimms: list[Dimm] = field(default_factory=list)
+    seed: str = ""
 
 
 @dataclass

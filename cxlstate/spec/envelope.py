@@ -24,7 +24,7 @@ GUEST: Final = Scope.GUEST.value
 NOT_YET: Final = {
     Scope.HOST: frozenset({"cxl", "forwards", "kernel"}),
     Scope.ROOT: frozenset[str](),
-    Scope.GUEST: frozenset({"provision"}),
+    Scope.GUEST: frozenset[str](),
 }
 """Words of the specification that no kind serves yet; one that a kind serves is no longer looked up."""
 

@@ -80,7 +80,9 @@ def _put(machine: Machine, sections: Mapping[Scope, dict[str, Any]], kinds: Kind
     """Write the resources of a machine into the sections of its scopes."""
     for resource in machine.resources:
         kind = kinds[resource.address.kind]
-        section = next(sections[scope] for scope in sections if scope in kind.place.scopes)
+        section = next((sections[scope] for scope in sections if scope in kind.place.scopes), None)
+        if section is None:  # what a host has for a guest stands in the section of that
+            continue
         entry = TypeAdapter(kind.model).dump_python(
             resource.spec, mode="json", by_alias=True, exclude_unset=True
         )

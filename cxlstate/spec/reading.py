@@ -51,6 +51,7 @@ class Reading:
             self.context[FETCH] = fetching(folder)
         self.problems: list[Diagnostic] = []
         self.guests: dict[Address, tuple[Through, Sequence[Resource[Any]]]] = {}
+        self.for_guests: list[Resource[Any]] = []
         self.document: Document
 
     def read(self, path: FilePath) -> Tree | None:
@@ -93,6 +94,7 @@ class Reading:
             Machine(guest_id(name, vm.name), name, Scope.GUEST, through, tuple(its))
             for vm, (through, its) in self.guests.items()
         ]
+        resources += self.for_guests
         machines = (Machine(name, None, Scope.HOST, connect, tuple(resources)), *guests)
         return Tree(self.file, machines, self.document)
 
@@ -177,13 +179,10 @@ class Reading:
                 for name, entry in entries.items():
                     place = (*path, name)
                     own, guest = _apart(entry.value) if kind.has_guest else (entry.value, None)
-                    read = self._validated(kind, own, place)
+                    read, at = self._validated(kind, own, place), Address(kind.kind, name)
+                    inside = self._guest(at, guest, (*place, GUEST)) if guest else None
                     if self._named(kind, name, place) and read.whole:
-                        yield Resource(
-                            Address(kind.kind, name), read.spec, place, has_guest=guest is not None
-                        )
-                    if guest:
-                        self._guest(Address(kind.kind, name), guest, (*place, GUEST))
+                        yield Resource(at, read.spec, place, inside)
             case Shape.LIST, SequenceNode(items=items):
                 yield from self._listed(kind, items, path)
             case shape, _:
@@ -227,19 +226,23 @@ class Reading:
             self.problems.append(replace(found, path=place, source=self.document.locate(place)))
         return read
 
-    def _guest(self, vm: Address, node: Node, path: Path) -> None:
-        """The section of a guest: how it is reached, and entries of kinds as below `host`."""
+    def _guest(self, vm: Address, node: Node, path: Path) -> frozenset[str]:
+        """The kinds in the section of a guest: how it is reached, and entries as below `host`."""
         if not isinstance(node, Mapping):
             self.problems.append(refusals.wrong_type(path, "a mapping", self.document, node))
-            return
+            return frozenset()
         envelope = {
             key: plain(node.entries[key].value) for key in _ENVELOPE[Scope.GUEST] if key in node.entries
         }
         read = self._as_model(GUEST, Guest, envelope, path)
-        resources = tuple(replace(one, vm=vm) for one in self._section(node, Scope.GUEST, path))
+        resources = tuple(replace(one, vm=vm.name) for one in self._section(node, Scope.GUEST, path))
+        for one in resources:
+            if Scope.VM in self.vocabulary.kinds[one.address.kind].place.scopes:
+                self.for_guests.append(replace(one, address=Address(one.address.kind, vm.name)))
         if read.whole:
             way = read.spec.connect
             self.guests[vm] = (Through(vm, way.user, way.via, way.port), resources)
+        return frozenset(one.address.kind for one in resources)
 
     def _named(self, kind: Reconciler[Any, Any], name: str, path: Path) -> bool:
         try:

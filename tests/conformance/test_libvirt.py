@@ -14,11 +14,13 @@ import pytest
 
 from cxlstate.core.action import Run
 from cxlstate.core.domain import Domain
+from cxlstate.core.first_boot import FirstBoot, WriteSeed
 from cxlstate.core.libvirt import (
     AutostartDomain,
     AutostartNetwork,
     DefineDomain,
     DefineNetwork,
+    DetachDisk,
     EditDomain,
     LinkInterface,
     PinDomain,
@@ -410,6 +412,25 @@ def test_a_guest_without_a_system_does_not_react_and_goes_on_until_it_is_powered
     assert state(machine) == "running"
     done(machine, StopDomain("fact", timeout=1, power_off=True), StopDomain("fact"))
     assert state(machine) == "shut-off"
+
+
+def test_a_disk_is_taken_out_of_a_guest_that_is_off_and_one_without_a_system_does_not_let_go(machine):
+    seed = "/var/lib/libvirt/images/fact.cidata.iso"
+
+    def has_it(part):
+        return domain_xml.given(read(machine, LibvirtDomain("fact"))[part], seed) is not None
+
+    xml = domain_xml.new("fact", Domain(memory=64 * MIB), seed=seed)
+    done(machine, WriteSeed(seed, FirstBoot("fact")), DefineDomain("fact", xml), StartDomain("fact"))
+    assert has_it("active.xml")
+    assert refused(machine, DetachDisk("fact", seed, timeout=2)).startswith("the guest has not let go of")
+    assert has_it("active.xml")
+    assert has_it("inactive.xml")
+    detach = DetachDisk("fact", seed)
+    done(machine, StopDomain("fact", timeout=0, power_off=True), detach, detach)
+    assert not has_it("inactive.xml")
+    done(machine, Run(("rm", "--force", seed)))
+    assert machine.writer.read([Names(seed)]).files(Names(seed)) == {}
 
 
 def test_pins_of_a_running_guest_are_where_its_threads_are(machine):

@@ -15,6 +15,7 @@ from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteF
 from cxlstate.core.domain import Disk, Domain
 from cxlstate.core.effect import Effect
 from cxlstate.core.file import PermitFile, PutFile, SetPassword
+from cxlstate.core.first_boot import Account, AwaitFirstBoot, FirstBoot, WriteSeed
 from cxlstate.core.fragment import Fragment
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.libvirt import (
@@ -22,6 +23,7 @@ from cxlstate.core.libvirt import (
     AutostartNetwork,
     DefineDomain,
     DefineNetwork,
+    DetachDisk,
     EditDomain,
     LinkInterface,
     PinDomain,
@@ -51,6 +53,8 @@ EVERY = [
     PutFile("/a", Secret(b"hidden", "env A"), Secret(b"hidden"), "u", mode=0o600),
     PermitFile("/a", "u", "g", 0o640),
     SetPassword("a", Secret(b"hidden", "env A")),
+    WriteSeed("/a", FirstBoot("i", accounts=(Account("a", password=Secret(b"hidden", "env A")),))),
+    AwaitFirstBoot(),
     FetchFile("https://h/a?token=hidden", "0f", "/a"),
     MakeImage("/a", "qcow2", 1 << 30, owner="u", mode=0o640),
     GrowImage("/a", 1 << 30, "raw"),
@@ -66,6 +70,7 @@ EVERY = [
     PinDomain("a", PinOf.VCPU, frozenset({0, 1}), 3),
     TuneNuma("a", frozenset({0, 1})),
     LinkInterface("a", MAC, up=True),
+    DetachDisk("a", "/a"),
     DefineNetwork("a", "<network>hidden</network>"),
     UpdateNetwork("a", Update.MODIFY, "ip-dhcp-host", "<host/>", live=True, config=True),
     StartNetwork("a"),
@@ -101,6 +106,9 @@ def test_what_is_left_out_for_the_eye_is_there_for_programs():
     assert (effect.shown(), effect.exact()) == ("a 'b c'", "sh -c 'exec a' 'b c'")
 
 
+ANOTHER = {Domain: {"disks": (Disk("vda", cache="writeback"),)}, FirstBoot: {"hostname": "x"}}
+
+
 def another(value):
     """One of the same type that differs."""
     match value:
@@ -120,8 +128,8 @@ def another(value):
             return Secret(value.reveal() + b"x", f"{value.reference}x")
         case Fragment():
             return replace(value, text=f"{value.text}:")
-        case Domain():
-            return replace(value, disks=(Disk("vda", cache="writeback"),))
+        case Domain() | FirstBoot():
+            return replace(value, **ANOTHER[type(value)])
     raise AssertionError(value)
 
 

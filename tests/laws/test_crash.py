@@ -138,6 +138,28 @@ IN_NVDIMM = {
         }
     },
 }
+NEW_GUEST = {
+    **LIBVIRT,
+    "packages": ["libvirt-daemon-system", "qemu-utils"],
+    "images": {"system": {"path": "/var/lib/libvirt/images/g1.qcow2", "format": "qcow2", "size": "1GiB"}},
+    "vms": {
+        "g1": {
+            "state": "running",
+            "autostart": True,
+            "memory": "1GiB",
+            "vcpu": 1,
+            "disks": [{"target": "vda", "image": "image.system"}],
+            "guest": {
+                "provision": {
+                    "method": "cloud-init",
+                    "hostname": "g1",
+                    "users": {"lab": {"shell": "/bin/bash", "authorized_keys": [PUBLIC_KEYS[0]]}},
+                },
+                "modules": {"dummy": "present"},
+            },
+        },
+    },
+}
 STORIES = {
     "a fresh host": ((), FIRST),
     "another spec was in force": ((FIRST,), SECOND),
@@ -148,6 +170,7 @@ STORIES = {
     "other networks and VMs were there": ((VIRTUAL,), VIRTUAL_TOO),
     "guests": ((LIBVIRT,), GUESTS),
     "a namespace in a guest": ((LIBVIRT,), IN_NVDIMM),
+    "a guest from nothing": ((LIBVIRT,), NEW_GUEST),
 }
 PARTS = 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import threading
 import time
@@ -15,6 +16,7 @@ from cxlstate.core.libvirt import (
     AS_IT_RAN,
     AutostartDomain,
     DefineDomain,
+    DetachDisk,
     EditDomain,
     LinkInterface,
     PinDomain,
@@ -25,6 +27,10 @@ from cxlstate.core.libvirt import (
     TuneNuma,
     UndefineDomain,
 )
+from cxlstate.formats import seed_iso
+from cxlstate.formats.domain_xml.read import document
+from cxlstate.formats.domain_xml.seed import give
+from cxlstate.formats.xml import plain
 from cxlstate.machine.libvirt import domains
 from cxlstate.machine.libvirt.domains import digest
 from cxlstate.machine.libvirt.masking import masked, secrets_in
@@ -331,6 +337,34 @@ def test_a_cable_is_pulled_and_plugged_in(writer, connection, network):
         assert f"<link state='{state}'/>" in vm.XMLDesc(0)
     assert "<link" not in vm.XMLDesc(INACTIVE)
     refused(writer.perform(LinkInterface("vm", "52:54:00:00:00:01", up=True)), "52:54:00:00:00:01")
+
+
+def seeded(connection, tmp_path) -> tuple[libvirt.virDomain, str]:
+    """A domain as it is defined for a guest that is new."""
+    seed = tmp_path / "vm.cidata.iso"
+    seed.write_bytes(seed_iso.image({"meta-data": b"", "user-data": b""}))
+    root = document(domain(devices=disk(tmp_path / "vm.qcow2")))
+    give(root, "vm", str(seed))
+    xml = re.sub("<log .*?/>", "", plain(root))  # these daemons have no virtlogd
+    return connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE), str(seed)
+
+
+def test_the_seed_is_taken_out_of_a_domain_that_is_off(writer, connection, tmp_path):
+    vm, seed = seeded(connection, tmp_path)
+    assert seed in vm.XMLDesc(INACTIVE)
+    for _ in range(2):
+        assert writer.perform(DetachDisk("vm", seed)) == DONE
+        assert seed not in vm.XMLDesc(INACTIVE)
+        assert "vm.qcow2" in vm.XMLDesc(INACTIVE)
+
+
+def test_a_guest_that_does_not_let_go_of_its_seed_keeps_it(writer, connection, tmp_path):
+    """There is no system in it that could let go."""
+    vm, seed = seeded(connection, tmp_path)
+    vm.create()
+    refused(writer.perform(DetachDisk("vm", seed, timeout=1)), "has not let go", seed)
+    assert seed in vm.XMLDesc(0)
+    assert seed in vm.XMLDesc(INACTIVE)
 
 
 def test_the_wish_for_a_cable_and_the_deed_are_the_same_words(writer, connection, network):

@@ -5,6 +5,8 @@ A case is `tests/resources/<kind>/<case>.yaml`:
     spec: {args: [quiet]}     # one entry, as it stands at the kind's place; left out: what is implied
     secrets: {env PASSWORD: x}                      # what the references of the spec lead to
     name: kmem                # the key of the entry, for kinds that stand in a map
+    vm: cxl_vmx               # the VM in whose entry it stands, for kinds in the section of a guest
+    guest: [provision]        # the kinds in the section of its guest, for a VM
     host: captured/host.yaml  # answers of a whole host; those of the case go before, null takes one out
     answers:                  # what the machine says, by path or command line
       /proc/cmdline: 'root=/dev/vda1 ro'              # the text; a list is joined by blanks
@@ -31,7 +33,6 @@ A case is `tests/resources/<kind>/<case>.yaml`:
       dax.cxl1: [DaxDevice: {link: /dev/cxlstate/cxl1, ranges: [{start: 0x1000, end: 0x2000}, …]}]
       mtrr.cxl0: [RestoreStep: 1 mtrr cxl0 0x5000000000 0x1000000000 uncachable]    # rank, words
       mtrr.cxl1: [MtrrRanges: [0x8000000000 0x1000000000 uncachable]]    # or null
-    has_guest: true           # of a VM: its entry has the section of a guest
     whole: false              # a run with a target: what is not given stays as it is
     inspected: true           # what the kind asks for `show` alone is answered, too
     invalid: [{code: CXG201, path: [args, 0], found: …}]     # then nothing else is looked at
@@ -83,7 +84,7 @@ from cxlstate.core.address import Address
 from cxlstate.core.assessment import Assessment, Collective, Hold
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.exports import DaxDevice, Export, Inputs, MtrrRanges, NvdimmOfVm, RestoreStep
+from cxlstate.core.exports import DaxDevice, Export, Inputs, MtrrRanges, NvdimmOfVm, RestoreStep, Seed
 from cxlstate.core.file import PutFile
 from cxlstate.core.libvirt import EditDomain
 from cxlstate.core.model import BESIDE_BYTES
@@ -164,13 +165,10 @@ def outcome(
         refused = read.refused.errors() if read.refused else []
         found = [*map(_invalid, refused), *map(_diagnostic, read.problems)]
         return {"invalid": _chosen(found, case.get("invalid", []))}
-    vms = (Address.parse(one) for one in case.get("given", ()) if one.startswith("vm."))
-    me = Resource(
-        Address(kind.kind, case.get("name", "")),
-        read.spec,
-        has_guest=case.get("has_guest", False),
-        vm=next(vms, None),
-    )
+    guest = frozenset(case["guest"]) if "guest" in case else None
+    given = (Address.parse(one).name for one in case.get("given", ()) if one.startswith("vm."))
+    vm = case.get("vm") or next(given, "")
+    me = Resource(Address(kind.kind, case.get("name", "")), read.spec, guest=guest, vm=vm)
     reads = tuple(kind.reads(me))
     if case.get("inspected"):
         assert isinstance(kind, Inspects)
@@ -482,6 +480,8 @@ def _exported(export: Export) -> dict[str, Any]:
     if isinstance(export, MtrrRanges):
         texts = [f"{base:#x} {size:#x} {kind}" for base, size, kind in export.wanted or ()]
         return {"MtrrRanges": texts if export.wanted is not None else None}
+    if isinstance(export, Seed):  # what takes it away is said where it is done
+        return {"Seed": {"instance": export.instance, "given": export.given}}
     fields = _of_device(export) if isinstance(export, DaxDevice) else asdict(export)
     only = next(iter(fields.values()))
     if len(fields) == 1:

@@ -375,3 +375,15 @@ def test_a_file_is_a_tree_of_machines_and_the_host_stands_first():
     assert [str(me.address) for me in tree.host.resources] == [
         "package.ndctl", "module.kmem", "vm.cxl_vmx", "vm.a.b:c", "vm.bare", "vm.no-guest"
     ]  # fmt: skip
+
+
+def test_what_is_said_of_a_first_boot_is_of_the_guest_and_of_its_host():
+    tree = load([HERE / "good/kinds/provision.yaml"]).trees[0]
+    of_host = {str(me.address): me for me in tree.host.resources}
+    of_guest = {str(me.address): me for me in tree.guests[0].resources}
+    assert list(of_host) == ["vm.cxl_vmx", "vm.bare", "provision.cxl_vmx", "provision.bare"]
+    assert list(of_guest) == ["provision", "package.ndctl"]
+    assert of_host["vm.cxl_vmx"].guest == {"provision", "package"}
+    assert of_host["provision.cxl_vmx"].vm == of_guest["provision"].vm == "cxl_vmx"
+    assert of_host["provision.cxl_vmx"].path == of_guest["provision"].path
+    assert of_host["provision.cxl_vmx"].spec == of_guest["provision"].spec

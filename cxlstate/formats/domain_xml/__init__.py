@@ -9,6 +9,7 @@ from cxlstate.formats.domain_xml.merge import merge
 from cxlstate.formats.domain_xml.new import new
 from cxlstate.formats.domain_xml.ran import as_it_ran, host_devices
 from cxlstate.formats.domain_xml.read import identity, networks, plugged, read
+from cxlstate.formats.domain_xml.seed import given
 
 __all__ = [
     "Difference",
@@ -16,6 +17,7 @@ __all__ = [
     "as_it_ran",
     "console_log",
     "differences",
+    "given",
     "has_agent_channel",
     "host_devices",
     "identity",

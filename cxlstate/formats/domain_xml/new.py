@@ -9,6 +9,7 @@ from cxlstate.formats.domain_xml import order
 from cxlstate.formats.domain_xml.impossible import Impossible
 from cxlstate.formats.domain_xml.merge import edit
 from cxlstate.formats.domain_xml.read import document
+from cxlstate.formats.domain_xml.seed import give
 from cxlstate.formats.xml import child, serialise
 
 # What virt-install makes for a current Linux guest, without graphics.
@@ -56,8 +57,8 @@ _BASE: Final = """\
 """
 
 
-def new(name: str, wish: Domain, base: str | None = None) -> str:
-    """With everything that is wished, and the rest from `base`, or else as is usual today.
+def new(name: str, wish: Domain, base: str | None = None, seed: str | None = None) -> str:
+    """With everything that is wished, the seed of its first boot, and the rest as `base` or as usual today.
 
     Impossible without memory; ValueError of a base that is no domain.
     """
@@ -65,6 +66,8 @@ def new(name: str, wish: Domain, base: str | None = None) -> str:
     root = document(source)
     child(root, "name", order.DOMAIN).text = name
     edit(root, wish)
+    if seed is not None:
+        give(root, name, seed)
     if root.find("memory") is None and root.find("cpu/numa/cell") is None:
         raise Impossible(f"nothing says how much memory {name} has", ("memory",), "write memory: 4GiB")
     return serialise(root, source)

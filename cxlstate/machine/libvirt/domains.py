@@ -15,6 +15,7 @@ from cxlstate.core.libvirt import (
     AS_IT_RAN,
     AutostartDomain,
     DefineDomain,
+    DetachDisk,
     DomainEffect,
     EditDomain,
     LinkInterface,
@@ -225,6 +226,10 @@ def _starting(_: DomainEffect) -> int:
     return STARTING
 
 
+def _detaching(effect: DetachDisk) -> int:
+    return effect.timeout
+
+
 def _shutting_down(effect: StopDomain) -> int:
     return effect.timeout
 
@@ -240,4 +245,5 @@ DOMAINS: dict[type[Effect], Performer] = {
     PinDomain: Performer(_there(live.pin), _look),
     TuneNuma: Performer(_there(live.tune), _look),
     LinkInterface: Performer(_there(live.link), _look),
+    DetachDisk: Performer(_there(live.detach), _its_definition, _detaching),
 }

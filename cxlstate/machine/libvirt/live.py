@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import libvirt
 
-from cxlstate.core.libvirt import LinkInterface, PinDomain, PinOf, TuneNuma
-from cxlstate.formats import xml
+from cxlstate.core.libvirt import DetachDisk, LinkInterface, PinDomain, PinOf, TuneNuma
+from cxlstate.formats import domain_xml, xml
 from cxlstate.machine.libvirt.masking import Refused
 from cxlstate.machine.libvirt.performer import DONE, Session
 from cxlstate.machine.libvirt.reading import cpu_set
 from cxlstate.machine.outcome import Outcome
+
+_LOOK_AGAIN = 0.5  # seconds
 
 
 def pin(domain: libvirt.virDomain, effect: PinDomain, session: Session) -> Outcome:
@@ -33,6 +37,22 @@ def tune(domain: libvirt.virDomain, effect: TuneNuma, _session: Session) -> Outc
     """The nodes of its memory."""
     nodeset = {libvirt.VIR_DOMAIN_NUMA_NODESET: cpu_set(effect.nodeset)}
     domain.setNumaParameters(nodeset, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    return DONE
+
+
+def detach(domain: libvirt.virDomain, effect: DetachDisk, _session: Session) -> Outcome:
+    """A disk. libvirt comes back before the guest has let go of it (qemuDomainWaitForDeviceRemoval)."""
+    if domain.isActive() and (disk := domain_xml.given(domain.XMLDesc(0), effect.path)):
+        domain.detachDeviceFlags(disk, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        deadline = time.monotonic() + effect.timeout
+        while domain.isActive() and domain_xml.given(domain.XMLDesc(0), effect.path):
+            if time.monotonic() >= deadline:
+                raise Refused(f"the guest has not let go of {effect.path} within {effect.timeout} s")
+            time.sleep(_LOOK_AGAIN)
+    if not domain.isPersistent():
+        return DONE
+    if disk := domain_xml.given(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), effect.path):
+        domain.detachDeviceFlags(disk, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
     return DONE
 
 

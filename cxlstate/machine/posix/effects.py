@@ -156,7 +156,7 @@ def run(state: str, effect: Run, entry: Entry) -> bytes:
         entry,
         {"unless": effect.unless},
         effect.journalled(),
-        _to_its_end(
+        to_its_end(
             (*effect.argv, *effect.operands),
             effect.environment,
             effect.timeout,
@@ -173,13 +173,14 @@ def step(state: str, effect: Step, entry: Entry) -> bytes:
         entry,
         {},
         effect.journalled(),
-        _to_its_end(("sh", "-c", program, "cxlstate", *effect.words), (), effect.timeout),
+        to_its_end(("sh", "-c", program, "cxlstate", *effect.words), (), effect.timeout),
     )
 
 
-def _to_its_end(
+def to_its_end(
     argv: tuple[str, ...], environment: tuple[tuple[str, str], ...], timeout: int, first: str = ""
 ) -> str:
+    """The part of a script that runs a program, until it ends or its time is up."""
     return f"""begin
 {first}{_program(argv, environment, timeout)}
 [ $status -ne 124 ] || echo 'it was stopped: not done within {timeout} s' >&2

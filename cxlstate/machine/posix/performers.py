@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.effect import Effect
 from cxlstate.core.file import PermitFile, PutFile, SetPassword
+from cxlstate.core.first_boot import AwaitFirstBoot, WriteSeed
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.machine import generated
 from cxlstate.machine.outcome import Entry, Outcome, Result
 from cxlstate.machine.performing import waited_for
-from cxlstate.machine.posix import effects, elsewhere, file_effects, image_effects
+from cxlstate.machine.posix import effects, elsewhere, file_effects, first_boot_effects, image_effects
 from cxlstate.machine.posix.session import Session, text
 from cxlstate.machine.posix.transport import LockLost, Lost, Unclear
 
@@ -92,6 +93,8 @@ POSIX: dict[type[Effect], Performer] = {
     SetPassword: by_script(file_effects.set_password),
     Run: by_script(effects.run, lambda effect: effect.timeout),
     Step: by_script(effects.step, lambda effect: effect.timeout),
+    WriteSeed: by_script(first_boot_effects.write_seed),
+    AwaitFirstBoot: by_script(first_boot_effects.await_first_boot, lambda effect: effect.timeout),
     Generate: _generate,
     Reboot: waited_for,
     LibvirtEffect: tell_libvirt,  # type: ignore[type-abstract]  # the base of all that libvirt is told

@@ -39,8 +39,11 @@ class ImageReconciler(Reconciler[ImageSpec, Seen]):
     key: ClassVar[object] = ImageName
 
     def needs(self, me: Resource[ImageSpec]) -> Sequence[Need]:
-        """Packages bring qemu-img, and the user that QEMU runs as."""
-        return (Need(AllOf("package"), How.AFTER),)
+        """Packages bring qemu-img, and the user that QEMU runs as.
+
+        Whether a guest is provisioned is settled before there is a disk that it may have used.
+        """
+        return (Need(AllOf("package"), How.AFTER), Need(AllOf("provision"), How.AFTER))
 
     def reads(self, me: Resource[ImageSpec]) -> Sequence[Read]:
         """The file, what qemu-img sees in it, and its source."""
@@ -57,9 +60,11 @@ class ImageReconciler(Reconciler[ImageSpec, Seen]):
         """
         spec = resource.spec
         live = seen.live if isinstance(seen, Present) else None
-        exports = (DiskImage(spec.path, spec.format, _size_to_be(spec, live)),) if spec.wanted else ()
+        partly = seen.partly if isinstance(seen, Unknown) and isinstance(seen.partly, Missing) else None
+        there = None if live is None and partly is None else isinstance(live, Live)
+        image = DiskImage(spec.path, spec.format, _size_to_be(spec, live), there)
+        exports = (image,) if spec.wanted else ()
         if isinstance(seen, Unknown):
-            partly = seen.partly if isinstance(seen.partly, Missing) else None
             problems = tuple(before_it_is_seen(spec, partly)) if partly and spec.wanted else ()
             return Assessment(exports, problems, later=(_later(spec, seen),))
         changes = tuple(_changes(spec, live))

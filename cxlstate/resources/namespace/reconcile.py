@@ -66,7 +66,7 @@ class NamespaceReconciler(Reconciler[NamespaceSpec, Live]):
     def needs(self, me: Resource[NamespaceSpec]) -> Sequence[Need]:
         """Tools and drivers first; in a guest the VM in force, which tells of its NVDIMMs."""
         modules = (Need(Address("module", name), How.AFTER) for name in MODULES)
-        vm = (Need(me.vm, How.REQUIRES, on_parent=True),) if me.vm else ()
+        vm = (Need(me.at_vm, How.REQUIRES, on_parent=True),) if me.at_vm else ()
         return (Need(AllOf("package"), How.AFTER), *modules, *vm)
 
     def reads(self, me: Resource[NamespaceSpec]) -> Sequence[Read]:
@@ -85,13 +85,13 @@ class NamespaceReconciler(Reconciler[NamespaceSpec, Live]):
         given, unknown_nvdimm = _given(resource, inputs)
         wish = Wish(spec, given)
         before = (*unknown_nvdimm, *check.beforehand(spec, given))
-        later = (Later("region, and what is in it", (resource.vm,) if resource.vm else ()),)
+        later = (Later("region, and what is in it", (resource.at_vm,) if resource.at_vm else ()),)
         if isinstance(seen, Unknown):
             return Assessment(problems=before, later=later, derived=wish.derived)
         if not isinstance(seen, Present) or (spec.wanted and given and not given.runs):
             return Assessment(
                 problems=before,
-                changes=_to_come(wish, resource.vm),
+                changes=_to_come(wish, resource.at_vm),
                 actions=_blind(wish),
                 later=later,
                 derived=wish.derived,
@@ -107,7 +107,7 @@ class NamespaceReconciler(Reconciler[NamespaceSpec, Live]):
 def _given(me: Me, inputs: Inputs) -> tuple[NvdimmOfVm | None, tuple[Diagnostic, ...]]:
     """The VM's NVDIMM that is meant, in a guest; and that the VM has none such."""
     spec, every = me.spec, [one for _, one in inputs.all(NvdimmOfVm)]
-    if me.vm is None or spec.region is not None:
+    if me.at_vm is None or spec.region is not None:
         return None, ()
     if spec.nvdimm is not None:
         found = [one for one in every if one.number == spec.nvdimm]
@@ -123,7 +123,7 @@ def _given(me: Me, inputs: Inputs) -> tuple[NvdimmOfVm | None, tuple[Diagnostic,
             "the VM has no such NVDIMM",
             path=("nvdimm",),
             found=str(spec.nvdimm),
-            expected=", ".join(map(_said, every)) or f"an entry of `nvdimm` at {me.vm}",
+            expected=", ".join(map(_said, every)) or f"an entry of `nvdimm` at {me.at_vm}",
         ),
     )
 

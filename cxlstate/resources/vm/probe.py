@@ -20,11 +20,13 @@ from cxlstate.core.read import (
     LibvirtAddresses,
     LibvirtDomain,
     Links,
+    Names,
     Read,
     ReadFailed,
 )
+from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import parse_cpus
-from cxlstate.formats import dax, domain_xml, restore
+from cxlstate.formats import cloud_init, dax, domain_xml, restore
 from cxlstate.formats.dax import Holder
 from cxlstate.resources.vm import access, paths
 from cxlstate.resources.vm.paths import Opened
@@ -57,6 +59,8 @@ class Host:
     holders: tuple[Holder, ...] | None
     hidden: str = ""
     opened: Mapping[str, Opened] = field(default_factory=dict)
+    seed: bool = False
+    """The seed of its guest's first boot is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +106,32 @@ class Live:
 Seen = Live | Missing
 
 
-def reads(name: str, spec: VmSpec, *, has_guest: bool = False) -> tuple[Read, ...]:
-    """The domain, the host around it, what it opens by a path, and the way into its guest."""
-    way = access.reads(name) if has_guest else ()
+def reads(me: Resource[VmSpec]) -> tuple[Read, ...]:
+    """The domain, the host around it, what it opens by a path, the way into its guest, and its seed."""
+    name, spec = me.name, me.spec
+    way = access.reads(name) if me.has_guest else ()
+    seed = (_seed(me),) if is_provisioned(me) else ()
     holders = (dax.HOLDERS,) if spec.nvdimm else ()
-    return (LibvirtDomain(name), ONLINE, NODES, LINKS, *holders, *paths.reads(spec), *way)
+    return (LibvirtDomain(name), ONLINE, NODES, LINKS, *holders, *paths.reads(spec), *way, *seed)
 
 
-def observe(name: str, spec: VmSpec, answers: Answers, *, has_guest: bool = False) -> Observation[Seen]:
+def is_provisioned(me: Resource[VmSpec]) -> bool:
+    """Whether the spec says what the first boot of its guest makes of it."""
+    return "provision" in (me.guest or ())
+
+
+def _seed(me: Resource[VmSpec]) -> Names:
+    return Names(cloud_init.seed(me.name))
+
+
+def observe(me: Resource[VmSpec], answers: Answers) -> Observation[Seen]:
     """What libvirt says, whatever the spec wants."""
-    host = _host(spec, answers)
+    name, host = me.name, _host(me.spec, answers)
+    if is_provisioned(me):
+        host = replace(host, seed=bool(answers.files(_seed(me))))
     try:
         parts = answers.files(LibvirtDomain(name))
-        way = access.access(name, answers) if has_guest else None
+        way = access.access(name, answers) if me.has_guest else None
     except ReadFailed as failed:
         return Unknown(
             failed.reason, PROVIDERS, "on the machine: `virsh -r list --all` tells what libvirt says", host

@@ -12,7 +12,7 @@ from cxlstate.core.address import Address, AllOf
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.domain import Domain
-from cxlstate.core.exports import Export, Inputs, Reservations
+from cxlstate.core.exports import Export, GuestToBe, Inputs, Reservations
 from cxlstate.core.guest import GuestAccess
 from cxlstate.core.machine import ROOT_ONLY
 from cxlstate.core.observation import Observation, Present, Unknown
@@ -20,13 +20,14 @@ from cxlstate.core.path import Path
 from cxlstate.core.read import Answers, LibvirtAddresses, Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_cpus, format_size
-from cxlstate.formats import domain_xml
+from cxlstate.formats import cloud_init, domain_xml
 from cxlstate.resources.vm import access, guest_memory, probe, steps
 from cxlstate.resources.vm.check import before_it_is_seen, diagnose, later
 from cxlstate.resources.vm.compare import EMPTY, PINS, compare
 from cxlstate.resources.vm.probe import Host, Live, Seen
 from cxlstate.resources.vm.spec import VmName, VmSpec
 from cxlstate.resources.vm.states import RUNS
+from cxlstate.resources.vm.to_be import guest_to_be
 from cxlstate.resources.vm.wish import wish
 
 STATE: Final = ("state",)
@@ -52,11 +53,12 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
         told = [Address.parse(one.dax) for one in spec.nvdimm or () if one.dax and one.state == "present"]
         told += [Address.parse(one.image) for one in spec.disks or () if one.image]
         told += [Address("network", one.network) for one in spec.interfaces or () if one.network]
-        return (*after, *(Need(address, How.REQUIRES) for address in dict.fromkeys(told)))
+        seed = [Need(Address("provision", me.name), How.AWAITS)] if probe.is_provisioned(me) else []
+        return (*after, *seed, *(Need(address, How.REQUIRES) for address in dict.fromkeys(told)))
 
     def reads(self, me: Resource[VmSpec]) -> Sequence[Read]:
         """The domain, and the host around it."""
-        return probe.reads(me.name, me.spec, has_guest=me.has_guest)
+        return probe.reads(me)
 
     def inspections(self, me: Resource[VmSpec]) -> Sequence[Read]:
         """The addresses that it has."""
@@ -64,7 +66,7 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
 
     def observe(self, me: Resource[VmSpec], answers: Answers) -> Observation[Seen]:
         """What libvirt says of it."""
-        return probe.observe(me.name, me.spec, answers, has_guest=me.has_guest)
+        return probe.observe(me, answers)
 
     def assess(self, resource: Resource[VmSpec], seen: Observation[Seen], inputs: Inputs) -> Assessment:
         """In the definition, in what runs where a restart is needed for it, and in how it stands."""
@@ -73,11 +75,14 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
         waits = tuple(later(resource.spec, inputs, seen))
         derived = guest_memory.derived(resource.spec, inputs)
         if isinstance(seen, Unknown):
-            told = before_it_is_seen(resource, seen.partly, inputs) if isinstance(seen.partly, Host) else ()
-            return Assessment(memory, tuple(told), later=waits, derived=derived)
+            host = seen.partly if isinstance(seen.partly, Host) else None
+            told = before_it_is_seen(resource, host, inputs) if host else ()
+            to_be = _to_be(resource, host, None, inputs)
+            return Assessment((*to_be, *memory), tuple(told), later=waits, derived=derived)
         wished = wish(resource.spec, inputs)
         problems = tuple(diagnose(resource, live, wished, inputs)) if live else ()
-        exports: tuple[Export, ...] = (*_way(resource, live, inputs), *memory)
+        to_be = _to_be(resource, live.host if live else None, live, inputs)
+        exports: tuple[Export, ...] = (*_way(resource, live, inputs), *to_be, *memory)
         found = Assessment(exports, problems, facts=tuple(_facts(live)), later=waits, derived=derived)
         if found.refused:
             return found
@@ -100,6 +105,13 @@ def _way(me: Resource[VmSpec], live: Seen | None, inputs: Inputs) -> tuple[Guest
     return (access.with_reserved(live.way, macs, reserved),)
 
 
+def _to_be(
+    me: Resource[VmSpec], host: Host | None, live: Seen | None, inputs: Inputs
+) -> tuple[GuestToBe, ...]:
+    found = guest_to_be(me, host, live, inputs)
+    return (found,) if found else ()
+
+
 def _forgotten(me: Resource[VmSpec], live: Seen | None, found: Assessment) -> Assessment:
     if not isinstance(live, Live):
         return found
@@ -111,9 +123,12 @@ def _defined(
 ) -> Assessment:
     """One that is not there. Before libvirt can be asked, what is wrong with it is told once it can."""
     standing = _standing(me.spec, "shut-off", autostart=False)
-    found = replace(found, changes=(*_made(wished), *standing))
+    new = any(isinstance(one, GuestToBe) and one.new for one in found.exports)
+    seed = cloud_init.seed(me.name) if new else None
+    given = (Change(("seed",), None, seed),) if seed else ()
+    found = replace(found, changes=(*_made(wished), *given, *standing))
     try:
-        xml = domain_xml.new(me.name, wished, me.spec.xml.text if me.spec.xml else None)
+        xml = domain_xml.new(me.name, wished, me.spec.xml.text if me.spec.xml else None, seed)
     except ValueError:
         if known:
             raise

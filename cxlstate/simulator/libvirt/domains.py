@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from cxlstate.core.effect import Effect
 from cxlstate.core.libvirt import (
@@ -16,6 +16,7 @@ from cxlstate.core.libvirt import (
     AS_IT_RAN,
     AutostartDomain,
     DefineDomain,
+    DetachDisk,
     DomainEffect,
     EditDomain,
     LinkInterface,
@@ -27,7 +28,7 @@ from cxlstate.core.libvirt import (
     UndefineDomain,
 )
 from cxlstate.formats import domain_xml
-from cxlstate.formats.xml import Element
+from cxlstate.formats.xml import Element, take_out
 from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.performing import performer
 from cxlstate.simulator import guests
@@ -46,8 +47,14 @@ _STATE = "/var/lib/libvirt/qemu"
 _PULLED = "link[@state='down']"
 
 
-PowerOn = Callable[[str, ActiveDomain], None]
-"""Boots the machine in a domain."""
+class Inside(Protocol):
+    """The machines in the domains."""
+
+    def boot(self, vm: str, domain: ActiveDomain) -> None:
+        """Boot the one in a domain that starts."""
+
+    def unplug_seed(self, vm: str) -> None:
+        """Take the seed of its first boot away from it."""
 
 
 class Domains:
@@ -59,7 +66,7 @@ class Domains:
         files: Files,
         networks: Networks,
         step: Callable[[str], None],
-        power_on: PowerOn,
+        inside: Inside,
     ) -> None:
         self._world = world
         self._files = files
@@ -68,7 +75,7 @@ class Domains:
         self._processes = Processes(world, files, networks)
         self._tuning = Tuning(world)
         self._step = step
-        self._power_on = power_on
+        self._inside = inside
 
     def perform(self, effect: DomainEffect, ran: dict[str, str]) -> Outcome:
         """Do it. Raises Refused. `ran` is what the domains that were shut down ran with, by name."""
@@ -145,7 +152,7 @@ class Domains:
             self._end(name)  # its process was killed
         root = document(self._defined.get(name) or "", "domain")
         self._processes.start(root)
-        self._power_on(name, self._world.running.domains[name])
+        self._inside.boot(name, self._world.running.domains[name])
         if self._saved(name):
             self._files.remove(f"{_STATE}/save/{name}.save")
         self._step(f"domain started: {name}")
@@ -208,6 +215,22 @@ class Domains:
         root = document(self._running_or_defined(effect.name), "domain")
         self._tuning.change(effect, root, self.active(effect.name))
         self._step(f"domain changed, live: {effect.name}")
+        return DONE
+
+    def _detach(self, effect: DetachDisk, _ran: dict[str, str]) -> Outcome:
+        """While it runs; then out of its definition."""
+        active = self.active(effect.name)
+        if active is not None and (without := _without(active.xml, effect.path)):
+            if not _has_system(document(without, "domain")):
+                raise Refused(f"the guest has not let go of {effect.path} within {effect.timeout} s")
+            active.xml = without
+            for one in self._world.running.processes:
+                one.holds = [path for path in one.holds if one.pid != active.pid or path != effect.path]
+            self._inside.unplug_seed(effect.name)
+            self._step(f"disk detached, live: {effect.name}")
+        if without := _without(self._defined.get(effect.name) or "", effect.path):
+            self._defined.put(effect.name, without)
+            self._step(f"disk detached: {effect.name}")
         return DONE
 
     def _restore(self, effect: RestoreDomain, ran: dict[str, str]) -> Outcome:
@@ -287,7 +310,18 @@ class Domains:
         PinDomain: _tune,
         TuneNuma: _tune,
         LinkInterface: _tune,
+        DetachDisk: _detach,
     }
+
+
+def _without(xml: str, path: str) -> str | None:
+    """A definition without the disk of a source; None where it has none."""
+    root = document(xml, "domain") if xml else None
+    found = [] if root is None else root.findall("devices/disk")
+    for one in (one for one in found if devices.source(one) == path):
+        take_out(one)
+        return None if root is None else written(root)
+    return None
 
 
 def _has_system(root: Element) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from cxlstate.core.effect import Effect
 from cxlstate.core.libvirt import (
     DefineNetwork,
+    DetachDisk,
     DomainEffect,
     EditDomain,
     LibvirtEffect,
@@ -26,7 +27,7 @@ from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.performing import find_performer
 from cxlstate.simulator.files import Files
 from cxlstate.simulator.libvirt import dhcp
-from cxlstate.simulator.libvirt.domains import Domains, PowerOn
+from cxlstate.simulator.libvirt.domains import Domains, Inside
 from cxlstate.simulator.libvirt.networks import Networks
 from cxlstate.simulator.libvirt.process import device_of
 from cxlstate.simulator.libvirt.refused import Refused
@@ -40,11 +41,11 @@ _NO_HELPER = "virt-ssh-helper is not installed"
 class Libvirt:
     """Asked and told; `files` are those on the disk, with the eyes of root."""
 
-    def __init__(self, world: World, files: Files, step: Callable[[str], None], power_on: PowerOn) -> None:
+    def __init__(self, world: World, files: Files, step: Callable[[str], None], inside: Inside) -> None:
         self._world = world
         self._files = files
         self._networks = Networks(world, files, step)
-        self._domains = Domains(world, files, self._networks, step, power_on)
+        self._domains = Domains(world, files, self._networks, step, inside)
 
     def answer(self, read: LibvirtRead) -> Answer:
         """What it answers to one read."""
@@ -103,6 +104,7 @@ class Libvirt:
     BEFORE: ClassVar[dict[type[Effect], Callable[[Libvirt, Any, Mapping[str, str]], str | None]]] = {
         EditDomain: _domain,
         UndefineDomain: _domain,
+        DetachDisk: _domain,
         StartDomain: _devices,
         RestoreDomain: _what_comes_back,
         DefineNetwork: _network,

@@ -1,0 +1,182 @@
+"""Before the first boot, on the host: the seed, made before the disks of its VM, and only for a new one."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from cxlstate.core.action import Action, RemoveFile, Run, WriteFile
+from cxlstate.core.address import Address, AllOf
+from cxlstate.core.assessment import Assessment
+from cxlstate.core.change import Change
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.exports import GuestToBe, Inputs, Seed
+from cxlstate.core.first_boot import WriteSeed
+from cxlstate.core.libvirt import DetachDisk
+from cxlstate.core.observation import Observation, Present, Unknown
+from cxlstate.core.read import Answers, File, LibvirtDomain, Names, Read, ReadFailed
+from cxlstate.core.reconciler import How, Need, Resource
+from cxlstate.formats import cloud_init, host_keys
+from cxlstate.resources.provision import made
+from cxlstate.resources.provision.spec import Provision
+
+Me = Resource[Provision]
+
+_PROVIDERS = (Address("package", "libvirt-daemon-system"), Address("service", "libvirtd"), AllOf("package"))
+
+
+@dataclass(frozen=True, slots=True)
+class SeedLive:
+    """Whether the seed is there, what it or an earlier one was made from, host keys of an earlier guest."""
+
+    there: bool = False
+    kept: str | None = None
+    host_keys: str | None = None
+
+
+def needs(me: Me) -> tuple[Need, ...]:
+    """What the VM tells of itself; it awaits us."""
+    after = [Need(AllOf(kind), How.AFTER) for kind in ("package", "service")]
+    return (*after, Need(Address("vm", me.vm), How.KNOWS))
+
+
+def reads(me: Me) -> tuple[Read, ...]:
+    """The domain is asked for by the VM, too: once."""
+    kept = (File(cloud_init.made_from(me.vm)), File(host_keys.path(me.vm)))
+    return (Names(cloud_init.seed(me.vm)), *kept, LibvirtDomain(me.vm))
+
+
+def observe(me: Me, answers: Answers) -> Observation[SeedLive]:
+    """Whether there is such a domain, the VM tells; that it cannot be told is unknown here, too."""
+    there = bool(answers.files(Names(cloud_init.seed(me.vm))))
+    kept = answers.text_or_none(File(cloud_init.made_from(me.vm)))
+    live = SeedLive(there, kept, answers.text_or_none(File(host_keys.path(me.vm))))
+    try:
+        answers.files(LibvirtDomain(me.vm))
+    except ReadFailed as failed:
+        return Unknown(failed.reason, _PROVIDERS, partly=live)
+    return Present(live)
+
+
+def assess(me: Me, seen: Observation[SeedLive], inputs: Inputs) -> Assessment:
+    """The seed of a new guest; of one that has it, what takes it away; of any other, nothing."""
+    vm = next((one for _, one in inputs.all(GuestToBe)), None)
+    if vm is None:
+        return Assessment()
+    given = vm.new or vm.seeded
+    exports = (Seed(cloud_init.instance(me.vm), given, _finish(me) if given else ()),)
+    if isinstance(seen, Unknown):
+        return Assessment(exports, tuple(_impossible(me, vm)) if given else ())
+    live = seen.live if isinstance(seen, Present) else SeedLive()
+    facts = (("seed", "there" if live.there else "none"),)
+    problems = tuple(_problems(me, vm, live))
+    changes, actions = _steps(me, vm, live, given=given)
+    return Assessment(exports, problems, changes, actions, facts)
+
+
+def _steps(
+    me: Me, vm: GuestToBe, live: SeedLive, *, given: bool
+) -> tuple[tuple[Change, ...], tuple[Action, ...]]:
+    path, text = cloud_init.seed(me.vm), made.text(me.spec, vm.macs)
+    if not given:  # it has done with it, and a run has ended before the seed was removed
+        return ((Change((), "a seed", None),), (_remove(path),)) if live.there else ((), ())
+    same = live.kept == text
+    if live.there and (same or vm.seeded):  # what a guest may have begun with is no longer made otherwise
+        return (), ()
+    old = "a seed made from another spec" if live.there else None
+    note = WriteFile(cloud_init.made_from(me.vm), text.encode(), _digest(live.kept), mode=0o600)
+    actions = (
+        *_forget_keys(me, vm, live),  # in this order: what is kept is of the seed that is there
+        Action(f"write {path}", WriteSeed(path, made.boot(me.vm, me.spec, vm.macs))),
+        *(() if same else (Action("keep what it is made from", note),)),
+    )
+    return (Change((), old, f"a seed for the first boot: {_said(me.spec)}"),), actions
+
+
+def _forget_keys(me: Me, vm: GuestToBe, live: SeedLive) -> Iterator[Action]:
+    """A new guest makes keys of its own, and is not to be refused for those of the one before it."""
+    digest = _digest(live.host_keys)
+    if vm.new and digest:
+        path = host_keys.path(me.vm)
+        yield Action("forget the host keys of the guest before it", RemoveFile(path, digest))
+
+
+def _digest(text: str | None) -> str | None:
+    return None if text is None else sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _remove(path: str) -> Action:
+    return Action(f"remove {path}", Run(("rm", "--force", path), typed=f"rm {shlex.quote(path)}"))
+
+
+def _finish(me: Me) -> tuple[Action, ...]:
+    """On the host, for the guest that has done with it."""
+    path = cloud_init.seed(me.vm)
+    steps = (Action(f"take the seed out of {me.vm}", DetachDisk(me.vm, path)), _remove(path))
+    return tuple(replace(one, why="on the host", on_parent=True) for one in steps)
+
+
+def _said(spec: Provision) -> str:
+    words = [spec.hostname] if spec.hostname else []
+    words += [f"users {', '.join(spec.users)}"] if spec.users else []
+    return "; ".join([*words, *(["DHCP"] if spec.network else [])]) or spec.method
+
+
+# Problems --------------------------------------------------------------------------------------------
+
+
+def _problems(me: Me, vm: GuestToBe, live: SeedLive) -> Iterator[Diagnostic]:
+    if vm.new:
+        yield from _impossible(me, vm)
+    elif vm.defined and not vm.seeded and live.kept is None:
+        yield Diagnostic(
+            "CXP402",
+            f"the guest in {me.vm} was there before, and is not provisioned",
+            Severity.WARNING,
+            found=f"a VM {me.vm} of which nothing says that cxlstate has provisioned it",
+            expected="a VM and a disk that this spec makes",
+            hint="remove `provision`, and say the rest with `users`, `sshd` and `files` of the guest",
+        )
+    elif not vm.defined and live.kept is None:
+        yield Diagnostic(
+            "CXP401",
+            f"a guest may have used the disk of {me.vm} already",
+            found=", ".join(vm.used),
+            expected="a disk that this spec makes",
+            hint="let an entry of `images` make it, and write image: image.NAME; or remove `provision`",
+        )
+    if live.kept is not None and not vm.new and (differs := made.otherwise(live.kept, me.spec, vm.macs)):
+        yield Diagnostic(
+            "CXP403",
+            f"the guest in {me.vm} was provisioned otherwise",
+            Severity.WARNING,
+            found=f"{', '.join(differs)}: not as when it was provisioned",
+            expected="what its seed was made from: a guest is provisioned once",
+            hint="say it with `users`, `sshd` and `files` of the guest, which change one that is there",
+        )
+
+
+def _impossible(me: Me, vm: GuestToBe) -> Iterator[Diagnostic]:
+    """What no seed can be made from."""
+    if me.spec.network and not vm.macs:
+        yield Diagnostic(
+            "CXP407",
+            f"{me.vm} has no interface that could ask for an address",
+            path=("network",),
+            found="no `interfaces` in the VM",
+            expected="an interface with its MAC address",
+            hint=f"add one to vms.{me.vm}.interfaces, or remove `network`",
+        )
+    for name, user in me.spec.users.items():
+        secret = user.account(name).password
+        if secret is not None and (not secret.reveal() or b"\0" in secret.reveal()):
+            yield Diagnostic(
+                "CXP406",
+                f"{name} cannot have this password",
+                path=("users", name, "password"),
+                found=f"what {user.password} gives is empty, or has a NUL in it",
+                expected="a password",
+                hint="see what is there; remove `password` for a user who logs in with a key",
+            )

@@ -1,0 +1,50 @@
+"""Whether the guest of a VM is still to be made: what a VM tells of that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cxlstate.core.address import Address
+from cxlstate.core.exports import DiskImage, GuestToBe, Inputs
+from cxlstate.core.reconciler import Resource
+from cxlstate.formats import cloud_init
+from cxlstate.resources.vm.devices import is_written_to
+from cxlstate.resources.vm.probe import Host, Live, Missing, Seen, is_provisioned
+from cxlstate.resources.vm.spec import VmSpec
+
+
+def guest_to_be(
+    me: Resource[VmSpec], host: Host | None, live: Seen | None, inputs: Inputs
+) -> GuestToBe | None:
+    """None where the spec does not provision a guest.
+
+    New is a guest whose VM is not there and none of whose disks was there before: one that is there may have
+    been used by another guest, or by this one. Disks come after the seed, so that a seed that is there was
+    settled before them.
+    """
+    if not is_provisioned(me):
+        return None
+    macs = tuple(one.mac for one in me.spec.interfaces or () if one.state == "present")
+    if isinstance(live, Live):
+        return GuestToBe(defined=True, new=False, seeded=_is_seeded(me.name, live), macs=macs)
+    used = tuple(_used(me.spec, host, inputs))
+    new = (host is not None and host.seed) or not used
+    return GuestToBe(False if isinstance(live, Missing) else None, new, used=used, macs=macs)
+
+
+def _is_seeded(name: str, live: Live) -> bool:
+    disks = [one for domain in (live.inactive, live.active) if domain for one in domain.disks or ()]
+    return any(one.path == cloud_init.seed(name) for one in disks)
+
+
+def _used(spec: VmSpec, host: Host | None, inputs: Inputs) -> Iterator[str]:
+    """The disks that are there."""
+    images = dict(inputs.all(DiskImage))
+    for disk in spec.disks or ():
+        if disk.state == "absent" or not is_written_to(disk):
+            continue
+        image = images.get(Address.parse(disk.image)) if disk.image else None
+        if image and image.there:
+            yield image.path
+        elif disk.path and host and (found := host.opened.get(disk.path)) and found.stat:
+            yield disk.path

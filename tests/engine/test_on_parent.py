@@ -1,0 +1,77 @@
+"""What a guest's resource does on its host, and what comes first in a guest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cxlstate.core.action import Action, Run
+from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.engine.plan import Exit
+from tests.engine import fake_tree
+from tests.engine.fake_tree import Bench, FakeMachine, Thing, Vm, VmWish, Wish, World
+
+
+class Teller(Thing):
+    """Tells its host before it does anything in its guest."""
+
+    kind = "first"
+    place = replace(Thing.place, key="firsts")
+    comes_first = True
+
+    def _actions(self, me, live):
+        back = Action("take it back", Run(("set", "off"), ("thing.told",)), on_parent=True)
+        tell = Action("tell", Run(("set", "told"), ("thing.told",)), undo=(back,), on_parent=True)
+        return (tell, *super()._actions(me, live))
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    monkeypatch.setitem(fake_tree.KINDS, "first", Teller())
+    return Bench(
+        World(vms={"g1": Vm()}),
+        {"vm.g1": VmWish(), "thing.told": Wish("told")},
+        g1={"first": Wish(), "another.a": Wish(), "thing.a": Wish()},
+    )
+
+
+@pytest.fixture(autouse=True)
+def another(monkeypatch):
+    """A kind whose name would put it before all else."""
+    kind = Thing()
+    kind.kind = "another"
+    monkeypatch.setitem(fake_tree.KINDS, "another", kind)
+
+
+def test_it_is_done_under_the_locks_of_both_and_both_are_read_again(bench):
+    bench.world.things["h"] = {"thing.told": "told"}
+    assert bench.apply().exit is Exit.IN_SYNC
+    told = bench.world.log.index("h: set told thing.told")
+    own = bench.world.log.index("h/g1: set on first")
+    assert bench.world.log.index("h/g1: lock") < told < own
+    after = bench.world.log[own + 1 : own + 3]
+    assert after == ["h: read", "h/g1: read"]
+
+
+def test_all_else_in_the_guest_comes_after_it(bench):
+    bench.apply()
+    did = [line for line in bench.did() if line.startswith("h/g1: set")]
+    assert did == ["h/g1: set on first", "h/g1: set on another.a", "h/g1: set on thing.a"]
+
+
+def test_what_fails_in_the_guest_is_taken_back_on_the_host(bench):
+    bench.world.fails = {"set on first"}
+    assert bench.apply().exit is Exit.ERROR
+    assert "h: set off thing.told" in bench.did()
+
+
+def test_what_the_host_could_not_perform_is_known_before(bench, monkeypatch):
+    def lacks(machine, effect):
+        on_host = machine.machine == "h" and effect is Run
+        return Diagnostic("CXC501", "it is not here") if on_host else None
+
+    monkeypatch.setattr(FakeMachine, "lacks", lacks)
+    plan = bench.plan()
+    first = next(one for one in plan.resources if str(one.at) == "h/g1:first")
+    assert [one.code for one in first.errors] == ["CXC501"]

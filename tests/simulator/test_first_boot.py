@@ -1,0 +1,140 @@
+"""A guest from nothing, by the seed of its first boot: once, and without a secret left."""
+
+from __future__ import annotations
+
+import io
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from cxlstate.cli.main import main
+from cxlstate.simulator import first_boot
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ me"
+PASSWORD = "correct-horse-battery"
+SPEC = f"""
+apiVersion: cxlstate/v1
+host:
+  name: h
+  connect: sim:h
+  packages: [qemu-system-x86, libvirt-daemon-system, qemu-utils]
+  services: {{libvirtd: {{enabled: true, running: true}}}}
+networks:
+  default: {{active: true}}
+images:
+  system: {{path: /var/lib/libvirt/images/g.qcow2, format: qcow2, size: 1GiB}}
+vms:
+  g:
+    state: running
+    memory: 1GiB
+    vcpu: 1
+    disks: [{{target: vda, image: image.system}}]
+    interfaces: [{{network: default, mac: '52:54:00:fc:10:bd', model: virtio}}]
+    guest:
+      provision:
+        method: cloud-init
+        hostname: cxl-vmx
+        users:
+          comsys:
+            groups: [sudo]
+            shell: /bin/bash
+            password: {{env: FIRST_BOOT}}
+            authorized_keys: ['{KEY}']
+        network: {{dhcp4: true}}
+      packages: [ndctl]
+"""
+SEED = "h/root/var/lib/libvirt/images/g.cidata.iso"
+"""Where it is, as long as the guest has not been proven."""
+
+
+@pytest.fixture
+def spec(tmp_path, monkeypatch):
+    monkeypatch.setenv("FIRST_BOOT", PASSWORD)
+    file = tmp_path / "spec.yaml"
+    file.write_text(SPEC)
+    return file
+
+
+def run(*words: str) -> tuple[int, str]:
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        main(words)
+    return ended.value.code or 0, out.getvalue() + err.getvalue()
+
+
+def guest_of(spec: Path) -> Path:
+    return spec.parent / "h/guests/g/root"
+
+
+def test_from_nothing_to_a_guest_that_people_can_log_in_to(spec):
+    status, said = run("apply", "--yes", str(spec))
+    assert status == 0, said
+    assert said.index("g:provision: wait") < said.index("g:package.ndctl: ")
+    guest = guest_of(spec)
+    assert (guest / "etc/hostname").read_text() == "cxl-vmx\n"
+    assert KEY in (guest / "home/comsys/.ssh/authorized_keys").read_text()
+    assert "comsys:$6$" in (guest / "etc/shadow").read_text()
+    assert not (spec.parent / SEED).exists()
+    assert "cidata" not in (spec.parent / "h/root/etc/libvirt/qemu/g.xml").read_text()
+    assert run("plan", str(spec))[0] == 0
+    assert run("drift", str(spec)) == (0, "")
+
+
+def test_neither_password_nor_hash_is_left_but_in_shadow(spec):
+    _, said = run("apply", "--yes", str(spec))
+    shadow = guest_of(spec) / "etc/shadow"
+    line = next(line for line in shadow.read_text().splitlines() if line.startswith("comsys:"))
+    hashed = line.split(":")[1]
+    for path in [one for one in spec.parent.rglob("*") if one.is_file() and one != shadow]:
+        content = path.read_bytes()
+        assert PASSWORD.encode() not in content, path
+        assert hashed.encode() not in content, path
+    assert PASSWORD not in said
+
+
+def test_a_spec_that_says_something_else_later_is_told_and_changes_nothing(spec):
+    run("apply", "--yes", str(spec))
+    spec.write_text(SPEC.replace("cxl-vmx", "other").replace("groups: [sudo]", "groups: [kvm]"))
+    status, said = run("plan", str(spec))
+    assert status == 0
+    assert "warning[CXP403] the guest in g was provisioned otherwise" in said
+    assert "hostname, users.comsys.groups" in said
+    assert run("apply", "--yes", str(spec))[0] == 0
+    assert (guest_of(spec) / "etc/hostname").read_text() == "cxl-vmx\n"
+
+
+def test_a_guest_that_was_there_before_is_never_provisioned(spec):
+    without = SPEC[: SPEC.index("      provision:")] + SPEC[SPEC.index("      packages: [ndctl]") :]
+    spec.write_text(without)
+    assert run("apply", "--yes", str(spec))[0] == 0
+    spec.write_text(SPEC)
+    status, said = run("plan", str(spec))
+    assert status == 0
+    assert "warning[CXP402]" in said
+    run("apply", "--yes", str(spec))
+    assert not (guest_of(spec) / "home/comsys").exists()
+
+
+def test_a_disk_that_was_there_before_is_an_error_before_anything_is_done_to_it(spec):
+    run("plan", str(spec))  # makes the host
+    disk = spec.parent / "h/root/var/lib/libvirt/images/g.qcow2"
+    disk.parent.mkdir(parents=True, exist_ok=True)
+    disk.write_bytes(b"QFI\xfb" + 200 * b"\0")
+    status, said = run("apply", "--yes", str(spec))
+    assert status == 1
+    assert "error[CXP401] a guest may have used the disk of g already" in said
+    assert not (spec.parent / "h/root/etc/libvirt/qemu/g.xml").exists()
+
+
+def test_what_cloud_init_tells_of_errors_is_told_and_the_seed_stays(spec, monkeypatch):
+    def fails(self, name, user_data):
+        raise ValueError("no such group: sudo")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(first_boot.CloudInit, "_first", fails)
+        status, said = run("apply", "--yes", str(spec))
+    assert status == 1
+    assert "error[CXP408] cloud-init has not done the first boot" in said
+    assert "no such group: sudo" in said
+    assert (spec.parent / SEED).exists()
