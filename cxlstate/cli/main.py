@@ -14,7 +14,7 @@ from cxlstate import __version__
 from cxlstate.render import output
 from cxlstate.render.shown import block
 
-VERBS = ("validate", "plan", "apply", "drift", "show", "schema", "explain")
+VERBS = ("validate", "plan", "apply", "drift", "show", "measure", "schema", "explain")
 USAGE, ERROR = 64, 1
 
 

@@ -96,6 +96,21 @@ class MapAndRead:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeLoads:
+    """Time loads from memory of a dax device (`dax0.0`) or a NUMA node (`node2`), and from ordinary memory.
+
+    By the kernel's name of now, with python3, for a few seconds at most. Maps for reading only, and writes
+    nothing but pages of its own process. The answer is parsed by `formats.loads`.
+    """
+
+    memory: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"dax[0-9]{1,6}\.[0-9]{1,6}|node[0-9]{1,4}", self.memory, re.ASCII):
+            raise ValueError(f"{self.memory} is neither a dax device nor a node")
+
+
+@dataclass(frozen=True, slots=True)
 class SshLogin:
     """Who we are logged in as, from where, and what sshd has in force for such a connection.
 
@@ -168,6 +183,7 @@ READ_ONLY: tuple[tuple[tuple[str, ...], str], ...] = (
     (("daxctl", "list"), r"-[A-Za-z]+|--[a-z-]+"),
     (("qemu-img", "info", "--output=json"), r"-U|/.*"),  # a path, and no `json:` or `nbd://`
     (("stat",), r"--dereference|--format=.*"),
+    (("systemd-detect-virt", "--vm"), r""),
     (("uname",), r"-[a-z]+"),
     (("pgrep", "--list-full", "--full"), r"[^-].*"),
     (("modinfo",), r""),
@@ -203,7 +219,9 @@ class Command:
 
 LoginRead = SshLogin | AuthorizedKeys
 
-PosixRead = File | Glob | Attributes | Links | Names | Exists | Holders | MapAndRead | LoginRead | Command
+DeviceRead = Holders | MapAndRead | TimeLoads
+
+PosixRead = File | Glob | Attributes | Links | Names | Exists | DeviceRead | LoginRead | Command
 """What the machine itself is asked: all but libvirt."""
 
 Read = PosixRead | LibvirtRead
@@ -275,7 +293,7 @@ class ReadFailed(Exception):
         self.missing_tool = missing_tool
 
 
-Text = File | Command | Holders | MapAndRead | LoginRead | LibvirtAddresses
+Text = File | Command | DeviceRead | LoginRead | LibvirtAddresses
 """Reads whose answer is one text."""
 
 
@@ -366,14 +384,14 @@ def describe(read: Read) -> str:
             return f"processes that hold {name}"
         case MapAndRead(start=start):
             return f"a mapping of the dax device at {start:#x}"
+        case TimeLoads(memory=memory):
+            return f"loads from {memory}"
         case SshLogin() | AuthorizedKeys():
             return f"authorized keys of {read.user}" if isinstance(read, AuthorizedKeys) else "the SSH login"
         case Command(argv=argv, operands=operands):
             return " ".join((*argv, *operands))
-        case LibvirtDomain(name=name) | LibvirtAddresses(name=name):
-            return f"libvirt's domain {name}"
-        case LibvirtNetwork(name=name):
-            return f"libvirt's network {name}"
+        case LibvirtDomain(name=name) | LibvirtAddresses(name=name) | LibvirtNetwork(name=name):
+            return f"libvirt's {'network' if isinstance(read, LibvirtNetwork) else 'domain'} {name}"
 
 
 def _does_not_exist(answer: Answer) -> bool:

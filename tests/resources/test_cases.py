@@ -39,6 +39,7 @@ A case is `tests/resources/<kind>/<case>.yaml`:
     cured: {args: [quiet]}    # the spec after what a hint says, for `test_hints.py`
     exports: [KernelArguments: [modprobe.blacklist=kmem]]    # of a DaxDevice, what is not None
     describe: {now: loaded}   # what `show` says
+    measurable: {memory: dax0.0, cached: false, latency: 150-300ns}    # or why nothing can be measured
     changes: [{path: [args], from: null, to: quiet, pending: true}]
     actions: [{does: …, effect: WriteFile /etc/x, risk: live, why: …, holds: […], lacks: […]}]
     suspend: [{effect: Step dax_unbind name=dax0.0}]         # actions, or a diagnostic: {code: …}
@@ -55,10 +56,10 @@ where it is off; texts of XML, hashes, the wish of an `EditDomain`, and a number
 A file that is asked for and has no answer does not exist; a pattern matches the files that have an
 answer. The parts of a domain or network go before those of the host one by one; null takes a part out.
 An answer that nobody asked for is a mistake in the case. Of a diagnostic and an action only
-what the case names is compared; that there are no others always is. `exports`, `describe`, `suspend`,
-`resume` and `later` are compared where the case has them. `holds` are texts that must stand in what the
-effect writes (of a `Step`: in what is shown; of an effect on libvirt: in its XML; of an `EditDomain`: in its
-wish, a line `field: value` each), `lacks` texts that must not.
+what the case names is compared; that there are no others always is. `exports`, `describe`, `measurable`,
+`suspend`, `resume` and `later` are compared where the case has them. `holds` are texts that must stand in
+what the effect writes (of a `Step`: in what is shown; of an effect on libvirt: in its XML; of an
+`EditDomain`: in its wish, a line `field: value` each), `lacks` texts that must not.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import DaxDevice, Export, Inputs, MtrrRanges, RestoreStep
 from cxlstate.core.file import PutFile
 from cxlstate.core.libvirt import EditDomain
+from cxlstate.core.measure import Measures
 from cxlstate.core.model import BESIDE_BYTES
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import (
@@ -209,13 +211,11 @@ def _planned(
         outcome["exports"] = list(map(_exported, found.exports))
     if "describe" in case:
         outcome["describe"] = dict(found.facts)
+    if "measurable" in case:
+        outcome["measurable"] = _measurable(kind, resource, seen)
     if "later" in case:
         outcome["later"] = [{"what": one.what, "after": list(map(str, one.after))} for one in found.later]
-    hold = found.hold or Hold()
-    if "suspend" in case:
-        outcome["suspend"] = _suspended(hold.stuck or hold.release, case["suspend"])
-    if "resume" in case:
-        outcome["resume"] = _chosen(list(map(_action, hold.retake)), case["resume"])
+    outcome |= _held(found.hold or Hold(), case)
     if found.refused:
         return outcome
     if found.changes:
@@ -223,6 +223,24 @@ def _planned(
     if found.actions:
         outcome["actions"] = _chosen(list(map(_action, found.actions)), case.get("actions", []))
     return outcome
+
+
+def _held(hold: Hold, case: dict[str, Any]) -> dict[str, Any]:
+    outcome: dict[str, Any] = {}
+    if "suspend" in case:
+        outcome["suspend"] = _suspended(hold.stuck or hold.release, case["suspend"])
+    if "resume" in case:
+        outcome["resume"] = _chosen(list(map(_action, hold.retake)), case["resume"])
+    return outcome
+
+
+def _measurable(kind: Reconciler[Any, Any], resource: Resource[Any], seen: Observation[Any]) -> Any:
+    assert isinstance(kind, Measures)
+    found = kind.measurable(resource, seen)
+    if isinstance(found, str):
+        return found
+    latency = {"latency": str(found.latency)} if found.latency else {}
+    return {"memory": found.memory, "cached": found.cached, **latency}
 
 
 def _assessed(
@@ -267,7 +285,7 @@ def _suspended(found: Sequence[Action] | Diagnostic, expected: Any) -> Any:
 
 def _expected(case: dict[str, Any]) -> dict[str, Any]:
     compared = ("invalid", "unknown", "absent", "diagnostics", "changes", "actions")
-    where_named = ("exports", "describe", "suspend", "resume", "leftovers", "later")
+    where_named = ("exports", "describe", "measurable", "suspend", "resume", "leftovers", "later")
     expected = {key: case[key] for key in compared if case.get(key)}
     expected |= {key: case[key] for key in where_named if key in case}
     for action in _actions_of(expected):

@@ -35,6 +35,7 @@ from cxlstate.core.read import (
     Attributes,
     AuthorizedKeys,
     Command,
+    DeviceRead,
     Exists,
     File,
     Glob,
@@ -46,6 +47,7 @@ from cxlstate.core.read import (
     PosixQuestion,
     PosixRead,
     SshLogin,
+    TimeLoads,
     conditions,
 )
 from cxlstate.formats.sh import quote
@@ -117,7 +119,7 @@ def script(nonce: str, questions: Sequence[PosixQuestion]) -> bytes:
     settings = "".join(f"{name}={value}\n" for name, value in numbers.items())
     reads = [read_of(question) for question in questions]
     parts = [f"nonce={quote(nonce)}\n{settings}{read_shell.PRELUDE}{_patience(reads)}".encode()]
-    if any(isinstance(read, Holders | MapAndRead) for read in reads):
+    if any(isinstance(read, DeviceRead) for read in reads):
         parts.append(device_reads.FUNCTIONS.encode())
     if any(isinstance(read, SshLogin | AuthorizedKeys) for read in reads):
         parts.append(login_reads.FUNCTIONS.encode())
@@ -160,7 +162,7 @@ def limit(question: PosixQuestion) -> int:
     match read_of(question):
         case Command(timeout=timeout):
             return timeout + limits.TICK
-        case Holders() | MapAndRead() | SshLogin() | AuthorizedKeys():
+        case Holders() | MapAndRead() | TimeLoads() | SshLogin() | AuthorizedKeys():
             return limits.LONG_READ
     return limits.READ
 
@@ -172,7 +174,7 @@ def _patience(reads: Sequence[PosixRead]) -> str:
     """
     longer: defaultdict[str, list[str]] = defaultdict(list)
     for index, read in enumerate(reads):
-        if isinstance(read, Holders | MapAndRead | SshLogin | AuthorizedKeys | Command):
+        if isinstance(read, DeviceRead | SshLogin | AuthorizedKeys | Command):
             ticks, counts = -(-limit(read) // limits.TICK), int(not isinstance(read, Command))
             longer[f"allowed={ticks} counts={counts}"].append(str(index))
     cases = "".join(f"{'|'.join(indices)}) {settings} ;;\n" for settings, indices in longer.items())
@@ -198,7 +200,7 @@ def _question(index: int, read: PosixRead) -> str:
             return _each(index, pattern, f'name {index} "$found"')
         case SshLogin() | AuthorizedKeys():
             return f"ask {index} {login_reads.question(read)}\n"
-        case Holders() | MapAndRead():
+        case Holders() | MapAndRead() | TimeLoads():
             return f"ask {index} {device_reads.question(read)}\n"
         case Command(argv=argv, operands=operands):
             words = " ".join(map(quote, (*argv, *operands)))
@@ -330,7 +332,7 @@ def _judged(read: PosixRead, answer: Answer | NotAsked, members: dict[str, Answe
             return _of_pattern(answer, judged)
         case Exists():
             return Answer(0) if _is_gone(answer) else answer
-        case Holders() | MapAndRead() | SshLogin() | AuthorizedKeys() | Command():
+        case Holders() | MapAndRead() | TimeLoads() | SshLogin() | AuthorizedKeys() | Command():
             return answer
 
 

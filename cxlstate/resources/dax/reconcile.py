@@ -12,13 +12,14 @@ from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import DaxDevice, Export, Inputs, ModuleKeptOut
 from cxlstate.core.machine import HOST_ONLY
+from cxlstate.core.measure import Measurable
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Answers, Asked, Exists, File, MapAndRead, Question, Read
 from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_address, format_size
 from cxlstate.formats import dax, modprobe, restore
 from cxlstate.formats.iomem import Range
-from cxlstate.resources.dax import probe, steps, verbs
+from cxlstate.resources.dax import measured, probe, steps, verbs
 from cxlstate.resources.dax.check import diagnose, in_the_way, missing, will_be_given_back, write_back
 from cxlstate.resources.dax.probe import Live, Missing, linked
 from cxlstate.resources.dax.spec import DaxName, DaxSpec
@@ -83,6 +84,10 @@ class Dax(Reconciler[DaxSpec, Seen]):
         changes = () if refused else tuple(_changes(resource.spec, live))
         actions = _actions(resource, live) if live and changes else ()
         return Assessment(exports, problems, changes, actions, _facts(resource, live), hold=hold)
+
+    def measurable(self, me: Resource[DaxSpec], seen: Observation[Seen]) -> Measurable | str:
+        """The device of today, while it can be mapped."""
+        return measured.memory(me.spec, seen)
 
     def leftover_reads(self) -> Sequence[Question]:
         """Our list on the machine and, where there is one, what its lines may be about."""
