@@ -23,16 +23,24 @@ from cxlstate.core.machine import MachineId
 from cxlstate.core.measure import Measurable
 from cxlstate.formats.loads import Loads, undisturbed
 
-EMULATED: Final = ("qemu", "bochs")
+_EMULATED: Final = ("qemu", "bochs")
 """What systemd-detect-virt(1) calls machines whose processor is software; with KVM, QEMU is `kvm`."""
+
+_BY_PROCESSOR: Final = frozenset(
+    ("kvm", "amazon", "google", "vmware", "microsoft", "oracle", "xen", "parallels", "bhyve", "acrn", "apple")
+)
+"""What it calls those in which the processor itself does the loads."""
 
 _ROUNDS: Final = 8
 _ALIKE, _APART = 3, 10
 """Repeated loads that take up to so many times as long are cached; from so many on they are not."""
 _SINGLE: Final = 25
 """Nanoseconds by which a single repeated load past the cache takes longer, at least: no memory is closer."""
-_SLOWEST_CACHE: Final = 15
-"""Nanoseconds of a repeated load from ordinary memory; more, and nothing is as it is on hardware."""
+_SLOWEST_CACHE, _SLOWEST_STEP = 10, 200
+"""Nanoseconds of a repeated load from ordinary memory, and of a step of Python; more, and it is no processor.
+
+Processors have been seen to take 1 to 2 and 35 to 75, and QEMU's emulation (TCG) 9 to 12 and 600.
+"""
 _FARTHEST_MEMORY: Final = 5_000
 """Nanoseconds of one load; more, and it is not memory that answers, but a device that software emulates."""
 
@@ -90,9 +98,9 @@ def _emulated(loads: Loads, vm: str | None) -> str:
     """Evidence that software stands for the processor, or that it cannot be told."""
     if "TCG" in loads.model:
         return f"the processor is emulated: {loads.model}"
-    if vm in EMULATED:
+    if vm in _EMULATED:
         return f"the processor is emulated: systemd-detect-virt says {vm}"
-    if loads.virtual and vm in (None, "none", "vm-other"):
+    if loads.virtual and vm not in _BY_PROCESSOR:
         return "in a virtual machine of an unknown kind the processor may be emulated (systemd-detect-virt)"
     return ""
 
@@ -102,9 +110,11 @@ def _odd(loads: Loads) -> str:
     if loads.rounds < _ROUNDS:
         return f"only {loads.rounds} rounds in the time there was; measure again"
     usual, here = undisturbed(loads.ordinary.repeated), undisturbed(loads.memory.repeated)
-    if not 0 < usual <= _SLOWEST_CACHE:
-        said = f"a repeated load from ordinary memory takes {usual:.3g} ns"
-        return f"{said}, as under emulation, or without any cache"
+    if not 0 < usual <= _SLOWEST_CACHE or loads.step > _SLOWEST_STEP:
+        said = (
+            f"a repeated load from ordinary memory takes {usual:.3g} ns, a step of Python {loads.step:.0f} ns"
+        )
+        return f"{said}: as under emulation, or without any cache"
     if here > _FARTHEST_MEMORY:
         return f"a load takes {here / 1000:.3g} µs: software answers it, as of an emulated device"
     return ""
@@ -121,7 +131,7 @@ def problems(asked: Measurable, access: Access, loads: Loads) -> tuple[Diagnosti
                 f"memory is {access.value}, and should be {expected.value}",
                 found=f"{access.value}, on CPU {loads.cpu}",
                 expected=f"{expected.value}: {asked.by}",
-                hint="`cxlstate plan` shows whether it was bound before its MTRRs were written",
+                hint="`cxlstate plan` tells of a device that was bound before its MTRRs were written",
             )
         )
     first = loads.first(loads.memory)

@@ -115,7 +115,7 @@ def _measurement(plan: Plan, machine: MachineId, subject: _Subject, answers: Ans
     except ValueError as odd:
         return cannot_tell(f"cannot parse the answer: {summary(odd)}")
     said = answers.raw(VIRTUAL)
-    vm = said.text.strip() if said.status in _NONE else None
+    vm = said.text.strip()[:40] if said.status in _NONE else None
     verdict = judge(times, vm)
     found = problems(asked, verdict.access, times)
     if of:

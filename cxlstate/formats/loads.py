@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any, Final
 
 _ONE_IN: Final = 8
@@ -60,7 +59,7 @@ class Loads:
 
     def first(self, rounds: Rounds) -> float:
         """How long a single first load takes: half of them took less."""
-        return max(median(rounds.first) - self.step, 0)
+        return max(sorted(rounds.first)[len(rounds.first) // 2] - self.step, 0)
 
 
 def undisturbed(rounds: Sequence[float]) -> float:

@@ -1,7 +1,7 @@
 """Cached or not, by recorded timings of memory that is cached, and by modelled ones of memory that is not.
 
 What was recorded is in `tests/formats/loads`: of a machine that was quiet, and busy with three programs
-that read memory on the same processor.
+that read memory on the same processor; and of a processor that QEMU emulates (TCG).
 """
 
 import random
@@ -16,10 +16,9 @@ from cxlstate.core.measure import Measurable, Nanoseconds
 from cxlstate.engine.caching import Access, judge, problems
 from cxlstate.formats import loads
 
-RECORDED = {
-    path.stem: loads.parse(path.read_text())
-    for path in sorted((Path(__file__).parents[1] / "formats" / "loads").glob("*.json"))
-}
+HERE = Path(__file__).parents[1] / "formats" / "loads"
+RECORDED = {path.stem: loads.parse(path.read_text()) for path in sorted(HERE.glob("cached-*.json"))}
+EMULATED = [loads.parse(path.read_text()) for path in sorted(HERE.glob("emulated-*.json"))]
 QUIET = RECORDED["cached-1"]
 recorded = st.sampled_from(sorted(RECORDED)).map(RECORDED.get)
 seeds = st.integers(0, 1 << 32).map(random.Random)
@@ -94,7 +93,7 @@ def test_however_much_it_is_disturbed_it_is_never_told_wrongly(one, latency, sha
     assert judge(disturbed(uncached(one, latency, jitter), share, jitter), "kvm").access is not Access.CACHED
 
 
-@given(recorded, st.floats(0.2, 3), st.floats(100, 2000), seeds)
+@given(recorded, st.floats(0.2, 2.5), st.floats(100, 2000), seeds)
 def test_the_speed_of_the_processor_does_not_matter(one, factor, latency, jitter):
     machine = slower(one, factor)
     assert judge(machine, "kvm").access is Access.CACHED
@@ -137,6 +136,14 @@ def test_of_an_emulated_processor_nothing_is_told_whatever_its_times_are(change,
     verdict = judge(machine, vm)
     assert verdict.access is Access.CANNOT_TELL
     assert why in verdict.why
+
+
+@pytest.mark.parametrize("one", EMULATED)
+def test_what_was_recorded_of_an_emulated_processor_tells_nothing_by_its_name_or_without_it(one):
+    assert judge(one, "qemu").why == "the processor is emulated: QEMU TCG CPU version 2.5+"
+    nested = judge(replace(one, model="AMD EPYC"), "kvm")
+    assert nested.access is Access.CANNOT_TELL
+    assert "a step of Python" in nested.why
 
 
 @given(recorded, st.floats(30, 500))

@@ -7,7 +7,7 @@ import pytest
 
 from cxlstate.formats import loads
 
-RECORDED = sorted((Path(__file__).parent / "loads").glob("*.json"))
+RECORDED = sorted((Path(__file__).parent / "loads").glob("cached-*.json"))
 TEXT = RECORDED[0].read_text()
 
 
