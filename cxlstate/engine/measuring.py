@@ -64,14 +64,16 @@ def measured(plan: Plan, wanted: Wanted, seen: Seen, kinds: Kinds, readers: Read
 
 
 def _subjects(plan: MachinePlan, wanted: Wanted, seen: Observed | None, kinds: Kinds) -> Iterator[_Subject]:
+    """What an earlier spec left, and no one declares, is not asked about."""
     machine = plan.machine.id
     unread = plan.reached.reason or "it was not read"
     for one in plan.resources:
         kind = kinds[one.address.kind]
         if not isinstance(kind, Measures) or not wanted.of(machine, one.address):
             continue
-        observation = seen.observations.get(one.address, Unknown(unread)) if seen else Unknown(unread)
-        yield _Subject(str(one.address), kind.measurable(one.resource, observation), one)
+        observation = seen.observations.get(one.address) if seen else Unknown(unread)
+        if observation is not None:
+            yield _Subject(str(one.address), kind.measurable(one.resource, observation), one)
     for number in wanted.nodes.get(machine, ()):
         there = plan.reached.how is Reach.READ
         yield _Subject(f"node:{number}", Measurable(f"node{number}") if there else unread)

@@ -226,6 +226,16 @@ def test_show_measures_where_asked_to_and_a_plan_never(run, applied):
         assert "measurements" not in measured(run, verb, spec)[1]
 
 
+def test_a_device_that_an_earlier_spec_left_is_not_measured(run, applied):
+    path = applied / "other.yaml"
+    path.write_text(
+        "apiVersion: cxlstate/v1\nhost: {name: box, connect: 'sim:box', modules: {kmem: absent}}\n"
+    )
+    assert "dax.cxl0" in run("plan", str(path))[1]
+    status, said = measured(run, "show", "--measure", str(path))
+    assert (status, said["measurements"]) == (0, [])
+
+
 def test_show_with_a_measurement_that_cannot_be_told_is_unknown(run, applied):
     before = change(applied, lambda world: world.update(python=False))
     try:
