@@ -117,10 +117,9 @@ def _called(name: str | None, trees: Sequence[Tree]) -> list[MachineId]:
 
 def _measurable(trees: Sequence[Tree]) -> list[str]:
     """The names of resources whose kind says which memory they are."""
-    from cxlstate.core.measure import Measures
     from cxlstate.resources import kinds
 
-    memories = {name for name, kind in kinds().items() if isinstance(kind, Measures)}
+    memories = {name for name, kind in kinds().items() if kind.measures}
     targets = names_of(trees).targets.items()
     return [
         name for name, meant in targets if all(one.address and one.address.kind in memories for one in meant)

@@ -1,17 +1,15 @@
 """How fast memory is, and whether a cache is between: what a kind says of a resource that can be asked so.
 
-`cxlstate measure`, and `show --measure`, ask each kind that `Measures` which memory a resource is.
+A kind that `measures` says in its assessment which memory a resource is now; `cxlstate measure` and
+`show --measure` have that timed.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
 
-from cxlstate.core.observation import Observation
 from cxlstate.core.path import Path
-from cxlstate.core.reconciler import Resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +48,3 @@ class Measurable:
     by: str = ""
     latency: Nanoseconds | None = None
     path: Path = ()
-
-
-@runtime_checkable
-class Measures(Protocol):
-    """A kind whose resources are memory that can be measured."""
-
-    def measurable(self, me: Resource[Any], seen: Observation[Any]) -> Measurable | str:
-        """Which memory it is now; or why there is none to measure."""
-        ...

@@ -98,6 +98,7 @@ class Reconciler(ABC, Generic[S, L]):
     has_guest: ClassVar[bool] = False  # an entry may hold the section of a machine of its own, its guest
     reboots: ClassVar[bool] = False  # its actions may reboot the machine: what that stops is asked along
     informs: ClassVar[bool] = False  # its resources export something that others are made of
+    measures: ClassVar[bool] = False  # its resources are memory that can be measured
     holds: ClassVar[bool] = False  # its resources may hold memory: one that cannot be assessed may hold any
 
     def name(self, spec: S) -> str:

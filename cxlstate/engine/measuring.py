@@ -14,15 +14,13 @@ from cxlstate.core.address import Address
 from cxlstate.core.defect import summary
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.machine import MachineId
-from cxlstate.core.measure import Measurable, Measures
-from cxlstate.core.observation import Unknown
+from cxlstate.core.measure import Measurable
 from cxlstate.core.read import Answers, Command, Read, ReadFailed, TimeLoads
 from cxlstate.engine.assessing import placed
 from cxlstate.engine.caching import Access, Measurement, Verdict, judge, problems
-from cxlstate.engine.observe import Kinds, Observed
+from cxlstate.engine.observe import Kinds
 from cxlstate.engine.plan import MachinePlan, Plan, Reach, ResourcePlan
 from cxlstate.engine.reading import Readers
-from cxlstate.engine.seen import Seen
 from cxlstate.formats import loads
 from cxlstate.machine.reader import Reader
 
@@ -52,31 +50,29 @@ class _Subject:
     plan: ResourcePlan | None = None
 
 
-def measured(plan: Plan, wanted: Wanted, seen: Seen, kinds: Kinds, readers: Readers) -> Plan:
+def measured(plan: Plan, wanted: Wanted, kinds: Kinds, readers: Readers) -> Plan:
     """The plan with what was measured in it, and with the problems that this shows."""
     machines = []
     for one in plan.machines:
-        subjects = tuple(_subjects(one, wanted, seen.machines.get(one.machine.id), kinds))
+        subjects = tuple(_subjects(one, wanted, kinds))
         found = tuple(_measurements(plan, one, subjects, readers)) if subjects else ()
         problems_ = tuple(problem for each in found for problem in each.problems)
         machines.append(replace(one, measured=found, diagnostics=(*one.diagnostics, *problems_)))
     return replace(plan, machines=tuple(machines))
 
 
-def _subjects(plan: MachinePlan, wanted: Wanted, seen: Observed | None, kinds: Kinds) -> Iterator[_Subject]:
+def _subjects(plan: MachinePlan, wanted: Wanted, kinds: Kinds) -> Iterator[_Subject]:
     """What an earlier spec left, and no one declares, is not asked about."""
     machine = plan.machine.id
-    unread = plan.reached.reason or "it was not read"
+    read = plan.reached.how is Reach.READ
+    unread = "" if read else plan.reached.reason or "it was not read"
     for one in plan.resources:
-        kind = kinds[one.address.kind]
-        if not isinstance(kind, Measures) or not wanted.of(machine, one.address):
-            continue
-        observation = seen.observations.get(one.address) if seen else Unknown(unread)
-        if observation is not None:
-            yield _Subject(str(one.address), kind.measurable(one.resource, observation), one)
+        declared = one.measurable is not None or one.resource.path
+        if kinds[one.address.kind].measures and declared and wanted.of(machine, one.address):
+            memory = unread or one.measurable or one.reason or "nothing is known of it"
+            yield _Subject(str(one.address), memory, one)
     for number in wanted.nodes.get(machine, ()):
-        there = plan.reached.how is Reach.READ
-        yield _Subject(f"node:{number}", Measurable(f"node{number}") if there else unread)
+        yield _Subject(f"node:{number}", unread or Measurable(f"node{number}"))
 
 
 def _measurements(

@@ -18,6 +18,7 @@ from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.guest import Accepted
 from cxlstate.core.machine import MachineId
+from cxlstate.core.measure import Measurable
 from cxlstate.core.read import Answers
 from cxlstate.core.reconciler import Resource
 from cxlstate.engine.caching import Measurement
@@ -168,6 +169,7 @@ class ResourcePlan:
     wanted: str = ""
     cause: Cause | None = None
     facts: tuple[tuple[str, str], ...] = ()
+    measurable: Measurable | str | None = None
     later: tuple[Later, ...] = ()
     derived: tuple[Derived, ...] = ()
 

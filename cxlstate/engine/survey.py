@@ -67,7 +67,7 @@ def look(  # noqa: PLR0913  # as above
         try:
             seen = TreeReader(tree, kinds, readers, closer=closer, more=more).read()
             plan = assess_tree(tree, seen, kinds, only)
-            return measured(plan, measure, seen, kinds, readers) if measure else plan
+            return measured(plan, measure, kinds, readers) if measure else plan
         finally:
             readers.close()
     except CxlstateError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,10 +26,11 @@ KVM = Answer(0, b"kvm\n")
 class Memory(Thing):
     """A thing whose value is the name of its memory: any kind of host and guest may be one."""
 
-    kind = "memory"
+    kind, measures = "memory", True
 
-    def measurable(self, me, seen):
-        return Measurable(seen.live) if isinstance(seen, Present) else f"{me.name} is off"
+    def assess(self, me, seen, inputs):
+        memory = Measurable(seen.live) if isinstance(seen, Present) else f"{me.name} is off"
+        return replace(super().assess(me, seen, inputs), measurable=memory)
 
 
 class Timing(FakeMachine):

@@ -83,7 +83,7 @@ from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import DaxDevice, Export, Inputs, MtrrRanges, RestoreStep
 from cxlstate.core.file import PutFile
 from cxlstate.core.libvirt import EditDomain
-from cxlstate.core.measure import Measures
+from cxlstate.core.measure import Measurable
 from cxlstate.core.model import BESIDE_BYTES
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import (
@@ -212,7 +212,8 @@ def _planned(
     if "describe" in case:
         outcome["describe"] = dict(found.facts)
     if "measurable" in case:
-        outcome["measurable"] = _measurable(kind, resource, seen)
+        assert kind.measures
+        outcome["measurable"] = _measurable(found.measurable)
     if "later" in case:
         outcome["later"] = [{"what": one.what, "after": list(map(str, one.after))} for one in found.later]
     outcome |= _held(found.hold or Hold(), case)
@@ -234,10 +235,8 @@ def _held(hold: Hold, case: dict[str, Any]) -> dict[str, Any]:
     return outcome
 
 
-def _measurable(kind: Reconciler[Any, Any], resource: Resource[Any], seen: Observation[Any]) -> Any:
-    assert isinstance(kind, Measures)
-    found = kind.measurable(resource, seen)
-    if isinstance(found, str):
+def _measurable(found: Measurable | str | None) -> Any:
+    if not isinstance(found, Measurable):
         return found
     latency = {"latency": str(found.latency)} if found.latency else {}
     return {"memory": found.memory, "cached": found.cached, **latency}

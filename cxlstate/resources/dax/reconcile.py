@@ -12,7 +12,6 @@ from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import DaxDevice, Export, Inputs, ModuleKeptOut
 from cxlstate.core.machine import HOST_ONLY
-from cxlstate.core.measure import Measurable
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Answers, Asked, Exists, File, MapAndRead, Question, Read
 from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
@@ -42,6 +41,7 @@ class Dax(Reconciler[DaxSpec, Seen]):
     kind: ClassVar[str] = "dax"
     informs: ClassVar[bool] = True
     holds: ClassVar[bool] = True
+    measures: ClassVar[bool] = True
     reboots: ClassVar[bool] = True
     place: ClassVar[Place] = Place("dax", Shape.MAP, HOST_ONLY)
     model: ClassVar[type[DaxSpec]] = DaxSpec
@@ -79,15 +79,13 @@ class Dax(Reconciler[DaxSpec, Seen]):
         devices = _devices(resource, live)
         exports = devices if refused else (*devices, *_at_boot(resource, live, inputs))
         hold = _hold(resource, seen, devices, refused=refused)
+        memory = measured.memory(resource.spec, seen)
         if isinstance(seen, Unknown):
-            return Assessment(exports, hold=hold)
+            return Assessment(exports, hold=hold, measurable=memory)
         changes = () if refused else tuple(_changes(resource.spec, live))
         actions = _actions(resource, live) if live and changes else ()
-        return Assessment(exports, problems, changes, actions, _facts(resource, live), hold=hold)
-
-    def measurable(self, me: Resource[DaxSpec], seen: Observation[Seen]) -> Measurable | str:
-        """The device of today, while it can be mapped."""
-        return measured.memory(me.spec, seen)
+        facts = _facts(resource, live)
+        return Assessment(exports, problems, changes, actions, facts, hold=hold, measurable=memory)
 
     def leftover_reads(self) -> Sequence[Question]:
         """Our list on the machine and, where there is one, what its lines may be about."""
