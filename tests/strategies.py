@@ -248,7 +248,9 @@ def _host_memory(draw: st.DrawFn, host: Host) -> Host:
     """A dax device, MTRRs, or both, with what they need: kmem out of the way, no RAM underneath."""
     what = draw(st.sets(st.sampled_from(["dax", "cover", "written"])))
     device = draw(st.sampled_from(DEVICES)) | draw(
-        st.sampled_from([{}, {"align": "2MiB"}, {"align": "4KiB"}, {"state": "disabled"}])
+        st.sampled_from(
+            [{}, {"align": "2MiB"}, {"align": "4KiB"}, {"state": "disabled"}, {"latency": "150-300ns"}]
+        )
     )
     cover = draw(st.sampled_from(COVERS))
     mtrr = {}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cxlstate.core.address import Address
     from cxlstate.core.consent import Consents
     from cxlstate.core.diagnostic import Diagnostic
+    from cxlstate.engine.caching import Measurement
     from cxlstate.engine.plan import Plan
     from cxlstate.spec.load import Loaded
     from cxlstate.spec.names import Names, Only
@@ -74,6 +75,13 @@ def trees(loaded: Loaded) -> Sequence[Tree]:
     return loaded.trees
 
 
+def unmeasured(found: Iterable[Measurement]) -> bool:
+    """Whether of any of them it cannot be told what it is."""
+    from cxlstate.engine.caching import Access
+
+    return any(one.verdict.access is Access.CANNOT_TELL for one in found)
+
+
 def has_errors(diagnostics: Sequence[Diagnostic]) -> bool:
     """Whether one of them stops something."""
     return any(diagnostic.severity.value == "error" for diagnostic in diagnostics)
@@ -95,7 +103,7 @@ def only(targets: Sequence[str], trees: Sequence[Tree]) -> Only | None:
     for target in targets:
         if target not in names.targets:
             raise click.UsageError(
-                f"--target {target}: no spec declares it.{_did_you_mean(target, names.targets)}"
+                f"--target {target}: no spec declares it.{did_you_mean(target, names.targets)}"
             )
     return names.only(targets)
 
@@ -116,13 +124,14 @@ def consents(allowed: Sequence[str], trees: Sequence[Tree]) -> Consents:
             return found[0].machine, found[0].address
         if found:
             raise click.UsageError(f"--allow: {name} names {len(found)} resources; allow it for the machine.")
-        hint = _did_you_mean(name, names.whole) or " Allow it for HOST if the spec has dropped it."
+        hint = did_you_mean(name, names.whole) or " Allow it for HOST if the spec has dropped it."
         raise click.UsageError(f"--allow: no spec declares {name}.{hint}")
 
     return parse_consents(allowed, meaning)
 
 
-def _did_you_mean(name: str, possible: Iterable[str]) -> str:
+def did_you_mean(name: str, possible: Iterable[str]) -> str:
+    """A hint at the nearest name, if one is near."""
     from difflib import get_close_matches
 
     near = get_close_matches(name, possible, n=1)
@@ -158,13 +167,16 @@ def say_plan(
 
 
 def say_json(
-    plans: Sequence[Plan], diagnostics: Sequence[Diagnostic] = (), targets: Sequence[str] = ()
+    plans: Sequence[Plan],
+    diagnostics: Sequence[Diagnostic] = (),
+    targets: Sequence[str] = (),
+    measurements: Sequence[Measurement] | None = None,
 ) -> None:
     """Print the JSON document."""
     from cxlstate.render import output
     from cxlstate.render.document import document
 
-    output.say_json(document(plans, diagnostics, targets))
+    output.say_json(document(plans, diagnostics, targets, measurements=measurements))
 
 
 def at_terminal() -> bool:

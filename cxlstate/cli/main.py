@@ -14,7 +14,7 @@ from cxlstate import __version__
 from cxlstate.render import output
 from cxlstate.render.shown import block
 
-VERBS = ("validate", "plan", "apply", "drift", "show", "ssh-config", "schema", "explain")
+VERBS = ("validate", "plan", "apply", "drift", "show", "measure", "ssh-config", "schema", "explain")
 USAGE, ERROR = 64, 1
 
 
@@ -39,6 +39,7 @@ Examples:
   cxlstate plan specs/cloudcxl2.yaml        what differs, what it would run
   cxlstate apply specs/cloudcxl2.yaml       do it, and prove it
   cxlstate drift specs/                     for cron: silent when in sync
+  cxlstate measure dax.cxl0                 whether its memory is really uncached
 
 \b
 Exit status: 0 in sync, 1 error, 2 changes, 3 pending reboot or restart,

@@ -11,6 +11,7 @@ from cxlstate.core.address import Address, Target
 from cxlstate.core.change import Change, Leaf
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Export
+from cxlstate.core.measure import Measurable
 from cxlstate.core.path import Path
 
 
@@ -65,6 +66,7 @@ class Assessment:
     `changes` are the differences in what the user wrote, and in nothing else; `actions` close them, in order;
     none at all: what it requires will do it. Both are made even beside an error, where they can be: what an
     error stops is the engine's to say. `facts` are the live state for people: a few words and their values.
+    `measurable` is, of a kind that `measures`, which memory it is now, or why there is none to measure.
     `bars_reboot` is an error that a reboot would run into. `shared` is the kind's own, for `together` alone.
     """
 
@@ -73,6 +75,7 @@ class Assessment:
     changes: tuple[Change, ...] = ()
     actions: tuple[Action, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
+    measurable: Measurable | str | None = None
     later: tuple[Later, ...] = ()
     derived: tuple[Derived, ...] = ()
     hold: Hold | None = None

@@ -106,6 +106,21 @@ class FileSystem:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeLoads:
+    """Time loads from memory of a dax device (`dax0.0`) or a NUMA node (`node2`), and from ordinary memory.
+
+    By the kernel's name of now, with python3, for a few seconds at most. Maps for reading only, and writes
+    nothing but pages of its own process. The answer is parsed by `formats.loads`.
+    """
+
+    memory: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"dax[0-9]{1,6}\.[0-9]{1,6}|node[0-9]{1,4}", self.memory, re.ASCII):
+            raise ValueError(f"{self.memory} is neither a dax device nor a node")
+
+
+@dataclass(frozen=True, slots=True)
 class SshLogin:
     """Who we are logged in as, from where, and what sshd has in force for such a connection.
 
@@ -182,6 +197,7 @@ READ_ONLY: tuple[tuple[tuple[str, ...], str], ...] = (
     (("lsblk", "--json"), r"--output=[A-Z,]+"),
     (("qemu-img", "info", "--output=json"), r"-U|/.*"),  # a path, and no `json:` or `nbd://`
     (("stat",), r"--dereference|--format=.*"),
+    (("systemd-detect-virt", "--vm"), r""),
     (("uname",), r"-[a-z]+"),
     (("cloud-init", "status"), r"--format|json"),
     (("pgrep", "--list-full", "--full"), r"[^-].*"),
@@ -218,7 +234,7 @@ class Command:
 
 LoginRead = SshLogin | AuthorizedKeys
 
-DeviceRead = Holders | MapAndRead | FileSystem
+DeviceRead = Holders | MapAndRead | FileSystem | TimeLoads
 
 PosixRead = File | Glob | Attributes | Links | Names | Exists | DeviceRead | LoginRead | Command
 """What the machine itself is asked: all but libvirt."""
@@ -381,16 +397,14 @@ def describe(read: Read) -> str:
             return read.pattern
         case Exists(patterns=patterns):
             return " or ".join(patterns)
-        case Holders() | MapAndRead() | FileSystem():
+        case Holders() | MapAndRead() | FileSystem() | TimeLoads():
             return _device_read(read)
         case SshLogin() | AuthorizedKeys():
             return f"authorized keys of {read.user}" if isinstance(read, AuthorizedKeys) else "the SSH login"
         case Command(argv=argv, operands=operands):
             return " ".join((*argv, *operands))
-        case LibvirtDomain(name=name) | LibvirtAddresses(name=name):
-            return f"libvirt's domain {name}"
-        case LibvirtNetwork(name=name):
-            return f"libvirt's network {name}"
+        case LibvirtDomain(name=name) | LibvirtAddresses(name=name) | LibvirtNetwork(name=name):
+            return f"libvirt's {'network' if isinstance(read, LibvirtNetwork) else 'domain'} {name}"
 
 
 def _device_read(read: DeviceRead) -> str:
@@ -401,6 +415,8 @@ def _device_read(read: DeviceRead) -> str:
             return f"a mapping of the dax device at {start:#x}"
         case FileSystem(point=point):
             return f"file system on {point}"
+        case TimeLoads(memory=memory):
+            return f"loads from {memory}"
 
 
 def _does_not_exist(answer: Answer) -> bool:

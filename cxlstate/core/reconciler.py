@@ -111,6 +111,7 @@ class Reconciler(ABC, Generic[S, L]):
     comes_first: ClassVar[bool] = False  # all else in a guest comes after it
     reboots: ClassVar[bool] = False  # its actions may reboot the machine: what that stops is asked along
     informs: ClassVar[bool] = False  # its resources export something that others are made of
+    measures: ClassVar[bool] = False  # its resources are memory that can be measured
     holds: ClassVar[bool] = False  # its resources may hold memory: one that cannot be assessed may hold any
 
     def name(self, spec: S) -> str:

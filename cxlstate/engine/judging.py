@@ -93,6 +93,7 @@ class Judge:
             later=made.later,
             derived=made.derived,
             facts=made.facts,
+            measurable=made.measurable,
         )
         if isinstance(seen, Unknown) and not self._coming(at, seen):
             return self._unknown(base, seen)

@@ -18,8 +18,10 @@ from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.guest import Accepted
 from cxlstate.core.machine import MachineId
+from cxlstate.core.measure import Measurable
 from cxlstate.core.read import Answers
 from cxlstate.core.reconciler import Resource
+from cxlstate.engine.caching import Measurement
 from cxlstate.engine.record import Cause
 from cxlstate.engine.running import Running
 from cxlstate.spec.tree import Machine, Tree
@@ -167,6 +169,7 @@ class ResourcePlan:
     wanted: str = ""
     cause: Cause | None = None
     facts: tuple[tuple[str, str], ...] = ()
+    measurable: Measurable | str | None = None
     later: tuple[Later, ...] = ()
     derived: tuple[Derived, ...] = ()
 
@@ -225,8 +228,8 @@ class Reached:
 class MachinePlan:
     """All resources of a machine, in the order in which they would be done.
 
-    `running` are the VMs that run there. `answers` is what the machine said, where more was asked than a plan
-    needs.
+    `running` are the VMs that run there. `answers` is what the machine said, and `measured` how fast its
+    memory is, where more was asked than a plan needs.
     """
 
     machine: Machine
@@ -235,6 +238,7 @@ class MachinePlan:
     diagnostics: tuple[Diagnostic, ...] = ()
     running: Running = field(default_factory=Running)
     answers: Answers | None = field(default=None, compare=False, repr=False)
+    measured: tuple[Measurement, ...] = ()
 
     @property
     def exit(self) -> Exit:

@@ -23,7 +23,7 @@ from cxlstate.engine.assessing import assess_resources
 from cxlstate.engine.observe import Kinds, Observed, observe
 from cxlstate.engine.plan import Reach, Reached
 from cxlstate.engine.seen import Seen
-from cxlstate.machine.reader import GuestReader, HostReader
+from cxlstate.machine.reader import GuestReader, HostReader, Reader
 from cxlstate.spec.tree import Machine, Tree
 
 AT_ONCE = 8
@@ -57,6 +57,10 @@ class Readers:
             host = self.hosts[guest.parent or ""]
             self.guests[guest.id] = host.guest(Route(guest.id, way_of(guest), access))
         return self.guests[guest.id]
+
+    def of(self, machine: Machine) -> Reader:
+        """The reader of a machine that was read. KeyError: it was not."""
+        return self.guests[machine.id] if machine.parent else self.hosts[machine.id]
 
     def drop(self, guest: MachineId) -> None:
         """Give up a connection that ended with its machine."""

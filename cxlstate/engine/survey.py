@@ -10,6 +10,7 @@ from cxlstate.core.defect import defect
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic
 from cxlstate.core.read import Read
 from cxlstate.engine.assess import assess_tree
+from cxlstate.engine.measuring import Wanted, measured
 from cxlstate.engine.observe import Kinds
 from cxlstate.engine.plan import MachinePlan, Plan, Reach, Reached
 from cxlstate.engine.reading import AT_ONCE, Opener, Readers, TreeReader
@@ -25,19 +26,20 @@ def survey(  # noqa: PLR0913  # what only `show` asks for is given by name
     *,
     closer: bool = False,
     more: Collection[Read] = (),
+    measure: Wanted | None = None,
 ) -> list[Plan]:
     """The plan of every tree in `only`. One whose host cannot be reached has that as its diagnostic.
 
     `closer` has kinds look closer than a plan needs to. `more` is asked along: its answers, and all
-    others, are then in the plan.
+    others, are then in the plan. So is what is to be `measure`d, after all was read.
     """
     todo = narrowed(trees, only)
     if len(todo) == 1:
-        return [look(todo[0], kinds, only, opener, closer=closer, more=more)]
+        return [look(todo[0], kinds, only, opener, closer=closer, more=more, measure=measure)]
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  # slow to load, and seldom needed
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        ask = partial(look, kinds=kinds, only=only, opener=opener, closer=closer, more=more)
+        ask = partial(look, kinds=kinds, only=only, opener=opener, closer=closer, more=more, measure=measure)
         return list(pool.map(ask, todo))
 
 
@@ -54,6 +56,7 @@ def look(  # noqa: PLR0913  # as above
     *,
     closer: bool = False,
     more: Collection[Read] = (),
+    measure: Wanted | None = None,
 ) -> Plan:
     """One exchange with each machine of a tree, and the plan that follows from it.
 
@@ -63,7 +66,8 @@ def look(  # noqa: PLR0913  # as above
     try:
         try:
             seen = TreeReader(tree, kinds, readers, closer=closer, more=more).read()
-            return assess_tree(tree, seen, kinds, only)
+            plan = assess_tree(tree, seen, kinds, only)
+            return measured(plan, measure, kinds, readers) if measure else plan
         finally:
             readers.close()
     except CxlstateError as error:

@@ -12,9 +12,11 @@ from cxlstate import __version__
 from cxlstate.core.action import Action
 from cxlstate.core.address import ScopedAddress
 from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.engine.caching import Measurement
 from cxlstate.engine.memory_map import memory_map
 from cxlstate.engine.plan import Interruption, MachinePlan, Plan, Planned, Reached, ResourcePlan, Turn
 from cxlstate.engine.promise import name_of
+from cxlstate.render.measured import measured_json
 from cxlstate.render.memory_map import memory_map_json
 from cxlstate.render.shown import unicode_only
 from cxlstate.spec.tree import Tree
@@ -23,9 +25,12 @@ FORMAT, MINOR = 2, 0
 
 
 def document(
-    plans: Sequence[Plan], diagnostics: Sequence[Diagnostic] = (), targets: Sequence[str] = ()
+    plans: Sequence[Plan],
+    diagnostics: Sequence[Diagnostic] = (),
+    targets: Sequence[str] = (),
+    measurements: Sequence[Measurement] | None = None,
 ) -> dict[str, Any]:
-    """Plans and problems of a run, and the resources that it was narrowed to."""
+    """Plans and problems of a run, the resources that it was narrowed to, and, if asked for, measurements."""
     found = dict.fromkeys([*diagnostics, *(d for plan in plans for d in plan.all_diagnostics)])
     content: dict[str, Any] = unicode_only(
         {
@@ -37,6 +42,7 @@ def document(
             "interruptions": [_interruption(one) for plan in plans for one in plan.interruptions],
             "turns": [_turn(turn) for plan in plans for turn in plan.turns],
             "diagnostics": [_diagnostic(one) for one in found],
+            **({} if measurements is None else {"measurements": list(map(measured_json, measurements))}),
         }
     )
     return content

@@ -11,6 +11,7 @@ from cxlstate.core.read import (
     Attributes,
     AuthorizedKeys,
     Command,
+    DeviceRead,
     Exists,
     File,
     FileSystem,
@@ -25,11 +26,13 @@ from cxlstate.core.read import (
     PosixRead,
     Read,
     SshLogin,
+    TimeLoads,
 )
 from cxlstate.simulator.accounts import Accounts
 from cxlstate.simulator.blocks import Blocks
 from cxlstate.simulator.dax import DEVDAX, Bus, extents
 from cxlstate.simulator.host import Host
+from cxlstate.simulator.loads import timed
 from cxlstate.simulator.sshd import Sshd
 
 _ONLY_ROOT = Answer(1, b"", "Permission denied: only root can see it")
@@ -63,9 +66,7 @@ def _of_the_kernel(host: Host, read: PosixRead) -> Answer:
             return _paths(host, pattern, of_links=isinstance(read, Links))
         case Exists():
             return _exists(host, read)
-        case FileSystem(point=point):
-            return Blocks(host.world).file_system(point)
-        case Holders() | MapAndRead() | SshLogin() | AuthorizedKeys():
+        case Holders() | MapAndRead() | FileSystem() | TimeLoads() | SshLogin() | AuthorizedKeys():
             return _of_processes(host, read)
         case Command(argv=argv, operands=operands):
             ended = host.run((*argv, *operands))
@@ -73,12 +74,16 @@ def _of_the_kernel(host: Host, read: PosixRead) -> Answer:
             return Answer(ended.status, stdout, ended.stderr.rstrip("\n"))
 
 
-def _of_processes(host: Host, read: Holders | MapAndRead | SshLogin | AuthorizedKeys) -> Answer:
+def _of_processes(host: Host, read: DeviceRead | SshLogin | AuthorizedKeys) -> Answer:
     match read:
         case Holders(name=name):
             return _holders(host, name)
         case MapAndRead(start=start):
             return _mapped(host, start)
+        case FileSystem(point=point):
+            return Blocks(host.world).file_system(point)
+        case TimeLoads(memory=memory):
+            return timed(host.world, memory)
         case SshLogin():
             return Answer(0, Sshd(host.world, host.files).login().encode())
         case AuthorizedKeys(user=user):

@@ -147,6 +147,7 @@ class Host:
             "sshd": Sshd(self.world, files).run,
             "stat": disks.stat,
             "systemctl": units.systemctl,
+            "systemd-detect-virt": self._detect_virt,
             "touch": self._touch,
             "uname": self._uname,
             "useradd": accounts.useradd,
@@ -221,6 +222,12 @@ class Host:
         return (
             Ended(stdout=f"{self.world.running.kernel}\n") if words == ["-r"] else unknown(("uname", *words))
         )
+
+    def _detect_virt(self, words: list[str]) -> Ended:
+        """A machine in a domain is one of KVM; the others are none."""
+        if words != ["--vm"]:
+            return unknown(("systemd-detect-virt", *words))
+        return Ended(stdout="kvm\n") if self.world.power.start else Ended(1, stdout="none\n")
 
     def _plain_shell(self, words: list[str]) -> Ended:
         """`sh -c` with commands of plain words and `;` between them, the last one perhaps after `exec`."""

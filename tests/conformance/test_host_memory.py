@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cxlstate.core.read import Command, File, Holders, Links, MapAndRead, Names
-from cxlstate.formats import dax, mtrr, restore
+from cxlstate.core.read import Command, File, Holders, Links, MapAndRead, Names, TimeLoads
+from cxlstate.formats import dax, loads, mtrr, restore
+from cxlstate.formats.domain_xml import meaning
 from cxlstate.formats.iomem import Range
 from cxlstate.formats.mtrr import Block
 from cxlstate.machine.outcome import Result
@@ -114,6 +115,23 @@ def test_nobody_holds_a_device_of_kmem_and_nobody_can_map_it(machine, device):
     assert (answer.status, answer.stderr) == (1, f"{device.name} is not bound to device_dax")
     answer = machine.answer(MapAndRead(device.start + 4096))
     assert (answer.status, answer.stderr) == (1, "no dax device starts there")
+
+
+def test_loads_from_memory_of_a_node_are_timed_and_from_a_device_of_kmem_they_are_not(machine, device):
+    node = TimeLoads("node0")
+    found = loads.parse(machine.writer.read([node]).text(node))
+    assert found.rounds == 64
+    assert found.node == 0
+    assert found.cpu in meaning.cpus(machine.text("/sys/devices/system/node/node0/cpulist").strip())
+    said = {
+        TimeLoads(device.name): f"{device.name} is not bound to device_dax",
+        TimeLoads("dax99.9"): "there is no dax99.9",
+        TimeLoads("node99"): "there is no node 99",
+    }
+    answers = machine.writer.read(list(said))
+    assert {read: (answers.raw(read).status, answers.raw(read).stderr) for read in said} == {
+        read: (1, why) for read, why in said.items()
+    }
 
 
 def test_kmem_made_it_ram_that_the_kernel_may_use_for_itself(machine, device):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from cxlstate.core.read import Holders, Links, MapAndRead
-from cxlstate.formats import dax, mtrr, restore
+from cxlstate.core.read import Holders, Links, MapAndRead, TimeLoads
+from cxlstate.engine.caching import Access, judge
+from cxlstate.engine.measuring import VIRTUAL
+from cxlstate.formats import dax, loads, mtrr, restore
 from cxlstate.machine.outcome import Result
 from cxlstate.resources.dax import verbs as dax_verbs
 from cxlstate.resources.mtrr import verbs as mtrr_verbs
-from tests.conformance.machines import HOLDER
+from tests.conformance.machines import HOLDER, Simulated
 from tests.conformance.test_boot import DROP_IN
 from tests.conformance.test_host_memory import FAR, add, devices, refused, registers, remove, step
 from tests.lab.stages import Stage
@@ -102,6 +104,28 @@ def test_the_device_can_be_mapped(machine, device):
     lines = machine.writer.read([look]).text(look).splitlines()
     assert [int(line.split()[0], 16) for line in lines] == [0, device.size - 1]
     done(machine, "dax_check", selector(device))
+
+
+def test_loads_from_it_are_timed_whoever_holds_it_and_an_emulated_processor_tells_nothing(machine, device):
+    look = TimeLoads(device.name)
+    with machine.held(device.name):
+        answers = machine.writer.read([look, VIRTUAL])
+    found = loads.parse(answers.text(look))
+    assert found.rounds >= 8
+    vm = answers.raw(VIRTUAL).text.strip()
+    verdict = judge(found, vm)
+    if isinstance(machine, Simulated):
+        assert (vm, verdict.access) == ("none", Access.UNCACHED)
+    elif vm != "kvm":  # the emulated host, where it has no KVM
+        assert (vm, verdict.access) == ("qemu", Access.CANNOT_TELL)
+        assert verdict.why.startswith("the processor is emulated: ")
+
+
+def test_who_may_not_open_it_gets_no_times(machine, device):
+    look = TimeLoads(device.name)
+    with machine.unprivileged() as reader:
+        answer = reader.read([look]).raw(look)
+    assert (answer.status, answer.stderr) == (1, f"/dev/{device.name}: Permission denied")
 
 
 def test_who_holds_it_is_named_and_keeps_it(machine, device):

@@ -44,6 +44,7 @@ A case is `tests/resources/<kind>/<case>.yaml`:
     cured: {args: [quiet]}    # the spec after what a hint says, for `test_hints.py`
     exports: [KernelArguments: [modprobe.blacklist=kmem]]    # of a DaxDevice, what is not None
     describe: {now: loaded}   # what `show` says
+    measurable: {memory: dax0.0, cached: false, latency: 150-300ns}    # or why nothing can be measured
     changes: [{path: [args], from: null, to: quiet, pending: true}]
     actions: [{does: …, effect: WriteFile /etc/x, risk: live, why: …, holds: […], lacks: […]}]
     suspend: [{effect: Step dax_unbind name=dax0.0}]         # actions, or a diagnostic: {code: …}
@@ -60,10 +61,10 @@ where it is off; texts of XML, hashes, the wish of an `EditDomain`, and a number
 A file that is asked for and has no answer does not exist; a pattern matches the files that have an
 answer. The parts of a domain or network go before those of the host one by one; null takes a part out.
 An answer that nobody asked for is a mistake in the case. Of a diagnostic and an action only
-what the case names is compared; that there are no others always is. `exports`, `describe`, `suspend`,
-`resume` and `later` are compared where the case has them. `holds` are texts that must stand in what the
-effect writes (of a `Step`: in what is shown; of an effect on libvirt: in its XML; of an `EditDomain`: in its
-wish, a line `field: value` each), `lacks` texts that must not.
+what the case names is compared; that there are no others always is. `exports`, `describe`, `measurable`,
+`suspend`, `resume` and `later` are compared where the case has them. `holds` are texts that must stand in
+what the effect writes (of a `Step`: in what is shown; of an effect on libvirt: in its XML; of an
+`EditDomain`: in its wish, a line `field: value` each), `lacks` texts that must not.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import DaxDevice, Export, Inputs, MtrrRanges, NvdimmOfVm, RestoreStep, Seed
 from cxlstate.core.file import PutFile
 from cxlstate.core.libvirt import EditDomain
+from cxlstate.core.measure import Measurable
 from cxlstate.core.model import BESIDE_BYTES
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import (
@@ -219,11 +221,10 @@ def _planned(
     if "describe" in case:
         outcome["describe"] = dict(found.facts)
     outcome |= {key: told for key, told in _told(found).items() if key in case}
-    hold = found.hold or Hold()
-    if "suspend" in case:
-        outcome["suspend"] = _suspended(hold.stuck or hold.release, case["suspend"])
-    if "resume" in case:
-        outcome["resume"] = _chosen(list(map(_action, hold.retake)), case["resume"])
+    if "measurable" in case:
+        assert kind.measures
+        outcome["measurable"] = _measurable(found.measurable)
+    outcome |= _held(found.hold or Hold(), case)
     if found.refused:
         return outcome
     if found.changes:
@@ -239,6 +240,22 @@ def _told(found: Assessment) -> dict[str, Any]:
         "later": [{"what": one.what, "after": list(map(str, one.after))} for one in found.later],
         "derived": [{"path": list(one.path), "value": one.value, "of": str(one.of)} for one in found.derived],
     }
+
+
+def _held(hold: Hold, case: dict[str, Any]) -> dict[str, Any]:
+    outcome: dict[str, Any] = {}
+    if "suspend" in case:
+        outcome["suspend"] = _suspended(hold.stuck or hold.release, case["suspend"])
+    if "resume" in case:
+        outcome["resume"] = _chosen(list(map(_action, hold.retake)), case["resume"])
+    return outcome
+
+
+def _measurable(found: Measurable | str | None) -> Any:
+    if not isinstance(found, Measurable):
+        return found
+    latency = {"latency": str(found.latency)} if found.latency else {}
+    return {"memory": found.memory, "cached": found.cached, **latency}
 
 
 def _assessed(
@@ -283,7 +300,7 @@ def _suspended(found: Sequence[Action] | Diagnostic, expected: Any) -> Any:
 
 def _expected(case: dict[str, Any]) -> dict[str, Any]:
     compared = ("invalid", "unknown", "absent", "diagnostics", "changes", "actions")
-    where_named = ("exports", "describe", "suspend", "resume", "leftovers", "later", "derived")
+    where_named = ("exports", "describe", "measurable", "suspend", "resume", "leftovers", "later", "derived")
     expected = {key: case[key] for key in compared if case.get(key)}
     expected |= {key: case[key] for key in where_named if key in case}
     for action in _actions_of(expected):

@@ -1,14 +1,16 @@
-"""What is asked about devices in use: who holds them, can they be mapped, how large is what is on them. Pure.
+"""What is asked about devices in use: who holds them, can they be mapped, what is on them, how fast are they. Pure.
 
-Shell functions for the script of `read_script`, and the words to call them with. All need root, and
+Shell functions for the script of `read_script`, and the words to call them with. All but the last need root, and
 say so: what is hidden from a user must not look like nobody.
 """
 
 from __future__ import annotations
 
 import re
+from functools import cache
+from importlib.resources import files
 
-from cxlstate.core.read import FileSystem, Holders, MapAndRead
+from cxlstate.core.read import DeviceRead, FileSystem, Holders, MapAndRead, TimeLoads
 from cxlstate.formats import restore
 from cxlstate.formats.sh import quote
 
@@ -90,10 +92,17 @@ file_system() {
         *) echo "it is of type $type" >&2; return 1 ;;
     esac
 }
+time_loads() {
+    command -v python3 >/dev/null || { echo 'python3 is not installed' >&2; return 127; }
+    timeout -k 5 30 python3 -ISB -c "$2" "$1"
+    status=$?
+    [ "$status" -ne 124 ] || echo 'it did not end within 30 s' >&2
+    return "$status"
+}
 """
 
 
-def question(read: Holders | MapAndRead | FileSystem) -> str:
+def question(read: DeviceRead) -> str:
     """The function that answers it, and its words."""
     match read:
         case Holders(name=name, bus=bus):
@@ -102,6 +111,14 @@ def question(read: Holders | MapAndRead | FileSystem) -> str:
             return f"map_and_read {start} {quote(restore.map_and_read())}"
         case FileSystem(point=point):
             return f"file_system {quote(point)}"
+        case TimeLoads(memory=memory):
+            return f"time_loads {quote(memory)} {quote(time_loads())}"
+
+
+@cache
+def time_loads() -> str:
+    """The program: a module that is not imported but sent."""
+    return files(__package__).joinpath("time_loads.py").read_text("utf-8")
 
 
 _WILD = {"*": "[^/]*", "?": "[^/]"}

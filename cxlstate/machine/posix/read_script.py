@@ -35,6 +35,7 @@ from cxlstate.core.read import (
     Attributes,
     AuthorizedKeys,
     Command,
+    DeviceRead,
     Exists,
     File,
     FileSystem,
@@ -47,6 +48,7 @@ from cxlstate.core.read import (
     PosixQuestion,
     PosixRead,
     SshLogin,
+    TimeLoads,
     conditions,
 )
 from cxlstate.formats.sh import quote
@@ -118,7 +120,7 @@ def script(nonce: str, questions: Sequence[PosixQuestion]) -> bytes:
     settings = "".join(f"{name}={value}\n" for name, value in numbers.items())
     reads = [read_of(question) for question in questions]
     parts = [f"nonce={quote(nonce)}\n{settings}{read_shell.PRELUDE}{_patience(reads)}".encode()]
-    if any(isinstance(read, Holders | MapAndRead | FileSystem) for read in reads):
+    if any(isinstance(read, DeviceRead) for read in reads):
         parts.append(device_reads.FUNCTIONS.encode())
     if any(isinstance(read, SshLogin | AuthorizedKeys) for read in reads):
         parts.append(login_reads.FUNCTIONS.encode())
@@ -161,7 +163,7 @@ def limit(question: PosixQuestion) -> int:
     match read_of(question):
         case Command(timeout=timeout):
             return timeout + limits.TICK
-        case Holders() | MapAndRead() | FileSystem() | SshLogin() | AuthorizedKeys():
+        case Holders() | MapAndRead() | FileSystem() | TimeLoads() | SshLogin() | AuthorizedKeys():
             return limits.LONG_READ
     return limits.READ
 
@@ -173,7 +175,7 @@ def _patience(reads: Sequence[PosixRead]) -> str:
     """
     longer: defaultdict[str, list[str]] = defaultdict(list)
     for index, read in enumerate(reads):
-        if isinstance(read, Holders | MapAndRead | SshLogin | AuthorizedKeys | Command):
+        if isinstance(read, DeviceRead | SshLogin | AuthorizedKeys | Command):
             ticks, counts = -(-limit(read) // limits.TICK), int(not isinstance(read, Command))
             longer[f"allowed={ticks} counts={counts}"].append(str(index))
     cases = "".join(f"{'|'.join(indices)}) {settings} ;;\n" for settings, indices in longer.items())
@@ -199,7 +201,7 @@ def _question(index: int, read: PosixRead) -> str:
             return _each(index, pattern, f'name {index} "$found"')
         case SshLogin() | AuthorizedKeys():
             return f"ask {index} {login_reads.question(read)}\n"
-        case Holders() | MapAndRead() | FileSystem():
+        case Holders() | MapAndRead() | FileSystem() | TimeLoads():
             return f"ask {index} {device_reads.question(read)}\n"
         case Command(argv=argv, operands=operands):
             words = " ".join(map(quote, (*argv, *operands)))
@@ -331,7 +333,9 @@ def _judged(read: PosixRead, answer: Answer | NotAsked, members: dict[str, Answe
             return _of_pattern(answer, judged)
         case Exists():
             return Answer(0) if _is_gone(answer) else answer
-        case Holders() | MapAndRead() | FileSystem() | SshLogin() | AuthorizedKeys() | Command():
+        case Holders() | MapAndRead() | FileSystem() | TimeLoads():
+            return answer
+        case SshLogin() | AuthorizedKeys() | Command():
             return answer
 
 

@@ -18,7 +18,7 @@ from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Res
 from cxlstate.core.units import format_address, format_size
 from cxlstate.formats import dax, modprobe, restore
 from cxlstate.formats.iomem import Range
-from cxlstate.resources.dax import probe, steps, verbs
+from cxlstate.resources.dax import measured, probe, steps, verbs
 from cxlstate.resources.dax.check import diagnose, in_the_way, missing, will_be_given_back, write_back
 from cxlstate.resources.dax.probe import Live, Missing, linked
 from cxlstate.resources.dax.spec import DaxName, DaxSpec
@@ -41,6 +41,7 @@ class Dax(Reconciler[DaxSpec, Seen]):
     kind: ClassVar[str] = "dax"
     informs: ClassVar[bool] = True
     holds: ClassVar[bool] = True
+    measures: ClassVar[bool] = True
     reboots: ClassVar[bool] = True
     place: ClassVar[Place] = Place("dax", Shape.MAP, HOST_ONLY)
     model: ClassVar[type[DaxSpec]] = DaxSpec
@@ -78,11 +79,13 @@ class Dax(Reconciler[DaxSpec, Seen]):
         devices = _devices(resource, live)
         exports = devices if refused else (*devices, *_at_boot(resource, live, inputs))
         hold = _hold(resource, seen, devices, refused=refused)
+        memory = measured.memory(resource.spec, seen)
         if isinstance(seen, Unknown):
-            return Assessment(exports, hold=hold)
+            return Assessment(exports, hold=hold, measurable=memory)
         changes = () if refused else tuple(_changes(resource.spec, live))
         actions = _actions(resource, live) if live and changes else ()
-        return Assessment(exports, problems, changes, actions, _facts(resource, live), hold=hold)
+        facts = _facts(resource, live)
+        return Assessment(exports, problems, changes, actions, facts, hold=hold, measurable=memory)
 
     def leftover_reads(self) -> Sequence[Question]:
         """Our list on the machine and, where there is one, what its lines may be about."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.measure import Nanoseconds
 from cxlstate.core.model import Model, check, clashes, problem, readable, written
 from cxlstate.core.path import Path
 from cxlstate.core.units import MemoryAddress, Size, format_address, format_size
@@ -70,6 +71,18 @@ def _align(size: int) -> int:
     return size
 
 
+def _latency(text: str) -> str:
+    try:
+        return str(Nanoseconds.parse(text))
+    except ValueError:
+        raise problem(
+            "CXX103",
+            "invalid range of latencies",
+            found=text[:80],
+            expected="nanoseconds from and to, such as 150-300ns",
+        ) from None
+
+
 DaxName = Annotated[
     str,
     AfterValidator(_name),
@@ -90,6 +103,13 @@ def _invalid_range(word: str, found: str) -> Diagnostic:
         found=found,
         expected=f"multiples of 4KiB, not at 0, and an end of at most {format_address(_TOP)}",
     )
+
+
+Latency = Annotated[
+    str,
+    AfterValidator(_latency),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,6}-[0-9]{1,6}ns$", "examples": ["150-300ns"]}),
+]
 
 
 class DaxRange(Model):
@@ -164,6 +184,9 @@ class DaxSpec(Model):
 
     align: Annotated[Size, AfterValidator(_align)] | None = None
     """Alignment of mappings: 4KiB, 2MiB or 1GiB. As it is, unless written."""
+
+    latency: Latency | None = None
+    """How long a load from it may take, `150-300ns`: compared by `cxlstate measure`, and by nothing else."""
 
     @check
     def _has_one_identity(self) -> Iterator[Diagnostic]:
