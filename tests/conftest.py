@@ -71,7 +71,7 @@ MINUTES = {
     "tests/e2e/test_nested_guest.py": 12,
     "tests/e2e/test_guest.py": 38,
     "tests/e2e/test_nvdimm.py": 20,
-    "tests/e2e/test_virtual_machines.py": 60,
+    "tests/e2e/test_virtual_machines.py": 40,
     "tests/e2e/test_host_memory.py": 15,
     "tests/e2e/test_foundation.py": 10,
 }

@@ -1,7 +1,7 @@
-"""What is asked about devices in use: who holds them, can they be mapped, what is on them, how fast are they. Pure.
+"""What is asked about devices in use: who holds them, can they be mapped, what is on them, are they fast. Pure.
 
-Shell functions for the script of `read_script`, and the words to call them with. All but the last need root, and
-say so: what is hidden from a user must not look like nobody.
+Shell functions for the script of `read_script`, and the words to call them with. All but the last need root,
+and say so: what is hidden from a user must not look like nobody.
 """
 
 from __future__ import annotations
