@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import takewhile
 
 from cxlstate.formats.unified_diff import FileDiff, Hunk, Kind, Patch, lines_of
 
@@ -43,6 +44,7 @@ class Place:
     found: str | None = None
     expected: str | None = None
     reason: str = ""
+    agreeing: int = 0  # lines of a hunk that fails which stand at that place
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,11 +224,11 @@ def _failure(place: Place, hunk: Hunk, lines: Sequence[str], expected: int) -> P
             place, line=at + 1, reason=f"it stands {where or 'there, and not at the end of the file'}"
         )
     line, found, wanted = _difference(hunk.before, stands, at)
-    return replace(place, line=line, found=found, expected=wanted)
+    return replace(place, line=line, found=found, expected=wanted, agreeing=agreeing)
 
 
 def _likeliest(image: Sequence[str], lines: Sequence[str], expected: int) -> tuple[int, int]:
-    """The place where most lines of an image stand, the nearest of several; and how many do."""
+    """The place where most lines of an image stand, and how many: of several the one that begins best."""
     stands: dict[str, list[int]] = {}
     for at, line in enumerate(lines):
         if line.strip():
@@ -234,7 +236,13 @@ def _likeliest(image: Sequence[str], lines: Sequence[str], expected: int) -> tup
     agreeing = Counter(
         at - index for index, line in enumerate(image) for at in stands.get(line, ()) if at >= index
     )
-    return max(agreeing.items(), key=lambda one: (one[1], -abs(one[0] - expected)), default=(0, 0))
+    most = max(agreeing.values(), default=0)
+
+    def begins(at: int) -> tuple[int, int]:
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(lines[at:], image, strict=False))
+        return sum(1 for _ in same), -abs(at - expected)
+
+    return max((at for at, count in agreeing.items() if count == most), key=begins, default=0), most
 
 
 def _difference(image: Sequence[str], lines: Sequence[str], at: int) -> tuple[int, str, str]:
