@@ -29,8 +29,9 @@ class Machine:
     def path(self, path):
         return self.root / path.lstrip("/")
 
-    def spec(self, said):
+    def spec(self, said, *more):
         text = "apiVersion: cxlstate/v1\nhost:\n  name: h\n  connect: sim:host\n"
+        text += "".join(f"  {line}\n" for line in more)
         (self.folder / "spec.yaml").write_text(f"{text}  kernel: {{source: {SOURCE}, {said}}}\n")
 
     def run(self, verb, *more):
@@ -115,3 +116,40 @@ def test_a_link_leads_no_patch_out_of_the_tree(machine, tmp_path):
     machine.spec(PATCHES)
     status, said = machine.run("apply", "--yes")
     assert (status, "CXK411" in said, (outside / "hmem.c").read_bytes()) == (1, True, before), said
+
+
+BUILD = "build: {commands: [[uname, -r]], install: [[uname, -r]]}"
+
+
+def test_built_installed_and_booted(machine):
+    machine.spec(f"{PATCHES}, {BUILD}")
+    status, said = machine.run("apply", "--yes")
+    assert (status, "build the kernel: uname -r" in said) == (3, True), said
+    assert machine.run("plan")[0] == 3
+    assert machine.run("apply", "--yes", "--allow", "reboot-host")[0] == 0
+    assert machine.run("plan")[0] == 0
+    machine.spec(f"patches: [], {BUILD}")
+    status, said = machine.run("plan")
+    assert (status, "another source or build" in said) == (2, True), said
+
+
+def test_a_build_that_fails_leaves_the_source_as_it_is_wanted(machine):
+    machine.spec(f"{PATCHES}, build: {{commands: [[no-such-program]]}}")
+    status, said = machine.run("apply", "--yes")
+    assert (status, b"PMD_SIZE" in machine.path(HMEM_C).read_bytes()) == (1, False), said
+    assert not machine.path(f"{SOURCE}/.cxlstate-installed").exists()
+    assert "built and installed" in machine.run("plan")[1]
+
+
+def test_a_reboot_without_the_effect_is_an_error(machine):
+    """The simulated kernel is not built of anything: its regions stay aligned on 2 MiB."""
+    proof = "proof: {dax.cxl0: {region_align: 4KiB}}"
+    dax = ("modules: {kmem: absent}", "dax: {cxl0: {range: {start: 0x5080000000, size: 96GiB}}}")
+    machine.spec(f"{PATCHES}, {BUILD}, {proof}", *dax)
+    consent = ("--yes", "--allow", "reboot-host")
+    status, said = machine.run("apply", *consent)
+    assert (status, "CXK421" in said, "2MiB by hmem.0 (patch dax-hmem-align-4k)" in said) == (
+        1,
+        True,
+        True,
+    ), said

@@ -12,6 +12,9 @@ from cxlstate.formats.unified_diff import parse
 
 _FILE: Final = re.compile(r"(?P<name>[a-z0-9-]+)\.[0-9]+-[a-z-]+\.patch")
 
+ALIGN: Final = 4096
+"""What regions are aligned on with them: PAGE_SIZE of x86."""
+
 BY_DRIVER: Final = {"hmem": "dax-hmem-align-4k", "cxl": "dax-cxl-align-4k"}
 """The patch that aligns the regions of a driver, by `Device.region`."""
 

@@ -54,19 +54,25 @@ def goal(spec: KernelSpec, live: Live) -> Goal:
     absent = tuple(one.series for one in spec.absent)
     named = {name_of_note(series) for series in (*wanted, *absent)}
     over = {name: note for name, note in live.notes.items() if name not in named}
-    dropped = tuple(Series(name, (note.patch,)) for name, note in over.items() if name in shipped())
+    known = {name for name, note in over.items() if name in shipped() and _reads(note, live)}
+    dropped = tuple(Series(name, (over[name].patch,)) for name in sorted(known))
     found = stack(wanted, (*absent, *dropped), live.files)
     notes = dict(_notes(wanted, found, live))
     gone = [name_of_note(series) for series in (*absent, *dropped)]
     return Goal(
         found,
         dropped,
-        tuple(name for name in over if name not in shipped()),
+        tuple(name for name in over if name not in known),
         notes,
         tuple(name for name in gone if name in live.notes),
         {file.path: file.mode for series in wanted for file in _made(series)},
         _digest(spec, found) if spec.build else "",
     )
+
+
+def _reads(note: Note, live: Live) -> bool:
+    """Whether all files of a note were looked at: anybody may have edited it."""
+    return all(file.path in live.files for file in note.patch.files)
 
 
 def _notes(wanted: tuple[Series, ...], found: Stack, live: Live) -> Iterator[tuple[str, str]]:

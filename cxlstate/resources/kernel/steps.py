@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 
 from cxlstate.core.action import Action, Reboot, RemoveFile, Risk, Run, undoing
@@ -37,20 +38,28 @@ def changes(spec: KernelSpec, live: Live, aim: Goal) -> Iterator[Change]:
 
 
 def actions(spec: KernelSpec, live: Live, aim: Goal) -> Iterator[Action]:
+    """The source, and then the kernel: where that cannot be built, the source stays as it is wanted."""
+    edits = _edits(spec.source, live, aim)
+    if spec.build and aim.to_install and live.installed != aim.digest:
+        yield from (replace(one, undo=()) for one in edits)
+        yield from _built(spec.source, spec.build, live, aim)
+        return
+    yield from edits
+    if aim.to_install and live.running_since == live.boot:
+        why = f"{live.release} runs since before the kernel of {spec.source} was installed"
+        yield Action("reboot", Reboot(), Risk.REBOOT_HOST, why=why, activation=True)
+
+
+def _edits(source: str, live: Live, aim: Goal) -> Iterator[Action]:
     """A note is written before the files that it is about, and goes after them: a stop loses nothing."""
     for name, text in aim.notes.items():
         before = live.notes[name].text if name in live.notes else None
-        yield _put(f"note what {name} changes", note(spec.source, name), text, before)
+        yield _put(f"note what {name} changes", note(source, name), text, before)
     for path, content in aim.stack.tree.items():
         if content != live.files[path]:
-            yield _file(f"{spec.source}/{path}", content, live.files[path], aim.modes.get(path))
+            yield _file(f"{source}/{path}", content, live.files[path], aim.modes.get(path))
     for name in aim.ended:
-        yield _file(note(spec.source, name), None, live.notes[name].text)
-    if spec.build and aim.to_install and live.installed != aim.digest:
-        yield from _built(spec.source, spec.build, live, aim)
-    elif aim.to_install and live.running_since == live.boot:
-        why = f"{live.release} runs since before the kernel of {spec.source} was installed"
-        yield Action("reboot", Reboot(), Risk.REBOOT_HOST, why=why, activation=True)
+        yield _file(note(source, name), None, live.notes[name].text)
 
 
 def _built(source: str, build: Build, live: Live, aim: Goal) -> Iterator[Action]:
