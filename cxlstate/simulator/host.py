@@ -128,6 +128,7 @@ class Host:
             "dmesg": self._dmesg,
             "dpkg": packages.dpkg,
             "dpkg-query": packages.query,
+            "env": self._env,
             "getent": accounts.getent,
             "gpasswd": accounts.gpasswd,
             "growpart": blocks.growpart,
@@ -189,6 +190,16 @@ class Host:
         if not self.world.login.root:
             return Ended(1, stderr="dmesg: read kernel buffer failed: Operation not permitted\n")
         return Ended(stdout="".join(f"{line}\n" for line in self.world.running.log))
+
+    def _env(self, words: list[str]) -> Ended:
+        """`env --chdir=FOLDER PROGRAM WORD…`."""
+        folder, *argv = words or [""]
+        if not folder.startswith("--chdir=") or not argv:
+            return unknown(("env", *words))
+        path = folder.removeprefix("--chdir=")
+        if not self.files.real(path).is_dir():
+            return Ended(125, stderr=f"env: cannot change directory to '{path}': No such file or directory\n")
+        return self.run(tuple(argv))
 
     def _install(self, words: list[str]) -> Ended:
         """`install --directory --mode=MODE FOLDER`."""

@@ -1,4 +1,4 @@
-"""What is asked about devices in use: who holds them, can they be mapped, what is on them, are they fast. Pure.
+"""What is asked about devices in use: who holds them, can they be mapped, what is on them, how fast. Pure.
 
 Shell functions for the script of `read_script`, and the words to call them with. All but the last need root,
 and say so: what is hidden from a user must not look like nobody.

@@ -8,7 +8,7 @@ from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Inputs, KernelArguments, ModuleKeptOut
 from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import format_address, format_size
-from cxlstate.formats import dax, modprobe
+from cxlstate.formats import dax, kernel_patches, modprobe
 from cxlstate.formats.dax import Device, Holder
 from cxlstate.resources.dax.probe import Live, Missing
 from cxlstate.resources.dax.spec import DaxSpec
@@ -181,6 +181,9 @@ def _align(align: int, device: Device) -> Iterator[Diagnostic]:
         )
     elif device.region_align is not None and align < device.region_align:
         source = _SOURCES.get(device.region, "the driver of its region")
+        passed = f"PMD_SIZE in alloc_dax_region(), {source}"
+        patch = kernel_patches.BY_DRIVER.get(device.region) if align == kernel_patches.ALIGN else None
+        how = f"`host.kernel` with the patch {patch} ({passed})" if patch else passed
         yield Diagnostic(
             "CXD305",
             f"the region of {device.name} has a larger alignment",
@@ -188,7 +191,7 @@ def _align(align: int, device: Device) -> Iterator[Diagnostic]:
             path=("align",),
             found=f"region {format_size(device.region_align)} ({device.owner or device.region})",
             expected=format_size(align),
-            hint=f"only another kernel changes it: PMD_SIZE in alloc_dax_region(), {source}",
+            hint=f"only another kernel changes it: {how}",
         )
 
 

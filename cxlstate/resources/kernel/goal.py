@@ -1,0 +1,115 @@
+"""What the files of a tree are to hold, what we note of it, and what the kernel is to be built of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+
+from cxlstate.formats.kernel_patches import shipped
+from cxlstate.formats.patch_stack import Series, Stack, Stacked, stack
+from cxlstate.formats.patching import Standing
+from cxlstate.formats.unified_diff import FileDiff, Kind, Patch, write
+from cxlstate.resources.kernel.probe import Live, Note
+from cxlstate.resources.kernel.spec import KernelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """`notes` are those that are to be written: name → text. `ended` are those that are to go.
+
+    `dropped` are patches of cxlstate that we put in and that the spec no longer names; `strangers` are
+    notes of other patches that it no longer names: their files are not known. `digest` stands for
+    what is built, and how; it is empty where nothing is.
+    """
+
+    stack: Stack
+    dropped: tuple[Series, ...]
+    strangers: tuple[str, ...]
+    notes: Mapping[str, str] = field(repr=False)
+    ended: tuple[str, ...] = ()
+    modes: Mapping[str, int] = field(default_factory=dict)
+    digest: str = ""
+
+    @property
+    def to_install(self) -> bool:
+        """Whether a kernel is to be built and installed, ever."""
+        return bool(self.digest)
+
+
+def name_of_note(series: Series | Stacked) -> str:
+    """The name of a patch, as it stands in that of its note."""
+    return series.name.removesuffix(".patch")
+
+
+def is_in(one: Stacked) -> bool:
+    """Whether any hunk of it is."""
+    return any(place.standing is Standing.IN for place in one.verdict.places)
+
+
+def goal(spec: KernelSpec, live: Live) -> Goal:
+    """All of it, of a tree that is there."""
+    wanted = tuple(one.series for one in spec.patches)
+    absent = tuple(one.series for one in spec.absent)
+    named = {name_of_note(series) for series in (*wanted, *absent)}
+    over = {name: note for name, note in live.notes.items() if name not in named}
+    known = {name for name, note in over.items() if name in shipped() and _reads(note, live)}
+    dropped = tuple(Series(name, (over[name].patch,)) for name in sorted(known))
+    found = stack(wanted, (*absent, *dropped), live.files)
+    notes = dict(_notes(wanted, found, live))
+    gone = [name_of_note(series) for series in (*absent, *dropped)]
+    return Goal(
+        found,
+        dropped,
+        tuple(name for name in over if name not in known),
+        notes,
+        tuple(name for name in gone if name in live.notes),
+        {file.path: file.mode for series in wanted for file in _made(series)},
+        _digest(spec, found) if spec.build else "",
+    )
+
+
+def _reads(note: Note, live: Live) -> bool:
+    """Whether all files of a note were looked at: anybody may have edited it."""
+    return all(file.path in live.files for file in note.patch.files)
+
+
+def _notes(wanted: tuple[Series, ...], found: Stack, live: Live) -> Iterator[tuple[str, str]]:
+    """Of each patch the hunks that we put in, now and before: what others put in, we do not take back."""
+    for series, one in zip(wanted, found.wanted, strict=True):
+        if one.missing is None or one.standing is Standing.FAILS:
+            continue
+        before = live.notes.get(name_of_note(series))
+        patch = _joined(series, one.missing, before)
+        yield name_of_note(series), f"Applied by cxlstate in boot {live.boot}\n\n{write(patch)}"
+
+
+def _joined(series: Series, missing: Patch, before: Note | None) -> Patch:
+    """Of the form of the patch that counts, the hunks that are missing or that a note has already."""
+    if before is None:
+        return missing
+    now = _hunks(missing)
+    form = next(one for one in series.variants if now <= _hunks(one))
+    ours = now | _hunks(before.patch)
+    kept = (
+        replace(file, hunks=tuple(hunk for hunk in file.hunks if (file.path, hunk.lines) in ours))
+        for file in form.files
+    )
+    return Patch(tuple(file for file in kept if file.hunks))
+
+
+def _hunks(patch: Patch) -> set[tuple[str, tuple[str, ...]]]:
+    return {(file.path, hunk.lines) for file in patch.files for hunk in file.hunks}
+
+
+def _made(series: Series) -> Iterator[FileDiff]:
+    return (file for patch in series.variants for file in patch.files if file.kind is Kind.CREATE)
+
+
+def _digest(spec: KernelSpec, found: Stack) -> str:
+    """Of what the files hold that its patches name, and of the commands."""
+    build = spec.build.model_dump(mode="json") if spec.build else None
+    paths = sorted({path for one in found.wanted for path in one.verdict.files})
+    said = [build, [[path, found.tree[path]] for path in paths]]
+    return sha256(json.dumps(said, sort_keys=True).encode("utf-8", "surrogateescape")).hexdigest()

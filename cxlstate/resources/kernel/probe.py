@@ -1,0 +1,142 @@
+"""What is read of a source tree: the files that its patches name, our own notes in it, and no more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from cxlstate.core.read import Answers, Asked, Exists, File, Glob, PosixRead, Question
+from cxlstate.formats import dax
+from cxlstate.formats.dax import Device
+from cxlstate.formats.inode import Inode, inode_of, obstacle, stat, ways
+from cxlstate.formats.kernel_patches import shipped
+from cxlstate.formats.unified_diff import DiffError, Patch, parse
+from cxlstate.resources.kernel.spec import KernelSpec
+
+BOOT_ID: Final = File("/proc/sys/kernel/random/boot_id")
+RELEASE: Final = File("/proc/sys/kernel/osrelease")
+_BOOT: Final = re.compile(r"^(?:Applied|Installed) by cxlstate in boot ([0-9a-f-]{36})$", re.MULTILINE)
+_DIGEST: Final = re.compile(r"^Of ([0-9a-f]{64})$", re.MULTILINE)
+
+
+def note(source: str, name: str) -> str:
+    """Where we keep what we put into the files of a tree: a diff beside them, which goes with the tree.
+
+    The kernel's own .gitignore and `make distclean` pass over it.
+    """
+    return f"{source}/.cxlstate-{name.removesuffix('.patch')}.patch"
+
+
+def stamp(source: str) -> str:
+    """Where we keep of what, and in which boot, a kernel was last installed."""
+    return f"{source}/.cxlstate-installed"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A diff that was applied, the boot in which it was, and the text that says so."""
+
+    patch: Patch
+    boot: str
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A tree as it is. `barrier` is the first thing on the way to a file that should not be there.
+
+    `files` has those of every patch of the spec, and of the shipped ones where a note is there.
+    """
+
+    folder: Inode | None
+    barrier: tuple[str, Inode] | None = None
+    files: Mapping[str, str | None] = field(default_factory=dict, repr=False)
+    notes: Mapping[str, Note] = field(default_factory=dict)
+    stamp: str = ""
+    boot: str = ""
+    release: str = ""
+    devices: tuple[Device, ...] = ()
+
+    @property
+    def installed(self) -> str:
+        """Digest of what was last installed."""
+        found = _DIGEST.search(self.stamp)
+        return found[1] if found else ""
+
+    @property
+    def running_since(self) -> str:
+        """The boot in which it was installed."""
+        found = _BOOT.search(self.stamp)
+        return found[1] if found else ""
+
+
+def reads(spec: KernelSpec) -> Iterator[Question]:
+    """Of each file also what leads to it: a link would lead out of the tree."""
+    notes = note(spec.source, "*")
+    yield from map(stat, ways(spec.source))
+    yield from (BOOT_ID, RELEASE, Glob(notes), File(stamp(spec.source)))
+    own = _paths(spec)
+    for path in own:
+        yield from _of(spec.source, path)
+    for path in _shipped_paths():
+        if path not in own:
+            yield from (Asked(read, only_if=Exists(notes)) for read in _of(spec.source, path))
+    if spec.proof:
+        yield from dax.READS
+
+
+def observe(spec: KernelSpec, answers: Answers) -> Live:
+    """Raises ReadFailed, and ValueError for what sysfs should not say."""
+    source = spec.source
+    folder = inode_of(source, answers)
+    barrier = obstacle(f"{source}/Makefile", answers)
+    if folder is None or barrier:
+        return Live(folder, barrier)
+    notes = dict(_notes(source, answers.files(Glob(note(source, "*")))))
+    paths = (*_paths(spec), *(_shipped_paths() if notes else ()))
+    files: dict[str, str | None] = {}
+    for path in paths:
+        whole = f"{source}/{path}"
+        there = None if obstacle(whole, answers) else inode_of(whole, answers)
+        barrier = (
+            barrier or obstacle(whole, answers) or ((whole, there) if there and not there.is_file else None)
+        )
+        files[path] = answers.text(File(whole)) if there and there.is_file else None
+    return Live(
+        folder,
+        barrier,
+        files,
+        notes,
+        answers.text_or_none(File(stamp(source))) or "",
+        answers.text(BOOT_ID).strip(),
+        answers.text(RELEASE).strip(),
+        dax.read_devices(answers) if spec.proof else (),
+    )
+
+
+def _paths(spec: KernelSpec) -> Sequence[str]:
+    return tuple(dict.fromkeys(path for one in (*spec.patches, *spec.absent) for path in one.series.paths))
+
+
+def _shipped_paths() -> Sequence[str]:
+    return tuple(dict.fromkeys(path for series in shipped().values() for path in series.paths))
+
+
+def _of(source: str, path: str) -> Iterator[PosixRead]:
+    whole = f"{source}/{path}"
+    yield from map(stat, ways(whole)[len(ways(source)) :])
+    yield File(whole)
+
+
+def _notes(source: str, files: Mapping[str, str]) -> Iterator[tuple[str, Note]]:
+    """By the name of the patch, without `.patch`. One that somebody made unreadable is passed over."""
+    start, end = note(source, "*").split("*")
+    for path, text in files.items():
+        boot = _BOOT.search(text)
+        try:
+            patch = parse(text)
+        except DiffError:
+            continue
+        yield path.removeprefix(start).removesuffix(end), Note(patch, boot[1] if boot else "", text)

@@ -1,0 +1,71 @@
+"""The kind `kernel`: patches put in and taken back, a kernel built and installed, and its effect proven."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from cxlstate.core.address import Address, AllOf
+from cxlstate.core.assessment import Assessment
+from cxlstate.core.diagnostic import Severity
+from cxlstate.core.exports import Inputs
+from cxlstate.core.machine import HOST_AND_GUEST
+from cxlstate.core.observation import Observation, Present, Unknown
+from cxlstate.core.read import Answers, Question
+from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
+from cxlstate.resources.kernel import check, probe, steps
+from cxlstate.resources.kernel.goal import goal
+from cxlstate.resources.kernel.probe import Live
+from cxlstate.resources.kernel.proof import proven
+from cxlstate.resources.kernel.spec import KernelSpec
+
+
+class Kernel(Reconciler[KernelSpec, Live]):
+    """Found by what its source says. Other edits in the tree stay; what is put in is noted beside it."""
+
+    kind: ClassVar[str] = "kernel"
+    reboots: ClassVar[bool] = True
+    place: ClassVar[Place] = Place("kernel", Shape.ONE, HOST_AND_GUEST)
+    model: ClassVar[type[KernelSpec]] = KernelSpec
+
+    def needs(self, me: Resource[KernelSpec]) -> Sequence[Need]:
+        """Packages bring the source and what builds it; a device is known by its spec."""
+        devices = (Address.parse(name) for name in me.spec.proof)
+        return (Need(AllOf("package"), How.AFTER), *(Need(one, How.KNOWS) for one in devices))
+
+    def reads(self, me: Resource[KernelSpec]) -> Sequence[Question]:
+        """The files that the patches name."""
+        return tuple(probe.reads(me.spec))
+
+    def observe(self, me: Resource[KernelSpec], answers: Answers) -> Observation[Live]:
+        """Always present: that there is no tree is in the live state."""
+        try:
+            return Present(probe.observe(me.spec, answers))
+        except ValueError as error:
+            return Unknown(str(error))
+
+    def assess(self, resource: Resource[KernelSpec], seen: Observation[Live], inputs: Inputs) -> Assessment:
+        """What is not in, not installed, not running, and not seen."""
+        if not isinstance(seen, Present):
+            return Assessment()
+        spec, live = resource.spec, seen.live
+        if problem := check.no_tree(spec, live):
+            return Assessment(problems=(problem,), facts=(("source", f"{spec.source}, not there"),))
+        aim = goal(spec, live)
+        busy = any(not one.pending for one in steps.changes(spec, live, aim))
+        proof = proven(spec, live, inputs, busy=busy)
+        if (
+            proof.holds and not live.stamp and aim.stack.tree == live.files
+        ):  # built by hand: the effect counts
+            aim = replace(aim, digest="")
+        problems = (*check.diagnose(spec, aim), *proof.problems)
+        if any(one.code in check.STOPS and one.severity is Severity.ERROR for one in problems):
+            return Assessment(problems=problems, facts=steps.facts(spec, aim, proof))
+        changes = (*steps.changes(spec, live, aim), *proof.changes)
+        return Assessment(
+            problems=problems,
+            changes=changes,
+            actions=tuple(steps.actions(spec, live, aim)),
+            facts=steps.facts(spec, aim, proof),
+        )
