@@ -50,6 +50,10 @@ _IS_UNDONE: dict[str, tuple[str, Undo]] = {
     "a file has come back": (f"file.{_NONE}", lambda bench: bench.write(_NONE[1:], "")),
     "the drop-in of sshd is removed": ("sshd", lambda bench: bench.path(_DROP_IN).unlink()),
     "the drop-in of sshd is edited": ("sshd", lambda bench: bench.edit(_DROP_IN, "tion no", "tion yes")),
+    "keys are closed in the drop-in": (
+        "sshd",
+        lambda bench: bench.edit(_DROP_IN, "PubkeyAuthentication yes", "PubkeyAuthentication no"),
+    ),
     "the drop-in of sshd has a line more": (
         "sshd",
         lambda bench: bench.edit(_DROP_IN, "\n", "\nLogLevel INFO\n", 1),
