@@ -86,7 +86,7 @@ def _with_namespaces(spec: Tree) -> Consents:
         Consent(Risk.DESTROY_DATA, machine.id, one.address)
         for machine in spec.machines
         for one in machine.resources
-        if one.address.kind == "namespace"
+        if machine.parent and one.address.kind == "namespace"
     }
     return Consents(EVERYTHING.given | given)
 
@@ -220,7 +220,8 @@ class Bench:
             for name in (one for one in named.get("packages", ()) if isinstance(one, str)):
                 groups = [group for user in named.get("users", {}).values() for group in user["groups"]]
                 units = {unit_of(name): Unit() for name in named.get("services", {})}
-                world.archive.packages.append(Package(name, "1", brings=Brings(groups, units)))
+                there = name.replace("{kernel}", world.running.kernel)
+                world.archive.packages.append(Package(there, "1", brings=Brings(groups, units)))
         lines = "".join(f"kernel/law/{name}.ko.xz:\n" for name in named.get("modules", ()))
         for file in self.path("lib/modules").glob("*/modules.dep"):
             file.write_text(file.read_text() + lines)
