@@ -210,9 +210,10 @@ class LinkInterface(DomainEffect):
 
 @dataclass(frozen=True, slots=True)
 class DetachDisk(DomainEffect):
-    """Take the disk with the source `path` out of a domain: while it runs, and out of its definition.
+    """Take the disk with the source `path` out of a definition, and then, while the domain runs, out of that.
 
-    Nothing where it has none. FAILED where the guest does not let go of it within `timeout` seconds.
+    Nothing where it has none. FAILED where the guest does not let go of it within `timeout` seconds: it has
+    it until it is off.
     """
 
     name: str

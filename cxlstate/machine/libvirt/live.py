@@ -42,6 +42,9 @@ def tune(domain: libvirt.virDomain, effect: TuneNuma, _session: Session) -> Outc
 
 def detach(domain: libvirt.virDomain, effect: DetachDisk, _session: Session) -> Outcome:
     """A disk. libvirt comes back before the guest has let go of it (qemuDomainWaitForDeviceRemoval)."""
+    inactive = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    if domain.isPersistent() and (disk := domain_xml.given(inactive, effect.path)):
+        domain.detachDeviceFlags(disk, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
     if domain.isActive() and (disk := domain_xml.given(domain.XMLDesc(0), effect.path)):
         domain.detachDeviceFlags(disk, libvirt.VIR_DOMAIN_AFFECT_LIVE)
         deadline = time.monotonic() + effect.timeout
@@ -49,10 +52,6 @@ def detach(domain: libvirt.virDomain, effect: DetachDisk, _session: Session) -> 
             if time.monotonic() >= deadline:
                 raise Refused(f"the guest has not let go of {effect.path} within {effect.timeout} s")
             time.sleep(_LOOK_AGAIN)
-    if not domain.isPersistent():
-        return DONE
-    if disk := domain_xml.given(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), effect.path):
-        domain.detachDeviceFlags(disk, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
     return DONE
 
 

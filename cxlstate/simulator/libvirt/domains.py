@@ -218,8 +218,11 @@ class Domains:
         return DONE
 
     def _detach(self, effect: DetachDisk, _ran: dict[str, str]) -> Outcome:
-        """While it runs; then out of its definition."""
+        """Out of its definition; then, while it runs, out of it, if there is anybody in it to let go."""
         active = self.active(effect.name)
+        if without := _without(self._defined.get(effect.name) or "", effect.path):
+            self._defined.put(effect.name, without)
+            self._step(f"disk detached: {effect.name}")
         if active is not None and (without := _without(active.xml, effect.path)):
             if not _has_system(document(without, "domain")):
                 raise Refused(f"the guest has not let go of {effect.path} within {effect.timeout} s")
@@ -228,9 +231,6 @@ class Domains:
                 one.holds = [path for path in one.holds if one.pid != active.pid or path != effect.path]
             self._inside.unplug_seed(effect.name)
             self._step(f"disk detached, live: {effect.name}")
-        if without := _without(self._defined.get(effect.name) or "", effect.path):
-            self._defined.put(effect.name, without)
-            self._step(f"disk detached: {effect.name}")
         return DONE
 
     def _restore(self, effect: RestoreDomain, ran: dict[str, str]) -> Outcome:
