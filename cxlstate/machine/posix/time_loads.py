@@ -20,6 +20,7 @@ Rounds of the two memories alternate, so that what disturbs one disturbs the oth
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import mmap
@@ -85,6 +86,8 @@ def settle(nodes: list[int]) -> tuple[int, int | None]:
 def ordinary(length: int, node: int | None = None) -> mmap.mmap:
     """Memory of our own, of the nearest node or of a given one, with a page behind each address."""
     memory = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # where the kernel has no huge pages
+        memory.madvise(mmap.MADV_HUGEPAGE)
     if node is not None:
         bind(memory, length, node)
     for at in range(0, length, PAGE):
