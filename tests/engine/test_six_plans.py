@@ -21,6 +21,7 @@ from cxlstate.render.head import head_text
 from cxlstate.render.plan_text import body_text
 from cxlstate.render.problems import diagnostics_text
 from cxlstate.simulator.writer import SimWriter
+from tests.docs.story import untimed
 from tests.engine.fake_tree import HOST, Bench, Vm, VmWish, Wish, World, requires
 from tests.laws.bench import BASE
 from tests.laws.bench import Bench as Simulated
@@ -50,7 +51,7 @@ def run(capsys, tmp_path, monkeypatch):
         status = _run([str(one) for one in arguments])
         said = capsys.readouterr()
         text = f"{said.out}--- stderr ---\n{said.err}" if said.err else said.out
-        return text.replace(f"{tmp_path}/", "") + f"--- exit status {status} ---\n"
+        return untimed(text.replace(f"{tmp_path}/", "")) + f"--- exit status {status} ---\n"
 
     return run
 
