@@ -1,7 +1,8 @@
 """cloud-init's NoCloud seed, what `cloud-init status` says, and what a seed leaves in a guest. Pure.
 
 Sources: cloud-init 22.4.2 and 25.1.4, `sources/DataSourceNoCloud.py`, `distros/__init__.py` (create_user),
-`distros/ug_util.py`, `config/cc_set_passwords.py`, `cc_ssh.py`, `cmd/status.py`, `tools/ds-identify`.
+`distros/ug_util.py`, `config/cc_set_passwords.py`, `cc_ssh.py`, `cmd/status.py`, `tools/ds-identify`; and a
+first boot of Debian 13 with 25.1.4, where a seed is taken from a disk on virtio, and `leftovers` are all.
 Texts are JSON, which is YAML that no parser takes for a date, a sexagesimal number or a boolean.
 """
 
