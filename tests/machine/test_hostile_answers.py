@@ -6,6 +6,7 @@ import itertools
 import re
 import time
 import tracemalloc
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -239,8 +240,9 @@ def test_every_verb_ends_with_a_code_and_little_memory(say, verb, monkeypatch):
 
 @cache
 def scene(name):
-    """A spec and what a machine that fits it answers, also to what is asked for under a condition alone."""
-    (spec,) = load([SPECS / name]).trees
+    """A host's spec and what a machine that fits it answers, also to what only a condition asks."""
+    (tree,) = load([SPECS / name]).trees
+    spec = replace(tree, machines=(tree.host,))
     asked = Recorder()
     observe(asked, spec.host, kinds())
     good = SimReader(FOLDER / name, spec.host.id).read(asked.reads)
