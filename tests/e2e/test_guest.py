@@ -152,7 +152,7 @@ def test_another_host_key_is_refused_until_the_hypervisor_confirms_it(cli, host,
     guest.run(f"systemctl stop qemu-guest-agent; {NEW_KEYS}")
     done = cli.run("plan", spec.write())
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "error[CXC120]: host key of lab/guest changed" in done.stderr
+    assert "error[CXC120] host key of lab/guest changed" in done.stderr
     host.run(["rm", HOST_KEYS])
     done = cli.run("plan", spec.path)
     assert done.returncode == 5, done.stdout + done.stderr
