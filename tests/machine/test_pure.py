@@ -21,7 +21,7 @@ def test_an_included_file_stands_in_its_place_and_its_block_ends_with_it(tmp_pat
         "Host a",
         "Port 1",
         "Host a",
-        "Host c",
+        "Match originalhost a originalhost c",  # readconf.c: in a block that does not match, no other does
         "Port 3",
         "Host a",
         "User x",

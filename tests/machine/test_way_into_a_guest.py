@@ -32,7 +32,7 @@ from tests.simulator.libvirt.machine import BARE
 KEPT = File(host_keys.path("vm"))
 WHERE = File("/var/lib/cxlstate/written")
 READS = (
-    *package.reads(Resource(Address("package", "ndctl"), "present")),
+    *package.reads(Resource(Address("package", "ndctl"), package.model(name="ndctl"))),
     *user.reads(Resource(Address("user", "root"), user.model())),
     *applied_reads(),
 )
