@@ -13,6 +13,7 @@ from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Inputs, NvdimmOfVm
 from cxlstate.core.machine import HOST_AND_GUEST
+from cxlstate.core.measure import Measurable
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import Answers, Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
@@ -62,6 +63,7 @@ class NamespaceReconciler(Reconciler[NamespaceSpec, Live]):
     place: ClassVar[Place] = Place("namespaces", Shape.MAP, HOST_AND_GUEST)
     model: ClassVar[type[NamespaceSpec]] = NamespaceSpec
     key: ClassVar[object] = NamespaceName
+    measures: ClassVar[bool] = True
 
     def needs(self, me: Resource[NamespaceSpec]) -> Sequence[Need]:
         """Tools and drivers first; in a guest the VM in force, which tells of its NVDIMMs."""
@@ -154,7 +156,20 @@ def _compared(wish: Wish, region: Region, live: Live, problems: tuple[Diagnostic
         actions=actions,
         facts=_facts(region, there, live),
         derived=wish.derived,
+        measurable=_measurable(region, there, live),
     )
+
+
+def _measurable(region: Region, there: Namespace | None, live: Live) -> Measurable | str:
+    """Its dax device. Whether that is cached, the host says whose memory it is, and nobody here."""
+    if there is None:
+        return f"{region.name} has no namespace"
+    device = live.device(there) if there.mode == "devdax" else None
+    if device is None:
+        return f"{there.name} is {there.mode}: only devdax is mapped past the page cache"
+    if device.driver != dax.DEVDAX:
+        return f"{device.name} has {device.driver or 'no driver'}: nothing to map"
+    return Measurable(device.name)
 
 
 def _differences(wish: Wish, region: Region, there: Namespace | None) -> Iterator[Change]:
