@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -86,6 +87,8 @@ def test_a_good_spec_loads_fits_the_schema_and_survives_dumping(file, tmp_path):
     assert not loaded.diagnostics
     document, _ = yaml_text.parse(file.read_bytes(), "")
     Draft7Validator(schema.schema(using)).validate(plain(document.root))
+    for beside in file.parent.glob("*.pub"):
+        shutil.copy(beside, tmp_path)
     copy = write(tmp_path, file.name, dump(loaded.trees[0], using))
     again = load([copy], using).trees[0]
     assert again.machines == loaded.trees[0].machines
