@@ -14,13 +14,14 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from cxlstate.core.action import Action
 from cxlstate.core.address import Address, Target
+from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.exports import Inputs
 from cxlstate.core.machine import Scope
 from cxlstate.core.observation import Observation
 from cxlstate.core.path import Path
-from cxlstate.core.read import Answers, Exists, Question
+from cxlstate.core.read import Exists, Question
 
 S = TypeVar("S")
 L = TypeVar("L")

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cxlstate.core.address import Address
+from cxlstate.core.answers import Answers, ReadFailed
 from cxlstate.core.defect import summary
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.machine import MachineId
 from cxlstate.core.measure import Measurable
-from cxlstate.core.read import Answers, Command, Read, ReadFailed, TimeLoads
+from cxlstate.core.read import Command, Read, TimeLoads
 from cxlstate.engine.assessing import placed
 from cxlstate.engine.caching import Access, Measurement, Verdict, judge, problems
 from cxlstate.engine.observe import Kinds

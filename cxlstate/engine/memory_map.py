@@ -14,7 +14,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Final, TypeVar
 
-from cxlstate.core.read import Answers, File, Links, Names, Read, ReadFailed
+from cxlstate.core.answers import Answers, ReadFailed
+from cxlstate.core.read import File, Links, Names, Read
 from cxlstate.core.units import format_size
 from cxlstate.formats import dax, iomem, kernel_cmdline, memmap, mtrr, restore
 from cxlstate.formats.iomem import HiddenAddresses, Range

@@ -11,13 +11,14 @@ from functools import partial
 from typing import Any, TypeVar
 
 from cxlstate.core.address import Address, ScopedAddress
+from cxlstate.core.answers import Answers, ReadFailed
 from cxlstate.core.connect import Through
 from cxlstate.core.defect import summary
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.effect import Effect
 from cxlstate.core.machine import OF_HOSTS, Scope
 from cxlstate.core.observation import Observation, Unknown
-from cxlstate.core.read import Answers, Asked, Exists, LibvirtRead, Question, Read, ReadFailed
+from cxlstate.core.read import Asked, Exists, LibvirtRead, Question, Read
 from cxlstate.core.reconciler import (
     How,
     Implied,

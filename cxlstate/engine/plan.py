@@ -13,13 +13,13 @@ from typing import Any
 
 from cxlstate.core.action import Action, Risk
 from cxlstate.core.address import Address, ScopedAddress
+from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Derived, Later
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.guest import Accepted
 from cxlstate.core.machine import MachineId
 from cxlstate.core.measure import Measurable
-from cxlstate.core.read import Answers
 from cxlstate.core.reconciler import Resource
 from cxlstate.engine.caching import Measurement
 from cxlstate.engine.record import Cause

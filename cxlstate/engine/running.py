@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from posixpath import basename, join, normpath
 
-from cxlstate.core.read import Answers, File, Links, Names, Read, ReadFailed
+from cxlstate.core.answers import Answers, ReadFailed
+from cxlstate.core.read import File, Links, Names, Read
 from cxlstate.machine.reader import Reader
 
 _DEFINED, _RUNNING = "/etc/libvirt/qemu", "/run/libvirt/qemu"

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
 
-from cxlstate.core.read import Answers, Attributes, File, Holders, Links, PosixRead
+from cxlstate.core.answers import Answers
+from cxlstate.core.read import Attributes, File, Holders, Links, PosixRead
 from cxlstate.core.units import format_address, format_size
 from cxlstate.formats import iomem
 from cxlstate.formats.iomem import Range, joined

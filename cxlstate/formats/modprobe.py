@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
-from cxlstate.core.read import Answer, Answers, Command, File, Glob, Links, Names, PosixRead
+from cxlstate.core.answers import Answer, Answers
+from cxlstate.core.read import Command, File, Glob, Links, Names, PosixRead
 from cxlstate.formats import kernel_cmdline
 
 KMEM: Final = "kmem"

@@ -17,7 +17,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cxlstate.core.read import Answers, Attributes, Command, Read
+from cxlstate.core.answers import Answers
+from cxlstate.core.read import Attributes, Command, Read
 
 DEVICES: Final = "/sys/bus/nd/devices"
 LIST: Final = Command(("ndctl", "list", "-NRDi"))

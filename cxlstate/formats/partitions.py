@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from cxlstate.core.read import Answers, Attributes, Links, Read
+from cxlstate.core.answers import Answers
+from cxlstate.core.read import Attributes, Links, Read
 
 SECTOR: Final = 512
 FOLDER: Final = "/sys/class/block"

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from stat import S_IMODE, S_ISBLK, S_ISCHR, S_ISREG, S_ISVTX, S_IWGRP, S_IWOTH, S_IXGRP, S_IXOTH
 from typing import Final
 
-from cxlstate.core.read import NOT_FOUND, Answer, Answers, Command, File, ReadFailed, failure
+from cxlstate.core.answers import NOT_FOUND, Answer, Answers, ReadFailed, failure
+from cxlstate.core.read import Command, File
 
 MOUNTS: Final = File("/proc/self/mountinfo")
 QEMU: Final = File("/etc/libvirt/qemu.conf")

@@ -24,9 +24,10 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
+from cxlstate.core.answers import Answer
 from cxlstate.core.connect import Ssh
 from cxlstate.core.guest import Accepted, Route
-from cxlstate.core.read import Answer, LibvirtRead
+from cxlstate.core.read import LibvirtRead
 from cxlstate.machine.aside import Aside
 from cxlstate.machine.posix.transport import Lost, Reply
 

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
+from cxlstate.core.answers import ReadFailed
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.guest import Accepted, HostKey, Route, Said, Source, Verdict, judge
-from cxlstate.core.read import File, ReadFailed
+from cxlstate.core.read import File
 from cxlstate.formats import host_keys
 from cxlstate.machine.posix.reader import PosixReader
 from cxlstate.machine.posix.transport import Exchanger, Lost, TooMuch

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
+from cxlstate.core.answers import Answers
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.effect import Effect
 from cxlstate.core.guest import Accepted, Route
-from cxlstate.core.read import Answers, Question
+from cxlstate.core.read import Question
 
 
 class Reader(Protocol):

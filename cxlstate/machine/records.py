@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
 from cxlstate.core.address import Address
-from cxlstate.core.read import Answers, Attributes
+from cxlstate.core.answers import Answers
+from cxlstate.core.read import Attributes
 
 STATE = "/var/lib/cxlstate"
 """Journal and records of what was last applied, on the machine itself."""

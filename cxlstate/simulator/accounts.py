@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 
-from cxlstate.core.read import Answer
+from cxlstate.core.answers import Answer
 from cxlstate.simulator.ended import Ended, unknown
 from cxlstate.simulator.files import Files
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
+from cxlstate.core.answers import NOT_FOUND, Answer, NotAsked
 from cxlstate.core.read import (
-    NOT_FOUND,
-    Answer,
     Asked,
     Attributes,
     AuthorizedKeys,
@@ -21,7 +20,6 @@ from cxlstate.core.read import (
     Links,
     MapAndRead,
     Names,
-    NotAsked,
     PosixQuestion,
     PosixRead,
     Read,

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 
-from cxlstate.core.read import NOT_FOUND, Answer
+from cxlstate.core.answers import NOT_FOUND, Answer
 from cxlstate.formats import filesystem, partitions
 from cxlstate.formats.partitions import SECTOR, Block
 from cxlstate.formats.storage import Mount, mount_lines

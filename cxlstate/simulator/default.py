@@ -11,17 +11,11 @@ from pathlib import Path
 
 from cxlstate.core.diagnostic import fail
 from cxlstate.simulator import guests
+from cxlstate.simulator.folder import FILE, ROOT, save
 from cxlstate.simulator.host import Host
 from cxlstate.simulator.loader import CONFIGURATION
 from cxlstate.simulator.mkconfig import mkconfig
-from cxlstate.simulator.world import (
-    FILE,
-    ROOT,
-    Power,
-    Region,
-    World,
-    save,
-)
+from cxlstate.simulator.world import Power, Region, World
 
 KERNELS = ("6.12.117+deb13-amd64", "6.12.107+deb13-amd64")
 

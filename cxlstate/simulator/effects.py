@@ -21,9 +21,9 @@ from cxlstate.machine.performing import performer
 from cxlstate.machine.posix import keeping
 from cxlstate.machine.records import STATE
 from cxlstate.simulator.faults import Faults
+from cxlstate.simulator.folder import ROOT
 from cxlstate.simulator.performers import SIMULATED
 from cxlstate.simulator.session import DRAFTS, LEFTOVER, Session
-from cxlstate.simulator.world import ROOT
 
 _MOST_SAID = 1 << 16
 _PRIVATE = 0o700

@@ -17,20 +17,11 @@ from cxlstate.formats.domain_xml import meaning
 from cxlstate.formats.xml import Element
 from cxlstate.simulator import first_boot
 from cxlstate.simulator.files import Files
+from cxlstate.simulator.folder import load, save
 from cxlstate.simulator.libvirt import devices
 from cxlstate.simulator.libvirt.process import device_of
 from cxlstate.simulator.libvirt.text import document
-from cxlstate.simulator.world import (
-    ActiveDomain,
-    Dimm,
-    Guest,
-    Nvdimm,
-    Power,
-    World,
-    Written,
-    load,
-    save,
-)
+from cxlstate.simulator.world import ActiveDomain, Dimm, Guest, Nvdimm, Power, World, Written
 
 FIRMWARE: Final = (
     ("0x0", "0x9ffff", "System RAM"),

@@ -22,6 +22,7 @@ from cxlstate.simulator.boot_shell import BootShell
 from cxlstate.simulator.ended import Ended, unknown
 from cxlstate.simulator.files import Files
 from cxlstate.simulator.first_boot import CloudInit
+from cxlstate.simulator.folder import ROOT, WEB, load, save
 from cxlstate.simulator.images import Disks, Drafts, Images
 from cxlstate.simulator.kernel import Modules
 from cxlstate.simulator.libvirt.driver import Libvirt
@@ -32,7 +33,7 @@ from cxlstate.simulator.packages import Packages
 from cxlstate.simulator.sshd import Sshd
 from cxlstate.simulator.unit_files import UnitFiles
 from cxlstate.simulator.units import Units
-from cxlstate.simulator.world import ROOT, WEB, ActiveDomain, Running, World, load, save
+from cxlstate.simulator.world import ActiveDomain, Running, World
 
 _RESTORE = ("/bin/sh", restore.SCRIPT, "restore")
 _TEXT = 2  # words of `-c` and its text

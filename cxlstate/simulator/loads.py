@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from cxlstate.core.read import NOT_FOUND, Answer
+from cxlstate.core.answers import NOT_FOUND, Answer
 from cxlstate.formats.domain_xml import meaning
 from cxlstate.simulator import mtrr
 from cxlstate.simulator.dax import DEVDAX, bounds, extents

@@ -6,18 +6,19 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Self
 
+from cxlstate.core.answers import Answer, Answers, NotAsked
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic, fail
 from cxlstate.core.effect import Effect
 from cxlstate.core.guest import Route
-from cxlstate.core.read import Answer, Answers, LibvirtRead, NotAsked, Question, Read
+from cxlstate.core.read import LibvirtRead, Question, Read
 from cxlstate.machine.posix.read_script import merge
 from cxlstate.simulator import guests, loader
 from cxlstate.simulator.answers import answer, asked
 from cxlstate.simulator.default import create
 from cxlstate.simulator.files import Files
+from cxlstate.simulator.folder import ROOT, legible, load
 from cxlstate.simulator.host import Host, Still
 from cxlstate.simulator.loader import NoBoot
-from cxlstate.simulator.world import ROOT, legible, load
 
 
 class SimReader:

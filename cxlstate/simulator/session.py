@@ -10,8 +10,8 @@ from pathlib import Path
 from cxlstate.machine.records import STATE
 from cxlstate.simulator.faults import Faults
 from cxlstate.simulator.files import Files
+from cxlstate.simulator.folder import ROOT
 from cxlstate.simulator.host import Host
-from cxlstate.simulator.world import ROOT
 
 DRAFTS = f"{STATE}/tmp"  # noqa: S108  # a folder of the simulated machine
 LEFTOVER = f"{DRAFTS}/leftover"

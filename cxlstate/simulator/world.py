@@ -5,26 +5,10 @@ Files that a real machine has as files are not here; they stand in the folder `r
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
-
-from cxlstate.core.diagnostic import CxlstateError, fail
-from cxlstate.machine import own_files
+from dataclasses import dataclass, field
 
 FORMAT = 1
-FILE = "machine.json"
-MAX_BYTES = 64 << 20
-ROOT = "root"
-WEB = "web"
 _FIRST_PID = 4200
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -407,96 +391,3 @@ class World:
     archive: Archive = field(default_factory=Archive)
     installed: dict[str, Installed] = field(default_factory=dict)
     running: Running = field(default_factory=Running)
-
-
-def load(directory: Path) -> World:
-    """Read `machine.json`. Raises CxlstateError CXC401 where it is missing or not understood."""
-    path = directory / FILE
-    try:
-        data = json.loads(own_files.read(path, MAX_BYTES))
-    except own_files.Unreadable as error:
-        raise broken(
-            directory, f"there is no {FILE} in it" if error.missing else f"{FILE}: {error}"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise broken(directory, f"{FILE} is not JSON: {error}") from error
-    world: World = _decode(World, data, directory, FILE)
-    if world.format != FORMAT:
-        raise broken(directory, f"{FILE}: format is {world.format}, and this version knows {FORMAT}")
-    return world
-
-
-def dump(world: World) -> bytes:
-    """The text of `machine.json`: two blanks a level, keys in the order of their meaning."""
-    return (json.dumps(world, default=vars, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def save(world: World, directory: Path) -> None:
-    """Replace `machine.json` in one step, and not at all where nothing changed."""
-    path = directory / FILE
-    with suppress(own_files.Unreadable, ValueError):
-        if _compact(json.loads(own_files.read(path, MAX_BYTES))) == _compact(world):
-            return
-    draft = path.with_name(f".{FILE}.new")
-    draft.write_bytes(dump(world))
-    os.replace(draft, path)  # noqa: PTH105 - pathlib's own rename differs between platforms
-
-
-def _compact(world: object) -> str:
-    return json.dumps(world, default=vars)  # with an indent, no C code does it
-
-
-def broken(directory: Path, reason: str) -> CxlstateError:
-    """A folder that is no simulated machine, or is damaged."""
-    return fail(
-        "CXC401",
-        f"{directory} is not a simulated machine: {reason}",
-        found=reason,
-        expected=f"a folder with {FILE} and {ROOT}/, or no folder at all: it is then made",
-        hint="fix the file, or remove the folder: the next run then creates a default host",
-    )
-
-
-def _decode(kind: Any, data: object, directory: Path, where: str) -> Any:
-    """JSON data as `kind`: a dataclass, a list or dict of one, or a plain value."""
-    if isinstance(kind, type) and type(data) is kind:
-        return data
-    origin, of = get_origin(kind), get_args(kind)
-    if origin is list and isinstance(data, list):
-        return [_decode(of[0], one, directory, f"{where}[{n}]") for n, one in enumerate(data)]
-    if origin is dict and isinstance(data, dict):
-        return {key: _decode(of[1], one, directory, f"{where}: {key}") for key, one in data.items()}
-    if is_dataclass(kind) and isinstance(data, dict):
-        hints = _hints(type(kind)) if not isinstance(kind, type) else _hints(kind)
-        for key in data:
-            if key not in hints:
-                raise broken(directory, f"{where}: unknown key {key!r}")
-        for one in fields(kind):
-            if one.name not in data and _required(one):
-                raise broken(directory, f"{where}: {one.name!r} is missing")
-        values = {key: _decode(hints[key], one, directory, f"{where}: {key}") for key, one in data.items()}
-        return kind(**values)  # type: ignore[operator]  # is_dataclass also allows an instance
-    raise broken(directory, f"{where}: {data!r} is not a {getattr(kind, '__name__', kind)}")
-
-
-@contextmanager
-def legible(directory: Path) -> Iterator[None]:
-    """What a damaged folder makes the simulator stumble over is CXC401, in words."""
-    try:
-        yield
-    except CxlstateError:
-        raise
-    except OSError as error:
-        name = str(error.filename or ROOT).removeprefix(f"{directory}/")
-        raise broken(directory, f"{name}: {error.strerror or error}") from error
-    except Exception as error:
-        raise broken(directory, f"{FILE}: {type(error).__name__}: {error}") from error
-
-
-@cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _required(one: Field[Any]) -> bool:
-    return one.default is MISSING and one.default_factory is MISSING

@@ -9,10 +9,11 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cxlstate.core.answers import Answers
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic, fail
 from cxlstate.core.effect import Effect
 from cxlstate.core.guest import Route
-from cxlstate.core.read import Answers, Question
+from cxlstate.core.read import Question
 from cxlstate.machine import records
 from cxlstate.machine.outcome import Entry, Outcome
 from cxlstate.machine.performing import find_performer, nobody_performs
@@ -20,12 +21,12 @@ from cxlstate.machine.writer import Progress
 from cxlstate.simulator import guests
 from cxlstate.simulator.effects import Effects
 from cxlstate.simulator.faults import Faults
+from cxlstate.simulator.folder import legible
 from cxlstate.simulator.host import Host
 from cxlstate.simulator.libvirt.driver import Libvirt
 from cxlstate.simulator.loader import NoBoot
 from cxlstate.simulator.performers import SIMULATED, tell_libvirt
 from cxlstate.simulator.reader import SimReader, reach
-from cxlstate.simulator.world import legible
 
 LOCK = "lock"
 """In the machine's folder: held with flock(2), and so free again when its holder is gone."""

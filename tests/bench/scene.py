@@ -9,9 +9,10 @@ import subprocess
 from collections.abc import Collection
 from pathlib import Path
 
+from cxlstate.core.answers import Answers
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.effect import Effect
-from cxlstate.core.read import Answers, Question
+from cxlstate.core.read import Question
 from cxlstate.engine.observe import observe
 from cxlstate.machine.posix import read_script
 from cxlstate.resources import kinds

@@ -8,8 +8,9 @@ import pytest
 
 from cxlstate.cli.main import _run
 from cxlstate.core.read import Links
+from cxlstate.simulator.folder import load, save
 from cxlstate.simulator.reader import SimReader
-from cxlstate.simulator.world import Dax, Extent, load, save
+from cxlstate.simulator.world import Dax, Extent
 from cxlstate.simulator.writer import power_cut
 
 GIB = 1 << 30

@@ -12,10 +12,10 @@ from hashlib import sha256
 import pytest
 
 from cxlstate.cli.main import _run
+from cxlstate.simulator.folder import load
 from cxlstate.simulator.host import Host
 from cxlstate.simulator.loader import CONFIGURATION
 from cxlstate.simulator.mkconfig import mkconfig
-from cxlstate.simulator.world import load
 from cxlstate.simulator.writer import power_cut
 
 # The same as data is in tests/resources/grub, for the fast loop.

@@ -10,7 +10,7 @@ from cxlstate.cli.main import _run
 from cxlstate.core.action import Run
 from cxlstate.core.libvirt import AutostartDomain, DefineDomain, StartDomain, StopDomain
 from cxlstate.machine.outcome import Entry, Result
-from cxlstate.simulator.world import load
+from cxlstate.simulator.folder import load
 from cxlstate.simulator.writer import SimWriter
 from tests.laws.bench import BASE, Bench
 

@@ -11,9 +11,9 @@ import pytest
 from cxlstate.cli import show
 from cxlstate.cli.main import _run
 from cxlstate.core.address import Address, ScopedAddress
+from cxlstate.core.answers import Answer, Answers
 from cxlstate.core.connect import Local
 from cxlstate.core.machine import Scope
-from cxlstate.core.read import Answer, Answers
 from cxlstate.core.reconciler import Resource
 from cxlstate.engine.memory_map import BLOCKS, READS, Kind, MemoryMap, Row, memory_map
 from cxlstate.engine.plan import Exit, MachinePlan, Plan, ResourcePlan, Status

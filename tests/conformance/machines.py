@@ -15,8 +15,9 @@ from pathlib import Path
 from cxlstate.adapters.open_reader import open_reader
 from cxlstate.adapters.open_writer import open_writer
 from cxlstate.core.action import Effect, Generate, RemoveFile, Run, WriteFile
+from cxlstate.core.answers import Answer
 from cxlstate.core.connect import Sim, Ssh
-from cxlstate.core.read import Answer, Command, File, Read
+from cxlstate.core.read import Command, File, Read
 from cxlstate.machine.outcome import Entry, Outcome
 from cxlstate.machine.reader import Reader
 from cxlstate.machine.writer import Writer

@@ -7,8 +7,9 @@ from hashlib import sha256
 import pytest
 
 from cxlstate.core.action import RemoveFile, WriteFile
+from cxlstate.core.answers import ConditionUnmet, ReadFailed
 from cxlstate.core.file import PermitFile, PutFile
-from cxlstate.core.read import Asked, Attributes, ConditionUnmet, Exists, File, Glob, ReadFailed
+from cxlstate.core.read import Asked, Attributes, Exists, File, Glob
 from cxlstate.core.secret import Secret
 from cxlstate.machine.outcome import Result
 

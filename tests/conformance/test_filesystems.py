@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cxlstate.core.read import Answers, FileSystem
+from cxlstate.core.answers import Answers
+from cxlstate.core.read import FileSystem
 from cxlstate.formats import filesystem, partitions, storage
 
 MIB_ON_DISK = 2048

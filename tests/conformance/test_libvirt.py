@@ -13,6 +13,7 @@ from hashlib import sha256
 import pytest
 
 from cxlstate.core.action import Run
+from cxlstate.core.answers import ReadFailed
 from cxlstate.core.domain import Domain
 from cxlstate.core.first_boot import FirstBoot, WriteSeed
 from cxlstate.core.libvirt import (
@@ -35,15 +36,7 @@ from cxlstate.core.libvirt import (
     Update,
     UpdateNetwork,
 )
-from cxlstate.core.read import (
-    Attributes,
-    Holders,
-    LibvirtAddresses,
-    LibvirtDomain,
-    LibvirtNetwork,
-    Names,
-    ReadFailed,
-)
+from cxlstate.core.read import Attributes, Holders, LibvirtAddresses, LibvirtDomain, LibvirtNetwork, Names
 from cxlstate.engine.running import Running, RunningVm, running, running_reads
 from cxlstate.formats import dax, domain_xml, network_xml, restore
 from cxlstate.machine.outcome import Outcome, Result

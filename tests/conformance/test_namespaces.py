@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from cxlstate.core.read import Answers, MapAndRead
+from cxlstate.core.answers import Answers
+from cxlstate.core.read import MapAndRead
 from cxlstate.formats import blocks, dax, dax_verbs, ndctl, restore
 from cxlstate.machine.outcome import Result
 from tests.conformance.guests import REGION, SIZE

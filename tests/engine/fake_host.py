@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass, field, replace
 
 from cxlstate.core.action import Action, Risk, Span, Step, undoing
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.answers import Answer, Answers
 from cxlstate.core.assessment import Assessment, Hold
 from cxlstate.core.change import Change
 from cxlstate.core.consent import Consents, parse_consents
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import DaxDevice, RestoreStep
 from cxlstate.core.observation import Absent, Present, Unknown
-from cxlstate.core.read import Answer, Answers, Exists, File, conditions
+from cxlstate.core.read import Exists, File, conditions
 from cxlstate.core.reconciler import How, Leftover, Need, Reconciler, Resource
 from cxlstate.engine.apply import Converger
 from cxlstate.engine.assess import assess_tree

@@ -12,6 +12,7 @@ from typing import Any
 
 from cxlstate.core.action import Action, Reboot, Risk, Run, Span, Step, WriteFile, undoing
 from cxlstate.core.address import Address, AllOf, ScopedAddress
+from cxlstate.core.answers import Answer, Answers
 from cxlstate.core.assessment import Assessment, Derived, Hold, Later
 from cxlstate.core.change import Change
 from cxlstate.core.connect import Local, Through
@@ -22,7 +23,7 @@ from cxlstate.core.guest import Accepted, GuestAccess, HostKey, Source
 from cxlstate.core.libvirt import RestoreDomain, StartDomain, StopDomain
 from cxlstate.core.machine import HOST_AND_GUEST, ROOT_ONLY, Scope, guest_id
 from cxlstate.core.observation import Absent, Present
-from cxlstate.core.read import Answer, Answers, File, Links, Names
+from cxlstate.core.read import File, Links, Names
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.engine.apply import Converger
 from cxlstate.engine.assess import assess_tree

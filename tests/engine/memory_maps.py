@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cxlstate.core.read import Answer, Answers
+from cxlstate.core.answers import Answer, Answers
 from cxlstate.engine.memory_map import BLOCK_SIZE, BLOCKS, COMMAND_LINE, IOMEM, LINKS, MTRR, READS
 from cxlstate.formats import dax
 

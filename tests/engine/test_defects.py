@@ -11,10 +11,11 @@ import pytest
 
 from cxlstate.core.action import Span
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.answers import Answer, Answers
 from cxlstate.core.defect import DEBUG, defect, summary
 from cxlstate.core.diagnostic import fail
 from cxlstate.core.observation import Present
-from cxlstate.core.read import Answer, Answers, File
+from cxlstate.core.read import File
 from cxlstate.core.reconciler import How, Need, Resource
 from cxlstate.engine.observe import observe
 from cxlstate.engine.plan import Exit

@@ -10,10 +10,11 @@ from typing import ClassVar
 import pytest
 
 from cxlstate.core.address import Address
+from cxlstate.core.answers import NOT_FOUND, Answer
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic
 from cxlstate.core.measure import Measurable
 from cxlstate.core.observation import Present
-from cxlstate.core.read import NOT_FOUND, Answer, TimeLoads
+from cxlstate.core.read import TimeLoads
 from cxlstate.engine.caching import Access
 from cxlstate.engine.measuring import VIRTUAL, Wanted
 from cxlstate.engine.survey import look

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cxlstate.core.read import Answer, Answers
+from cxlstate.core.answers import Answer, Answers
 from cxlstate.engine.memory_map import DEFAULT, IOMEM, READS, Kind, memory_map
 from cxlstate.formats import dax
 from tests.engine.memory_maps import LAB, PERMISSION_DENIED, RUNBOOK, answers

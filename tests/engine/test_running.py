@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cxlstate.core.read import Answer, Answers
+from cxlstate.core.answers import Answer, Answers
 from cxlstate.engine.running import AUTOSTART, RUNNING, running, running_reads
 from cxlstate.resources import kinds
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxlstate.core.read import Answer, Answers
+from cxlstate.core.answers import Answer, Answers
 from cxlstate.formats import modprobe
 from cxlstate.formats.modprobe import FILES, KMEM, MASKS, Fate, Line, fate
 

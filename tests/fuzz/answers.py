@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from hypothesis import strategies as st
 
+from cxlstate.core.answers import Answer
 from cxlstate.core.read import (
-    Answer,
     Attributes,
     Glob,
     LibvirtDomain,

@@ -31,20 +31,11 @@ from cxlstate.simulator import guests, mtrr
 from cxlstate.simulator.dax import Bus
 from cxlstate.simulator.default import create
 from cxlstate.simulator.faults import Faults
+from cxlstate.simulator.folder import load as load_world
+from cxlstate.simulator.folder import save
 from cxlstate.simulator.host import Host
 from cxlstate.simulator.mkconfig import mkconfig
-from cxlstate.simulator.world import (
-    ActiveNetwork,
-    Brings,
-    Installed,
-    Loaded,
-    Package,
-    Power,
-    Unit,
-    World,
-    save,
-)
-from cxlstate.simulator.world import load as load_world
+from cxlstate.simulator.world import ActiveNetwork, Brings, Installed, Loaded, Package, Power, Unit, World
 from cxlstate.simulator.writer import SimWriter, power_cut
 from cxlstate.spec.load import load
 from cxlstate.spec.tree import Tree

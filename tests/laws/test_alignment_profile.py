@@ -7,8 +7,8 @@ import pytest
 from cxlstate.core.libvirt import StartDomain, StopDomain
 from cxlstate.engine.plan import Exit, Status
 from cxlstate.machine.outcome import Entry, Result
+from cxlstate.simulator.folder import load
 from cxlstate.simulator.guests import folder
-from cxlstate.simulator.world import load
 from cxlstate.simulator.writer import SimWriter
 from tests.laws.bench import INTERRUPTIONS, bench
 from tests.strategies import KERNEL

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from cxlstate.adapters.open_reader import ahead
+from cxlstate.core.answers import Answers, ReadFailed
 from cxlstate.core.connect import Ssh
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.libvirt import StartDomain
-from cxlstate.core.read import Answers, File, LibvirtDomain, LibvirtNetwork, ReadFailed
+from cxlstate.core.read import File, LibvirtDomain, LibvirtNetwork
 from cxlstate.machine.aside import Aside
 from cxlstate.machine.libvirt import tunnel
 from cxlstate.machine.libvirt.access import Access, through

@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 
 from cxlstate.core.action import Generate, Run, WriteFile
 from cxlstate.core.address import Address, ScopedAddress
+from cxlstate.core.answers import Answer, Answers, NotAsked
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.read import (
-    Answer,
-    Answers,
     Asked,
     Attributes,
     Command,
@@ -30,7 +29,6 @@ from cxlstate.core.read import (
     Links,
     MapAndRead,
     Names,
-    NotAsked,
     conditions,
 )
 from cxlstate.core.reconciler import How, Implied, Leaves

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from cxlstate.core.answers import Answer, Answers, ConditionUnmet, NotAsked, ReadFailed
 from cxlstate.core.read import (
-    Answer,
-    Answers,
     Asked,
     Attributes,
     Command,
-    ConditionUnmet,
     Exists,
     File,
     Glob,
@@ -21,8 +19,6 @@ from cxlstate.core.read import (
     LibvirtRead,
     Links,
     Names,
-    NotAsked,
-    ReadFailed,
     conditions,
 )
 from cxlstate.engine.observe import observe

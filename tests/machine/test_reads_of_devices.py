@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cxlstate.core.read import Holders, Links, MapAndRead, Names, ReadFailed
+from cxlstate.core.answers import ReadFailed
+from cxlstate.core.read import Holders, Links, MapAndRead, Names
 from cxlstate.formats import dax
 from cxlstate.machine.local import LocalTransport
 from cxlstate.machine.posix.reader import PosixReader

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cxlstate.core.read import ReadFailed, TimeLoads
+from cxlstate.core.answers import ReadFailed
+from cxlstate.core.read import TimeLoads
 from cxlstate.engine.caching import Access, judge
 from cxlstate.engine.measuring import VIRTUAL
 from cxlstate.formats import loads

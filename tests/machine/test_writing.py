@@ -10,7 +10,8 @@ import time
 import pytest
 
 from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, WriteFile
-from cxlstate.core.read import Answer, Answers, Attributes, File
+from cxlstate.core.answers import Answer, Answers
+from cxlstate.core.read import Attributes, File
 from cxlstate.machine import records
 from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.posix.reader import PosixReader

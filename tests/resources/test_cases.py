@@ -82,6 +82,7 @@ import yaml
 from cxlstate.core import exports as export_types
 from cxlstate.core.action import Action, Generate, Reboot, RemoveFile, Run, Span, Step, WriteFile
 from cxlstate.core.address import Address
+from cxlstate.core.answers import Answer, Answers, NotAsked, ReadFailed, describe
 from cxlstate.core.assessment import Assessment, Collective, Hold
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
@@ -92,8 +93,6 @@ from cxlstate.core.measure import Measurable
 from cxlstate.core.model import BESIDE_BYTES
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import (
-    Answer,
-    Answers,
     Attributes,
     AuthorizedKeys,
     Command,
@@ -109,13 +108,10 @@ from cxlstate.core.read import (
     Links,
     MapAndRead,
     Names,
-    NotAsked,
     Question,
     Read,
-    ReadFailed,
     SshLogin,
     conditions,
-    describe,
 )
 from cxlstate.core.reconciler import Inspects, Leaves, Reconciler, Resource
 from cxlstate.core.reference import FETCH

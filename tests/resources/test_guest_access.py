@@ -6,8 +6,9 @@ from hashlib import sha256
 
 import pytest
 
+from cxlstate.core.answers import Answer, Answers, ReadFailed
 from cxlstate.core.guest import GuestAccess, HostKey
-from cxlstate.core.read import Answer, Answers, File, LibvirtAddresses, LibvirtDomain, ReadFailed
+from cxlstate.core.read import File, LibvirtAddresses, LibvirtDomain
 from cxlstate.formats import domain_xml, host_keys
 from cxlstate.resources.vm.access import access, reads, with_reserved
 

@@ -12,9 +12,9 @@ from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.read import Attributes, Command, File
 from cxlstate.machine.outcome import Entry, Result
 from cxlstate.simulator.faults import Faults, PowerCut
+from cxlstate.simulator.folder import load
 from cxlstate.simulator.loader import NoBoot
 from cxlstate.simulator.reader import SimReader
-from cxlstate.simulator.world import load
 from cxlstate.simulator.writer import SimWriter, power_cut
 
 ENTRY = Entry("run", ("test",), "a test", "live")

@@ -14,8 +14,9 @@ from cxlstate.core.read import Command, Names
 from cxlstate.machine.outcome import Entry, Result
 from cxlstate.simulator import qcow2
 from cxlstate.simulator.faults import Faults, PowerCut
+from cxlstate.simulator.folder import load, save
 from cxlstate.simulator.reader import SimReader
-from cxlstate.simulator.world import Installed, Process, load, save
+from cxlstate.simulator.world import Installed, Process
 from cxlstate.simulator.writer import SimWriter
 
 ENTRY = Entry("run", ("image.a",), "a test", "live")

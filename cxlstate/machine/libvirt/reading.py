@@ -14,14 +14,8 @@ from typing import TypeVar
 
 import libvirt
 
-from cxlstate.core.read import (
-    TIMED_OUT,
-    Answer,
-    LibvirtAddresses,
-    LibvirtDomain,
-    LibvirtNetwork,
-    LibvirtRead,
-)
+from cxlstate.core.answers import TIMED_OUT, Answer
+from cxlstate.core.read import LibvirtAddresses, LibvirtDomain, LibvirtNetwork, LibvirtRead
 from cxlstate.machine import limits
 from cxlstate.machine.libvirt.connection import Broken, Connection, Unusable, is_alive
 from cxlstate.machine.libvirt.way import Way

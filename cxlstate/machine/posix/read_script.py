@@ -28,9 +28,8 @@ from functools import reduce
 from itertools import groupby
 from operator import or_
 
+from cxlstate.core.answers import TIMED_OUT, Answer, NotAsked
 from cxlstate.core.read import (
-    TIMED_OUT,
-    Answer,
     Asked,
     Attributes,
     AuthorizedKeys,
@@ -44,7 +43,6 @@ from cxlstate.core.read import (
     Links,
     MapAndRead,
     Names,
-    NotAsked,
     PosixQuestion,
     PosixRead,
     SshLogin,

@@ -10,18 +10,10 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import TypeVar
 
+from cxlstate.core.answers import Answer, Answers, NotAsked
 from cxlstate.core.diagnostic import Diagnostic, fail
 from cxlstate.core.effect import Effect
-from cxlstate.core.read import (
-    Answer,
-    Answers,
-    LibvirtRead,
-    NotAsked,
-    PosixQuestion,
-    PosixRead,
-    Question,
-    Read,
-)
+from cxlstate.core.read import LibvirtRead, PosixQuestion, PosixRead, Question, Read
 from cxlstate.machine import limits
 from cxlstate.machine.aside import Aside
 from cxlstate.machine.lacking import lacks

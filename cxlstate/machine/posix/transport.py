@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from cxlstate.core.read import Answer, LibvirtRead
+from cxlstate.core.answers import Answer
+from cxlstate.core.read import LibvirtRead
 
 if TYPE_CHECKING:  # slow to load, and of no use to the process that connects
     from cxlstate.core.effect import Effect

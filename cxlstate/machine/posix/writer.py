@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 
+from cxlstate.core.answers import Answers
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic, fail
 from cxlstate.core.effect import Effect
-from cxlstate.core.read import Answers, Question
+from cxlstate.core.read import Question
 from cxlstate.machine import records
 from cxlstate.machine.outcome import Entry, Outcome, Result
 from cxlstate.machine.performing import find_performer, nobody_performs, performer

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from cxlstate.core.read import Answers, Command, Exists, File, Read, ReadFailed
+from cxlstate.core.answers import Answers, ReadFailed
+from cxlstate.core.read import Command, Exists, File, Read
 from cxlstate.formats import restore
 
 SCRIPT: Final = File(restore.SCRIPT)

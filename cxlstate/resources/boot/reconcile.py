@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 
 from cxlstate.core.action import Action, RemoveFile, Run, WriteFile, undoing
 from cxlstate.core.address import AllOf
+from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
@@ -16,7 +17,7 @@ from cxlstate.core.effect import Effect
 from cxlstate.core.exports import Inputs, RestoreStep
 from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Observation, Present
-from cxlstate.core.read import Answers, Exists, Read
+from cxlstate.core.read import Exists, Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats import restore
 from cxlstate.resources.boot import probe

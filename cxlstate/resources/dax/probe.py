@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from cxlstate.core.answers import Answers, ReadFailed
 from cxlstate.core.observation import Present, Unknown
-from cxlstate.core.read import Answers, Command, File, Links, MapAndRead, PosixRead, ReadFailed
+from cxlstate.core.read import Command, File, Links, MapAndRead, PosixRead
 from cxlstate.core.units import format_address
 from cxlstate.formats import dax, modprobe, mtrr, restore
 from cxlstate.formats.dax import Device, Holder

@@ -7,13 +7,14 @@ from typing import ClassVar, Final
 
 from cxlstate.core.action import Action, Span
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment, Hold
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import DaxDevice, Export, Inputs, ModuleKeptOut
 from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
-from cxlstate.core.read import Answers, Asked, Exists, File, MapAndRead, Question, Read
+from cxlstate.core.read import Asked, Exists, File, MapAndRead, Question, Read
 from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_address, format_size
 from cxlstate.formats import dax, modprobe, restore

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from cxlstate.core.action import Action, Reboot, Risk, undoing
 from cxlstate.core.address import Address
+from cxlstate.core.answers import Answers
 from cxlstate.core.change import Change
 from cxlstate.core.libvirt import RestoreDomain, StartDomain, StopDomain
-from cxlstate.core.read import Answers
 from cxlstate.core.reconciler import Leftover, Resource
 from cxlstate.formats import dax, restore
 from cxlstate.resources.dax import probe, verbs

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from cxlstate.core.read import Answers, Command, File, Read
+from cxlstate.core.answers import Answers
+from cxlstate.core.read import Command, File, Read
 from cxlstate.core.secret import Secret
 from cxlstate.formats.inode import Inode, inode_of, obstacle, way_reads
 from cxlstate.resources.file.spec import FileSpec

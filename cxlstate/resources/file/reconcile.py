@@ -7,6 +7,7 @@ from hashlib import sha256
 
 from cxlstate.core.action import Action, RemoveFile
 from cxlstate.core.address import AllOf
+from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change, Leaf
 from cxlstate.core.diagnostic import Diagnostic
@@ -14,7 +15,7 @@ from cxlstate.core.exports import Inputs
 from cxlstate.core.file import PermitFile, PutFile
 from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.read import Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.secret import Secret
 from cxlstate.formats.inode import Inode

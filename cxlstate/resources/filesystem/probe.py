@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from cxlstate.core.address import AllOf
+from cxlstate.core.answers import Answers, ReadFailed
 from cxlstate.core.observation import Present, Unknown
-from cxlstate.core.read import Answers, FileSystem, Names, Read, ReadFailed
+from cxlstate.core.read import FileSystem, Names, Read
 from cxlstate.formats import filesystem, partitions, storage
 from cxlstate.formats.filesystem import Extent
 from cxlstate.formats.partitions import Block, Growth

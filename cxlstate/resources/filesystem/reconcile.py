@@ -7,13 +7,14 @@ from typing import ClassVar, Final
 
 from cxlstate.core.action import Action, Run
 from cxlstate.core.address import AllOf
+from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import Inputs
 from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Observation, Present
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.read import Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_size
 from cxlstate.formats import filesystem, partitions

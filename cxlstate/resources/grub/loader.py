@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from cxlstate.core.answers import Answers
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.read import Answers, Attributes, File, Names, Read
+from cxlstate.core.read import Attributes, File, Names, Read
 from cxlstate.formats import grub_cfg, grub_menu
 from cxlstate.formats.grub_defaults import Defaults
 from cxlstate.formats.grub_menu import Item

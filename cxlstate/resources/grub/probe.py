@@ -7,9 +7,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
+from cxlstate.core.answers import Answers
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.observation import Present, Unknown
-from cxlstate.core.read import Answers, File, Glob, Read
+from cxlstate.core.read import File, Glob, Read
 from cxlstate.formats import grub_drop_in as drop_in
 from cxlstate.formats import grub_linux_script, grub_menu, grub_script, kernel_cmdline, memmap
 from cxlstate.formats.grub_cfg import Entry, UnexpectedLine, entries

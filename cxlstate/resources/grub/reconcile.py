@@ -8,13 +8,14 @@ from typing import ClassVar
 
 from cxlstate.core.action import Action, Generate, Reboot, RemoveFile, Risk, WriteFile, undoing
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.effect import Effect
 from cxlstate.core.exports import Inputs, KernelArguments
 from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Observation, Present, Unknown
-from cxlstate.core.read import Answers, Exists, Read
+from cxlstate.core.read import Exists, Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats import grub_cfg, grub_script, kernel_cmdline
 from cxlstate.formats import grub_drop_in as drop_in

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cxlstate.core.address import AllOf
+from cxlstate.core.answers import NOT_FOUND, Answers, ReadFailed, failure
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
-from cxlstate.core.read import NOT_FOUND, Answers, Command, File, Names, Read, ReadFailed, failure
+from cxlstate.core.read import Command, File, Names, Read
 from cxlstate.formats.storage import NOWHERE, Stat, Way, stat, stat_of, way, way_reads
 from cxlstate.resources.image.spec import ImageSpec
 

@@ -7,6 +7,7 @@ from typing import ClassVar, Final
 
 from cxlstate.core.action import Action, Risk, undoing
 from cxlstate.core.address import AllOf
+from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment, Later
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
@@ -14,7 +15,7 @@ from cxlstate.core.exports import DiskImage, Inputs
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.machine import ROOT_ONLY
 from cxlstate.core.observation import Observation, Present, Unknown
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.read import Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_size
 from cxlstate.resources.image import probe

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from cxlstate.core.read import Answers, Asked, Exists, File, Glob, PosixRead, Question
+from cxlstate.core.answers import Answers
+from cxlstate.core.read import Asked, Exists, File, Glob, PosixRead, Question
 from cxlstate.formats import dax
 from cxlstate.formats.dax import Device
 from cxlstate.formats.inode import Inode, inode_of, obstacle, stat, ways

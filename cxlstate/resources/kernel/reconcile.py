@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import ClassVar
 
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.diagnostic import Severity
 from cxlstate.core.exports import Inputs
 from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Observation, Present, Unknown
-from cxlstate.core.read import Answers, Question
+from cxlstate.core.read import Question
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.resources.kernel import check, probe, steps
 from cxlstate.resources.kernel.goal import goal

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from cxlstate.core.answers import Answers
 from cxlstate.core.observation import Present, Unknown
-from cxlstate.core.read import Answers, File, Read
+from cxlstate.core.read import File, Read
 from cxlstate.formats import dax, grub_drop_in, kernel_cmdline
 from cxlstate.formats.grub_cfg import UnexpectedLine, entries
 from cxlstate.formats.iomem import HiddenAddresses, Range, parse_firmware

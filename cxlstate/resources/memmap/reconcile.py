@@ -7,13 +7,14 @@ from typing import ClassVar
 
 from cxlstate.core.action import Action, Reboot, Risk
 from cxlstate.core.address import Address
+from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Inputs, KernelArguments
 from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Observation, Present
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.read import Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.resources.memmap import probe
 from cxlstate.resources.memmap.check import diagnose

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from cxlstate.core.read import Answers, Attributes, File, Glob
+from cxlstate.core.answers import Answers
+from cxlstate.core.read import Attributes, File, Glob
 from cxlstate.formats import modprobe
 from cxlstate.resources.module.spec import canonical
 

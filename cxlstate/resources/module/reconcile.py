@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 
 from cxlstate.core.action import Action, Reboot, RemoveFile, Risk, Run, WriteFile, undoing
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
@@ -15,7 +16,7 @@ from cxlstate.core.exports import Export, Inputs, KernelArguments, ModuleKeptOut
 from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present
 from cxlstate.core.path import Path
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.read import Read
 from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats import modprobe
 from cxlstate.resources.module import probe

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from cxlstate.core.answers import Answers, ReadFailed
 from cxlstate.core.observation import Present, Unknown
-from cxlstate.core.read import Answers, Command, Exists, File, Read, ReadFailed
+from cxlstate.core.read import Command, Exists, File, Read
 from cxlstate.core.units import format_size
 from cxlstate.formats import dax, modprobe, mtrr, restore
 from cxlstate.formats.iomem import HiddenAddresses, Range

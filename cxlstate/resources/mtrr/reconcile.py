@@ -8,13 +8,14 @@ from typing import ClassVar, Final
 
 from cxlstate.core.action import Action, Reboot, Risk, Span, undoing
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Export, Inputs, MtrrRanges
 from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Observation, Present, Unknown
-from cxlstate.core.read import Answers, Asked, Question, Read
+from cxlstate.core.read import Asked, Question, Read
 from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats.iomem import Range
 from cxlstate.formats.mtrr import Block

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.answers import Answers, ReadFailed
 from cxlstate.core.exports import NvdimmOfVm
 from cxlstate.core.observation import Present, Unknown
-from cxlstate.core.read import Answers, Holders, Read, ReadFailed
+from cxlstate.core.read import Holders, Read
 from cxlstate.formats import blocks, dax, modprobe, ndctl, storage
 from cxlstate.formats.dax import Device, Holder
 from cxlstate.formats.ndctl import Namespace, Region

@@ -8,6 +8,7 @@ from typing import ClassVar, Final
 
 from cxlstate.core.action import Action, Risk, Run, undoing
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment, Derived, Later
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
@@ -15,7 +16,7 @@ from cxlstate.core.exports import Inputs, NvdimmOfVm
 from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.measure import Measurable
 from cxlstate.core.observation import Observation, Present, Unknown
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.read import Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_address, format_size
 from cxlstate.formats import dax, dax_verbs, restore

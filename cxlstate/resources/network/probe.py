@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from cxlstate.core.address import AllOf
+from cxlstate.core.answers import Answers, ReadFailed
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
-from cxlstate.core.read import Answers, Attributes, Command, File, LibvirtNetwork, Names, Read, ReadFailed
+from cxlstate.core.read import Attributes, Command, File, LibvirtNetwork, Names, Read
 from cxlstate.formats import network_xml
 from cxlstate.formats.network_xml import Definition
 from cxlstate.resources.network import listing

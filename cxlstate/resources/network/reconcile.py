@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import ClassVar
 
 from cxlstate.core.address import AllOf
+from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.exports import Inputs, Reservations
 from cxlstate.core.machine import ROOT_ONLY
 from cxlstate.core.observation import Observation, Present, Unknown
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.read import Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.resources.network import probe, steps
 from cxlstate.resources.network.check import diagnose

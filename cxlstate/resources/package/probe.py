@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from cxlstate.core.read import Answers, Command, Exists, File, Read, ReadFailed
+from cxlstate.core.answers import Answers, ReadFailed
+from cxlstate.core.read import Command, Exists, File, Read
 from cxlstate.resources.package.spec import KERNEL, Package
 
 # dpkg-query(1). Without operands it shows all that is not purged, so that no name is a pattern

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from cxlstate.core.action import Action, Run
 from cxlstate.core.address import Address
+from cxlstate.core.answers import NOT_FOUND, Answers, ReadFailed
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Inputs, Seed
 from cxlstate.core.first_boot import AwaitFirstBoot
 from cxlstate.core.observation import Observation, Present, Unknown
-from cxlstate.core.read import NOT_FOUND, Answers, Asked, Command, Exists, Question, ReadFailed
+from cxlstate.core.read import Asked, Command, Exists, Question
 from cxlstate.core.reconciler import How, Need, Resource
 from cxlstate.formats import cloud_init
 from cxlstate.formats.cloud_init import Status

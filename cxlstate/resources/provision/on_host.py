@@ -9,6 +9,7 @@ from hashlib import sha256
 
 from cxlstate.core.action import Action, RemoveFile, Run, WriteFile
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.answers import Answers, ReadFailed
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
@@ -16,7 +17,7 @@ from cxlstate.core.exports import GuestToBe, Inputs, Seed
 from cxlstate.core.first_boot import WriteSeed
 from cxlstate.core.libvirt import DetachDisk
 from cxlstate.core.observation import Observation, Present, Unknown
-from cxlstate.core.read import Answers, File, LibvirtDomain, Names, Read, ReadFailed
+from cxlstate.core.read import File, LibvirtDomain, Names, Read
 from cxlstate.core.reconciler import How, Need, Resource
 from cxlstate.formats import cloud_init, host_keys
 from cxlstate.resources.provision import made

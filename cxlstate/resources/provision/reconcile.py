@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.exports import Inputs
 from cxlstate.core.machine import VM_AND_GUEST
 from cxlstate.core.observation import Observation
-from cxlstate.core.read import Answers, Question
+from cxlstate.core.read import Question
 from cxlstate.core.reconciler import Need, Place, Reconciler, Resource, Shape
 from cxlstate.resources.provision import in_guest, on_host
 from cxlstate.resources.provision.spec import Provision

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from cxlstate.core.read import Answers, Command, ReadFailed
+from cxlstate.core.answers import Answers, ReadFailed
+from cxlstate.core.read import Command
 
 # org.freedesktop.systemd1(5). `show` prints a block of `Key=value` lines a unit, blank lines between;
 # keys come in an order of its own, those a unit does not have are missing.

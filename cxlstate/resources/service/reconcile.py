@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from cxlstate.core.action import Action, Risk, Run, undoing
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment, Later
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Inputs
 from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.read import Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.resources.service import probe
 from cxlstate.resources.service.probe import UnitLive

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from cxlstate.core.read import Answers, Command, File, Glob, Read, ReadFailed, SshLogin, failure
+from cxlstate.core.answers import Answers, ReadFailed, failure
+from cxlstate.core.read import Command, File, Glob, Read, SshLogin
 from cxlstate.formats import sshd_config, sshd_login
 from cxlstate.formats.inode import inode_of, stat
 from cxlstate.formats.sshd_config import DROP_IN, FOLDER, MAIN

@@ -7,12 +7,13 @@ from hashlib import sha256
 
 from cxlstate.core.action import Action, RemoveFile, Run, WriteFile, undoing
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.answers import Answers, ReadFailed
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.exports import Inputs
 from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
-from cxlstate.core.read import Answers, Asked, Exists, File, Question, Read, ReadFailed
+from cxlstate.core.read import Asked, Exists, File, Question, Read
 from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats.sshd_config import DROP_IN
 from cxlstate.resources.sshd import check, probe

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from cxlstate.core.read import Answers, AuthorizedKeys, Command, Read, ReadFailed, SshLogin, failure
+from cxlstate.core.answers import Answers, ReadFailed, failure
+from cxlstate.core.read import AuthorizedKeys, Command, Read, SshLogin
 from cxlstate.core.secret import Secret
 from cxlstate.formats.inode import Inode, inode_of, records, stat
 from cxlstate.resources.user.spec import User

@@ -7,13 +7,14 @@ from hashlib import sha256
 
 from cxlstate.core.action import Action, Risk, Run, undoing
 from cxlstate.core.address import AllOf
+from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.exports import Inputs
 from cxlstate.core.file import PutFile, SetPassword
 from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
-from cxlstate.core.read import Answers, Read
+from cxlstate.core.read import Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.formats import authorized_keys
 from cxlstate.resources.user import check, probe

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from hashlib import sha256
 
+from cxlstate.core.answers import Answers
 from cxlstate.core.guest import GuestAccess
-from cxlstate.core.read import Answers, File, LibvirtAddresses, LibvirtDomain, Read
+from cxlstate.core.read import File, LibvirtAddresses, LibvirtDomain, Read
 from cxlstate.formats import domain_xml, host_keys
 from cxlstate.resources.vm.states import RUNS
 

@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from cxlstate.core.answers import NOT_FOUND, Answers
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import Path
-from cxlstate.core.read import NOT_FOUND, Answers, Read
+from cxlstate.core.read import Read
 from cxlstate.formats import restore, storage
 from cxlstate.formats.storage import Stat, Way
 from cxlstate.resources.vm.devices import is_written_to, loses

@@ -10,20 +10,11 @@ from hashlib import sha256
 from typing import Final
 
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.answers import Answers, ReadFailed
 from cxlstate.core.domain import CpuNumbers, Domain
 from cxlstate.core.guest import GuestAccess
 from cxlstate.core.observation import Observation, Present, Unknown
-from cxlstate.core.read import (
-    Answers,
-    Attributes,
-    File,
-    LibvirtAddresses,
-    LibvirtDomain,
-    Links,
-    Names,
-    Read,
-    ReadFailed,
-)
+from cxlstate.core.read import Attributes, File, LibvirtAddresses, LibvirtDomain, Links, Names, Read
 from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import parse_cpus
 from cxlstate.formats import cloud_init, dax, domain_xml, restore

@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 
 from cxlstate.core.action import Action
 from cxlstate.core.address import Address, AllOf
+from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.domain import Domain
@@ -17,7 +18,7 @@ from cxlstate.core.guest import GuestAccess
 from cxlstate.core.machine import ROOT_ONLY
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.path import Path
-from cxlstate.core.read import Answers, LibvirtAddresses, Read
+from cxlstate.core.read import LibvirtAddresses, Read
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.core.units import format_cpus, format_size
 from cxlstate.formats import cloud_init, domain_xml

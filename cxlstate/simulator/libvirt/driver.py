@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from cxlstate.core.answers import NOT_FOUND, Answer
 from cxlstate.core.effect import Effect
 from cxlstate.core.libvirt import (
     DefineNetwork,
@@ -21,7 +22,7 @@ from cxlstate.core.libvirt import (
     UndefineNetwork,
     UpdateNetwork,
 )
-from cxlstate.core.read import NOT_FOUND, Answer, LibvirtAddresses, LibvirtDomain, LibvirtNetwork, LibvirtRead
+from cxlstate.core.read import LibvirtAddresses, LibvirtDomain, LibvirtNetwork, LibvirtRead
 from cxlstate.formats import domain_xml, network_xml
 from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.performing import find_performer

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from cxlstate.core.action import Action, Generate, Reboot, RemoveFile, Risk, WriteFile
 from cxlstate.core.address import Address
+from cxlstate.core.answers import Answer, Answers
 from cxlstate.core.exports import Inputs, KernelArguments
 from cxlstate.core.observation import Present
-from cxlstate.core.read import Answer, Answers, Attributes, File, Glob, Names
+from cxlstate.core.read import Attributes, File, Glob, Names
 from cxlstate.core.reconciler import Resource
 from cxlstate.formats.grub_cfg import entries
 from cxlstate.formats.sh import quote

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cxlstate.core.action import RemoveFile
-from cxlstate.core.read import Answer, Answers
+from cxlstate.core.answers import Answer, Answers
 from cxlstate.resources.module import probe, reconciler
 
 

@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from cxlstate.core.address import Address
+from cxlstate.core.answers import Answer, Answers
 from cxlstate.core.diagnostic import Severity
 from cxlstate.core.exports import Inputs
 from cxlstate.core.libvirt import Update, UpdateNetwork
-from cxlstate.core.read import Answer, Answers, LibvirtNetwork
+from cxlstate.core.read import LibvirtNetwork
 from cxlstate.core.reconciler import Resource
 from cxlstate.formats import xml
 from cxlstate.resources.network import reconciler

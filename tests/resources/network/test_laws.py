@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from cxlstate.core.action import Action, Effect, RemoveFile, Risk, Run, WriteFile
 from cxlstate.core.address import Address
+from cxlstate.core.answers import Answer, Answers
 from cxlstate.core.exports import Inputs
 from cxlstate.core.libvirt import (
     AutostartNetwork,
@@ -28,7 +29,7 @@ from cxlstate.core.libvirt import (
     UpdateNetwork,
 )
 from cxlstate.core.observation import Absent, Present
-from cxlstate.core.read import Answer, Answers, Attributes, Command, File, LibvirtNetwork, Names, Read
+from cxlstate.core.read import Attributes, Command, File, LibvirtNetwork, Names, Read
 from cxlstate.core.reconciler import Resource
 from cxlstate.formats.network_xml import parse
 from cxlstate.resources.network import reconciler

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cxlstate.core.address import Address
+from cxlstate.core.answers import Answer, Answers
 from cxlstate.core.exports import Inputs
-from cxlstate.core.read import Answer, Answers
 from cxlstate.core.reconciler import Resource
 from cxlstate.resources.service import reconciler
 from cxlstate.resources.service.spec import Service

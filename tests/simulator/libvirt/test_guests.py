@@ -14,9 +14,10 @@ from cxlstate.core.libvirt import StartDomain, StopDomain
 from cxlstate.core.read import Attributes, Command, File
 from cxlstate.machine.outcome import Result
 from cxlstate.simulator import guests
+from cxlstate.simulator.folder import load, save
 from cxlstate.simulator.host import Host
 from cxlstate.simulator.reader import SimGuestReader
-from cxlstate.simulator.world import Installed, load, save
+from cxlstate.simulator.world import Installed
 from cxlstate.simulator.writer import SimGuestWriter, power_cut
 from tests.simulator.libvirt.machine import ENTRY
 
