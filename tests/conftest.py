@@ -53,7 +53,8 @@ def pytest_collection_modifyitems(config, items):
     shard = config.getoption("shard")
     if shard:
         number, of = map(int, shard.split("/"))
-        chosen = shards(sorted({file_of(item) for item in items}), of)[number - 1]
+        files = sorted({file_of(item) for item in items})
+        chosen = shards(files, of, SHORT if "not long" in config.option.markexpr else ALL)[number - 1]
         items[:] = [item for item in items if file_of(item) in chosen]
     seed = config.getoption("shuffle")
     if seed is not None:
@@ -64,8 +65,28 @@ def file_of(item):
     return item.nodeid.partition("::")[0]
 
 
-# What they take all of, on two processors that have more to do; the others are short.
-MINUTES = {
+# Minutes that the tests of a file take on an emulated host that has another one beside it.
+SHORT = {
+    "tests/conformance/test_accounts.py": 0.6,
+    "tests/conformance/test_boot.py": 2.1,
+    "tests/conformance/test_files.py": 0.7,
+    "tests/conformance/test_host_memory.py": 1.2,
+    "tests/conformance/test_images.py": 1.7,
+    "tests/conformance/test_modules.py": 0.2,
+    "tests/conformance/test_mtrr_kernel.py": 0.3,
+    "tests/conformance/test_packages.py": 1.4,
+    "tests/conformance/test_restored_memory.py": 1.8,
+    "tests/conformance/test_sshd.py": 0.4,
+    "tests/conformance/test_units.py": 0.6,
+    "tests/e2e/test_eaten_dollar.py": 0.3,
+    "tests/e2e/test_foundation.py": 2.8,
+    "tests/e2e/test_guest.py": 3.6,
+    "tests/e2e/test_host_memory.py": 3.3,
+    "tests/e2e/test_newest_host.py": 2.0,
+    "tests/e2e/test_stop_anywhere.py": 1.6,
+    "tests/e2e/test_virtual_machines.py": 3.3,
+}
+ALL = {
     "tests/conformance/test_boot.py": 7,
     "tests/conformance/test_libvirt.py": 30,
     "tests/e2e/test_nested_guest.py": 12,
@@ -75,15 +96,17 @@ MINUTES = {
     "tests/e2e/test_host_memory.py": 15,
     "tests/e2e/test_foundation.py": 10,
 }
+OTHERS = 4
 
 
-def shards(files, of):
+def shards(files, of, minutes):
     """The files in so many parts that take about the same: the longest first, each to who has least."""
     parts = [set() for _ in range(of)]
-
-    def takes(part):
-        return sum(MINUTES.get(file, 4) for file in part)
-
-    for file in sorted(files, key=lambda file: -MINUTES.get(file, 4)):
-        min(parts, key=takes).add(file)
+    for file in sorted(files, key=lambda file: -minutes.get(file, OTHERS)):
+        min(parts, key=lambda part: takes(part, minutes)).add(file)
     return parts
+
+
+def takes(part, minutes):
+    """Minutes, of a shard."""
+    return sum(minutes.get(file, OTHERS) for file in part)

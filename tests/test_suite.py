@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import MINUTES, shards
+from tests.conftest import ALL, OTHERS, SHORT, shards, takes
 
 SUITE = Path(__file__).parents[1] / "tools/suite"
 
@@ -92,10 +92,25 @@ def test_when_it_is_told_to_end_nothing_is_left(suite, monkeypatch, capfd, tmp_p
     assert not (tmp_path / "late").exists()
 
 
-@pytest.mark.parametrize("of", [1, 3, 5])
-def test_each_file_is_in_one_shard_and_no_shard_takes_much_longer(of):
-    files = [*MINUTES, *(f"tests/e2e/test_{number}.py" for number in range(10))]
-    parts = shards(files, of)
+@pytest.mark.parametrize("of", [1, 2, 3, 5])
+@pytest.mark.parametrize("minutes", [SHORT, ALL])
+def test_each_file_is_in_one_shard_and_no_shard_takes_much_longer(of, minutes):
+    files = [*minutes, *(f"tests/e2e/test_{number}.py" for number in range(10))]
+    parts = shards(files, of, minutes)
     assert sorted(file for part in parts for file in part) == sorted(files)
-    takes = [sum(MINUTES.get(file, 4) for file in part) for part in parts]
-    assert max(takes) <= max(*MINUTES.values(), sum(takes) / of + 8)
+    every = [takes(part, minutes) for part in parts]
+    assert max(every) <= max(*minutes.values(), sum(every) / of + 2 * OTHERS)
+
+
+def test_those_that_wait_run_together_and_after_all_others_and_each_line_tells_whose_it_is(
+    suite, monkeypatch, capfd, tmp_path
+):
+    meets = "[ -e {}/first ] && touch {}/{}; until [ -e {}/{} ]; do sleep 0.05; done; echo seen"
+    one, two = (
+        suite.Part(me, ("sh", "-c", meets.format(tmp_path, tmp_path, me, tmp_path, other)), 1, waits=True)
+        for me, other in (("one", "two"), ("two", "one"))
+    )
+    first = suite.Part("first", ("touch", f"{tmp_path}/first"), 1)
+    monkeypatch.setitem(suite.SUITES, "try", lambda: [one, first, two])
+    assert suite.main() == 0
+    assert {"one: seen", "two: seen"} <= set(capfd.readouterr().out.splitlines())

@@ -212,7 +212,8 @@ def test_no_libvirt_at_all_is_a_missing_tool(tmp_path):
     code = (
         "from cxlstate.machine.libvirt.reading import LibvirtReader\n"
         "from cxlstate.machine.libvirt.way import SYSTEM, Direct\n"
-        "from cxlstate.core.answers import Answers, ReadFailed\nfrom cxlstate.core.read import LibvirtDomain\n"
+        "from cxlstate.core.answers import Answers, ReadFailed\n"
+        "from cxlstate.core.read import LibvirtDomain\n"
         "reader = LibvirtReader(lambda: Direct(SYSTEM))\n"
         "try: Answers(reader.read([LibvirtDomain('vm')])).files(LibvirtDomain('vm'))\n"
         "except ReadFailed as failed: print(failed.reason, '|', failed.missing_tool)\n"
