@@ -138,3 +138,34 @@ def test_what_cloud_init_tells_of_errors_is_told_and_the_seed_stays(spec, monkey
     assert "error[CXP408] cloud-init has not done the first boot" in said
     assert "no such group: sudo" in said
     assert (spec.parent / SEED).exists()
+
+
+def test_a_file_of_others_where_the_seed_would_be_is_left(spec):
+    run("plan", str(spec))  # makes the host
+    file = spec.parent / SEED
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"somebody's")
+    status, said = run("apply", "--yes", str(spec))
+    assert status == 1
+    assert "error[CXP412]" in said
+    assert file.read_bytes() == b"somebody's"
+    assert not (spec.parent / "h/root/etc/libvirt/qemu/g.xml").exists()
+    command = next(line for line in said.splitlines() if " mv /" in line).partition(" mv ")[2].split()
+    Path(f"{spec.parent}/h/root{command[0]}").rename(f"{spec.parent}/h/root{command[1]}")
+    status, said = run("apply", "--yes", str(spec))
+    assert status == 0, said
+
+
+def test_a_seed_does_not_make_a_guest_of_a_disk_that_was_there_before_it(spec):
+    """The run that wrote it could not make its disk, and the spec names another one since."""
+    spec.write_text(SPEC.replace("size: 1GiB}", "source: {path: /srv/none.qcow2}}", 1))
+    assert run("apply", "--yes", str(spec))[0] == 1
+    assert (spec.parent / SEED).exists()
+    disk = spec.parent / "h/root/srv/old.qcow2"
+    disk.parent.mkdir(parents=True, exist_ok=True)
+    disk.write_bytes(b"QFI\xfb" + 200 * b"\0")
+    spec.write_text(SPEC.replace("/var/lib/libvirt/images/g.qcow2", "/srv/old.qcow2"))
+    status, said = run("apply", "--yes", str(spec))
+    assert status == 1
+    assert "error[CXP401] a guest may have used the disk of g already" in said
+    assert not (spec.parent / "h/root/etc/libvirt/qemu/g.xml").exists()
