@@ -140,6 +140,12 @@ def test_what_cloud_init_tells_of_errors_is_told_and_the_seed_stays(spec, monkey
     assert (spec.parent / SEED).exists()
 
 
+def test_a_disk_whose_owner_a_package_brings_is_known_not_to_be_there(spec):
+    spec.write_text(SPEC.replace("size: 1GiB}", "size: 1GiB, owner: libvirt-qemu}", 1))
+    said = run("plan", str(spec))[1]
+    assert "provision.g        + a seed for the first boot" in said
+
+
 def test_a_file_of_others_where_the_seed_would_be_is_left(spec):
     run("plan", str(spec))  # makes the host
     file = spec.parent / SEED
@@ -169,3 +175,14 @@ def test_a_seed_does_not_make_a_guest_of_a_disk_that_was_there_before_it(spec):
     assert status == 1
     assert "error[CXP401] a guest may have used the disk of g already" in said
     assert not (spec.parent / "h/root/etc/libvirt/qemu/g.xml").exists()
+
+
+def test_no_disk_is_made_before_its_guest_can_be_provisioned(spec, monkeypatch):
+    """Else it would be there before the seed, and might have been used by another guest."""
+    monkeypatch.setenv("FIRST_BOOT", "")
+    status, said = run("apply", "--yes", str(spec))
+    assert status == 1
+    assert "error[CXP406]" in said
+    monkeypatch.setenv("FIRST_BOOT", PASSWORD)
+    status, said = run("apply", "--yes", str(spec))
+    assert status == 0, said
