@@ -160,6 +160,9 @@ NEW_GUEST = {
         },
     },
 }
+OFF = {"state": "shut-off"}
+UNPROVEN = {**NEW_GUEST, "vms": {"g1": NEW_GUEST["vms"]["g1"] | OFF}}
+UNPROVISIONED = {**NEW_GUEST, "vms": {"g1": OFF}}
 STORIES = {
     "a fresh host": ((), FIRST),
     "another spec was in force": ((FIRST,), SECOND),
@@ -171,6 +174,7 @@ STORIES = {
     "guests": ((LIBVIRT,), GUESTS),
     "a namespace in a guest": ((LIBVIRT,), IN_NVDIMM),
     "a guest from nothing": ((LIBVIRT,), NEW_GUEST),
+    "a seed is dropped": ((UNPROVEN,), UNPROVISIONED),
 }
 PARTS = 2
 

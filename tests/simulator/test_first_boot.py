@@ -186,3 +186,68 @@ def test_no_disk_is_made_before_its_guest_can_be_provisioned(spec, monkeypatch):
     monkeypatch.setenv("FIRST_BOOT", PASSWORD)
     status, said = run("apply", "--yes", str(spec))
     assert status == 0, said
+
+
+def unprovisioned(text: str, guest: str = "") -> str:
+    """A spec without the section, or without all of the guest."""
+    begin = "      provision:" if guest else "    guest:"
+    return text[: text.index(begin)] + guest
+
+
+@pytest.fixture
+def unproven(spec, monkeypatch):
+    """A guest whose first boot has failed, so that it has its seed still."""
+
+    def fails(self, name, user_data):
+        raise ValueError("no such group: sudo")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(first_boot.CloudInit, "_first", fails)
+        run("apply", "--yes", str(spec))
+    assert (spec.parent / SEED).exists()
+    return spec
+
+
+@pytest.mark.parametrize("guest", ["", "      packages: [ndctl]\n"])
+def test_a_seed_whose_provision_was_removed_is_told_and_goes_with_consent(unproven, guest):
+    unproven.write_text(unprovisioned(SPEC, guest))
+    allowed = "destroy-data=h/provision.g"
+    status, said = run("plan", str(unproven))
+    assert (status, f"apply --allow {allowed}" in said) == (2, True)
+    status, said = run("drift", str(unproven))
+    assert (status, "provision.g" in said) == (2, True)
+    assert run("apply", "--yes", str(unproven))[0] == 4
+    assert (unproven.parent / SEED).exists()
+    assert run("apply", "--yes", "--allow", allowed, str(unproven))[0] == 0
+    assert not (unproven.parent / SEED).exists()
+    assert "cidata" not in (unproven.parent / "h/root/etc/libvirt/qemu/g.xml").read_text()
+    assert run("plan", str(unproven))[0] == 0
+
+
+def test_a_seed_that_no_vm_has_goes_by_itself(spec):
+    """Of a run that has made the seed, and could not make the disk."""
+    spec.write_text(SPEC.replace("size: 1GiB}", "source: {path: /srv/none.qcow2}}", 1))
+    run("apply", "--yes", str(spec))
+    assert (spec.parent / SEED).exists()
+    spec.write_text(unprovisioned(SPEC))
+    assert run("apply", "--yes", str(spec))[0] == 0
+    assert not (spec.parent / SEED).exists()
+
+
+def test_to_begin_again_takes_what_the_hint_of_a_failed_first_boot_says(unproven):
+    said = run("plan", str(unproven))[1]
+    assert "write `state: absent` for its image, and in place of the `guest` of vms.g" in " ".join(
+        said.split()
+    )
+    gone = (
+        unprovisioned(SPEC).replace("state: running", "state: absent").replace("size: 1GiB", "state: absent")
+    )
+    unproven.write_text(gone)
+    of = ("power-off-vm", "destroy-data=h/vm.g", "destroy-data=h/image.system")
+    status, said = run("apply", "--yes", "--allow", ",".join(of), str(unproven))
+    assert status == 0, said
+    assert not (unproven.parent / SEED).exists()
+    unproven.write_text(SPEC)
+    status, said = run("apply", "--yes", str(unproven))
+    assert status == 0, said
+    assert (guest_of(unproven) / "etc/hostname").read_text() == "cxl-vmx\n"

@@ -90,7 +90,7 @@ def _steps(
     path, text = cloud_init.seed(me.vm), made.text(me.spec, vm.macs, vm.disks)
     if not given:  # it has done with it, and a run has ended before the seed was removed
         left = vm.defined and live.there and live.made
-        return ((Change((), "a seed", None),), (_remove(path),)) if left else ((), ())
+        return ((Change((), "a seed", None),), (remove(me.vm),)) if left else ((), ())
     same = live.kept == text
     if live.there and (same or vm.seeded):  # what a guest may have begun with is no longer made otherwise
         return (), ()
@@ -122,15 +122,20 @@ def _digest(text: str | None) -> str | None:
     return None if text is None else sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _remove(path: str) -> Action:
+def remove(vm: str) -> Action:
+    """Hashes of passwords are in it."""
+    path = cloud_init.seed(vm)
     return Action(f"remove {path}", Run(("rm", "--force", path), typed=f"rm {shlex.quote(path)}"))
+
+
+def taken_away(vm: str) -> tuple[Action, Action]:
+    """Out of the VM first, which would not start without it."""
+    return Action(f"take the seed out of {vm}", DetachDisk(vm, cloud_init.seed(vm))), remove(vm)
 
 
 def _finish(me: Me) -> tuple[Action, ...]:
     """On the host, for the guest that has done with it."""
-    path = cloud_init.seed(me.vm)
-    steps = (Action(f"take the seed out of {me.vm}", DetachDisk(me.vm, path)), _remove(path))
-    return tuple(replace(one, why="on the host", on_parent=True) for one in steps)
+    return tuple(replace(one, why="on the host", on_parent=True) for one in taken_away(me.vm))
 
 
 def _said(spec: Provision) -> str:
