@@ -109,7 +109,7 @@ def only(targets: Sequence[str], trees: Sequence[Tree]) -> Only | None:
 
 
 def consents(allowed: Sequence[str], trees: Sequence[Tree]) -> Consents:
-    """What `--allow` allows; a name that no spec declares is wrong usage, unless it is that of a VM.
+    """What `--allow` allows; a name that no spec declares is wrong usage, unless it is a VM's.
 
     Raises CxlstateError (CXE110) for what is no consent.
     """
@@ -118,8 +118,8 @@ def consents(allowed: Sequence[str], trees: Sequence[Tree]) -> Consents:
     names = names_of(trees)
 
     def meaning(name: str) -> tuple[str, Address | None]:
-        vm = names.undeclared_vm(name)
-        found = names.whole.get(name) or ([vm] if vm else [])
+        other = names.undeclared(name)
+        found = names.whole.get(name) or ([other] if other else [])
         if len(found) == 1:
             return found[0].machine, found[0].address
         if found:

@@ -46,7 +46,7 @@ def _interrupted() -> Diagnostic:
         "CXE233",
         "interrupted",
         found="Ctrl-C, or the end of input at a question",
-        hint="nothing more was begun; the next apply goes on from here",
+        hint="run the same command again; an apply goes on from where it stopped",
     )
 
 

@@ -95,13 +95,14 @@ class GuestToBe:
     """What a VM tells of the guest in it that is to be provisioned.
 
     `defined`: there is such a VM; None: not known. `new`: whoever will be in it is made by this spec, since
-    neither the VM is there, nor was a disk of it before the seed. `seeded`: it has the seed. `used` are
-    those disks. `macs` are the addresses of its interfaces.
+    neither the VM is there, nor was a disk of it before the seed. `seeded`: it has the seed. `disks` are the
+    paths that it writes to, `used` those that are there. `macs` are the addresses of its interfaces.
     """
 
     defined: bool | None
     new: bool
     seeded: bool = False
+    disks: tuple[str, ...] = ()
     used: tuple[str, ...] = ()
     macs: tuple[str, ...] = ()
 

@@ -41,13 +41,15 @@ class FirstBoot:
 
 @dataclass(frozen=True, slots=True)
 class WriteSeed(Effect):
-    """Write the NoCloud seed of a guest, in place of an earlier one: an ISO 9660 image that root alone reads.
+    """Write the NoCloud seed of a guest: an ISO 9660 image that root alone reads.
 
-    Passwords are hashed on this computer, at that moment, each time with another salt.
+    Passwords are hashed on this computer, at that moment, each time with another salt. STALE where something
+    is there already, unless it `replaces` an earlier seed.
     """
 
     path: str
     boot: FirstBoot
+    replaces: bool = False
 
     def shown(self) -> str:
         """As cloud-localds(1), whose files are made here."""

@@ -49,6 +49,7 @@ class AwayNow:
     named: dict[MachineId, set[str]] = field(default_factory=dict)
     ran: set[str] = field(default_factory=set)
     _tried: set[tuple[Key, ScopedAddress]] = field(default_factory=set)
+    _kept: set[ScopedAddress] = field(default_factory=set)
 
     def name(self, plan: Plan) -> None:
         """The VMs that were shown, or that the spec names."""
@@ -66,7 +67,12 @@ class AwayNow:
     # What is away, for those that are done meanwhile --------------------------------------------------
 
     def lets(self, plan: ResourcePlan) -> bool:
-        """Whether everybody is away who has to be, and something is left to do before they come back."""
+        """Whether everybody is away who has to be, and something is left to do before they come back.
+
+        Who was not allowed to be off for good comes back to what it ran on.
+        """
+        if self.open and plan.at in self._kept:
+            return False
         subjects = {one.of.subject for one in self.open}
         needed = (one.subject for one in plan.away if not one.activation)
         return all(subject in subjects for subject in needed) and not self.only_starts(plan)
@@ -150,13 +156,20 @@ class AwayNow:
         addresses = tuple(plan.at for plan in joined)
         done = self.run.executor(one.machine).perform([one.begin[0].action], addresses)
         if done.result is Result.DONE:
-            self.open.append(_Open(one, joined))
+            self._opens(one, joined, result)
             result.done += [plan.at for plan in joined if not plan.actions]
         else:
             self.run.watcher.ended(done)
             self.run.note(done, joined, result)
         result.plan = self.run.plan([one.machine])
         return done.result is Result.DONE
+
+    def _opens(self, one: Interruption, joined: tuple[ResourcePlan, ...], result: Applied) -> None:
+        """What was refused since a VM would stay off for it is not done while that VM is off for this."""
+        kept = set() if not self.open else self._kept
+        off = (plan for plan in result.plan.resources if any(not away.end for away in plan.away))
+        self._kept = kept | {plan.at for plan in off if plan.at in result.refused}
+        self.open.append(_Open(one, joined))
 
     # Ending -------------------------------------------------------------------------------------------
 
@@ -256,7 +269,7 @@ class AwayNow:
         self.run.watcher.away(one, begins=True)
         self._tried |= {(key_of(one), plan.at) for plan in joined}
         stops = [step for step in one.begin if not isinstance(step.action.effect, Reboot)]
-        self.open.append(_Open(one, joined))  # where the connection is lost from here on, it is told
+        self._opens(one, joined, result)  # where the connection is lost from here on, it is told
         if not self._shut_down(stops, joined, result):
             self.open.pop()
             return False

@@ -163,7 +163,7 @@ def _not_running(guest: Machine, access: GuestAccess | None) -> Reached:
     vm = way_of(guest).vm
     if access is None or access.running is None:
         return Reached(Reach.UNKNOWN, f"whether {vm} runs is not known")
-    return Reached(Reach.OFF, f"off: read once {vm} runs")
+    return Reached(Reach.OFF, f"read once {vm} runs")
 
 
 def _unreachable(guest: Machine, error: CxlstateError) -> Reached:

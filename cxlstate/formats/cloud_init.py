@@ -25,6 +25,7 @@ LABEL: Final = "/dev/disk/by-label/cidata"
 """The seed, as a guest sees it."""
 
 _IMAGES: Final = "/var/lib/libvirt/images"
+_FIRST_BOOT: Final = "first_boot"
 _STATE: Final = "/var/lib/cloud/instances"
 _LEFT: Final = ("user-data.txt", "user-data.txt.i", "cloud-config.txt", "obj.pkl")
 _LEFT_IN_MEMORY: Final = (
@@ -44,7 +45,12 @@ def seed(vm: str) -> str:
 
 def made_from(vm: str) -> str:
     """Where the host keeps what the seed of a guest was made from."""
-    return guest_files.path(vm, "first_boot")
+    return guest_files.path(vm, _FIRST_BOOT)
+
+
+def made_from_all() -> str:
+    """A pattern for that of each guest."""
+    return guest_files.of_all(_FIRST_BOOT)
 
 
 def instance(vm: str) -> str:

@@ -13,3 +13,8 @@ def path(vm: str, file: str) -> str:
     name = quote(vm, safe="@:+,")
     folder = f"%2E{name[1:]}" if name.startswith(".") else name
     return f"{_KEPT}/{folder}/{file}"
+
+
+def of_all(file: str) -> str:
+    """A pattern for that file of each guest."""
+    return f"{_KEPT}/*/{file}"

@@ -21,7 +21,6 @@ from typing import Any, NoReturn
 
 import paramiko
 from fabric import Config, Connection
-from paramiko.config import SSHConfig
 from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
 from cxlstate.core.connect import Ssh
@@ -33,6 +32,7 @@ from cxlstate.machine.line import UNANSWERED, Line, ProxyLine
 from cxlstate.machine.posix.transport import Lost, Reply
 from cxlstate.machine.qga.ask import Ask
 from cxlstate.machine.ssh_channel import WINDOW, SshStream, forwarded, lost, receive_all, send_all
+from cxlstate.machine.ssh_words import parsed, refusing
 
 CONNECT_TIMEOUT = 10
 """Seconds for reaching the port."""
@@ -148,10 +148,8 @@ def prepare(
     connect: Ssh, name: str, trust: Callable[[Connection], None], gate: Callable[[], object]
 ) -> Connection:
     """The connection as the configuration wants it, not yet open. `trust` gives each hop its host keys."""
-    try:
-        programs = ssh_config.Programs(gate)
-        paramiko.config.invoke = programs  # type: ignore[attr-defined]  # what it runs `Match exec` with
-        settings = SSHConfig.from_text(ssh_config.load(ssh_config.files()))
+    with refusing(name):
+        settings = parsed(ssh_config.files(), gate)
         # Lazy: fabric's own configuration files and variables have no say in this.
         config = Config(lazy=True, ssh_config=settings)
         connection = Connection(connect.host, user=connect.user, port=connect.port, config=config)
@@ -162,15 +160,7 @@ def prepare(
             _settle(hop)
             trust(hop)
             hop = hop.gateway
-    except Exception as unusable:
-        raise fail(
-            "CXC108",
-            "SSH configuration cannot be used",
-            machine=name,
-            found=f"{type(unusable).__name__}: {unusable!s:.500}",
-            hint="`ssh -G HOST` shows how ssh itself reads it",
-        ) from unusable
-    return connection
+        return connection
 
 
 def _settle(hop: Connection) -> None:

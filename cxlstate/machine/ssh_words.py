@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import paramiko
 from paramiko.config import SSHConfig
@@ -51,13 +53,33 @@ def _identities(files: object) -> Iterator[tuple[str, str]]:
 
 
 def _lookup(name: str, files: Sequence[Path], *, ours: bool) -> dict[str, object]:
+    with refusing():
+        return dict(parsed(files, lambda: None, ours=ours).lookup(name))
+
+
+def parsed(files: Sequence[Path], gate: Callable[[], object], *, ours: bool = False) -> SSHConfig:
+    """What the library makes of these files, to be used within `refusing`. `gate` is as in `Programs`."""
+    # `Match exec` is run by what it has imported under this name; there is no other way to say how
+    # (paramiko/config.py, _does_match). One for the process: connections made at the same time share a gate.
+    paramiko.config.invoke = ssh_config.Programs(gate)  # type: ignore[attr-defined]  # not in its types
+    return SSHConfig.from_text(ssh_config.load(files, ours=ours))
+
+
+_RAISED: Final = (OSError, ValueError, LookupError, RecursionError, paramiko.SSHException)
+"""By the libraries, for a file that cannot be read, a number that is none, quotes that stay open, a word for
+which they know two (`ForwardAgent ask`), jumps in a circle, a line or a `Match` that is not understood."""
+
+
+@contextmanager
+def refusing(machine: str | None = None) -> Iterator[None]:
+    """Around what the user's configuration is used for. Raises CxlstateError (CXC108)."""
     try:
-        paramiko.config.invoke = ssh_config.Programs(lambda: None)  # type: ignore[attr-defined]  # what runs `Match exec`
-        return dict(SSHConfig.from_text(ssh_config.load(files, ours=ours)).lookup(name))
-    except Exception as unusable:
+        yield
+    except _RAISED as unusable:
         raise fail(
             "CXC108",
             "SSH configuration cannot be used",
+            machine=machine,
             found=f"{type(unusable).__name__}: {unusable!s:.500}",
             hint="`ssh -G HOST` shows how ssh itself reads it",
         ) from unusable

@@ -175,6 +175,8 @@ def _header(plan: MachinePlan, *, planned: bool, away: bool) -> str:
             told = ["read again after the start"] * away
             told += [f"host key is new, confirmed by {key.by.value}: apply keeps it"] if key else []
             said = style(" · ".join(told), dim=True) if told else ""
+        case Reach.OFF if not planned:
+            said = style(f"off: {field(reached.reason or '')}", dim=True)
         case Reach.UNKNOWN if not planned:
             said = style(f"unknown: {field(reached.reason or '')}", fg="magenta")
         case Reach.OFF | Reach.UNKNOWN if planned:

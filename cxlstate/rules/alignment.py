@@ -14,58 +14,60 @@ from cxlstate.resources.dax.spec import DaxSpec
 from cxlstate.resources.namespace.spec import PAGED, NamespaceSpec
 from cxlstate.resources.vm.devices import NvdimmSpec
 from cxlstate.resources.vm.spec import VmSpec
+from cxlstate.rules.memory import device_of, devices_of, memory_of
 from cxlstate.rules.words import Resources, Rule, TreeRule, of
 from cxlstate.spec.tree import Machine, Tree
 
 
 def an_nvdimm_is_aligned_as_its_device(resources: Resources) -> Iterator[Diagnostic]:
     """CXQ391: `alignsize` is not smaller than the `align` of the dax device."""
-    devices = _devices(resources)
+    devices = devices_of(resources)
     for me in of(resources, VmSpec):
         for number, entry in enumerate(me.spec.nvdimm or ()):
-            device = devices.get(entry.dax or "")
+            device = device_of(entry, devices)
             least = (device.spec.align or 0) if device else 0
-            if entry.alignsize and entry.alignsize < least and _is_there(me, entry):
+            if device and entry.alignsize and entry.alignsize < least and _is_there(me, entry):
                 yield Diagnostic(
                     "CXQ391",
-                    f"alignsize is smaller than the alignment of {entry.dax}",
+                    f"alignsize is smaller than the alignment of {device.address}",
                     path=(*me.path, "nvdimm", number, "alignsize"),
                     address=me.address,
                     found=format_size(entry.alignsize),
                     expected=f"at least {format_size(least)}",
-                    hint="leave `alignsize` out: it follows the device",
+                    hint=f"{_by_address(entry, device)}leave `alignsize` out: it follows the device",
                 )
 
 
 def a_namespace_is_aligned_as_its_memory(tree: Tree) -> Iterator[Diagnostic]:
     """CXA311: `align` of a namespace is not smaller than that of the dax device behind its NVDIMM."""
-    devices = _devices(tree.host.resources)
+    devices = devices_of(tree.host.resources)
     for one in _namespaces(tree):
-        device = devices.get(one.nvdimm.dax or "")
+        device = device_of(one.nvdimm, devices)
         least = (device.spec.align or 0) if device else 0
-        if one.me.spec.mode in PAGED and one.me.spec.align and one.me.spec.align < least:
+        if device and one.me.spec.mode in PAGED and one.me.spec.align and one.me.spec.align < least:
             yield Diagnostic(
                 "CXA311",
                 "namespace alignment is smaller than that of the memory behind it",
                 path=(*one.me.path, "align"),
                 machine=one.machine.id,
                 address=one.me.address,
-                found=f"{format_size(one.me.spec.align)}, and {one.nvdimm.dax} has {format_size(least)}",
+                found=f"{format_size(one.me.spec.align)}, and {device.address} has {format_size(least)}",
                 expected=f"at least {format_size(least)}",
-                hint="leave `align` out: it follows the device",
+                hint=f"{_by_address(one.nvdimm, device)}leave `align` out: it follows the device",
             )
 
 
 def one_guest_writes_the_labels(tree: Tree) -> Iterator[Diagnostic]:
     """CXA307: of the guests of one memory, the spec says which one writes its labels."""
+    devices = devices_of(tree.host.resources)
     users: dict[str, list[str]] = {}
     for me in of(tree.host.resources, VmSpec):
         for entry in me.spec.nvdimm or ():
             if _is_there(me, entry):
-                users.setdefault(_memory(entry), []).append(str(me.address))
+                users.setdefault(memory_of(entry, devices), []).append(str(me.address))
     writers: dict[str, str] = {}
     for one in _namespaces(tree):
-        memory = _memory(one.nvdimm)
+        memory = memory_of(one.nvdimm, devices)
         others = [name for name in users[memory] if name != str(one.vm.address)]
         writer = one.me.spec.writer
         first = writers.setdefault(memory, one.machine.id) if writer else one.machine.id
@@ -120,13 +122,10 @@ def _meant(spec: NamespaceSpec, vm: Resource[VmSpec]) -> NvdimmSpec | None:
     return there[0][1] if len(there) == 1 else None
 
 
-def _devices(resources: Resources) -> dict[str, Resource[DaxSpec]]:
-    return {str(me.address): me for me in of(resources, DaxSpec)}
-
-
 def _is_there(vm: Resource[VmSpec], entry: NvdimmSpec) -> bool:
     return vm.spec.state != "absent" and entry.state == "present"
 
 
-def _memory(entry: NvdimmSpec) -> str:
-    return entry.dax or entry.path or ""
+def _by_address(entry: NvdimmSpec, device: Resource[DaxSpec]) -> str:
+    """The beginning of a hint: what is named by a path follows nothing."""
+    return "" if entry.dax else f"write `dax: {device.address}` in place of `path: {entry.path}`, and "

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Final, TypeVar
 
-from cxlstate.core.address import Address
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import Path
 from cxlstate.core.reconciler import Resource
@@ -17,6 +16,7 @@ from cxlstate.resources.image.spec import ImageSpec
 from cxlstate.resources.network.spec import NetworkSpec
 from cxlstate.resources.vm.devices import NvdimmSpec
 from cxlstate.resources.vm.spec import VmSpec
+from cxlstate.rules.memory import device_of, devices_of, memory_of
 from cxlstate.rules.words import Resources, Rule, of
 
 S = TypeVar("S")
@@ -53,9 +53,9 @@ def what_a_vm_refers_to_is_declared(resources: Resources) -> Iterator[Diagnostic
 
 def an_nvdimm_fits_its_device(resources: Resources) -> Iterator[Diagnostic]:
     """CXR202: not larger than the device, whose label comes out of the same memory."""
-    devices = _by_address(resources, DaxSpec)
+    devices = devices_of(resources)
     for me, path, entry in _nvdimms(resources):
-        device = devices.get(entry.dax or "")
+        device = device_of(entry, devices)
         has = sum(one.size for one in device.spec.memory) if device else 0
         if device and has and entry.size and entry.size > has:
             yield Diagnostic(
@@ -64,36 +64,36 @@ def an_nvdimm_fits_its_device(resources: Resources) -> Iterator[Diagnostic]:
                 path=(*path, "size"),
                 address=me.address,
                 found=format_size(entry.size),
-                expected=f"at most {format_size(has)}, the size of {entry.dax}",
+                expected=f"at most {format_size(has)}, the size of {device.address}",
                 hint="the label is part of the size",
             )
 
 
 def a_device_that_is_used_is_wanted(resources: Resources) -> Iterator[Diagnostic]:
     """CXR203: a VM that is not to be absent has devices that are enabled."""
-    devices = _by_address(resources, DaxSpec)
+    devices = devices_of(resources)
     for me, path, entry in _nvdimms(resources):
-        device = devices.get(entry.dax or "")
+        device = device_of(entry, devices)
         if device and not device.spec.wanted:
             yield Diagnostic(
                 "CXR203",
-                f"{me.address} uses {entry.dax}, which the spec disables",
-                path=(*path, "dax"),
+                f"{me.address} uses {device.address}, which the spec disables",
+                path=(*path, "dax" if entry.dax else "path"),
                 address=me.address,
-                found=f"{entry.dax} with state: {device.spec.state}",
+                found=f"{device.address} with state: {device.spec.state}",
                 expected="an enabled device",
-                hint=f"write state: enabled at {entry.dax}, or state: absent at the NVDIMM",
+                hint=f"write state: enabled at {device.address}, or state: absent at the NVDIMM",
             )
 
 
 def a_device_is_shared_by_consent(resources: Resources) -> Iterator[Diagnostic]:
     """CXR204: two VMs on one device say `access: shared`, both."""
-    for users in _users(resources).values():
+    for memory, users in _users(resources).items():
         for me, path, entry in users:
             if len(users) > 1 and entry.access != "shared":
                 yield Diagnostic(
                     "CXR204",
-                    f"several VMs use {entry.dax or entry.path}, not all with access: shared",
+                    f"several VMs use {memory}, not all with access: shared",
                     path=(*path, "access") if entry.access else path,
                     address=me.address,
                     found=f"access: {entry.access or 'not written'} in {me.address}, "
@@ -104,13 +104,13 @@ def a_device_is_shared_by_consent(resources: Resources) -> Iterator[Diagnostic]:
 
 def shared_memory_has_one_label(resources: Resources) -> Iterator[Diagnostic]:
     """CXR205: who shares a device shares its label area too; one of them makes namespaces (a warning)."""
-    for users in _users(resources).values():
+    for memory, users in _users(resources).items():
         labelled = [(me, path, entry) for me, path, entry in users if entry.label]
         if len(users) > 1 and labelled and all(entry.access == "shared" for _, _, entry in users):
-            me, path, entry = labelled[-1]
+            me, path, _ = labelled[-1]
             yield Diagnostic(
                 "CXR205",
-                f"the VMs of {entry.dax or entry.path} share its label area",
+                f"the VMs of {memory} share its label area",
                 Severity.WARNING,
                 path=(*path, "label"),
                 address=me.address,
@@ -221,8 +221,8 @@ def _nvdimms(resources: Resources) -> Iterator[tuple[Resource[VmSpec], Path, Nvd
 
 
 def _users(resources: Resources) -> Mapping[str, list[tuple[Resource[VmSpec], Path, NvdimmSpec]]]:
-    """Who has the same device, by its address or path."""
-    users = defaultdict(list)
+    """Who has the same memory."""
+    devices, users = devices_of(resources), defaultdict(list)
     for me, path, entry in _nvdimms(resources):
-        users[str(Address.parse(entry.dax)) if entry.dax else entry.path or ""].append((me, path, entry))
+        users[memory_of(entry, devices)].append((me, path, entry))
     return users

@@ -49,6 +49,8 @@ def _remove_file(effect: RemoveFile, session: Session) -> tuple[str, Outcome]:
 
 
 def _write_seed(effect: WriteSeed, session: Session) -> tuple[str, Outcome]:
+    if not effect.replaces and session.host().files.exists(effect.path):
+        return "", Outcome(Result.STALE)
     image = seed_iso.image(cloud_init.files(effect.boot, password.sha512_crypt))
     session.replace(effect.path, image, 0o600)
     return "", Outcome(Result.DONE)

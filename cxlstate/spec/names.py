@@ -65,10 +65,14 @@ class Names:
         """Names that begin with a host: `cloudcxl2/grub`, `cloudcxl2/cxl_vmx`, `cloudcxl2/cxl_vmx:grub`."""
         return _indexed((named.whole, named) for named in self._all)
 
-    def undeclared_vm(self, name: str) -> Named | None:
-        """What `cloudcxl2/vm.build7` means where no spec has that VM: one that runs may have to stop."""
+    def undeclared(self, name: str) -> Named | None:
+        """What `cloudcxl2/vm.build7` means where no spec has that VM: one that runs may have to stop.
+
+        Likewise `provision.build7`, whose seed may be left. Of other kinds, what no spec has is a slip.
+        """
+        of_vms = [one.kind for one in self._kinds.values() if one.has_guest or Scope.VM in one.place.scopes]
         for host in (tree.host.id for tree in self._trees):
-            for kind in (one.kind for one in self._kinds.values() if one.has_guest):
+            for kind in of_vms:
                 vm = name.removeprefix(f"{host}/{kind}.")
                 if vm not in ("", name):
                     return Named(host, Address(kind, vm), declared=False)

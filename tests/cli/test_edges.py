@@ -488,6 +488,18 @@ def test_progress_honours_no_color(spec, no_color):
     assert (re.search(rb"\x1b\[[0-9;]*m", said) is None) is bool(no_color)
 
 
+@pytest.mark.parametrize("verb", ["plan", "drift", "apply"])
+def test_after_ctrl_c_a_verb_that_reads_is_not_told_of_what_it_would_have_applied(monkeypatch, capfd, verb):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["cxlstate.cli.main"].cxlstate, "main", interrupted)
+    assert _run([verb]) == 1
+    err = capfd.readouterr().err
+    assert "error[CXE233] interrupted" in err
+    assert "→        run the same command again; an apply goes on from where it stopped" in err
+
+
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), "CXE233"), (ValueError("x"), "CXE900")])
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_an_end_that_cannot_be_told_is_told_in_short(monkeypatch, capfd, error, code, options):

@@ -115,7 +115,7 @@ def test_a_guest_that_is_off_cannot_be_told():
     plan = look(bench.tree, kinds, None, lambda *_: Timing(world, "h"), measure=wanted)
     resource, node = plan.on("h/g1").measured
     assert resource.verdict.access is node.verdict.access is Access.CANNOT_TELL
-    assert node.verdict.why == "off: read once vm.g1 runs"
+    assert node.verdict.why == "read once vm.g1 runs"
     assert world.log == ["h: read"]
 
 

@@ -13,6 +13,7 @@ from cxlstate.core.guest import HostKey
 from cxlstate.engine.plan import Exit, Reach
 from cxlstate.formats import host_keys
 from cxlstate.render.plan_text import body_text
+from cxlstate.render.terminal import drift_text, live_text
 from tests.engine.fake_tree import Bench, Vm, VmWish, Wish, World, at, of_vm
 
 G1 = "h/g1"
@@ -70,8 +71,10 @@ def test_of_a_guest_that_is_off_and_will_run_nothing_is_guessed():
     plan = bench.plan()
     (one,) = plan.on(G1).resources
     assert (one.status.value, one.changes, one.waits_for) == ("blocked", (), (at("vm.g1"),))
-    assert one.reason == "off: read once vm.g1 runs"
+    assert one.reason == "read once vm.g1 runs"
     assert plan.exit is Exit.CHANGES
+    assert "h/g1  off  read once vm.g1 runs" in drift_text([plan]).splitlines()
+    assert live_text(plan.on(G1), plan.tree.file).endswith("  off: read once vm.g1 runs")
 
 
 def test_a_guest_that_is_off_and_is_to_be_off_has_nothing_to_do():

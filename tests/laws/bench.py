@@ -68,7 +68,8 @@ INTERRUPTIONS = parse_consents(
     ("network-blip,restart-vm,power-off-vm,reboot-guest,reboot-host,foreign-boot",)
 )
 EVERYTHING = Consents(
-    INTERRUPTIONS.given | {Consent(Risk.DESTROY_DATA, "bench", Address("vm", "plain"))},
+    INTERRUPTIONS.given
+    | {Consent(Risk.DESTROY_DATA, "bench", Address(*one)) for one in (("vm", "plain"), ("provision", "g1"))},
 )
 """What a run is allowed that is told nothing else; and what is in the namespaces of its guests may go."""
 

@@ -160,6 +160,11 @@ NEW_GUEST = {
         },
     },
 }
+NO_DEVICE = {"packages": LIBVIRT["packages"], "modules": LIBVIRT["modules"]}
+IN_USE = {**LIBVIRT, "vms": {"g1": {**GUEST, "nvdimm": [NVDIMM]}}}
+OFF = {"state": "shut-off"}
+UNPROVEN = {**NEW_GUEST, "vms": {"g1": NEW_GUEST["vms"]["g1"] | OFF}}
+UNPROVISIONED = {**NEW_GUEST, "vms": {"g1": OFF}}
 STORIES = {
     "a fresh host": ((), FIRST),
     "another spec was in force": ((FIRST,), SECOND),
@@ -171,6 +176,8 @@ STORIES = {
     "guests": ((LIBVIRT,), GUESTS),
     "a namespace in a guest": ((LIBVIRT,), IN_NVDIMM),
     "a guest from nothing": ((LIBVIRT,), NEW_GUEST),
+    "a seed is dropped": ((UNPROVEN,), UNPROVISIONED),
+    "a device that a VM has is dropped": ((IN_USE,), NO_DEVICE),
 }
 PARTS = 2
 

@@ -48,14 +48,8 @@ def reading_and_planning_change_nothing(host, disturbed):
 # 2 -------------------------------------------------------------------------------------------------
 
 
-def _takes_a_device_from_a_vm(host, earlier):
-    """No boot restores a device that a spec has dropped: a VM on it does not start again (CXE261)."""
-    return "device" in earlier.get("vms", {}) and "dax" not in host and "device" not in host.get("vms", {})
-
-
 def a_sound_spec_is_in_force_after_one_apply_and_a_second_does_nothing(host, earlier, disturbed):
     assume(sum(len(one.get("memmap", ())) for one in (host, earlier or {})) <= KASLR_REGIONS)
-    assume(not _takes_a_device_from_a_vm(host, earlier or {}))
     with bench() as one:
         if earlier is not None:
             one.apply(one.spec(earlier))

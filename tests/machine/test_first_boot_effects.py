@@ -40,9 +40,9 @@ def test_it_takes_the_place_of_an_earlier_one_of_which_nothing_is_kept(writer, t
     path = tmp_path / "images/g.cidata.iso"
     path.write_bytes(b"an earlier one")
     path.chmod(0o644)
-    assert writer.perform(WriteSeed(str(path), BOOT), ENTRY) == DONE
+    assert writer.perform(WriteSeed(str(path), BOOT, replaces=True), ENTRY) == DONE
     first = hash_in(path)
-    assert writer.perform(WriteSeed(str(path), BOOT), ENTRY) == DONE
+    assert writer.perform(WriteSeed(str(path), BOOT, replaces=True), ENTRY) == DONE
     assert hash_in(path) != first
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     kept = [one for one in (tmp_path / "state").rglob("*") if one.is_file()]
@@ -56,8 +56,16 @@ def test_it_takes_the_place_of_an_earlier_one_of_which_nothing_is_kept(writer, t
 
 def test_something_else_in_its_place_is_left(writer, tmp_path):
     (tmp_path / "seed").mkdir()
-    outcome = writer.perform(WriteSeed(str(tmp_path / "seed"), BOOT), ENTRY)
+    outcome = writer.perform(WriteSeed(str(tmp_path / "seed"), BOOT, replaces=True), ENTRY)
     assert (outcome.result, "is not a regular file" in outcome.output) == (Result.FAILED, True)
+
+
+def test_a_file_that_has_come_meanwhile_is_nobodys_to_replace(writer, tmp_path):
+    path = tmp_path / "g.cidata.iso"
+    path.write_bytes(b"somebody's")
+    assert writer.perform(WriteSeed(str(path), BOOT), ENTRY).result is Result.STALE
+    assert path.read_bytes() == b"somebody's"
+    assert not list(tmp_path.rglob("*.cxlstate"))
 
 
 @pytest.mark.parametrize(("status", "ends"), [(0, 0), (1, 1), (2, 0), (127, 1)])

@@ -77,11 +77,11 @@ def done(asked, *there):
 @pytest.mark.parametrize(
     ("text", "count"),
     [
-        ("", 6),
-        (PLAIN, 10),
-        (VM, 10),
-        (PLAIN + MODULE, 43),
-        (DAX, 56),
+        ("", 7),
+        (PLAIN, 11),
+        (VM, 11),
+        (PLAIN + MODULE, 44),
+        (DAX, 57),
     ],
     ids=["nothing", "packages and services", "a VM", "a module", "a dax device"],
 )

@@ -138,3 +138,116 @@ def test_what_cloud_init_tells_of_errors_is_told_and_the_seed_stays(spec, monkey
     assert "error[CXP408] cloud-init has not done the first boot" in said
     assert "no such group: sudo" in said
     assert (spec.parent / SEED).exists()
+
+
+def test_a_disk_whose_owner_a_package_brings_is_known_not_to_be_there(spec):
+    spec.write_text(SPEC.replace("size: 1GiB}", "size: 1GiB, owner: libvirt-qemu}", 1))
+    said = run("plan", str(spec))[1]
+    assert "provision.g        + a seed for the first boot" in said
+
+
+def test_a_file_of_others_where_the_seed_would_be_is_left(spec):
+    run("plan", str(spec))  # makes the host
+    file = spec.parent / SEED
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"somebody's")
+    status, said = run("apply", "--yes", str(spec))
+    assert status == 1
+    assert "error[CXP412]" in said
+    assert file.read_bytes() == b"somebody's"
+    assert not (spec.parent / "h/root/etc/libvirt/qemu/g.xml").exists()
+    command = next(line for line in said.splitlines() if " mv /" in line).partition(" mv ")[2].split()
+    Path(f"{spec.parent}/h/root{command[0]}").rename(f"{spec.parent}/h/root{command[1]}")
+    status, said = run("apply", "--yes", str(spec))
+    assert status == 0, said
+
+
+def test_a_seed_does_not_make_a_guest_of_a_disk_that_was_there_before_it(spec):
+    """The run that wrote it could not make its disk, and the spec names another one since."""
+    spec.write_text(SPEC.replace("size: 1GiB}", "source: {path: /srv/none.qcow2}}", 1))
+    assert run("apply", "--yes", str(spec))[0] == 1
+    assert (spec.parent / SEED).exists()
+    disk = spec.parent / "h/root/srv/old.qcow2"
+    disk.parent.mkdir(parents=True, exist_ok=True)
+    disk.write_bytes(b"QFI\xfb" + 200 * b"\0")
+    spec.write_text(SPEC.replace("/var/lib/libvirt/images/g.qcow2", "/srv/old.qcow2"))
+    status, said = run("apply", "--yes", str(spec))
+    assert status == 1
+    assert "error[CXP401] a guest may have used the disk of g already" in said
+    assert not (spec.parent / "h/root/etc/libvirt/qemu/g.xml").exists()
+
+
+def test_no_disk_is_made_before_its_guest_can_be_provisioned(spec, monkeypatch):
+    """Else it would be there before the seed, and might have been used by another guest."""
+    monkeypatch.setenv("FIRST_BOOT", "")
+    status, said = run("apply", "--yes", str(spec))
+    assert status == 1
+    assert "error[CXP406]" in said
+    monkeypatch.setenv("FIRST_BOOT", PASSWORD)
+    status, said = run("apply", "--yes", str(spec))
+    assert status == 0, said
+
+
+def unprovisioned(text: str, guest: str = "") -> str:
+    """A spec without the section, or without all of the guest."""
+    begin = "      provision:" if guest else "    guest:"
+    return text[: text.index(begin)] + guest
+
+
+@pytest.fixture
+def unproven(spec, monkeypatch):
+    """A guest whose first boot has failed, so that it has its seed still."""
+
+    def fails(self, name, user_data):
+        raise ValueError("no such group: sudo")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(first_boot.CloudInit, "_first", fails)
+        run("apply", "--yes", str(spec))
+    assert (spec.parent / SEED).exists()
+    return spec
+
+
+@pytest.mark.parametrize("guest", ["", "      packages: [ndctl]\n"])
+def test_a_seed_whose_provision_was_removed_is_told_and_goes_with_consent(unproven, guest):
+    unproven.write_text(unprovisioned(SPEC, guest))
+    allowed = "destroy-data=h/provision.g"
+    status, said = run("plan", str(unproven))
+    assert (status, f"apply --allow {allowed}" in said) == (2, True)
+    status, said = run("drift", str(unproven))
+    assert (status, "provision.g" in said) == (2, True)
+    assert run("apply", "--yes", str(unproven))[0] == 4
+    assert (unproven.parent / SEED).exists()
+    assert run("apply", "--yes", "--allow", allowed, str(unproven))[0] == 0
+    assert not (unproven.parent / SEED).exists()
+    assert "cidata" not in (unproven.parent / "h/root/etc/libvirt/qemu/g.xml").read_text()
+    assert run("plan", str(unproven))[0] == 0
+
+
+def test_a_seed_that_no_vm_has_goes_by_itself(spec):
+    """Of a run that has made the seed, and could not make the disk."""
+    spec.write_text(SPEC.replace("size: 1GiB}", "source: {path: /srv/none.qcow2}}", 1))
+    run("apply", "--yes", str(spec))
+    assert (spec.parent / SEED).exists()
+    spec.write_text(unprovisioned(SPEC))
+    assert run("apply", "--yes", str(spec))[0] == 0
+    assert not (spec.parent / SEED).exists()
+
+
+def test_to_begin_again_takes_what_the_hint_of_a_failed_first_boot_says(unproven):
+    said = run("plan", str(unproven))[1]
+    assert "write `state: absent` for its image, and in place of the `guest` of vms.g" in " ".join(
+        said.split()
+    )
+    gone = (
+        unprovisioned(SPEC).replace("state: running", "state: absent").replace("size: 1GiB", "state: absent")
+    )
+    unproven.write_text(gone)
+    of = ("power-off-vm", "destroy-data=h/vm.g", "destroy-data=h/image.system")
+    status, said = run("apply", "--yes", "--allow", ",".join(of), str(unproven))
+    assert status == 0, said
+    assert not (unproven.parent / SEED).exists()
+    unproven.write_text(SPEC)
+    status, said = run("apply", "--yes", str(unproven))
+    assert status == 0, said
+    assert (guest_of(unproven) / "etc/hostname").read_text() == "cxl-vmx\n"

@@ -166,9 +166,10 @@ def test_an_address_says_whose_it_is():
 
 
 def test_a_vm_that_no_spec_declares_can_be_named_for_consent(names):
-    """What stops it shows this name: a device that it holds, or the reboot of its host."""
+    """A plan shows it: who stops with a device or with the host, and whose seed is left."""
     assert "one/vm.build7" not in names.whole
-    assert names.undeclared_vm("one/vm.build7").address == Address("vm", "build7")
-    assert names.undeclared_vm("two.lab/vm.a.b:c").machine == "two.lab"
-    for name in ("one/vm.", "one/package.tree", "three/vm.build7", "vm.build7"):
-        assert names.undeclared_vm(name) is None
+    assert names.undeclared("one/provision.build7").address == Address("provision", "build7")
+    assert names.undeclared("one/vm.build7").address == Address("vm", "build7")
+    assert names.undeclared("two.lab/vm.a.b:c").machine == "two.lab"
+    for name in ("one/vm.", "one/package.tree", "one/dax.cxl9", "three/vm.build7", "vm.build7"):
+        assert names.undeclared(name) is None

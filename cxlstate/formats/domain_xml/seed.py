@@ -35,9 +35,7 @@ def give(root: Element, name: str, path: str) -> None:
     serial = devices.find("serial")
     if serial is not None and serial.get("type") == "pty" and serial.find("log") is None:
         file = f"{_LOGS}/{quote(name, safe='@:+,')}-serial0.log"
-        place(
-            serial, element("log", {"file": file, "append": "off"}), ("source", "protocol", "log", "target")
-        )
+        place(serial, element("log", {"file": file, "append": "off"}), _SERIAL)
 
 
 def given(xml: str, path: str) -> str | None:

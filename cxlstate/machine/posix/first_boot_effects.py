@@ -20,12 +20,13 @@ def write_seed(state: str, effect: WriteSeed, entry: Entry) -> bytes:
     return script(
         state,
         entry,
-        {"path": effect.path},
+        {"path": effect.path, "replaces": "yes" if effect.replaces else ""},
         effect.journalled(),
         f"""{FILES}
 begin
 umask 077
 resolve; announce
+[ -n "$replaces" ] || [ ! -e "$target" ] || finish stale 0
 [ ! -e "$target" ] || [ -f "$target" ] || fail "$target is not a regular file"
 (set -C; base64 -d >"$new") <<'END' || fail
 {encodebytes(image).decode("ascii")}END

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cxlstate.core.action import Action, Reboot, Risk, undoing
 from cxlstate.core.address import Address
 from cxlstate.core.answers import Answers
@@ -9,6 +11,7 @@ from cxlstate.core.change import Change
 from cxlstate.core.libvirt import RestoreDomain, StartDomain, StopDomain
 from cxlstate.core.reconciler import Leftover, Resource
 from cxlstate.formats import dax, restore
+from cxlstate.formats.dax import Holder
 from cxlstate.resources.dax import probe, verbs
 from cxlstate.resources.dax.probe import Live, Missing, linked
 from cxlstate.resources.dax.spec import DaxSpec
@@ -37,7 +40,7 @@ def out_of_use(me: Resource[DaxSpec], live: Live) -> tuple[Actions, Actions]:
             undo=undoing(RestoreDomain(vm)),
             interrupts=Address("vm", vm),
         )
-        for vm in _vms(live)
+        for vm in _vms(live.holders)
     )
     unbind = Action(
         f"unbind {name}",
@@ -63,7 +66,7 @@ def back(me: Resource[DaxSpec], live: Live, align: int) -> tuple[Actions, Action
             undo=undoing(StopDomain(vm, _TO_SHUT_DOWN)),
             interrupts=Address("vm", vm),
         )
-        for vm in _vms(live)
+        for vm in _vms(live.holders)
     )
     return (bind, check), starts
 
@@ -111,40 +114,46 @@ def given_up(me: Resource[DaxSpec], live: Live) -> Actions:
     unlinks = (unlink(me, live),) if live.link else ()
     if not live.bound:
         return unlinks
-    stops = [
+    stops = _power_off(me.address, _vms(live.holders))
+    undo = undoing(verbs.bind(name, selected, live.device.align))
+    return (*stops, *unlinks, Action(f"unbind {name}", verbs.unbind(name, selected), undo=undo))
+
+
+def leftover(name: str, selected: str, answers: Answers) -> Leftover:
+    """What its line of the table still stands for. VMs that run on it go off before: they start no more."""
+    changes: list[Change] = []
+    device = probe.selected(selected, answers)
+    bound = device if device and device.driver == dax.DEVDAX else None
+    holders = probe.holders_of(bound, answers) if bound else ()
+    actions = list(_power_off(Address("dax", name), _vms(holders)))
+    there = answers.files(probe.LINKS).get(f"{restore.LINKS}/{name}")
+    if there is not None:
+        changes.append(Change(("link",), there, None))
+        actions.append(Action(f"remove {restore.LINKS}/{name}", verbs.unlink(name)))
+    if bound:
+        by = ", ".join(dict.fromkeys(map(str, holders)))
+        kept = not all(one.vm for one in holders)
+        old = f"{dax.DEVDAX}, held by {by}" if by else dax.DEVDAX
+        changes.append(Change(("driver",), old, "it keeps it" if kept else None))
+        if not kept:
+            undo = undoing(verbs.bind(bound.name, selected, bound.align))
+            actions.append(Action(f"unbind {bound.name}", verbs.unbind(bound.name, selected), undo=undo))
+    return Leftover(name, tuple(changes), tuple(actions))
+
+
+def _power_off(device: Address, vms: Sequence[str]) -> Actions:
+    return tuple(
         Action(
-            f"shut down the VM {vm}, which holds {me.address}",
+            f"shut down the VM {vm}, which holds {device}",
             StopDomain(vm, _TO_SHUT_DOWN),
             Risk.POWER_OFF_VM,
             why="it cannot run without the device, and stays off",
             undo=undoing(RestoreDomain(vm)),
             interrupts=Address("vm", vm),
         )
-        for vm in _vms(live)
-    ]
-    undo = undoing(verbs.bind(name, selected, live.device.align))
-    return (*stops, *unlinks, Action(f"unbind {name}", verbs.unbind(name, selected), undo=undo))
+        for vm in vms
+    )
 
 
-def leftover(name: str, selected: str, answers: Answers) -> Leftover:
-    """What its line of the table still stands for."""
-    changes, actions = [], []
-    there = answers.files(probe.LINKS).get(f"{restore.LINKS}/{name}")
-    if there is not None:
-        changes.append(Change(("link",), there, None))
-        actions.append(Action(f"remove {restore.LINKS}/{name}", verbs.unlink(name)))
-    device = probe.selected(selected, answers)
-    if device and device.driver == dax.DEVDAX:
-        if holders := probe.holders_of(device, answers):
-            by = ", ".join(dict.fromkeys(map(str, holders)))
-            changes.append(Change(("driver",), f"{dax.DEVDAX}, held by {by}", "it keeps it"))
-        else:
-            undo = undoing(verbs.bind(device.name, selected, device.align))
-            unbind = verbs.unbind(device.name, selected)
-            changes.append(Change(("driver",), dax.DEVDAX, None))
-            actions.append(Action(f"unbind {device.name}", unbind, undo=undo))
-    return Leftover(name, tuple(changes), tuple(actions))
-
-
-def _vms(live: Live) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(one.vm for one in live.holders if one.vm))
+def _vms(holders: Sequence[Holder]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one.vm for one in holders if one.vm))

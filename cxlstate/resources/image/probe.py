@@ -114,6 +114,7 @@ def observe(spec: ImageSpec, answers: Answers) -> Observation[Seen]:
             f"no such {unknown}",
             cured_by=(AllOf("package"),),
             hint="declare the package that creates it in the host's `packages`, or fix the name",
+            partly=None if there else Missing(None, way(spec.path, answers)),
         )
     if not there:
         return Present(Missing(_base(spec, answers), way(spec.path, answers)))

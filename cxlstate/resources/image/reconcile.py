@@ -42,9 +42,10 @@ class ImageReconciler(Reconciler[ImageSpec, Seen]):
     def needs(self, me: Resource[ImageSpec]) -> Sequence[Need]:
         """Packages bring qemu-img, and the user that QEMU runs as.
 
-        Whether a guest is provisioned is settled before there is a disk that it may have used.
+        A seed stands before there is a disk that a guest may have used: what keeps it from being made keeps
+        back the disks, too, which would be taken for used ones after that.
         """
-        return (Need(AllOf("package"), How.AFTER), Need(AllOf("provision"), How.AFTER))
+        return (Need(AllOf("package"), How.AFTER), Need(AllOf("provision"), How.AWAITS))
 
     def reads(self, me: Resource[ImageSpec]) -> Sequence[Read]:
         """The file, what qemu-img sees in it, and its source."""

@@ -131,5 +131,6 @@ def _failed(me: Me, message: str, found: str) -> Diagnostic:
         found=found[:2000],
         expected="status: done",
         hint="see /var/log/cloud-init.log and /var/log/cloud-init-output.log in the guest; "
-        f"to begin again, remove the VM {me.vm} and its image",
+        "to begin again, write `state: absent` for its image, and in place of the `guest` of "
+        f"vms.{me.vm}, apply, and take that back",
     )

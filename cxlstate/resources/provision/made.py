@@ -12,6 +12,10 @@ from cxlstate.formats import cloud_init
 from cxlstate.resources.provision.spec import Provision
 from cxlstate.words.accounts import lines
 
+_DISKS = "disks"
+CLAIM = "{}\n"
+"""Kept before the first seed is written: what is there then is ours, and is not made from this."""
+
 
 def boot(vm: str, spec: Provision, macs: Sequence[str]) -> FirstBoot:
     """What the seed says."""
@@ -21,9 +25,18 @@ def boot(vm: str, spec: Provision, macs: Sequence[str]) -> FirstBoot:
     return FirstBoot(cloud_init.instance(vm), spec.hostname or "", accounts, its_macs, dhcp4)
 
 
-def text(spec: Provision, macs: Sequence[str]) -> str:
-    """As it is kept."""
-    return json.dumps(_of(spec, macs), sort_keys=True, separators=(",", ":")) + "\n"
+def text(spec: Provision, macs: Sequence[str], disks: Sequence[str]) -> str:
+    """As it is kept, with the disks that were not there before the seed."""
+    said = _of(spec, macs) | ({_DISKS: sorted(disks)} if disks else {})
+    return json.dumps(said, sort_keys=True, separators=(",", ":")) + "\n"
+
+
+def disks(kept: str | None) -> frozenset[str]:
+    """Those disks: whatever is on them by now, the guest of this seed has put there."""
+    try:
+        return frozenset(json.loads(kept or "{}").get(_DISKS, ()))
+    except (ValueError, AttributeError, TypeError):
+        return frozenset()
 
 
 def otherwise(kept: str, spec: Provision, macs: Sequence[str]) -> tuple[str, ...]:
@@ -32,7 +45,9 @@ def otherwise(kept: str, spec: Provision, macs: Sequence[str]) -> tuple[str, ...
         before = json.loads(kept)
     except ValueError:
         return ("all of it",)
-    now = json.loads(text(spec, macs))
+    now = json.loads(text(spec, macs, ()))
+    if isinstance(before, dict):
+        before.pop(_DISKS, None)
     return tuple(dict.fromkeys(show(path) for path in _differences(before, now)))
 
 

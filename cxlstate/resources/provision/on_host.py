@@ -36,6 +36,11 @@ class SeedLive:
     kept: str | None = None
     host_keys: str | None = None
 
+    @property
+    def made(self) -> bool:
+        """Whether there has been a seed: the VM is defined after it is told what that was made from."""
+        return self.kept not in (None, made.CLAIM)
+
 
 def needs(me: Me) -> tuple[Need, ...]:
     """What the VM tells of itself; it awaits us."""
@@ -66,11 +71,13 @@ def assess(me: Me, seen: Observation[SeedLive], inputs: Inputs) -> Assessment:
     vm = next((one for _, one in inputs.all(GuestToBe)), None)
     if vm is None:
         return Assessment()
-    given = vm.new or vm.seeded
+    known = seen.live if isinstance(seen, Present) else seen.partly if isinstance(seen, Unknown) else None
+    live = known if isinstance(known, SeedLive) else SeedLive()
+    odd = isinstance(seen, Present) and vm.defined is None  # libvirt has answered, and is not understood
+    given = (vm.new and not odd) or (vm.seeded and live.made)
     exports = (Seed(cloud_init.instance(me.vm), given, _finish(me) if given else ()),)
     if isinstance(seen, Unknown):
         return Assessment(exports, tuple(_impossible(me, vm)) if given else ())
-    live = seen.live if isinstance(seen, Present) else SeedLive()
     facts = (("seed", "there" if live.there else "none"),)
     problems = tuple(_problems(me, vm, live))
     changes, actions = _steps(me, vm, live, given=given)
@@ -80,20 +87,27 @@ def assess(me: Me, seen: Observation[SeedLive], inputs: Inputs) -> Assessment:
 def _steps(
     me: Me, vm: GuestToBe, live: SeedLive, *, given: bool
 ) -> tuple[tuple[Change, ...], tuple[Action, ...]]:
-    path, text = cloud_init.seed(me.vm), made.text(me.spec, vm.macs)
+    path, text = cloud_init.seed(me.vm), made.text(me.spec, vm.macs, vm.disks)
     if not given:  # it has done with it, and a run has ended before the seed was removed
-        return ((Change((), "a seed", None),), (_remove(path),)) if live.there else ((), ())
+        left = vm.defined and live.there and live.made
+        return ((Change((), "a seed", None),), (remove(me.vm),)) if left else ((), ())
     same = live.kept == text
     if live.there and (same or vm.seeded):  # what a guest may have begun with is no longer made otherwise
         return (), ()
     old = "a seed made from another spec" if live.there else None
-    note = WriteFile(cloud_init.made_from(me.vm), text.encode(), _digest(live.kept), mode=0o600)
+    seed = WriteSeed(path, made.boot(me.vm, me.spec, vm.macs), replaces=live.there)
+    before = made.CLAIM if live.kept is None else live.kept
     actions = (
         *_forget_keys(me, vm, live),  # in this order: what is kept is of the seed that is there
-        Action(f"write {path}", WriteSeed(path, made.boot(me.vm, me.spec, vm.macs))),
-        *(() if same else (Action("keep what it is made from", note),)),
+        *((Action("keep that the seed is ours", _note(me, before, None)),) if live.kept is None else ()),
+        Action(f"write {path}", seed),
+        *(() if same else (Action("keep what it is made from", _note(me, text, before)),)),
     )
     return (Change((), old, f"a seed for the first boot: {_said(me.spec)}"),), actions
+
+
+def _note(me: Me, text: str, before: str | None) -> WriteFile:
+    return WriteFile(cloud_init.made_from(me.vm), text.encode(), _digest(before), mode=0o600)
 
 
 def _forget_keys(me: Me, vm: GuestToBe, live: SeedLive) -> Iterator[Action]:
@@ -108,15 +122,20 @@ def _digest(text: str | None) -> str | None:
     return None if text is None else sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _remove(path: str) -> Action:
+def remove(vm: str) -> Action:
+    """Hashes of passwords are in it."""
+    path = cloud_init.seed(vm)
     return Action(f"remove {path}", Run(("rm", "--force", path), typed=f"rm {shlex.quote(path)}"))
+
+
+def taken_away(vm: str) -> tuple[Action, Action]:
+    """Out of the VM first, which would not start without it."""
+    return Action(f"take the seed out of {vm}", DetachDisk(vm, cloud_init.seed(vm))), remove(vm)
 
 
 def _finish(me: Me) -> tuple[Action, ...]:
     """On the host, for the guest that has done with it."""
-    path = cloud_init.seed(me.vm)
-    steps = (Action(f"take the seed out of {me.vm}", DetachDisk(me.vm, path)), _remove(path))
-    return tuple(replace(one, why="on the host", on_parent=True) for one in steps)
+    return tuple(replace(one, why="on the host", on_parent=True) for one in taken_away(me.vm))
 
 
 def _said(spec: Provision) -> str:
@@ -129,9 +148,12 @@ def _said(spec: Provision) -> str:
 
 
 def _problems(me: Me, vm: GuestToBe, live: SeedLive) -> Iterator[Diagnostic]:
+    old = sorted({*vm.used} - (made.disks(live.kept) if vm.new else set()))
     if vm.new:
         yield from _impossible(me, vm)
-    elif vm.defined and not vm.seeded and live.kept is None:
+    if vm.new and live.there and live.kept is None:
+        yield _of_another(me)
+    elif vm.defined and not live.made:
         yield Diagnostic(
             "CXP402",
             f"the guest in {me.vm} was there before, and is not provisioned",
@@ -140,15 +162,15 @@ def _problems(me: Me, vm: GuestToBe, live: SeedLive) -> Iterator[Diagnostic]:
             expected="a VM and a disk that this spec makes",
             hint="remove `provision`, and say the rest with `users`, `sshd` and `files` of the guest",
         )
-    elif not vm.defined and live.kept is None:
+    elif not vm.defined and old and (vm.new or not live.made):
         yield Diagnostic(
             "CXP401",
             f"a guest may have used the disk of {me.vm} already",
-            found=", ".join(vm.used),
+            found=", ".join(old),
             expected="a disk that this spec makes",
             hint="let an entry of `images` make it, and write image: image.NAME; or remove `provision`",
         )
-    if live.kept is not None and not vm.new and (differs := made.otherwise(live.kept, me.spec, vm.macs)):
+    if live.kept and live.made and not vm.new and (differs := made.otherwise(live.kept, me.spec, vm.macs)):
         yield Diagnostic(
             "CXP403",
             f"the guest in {me.vm} was provisioned otherwise",
@@ -157,6 +179,17 @@ def _problems(me: Me, vm: GuestToBe, live: SeedLive) -> Iterator[Diagnostic]:
             expected="what its seed was made from: a guest is provisioned once",
             hint="say it with `users`, `sshd` and `files` of the guest, which change one that is there",
         )
+
+
+def _of_another(me: Me) -> Diagnostic:
+    path = cloud_init.seed(me.vm)
+    return Diagnostic(
+        "CXP412",
+        f"{path} was not written by cxlstate",
+        found=f"{path}, and no {cloud_init.made_from(me.vm)}",
+        expected="no file there before the first boot is prepared",
+        hint=f"see what it is, and move it away: mv {shlex.quote(path)} {shlex.quote(path)}.old",
+    )
 
 
 def _impossible(me: Me, vm: GuestToBe) -> Iterator[Diagnostic]:

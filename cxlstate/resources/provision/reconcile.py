@@ -15,8 +15,8 @@ from cxlstate.core.exports import Inputs
 from cxlstate.core.machine import VM_AND_GUEST
 from cxlstate.core.observation import Observation
 from cxlstate.core.read import Question
-from cxlstate.core.reconciler import Need, Place, Reconciler, Resource, Shape
-from cxlstate.resources.provision import in_guest, on_host
+from cxlstate.core.reconciler import Leftover, Need, Place, Reconciler, Resource, Shape
+from cxlstate.resources.provision import in_guest, left, on_host
 from cxlstate.resources.provision.spec import Provision
 
 
@@ -44,3 +44,11 @@ class ProvisionReconciler(Reconciler[Provision, Any]):
         """Each half by itself."""
         half = on_host.assess if resource.name else in_guest.assess
         return half(resource, seen, inputs)
+
+    def leftover_reads(self) -> Sequence[Question]:
+        """Whether there are seeds."""
+        return left.reads()
+
+    def leftovers(self, answers: Answers, declared: frozenset[str]) -> Sequence[Leftover]:
+        """Those whose `provision` was removed before the first boot was proven."""
+        return left.leftovers(answers, declared)

@@ -51,7 +51,7 @@ class Host:
     hidden: str = ""
     opened: Mapping[str, Opened] = field(default_factory=dict)
     seed: bool = False
-    """The seed of its guest's first boot is there."""
+    """A seed of ours for its guest's first boot is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def reads(me: Resource[VmSpec]) -> tuple[Read, ...]:
     """The domain, the host around it, what it opens by a path, the way into its guest, and its seed."""
     name, spec = me.name, me.spec
     way = access.reads(name) if me.has_guest else ()
-    seed = (_seed(me),) if is_provisioned(me) else ()
+    seed = _seed(me) if is_provisioned(me) else ()
     holders = (dax.HOLDERS,) if spec.nvdimm else ()
     return (LibvirtDomain(name), ONLINE, NODES, LINKS, *holders, *paths.reads(spec), *way, *seed)
 
@@ -111,15 +111,16 @@ def is_provisioned(me: Resource[VmSpec]) -> bool:
     return "provision" in (me.guest or ())
 
 
-def _seed(me: Resource[VmSpec]) -> Names:
-    return Names(cloud_init.seed(me.name))
+def _seed(me: Resource[VmSpec]) -> tuple[Names, Names]:
+    """The seed, and what says that it is ours."""
+    return Names(cloud_init.seed(me.name)), Names(cloud_init.made_from(me.name))
 
 
 def observe(me: Resource[VmSpec], answers: Answers) -> Observation[Seen]:
     """What libvirt says, whatever the spec wants."""
     name, host = me.name, _host(me.spec, answers)
     if is_provisioned(me):
-        host = replace(host, seed=bool(answers.files(_seed(me))))
+        host = replace(host, seed=all(map(answers.files, _seed(me))))
     try:
         parts = answers.files(LibvirtDomain(name))
         way = access.access(name, answers) if me.has_guest else None

@@ -26,25 +26,30 @@ def guest_to_be(
         return None
     macs = tuple(one.mac for one in me.spec.interfaces or () if one.state == "present")
     if isinstance(live, Live):
-        return GuestToBe(defined=True, new=False, seeded=_is_seeded(me.name, live), macs=macs)
-    used = tuple(_used(me.spec, host, inputs))
-    new = (host is not None and host.seed) or not used
-    return GuestToBe(False if isinstance(live, Missing) else None, new, used=used, macs=macs)
+        return GuestToBe(defined=True, new=False, seeded=is_seeded(me.name, live), macs=macs)
+    disks = dict(_disks(me.spec, host, inputs))
+    used = tuple(path for path, there in disks.items() if there)
+    new = (host is not None and host.seed) or not any(there is not False for there in disks.values())
+    defined = False if isinstance(live, Missing) else None
+    known = tuple(path for path, there in disks.items() if there is not None)
+    return GuestToBe(defined, new, disks=known, used=used, macs=macs)
 
 
-def _is_seeded(name: str, live: Live) -> bool:
+def is_seeded(name: str, live: Live) -> bool:
+    """Whether the seed of its guest's first boot is among its disks."""
     disks = [one for domain in (live.inactive, live.active) if domain for one in domain.disks or ()]
     return any(one.path == cloud_init.seed(name) for one in disks)
 
 
-def _used(spec: VmSpec, host: Host | None, inputs: Inputs) -> Iterator[str]:
-    """The disks that are there."""
+def _disks(spec: VmSpec, host: Host | None, inputs: Inputs) -> Iterator[tuple[str, bool | None]]:
+    """The paths of the disks that it writes to, and whether each is there; None: not known."""
     images = dict(inputs.all(DiskImage))
     for disk in spec.disks or ():
         if disk.state == "absent" or not is_written_to(disk):
             continue
         image = images.get(Address.parse(disk.image)) if disk.image else None
-        if image and image.there:
-            yield image.path
-        elif disk.path and host and (found := host.opened.get(disk.path)) and found.stat:
-            yield disk.path
+        if image:
+            yield image.path, image.there
+        elif disk.path:
+            found = host.opened.get(disk.path) if host else None
+            yield disk.path, found.stat is not None if found else None
