@@ -66,11 +66,14 @@ class Live:
         return next((one for one in self.devices if one.name == wanted and one.region == "pmem"), None)
 
     def relabelled(self, region: Region) -> bool:
-        """Whether labels on the NVDIMM differ from those that the kernel read: somebody else wrote them."""
+        """Whether labels on the NVDIMM differ from those that the kernel read: somebody else wrote them.
+
+        A kernel that read none has a region without labels, until its next start.
+        """
         found = dict(self.labels or ())
         there = frozenset(uuid for dimm in region.dimms for uuid in found.get(dimm, ()))
         known = frozenset(one.label for one in region.namespaces if one.label)
-        return self.labels is not None and region.labelled and there != known
+        return self.labels is not None and there != known
 
 
 def reads(spec: NamespaceSpec) -> tuple[Read, ...]:
