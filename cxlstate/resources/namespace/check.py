@@ -55,14 +55,16 @@ def located(spec: NamespaceSpec, found: tuple[Region, ...], live: Live) -> Itera
         )
 
 
-def drivers(spec: NamespaceSpec, live: Live) -> Iterator[Diagnostic]:
-    """What the running kernel does not have."""
-    needed = [name for name in live.missing if name == "nd_pmem" or spec.mode == "devdax"]
+def drivers(spec: NamespaceSpec, region: Region, live: Live) -> Iterator[Diagnostic]:
+    """What the running kernel does not have, to drive what is wanted, or to see what is there."""
+    hidden = any(not one.enabled for one in region.namespaces)
+    wanted = [name for name in live.missing if name == "nd_pmem" or spec.mode == "devdax"]
+    needed = live.missing if hidden else wanted if spec.wanted else ()
     if needed:
         yield Diagnostic(
             "CXA305",
             f"the running kernel has no module {needed[0]}",
-            path=("mode",),
+            path=("mode",) if spec.wanted else (),
             found=f"modinfo finds no {' and no '.join(needed)}",
             expected="a kernel with the drivers of persistent memory",
             hint="on Ubuntu add to packages: linux-modules-extra- and what `uname -r` prints; "

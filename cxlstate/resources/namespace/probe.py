@@ -91,6 +91,12 @@ def observe(spec: NamespaceSpec, answers: Answers) -> Present[Live] | Unknown:
         return Unknown(failed.reason, cure, hint=_ROOT if denied else None)
     except ValueError as error:
         return Unknown(str(error))
+    closed = next((region for region in live.regions if not region.enabled), None)
+    if closed:  # its namespaces are not even on the bus
+        return Unknown(
+            f"{closed.name} is disabled: what is in it cannot be seen",
+            hint=f"ndctl enable-region {closed.name}",
+        )
     idle = next((one for region in live.regions for one in region.namespaces if not one.enabled), None)
     if idle is None or live.missing:
         return Present(live)

@@ -142,7 +142,7 @@ def _compared(wish: Wish, region: Region, live: Live, problems: tuple[Diagnostic
     anew = tuple(_differences(wish, region, there))
     changes: tuple[Change, ...] = anew
     actions: tuple[Action, ...] = ()
-    problems += tuple(check.drivers(spec, live)) if spec.wanted else ()
+    problems += tuple(check.drivers(spec, region, live))
     if anew:
         problems += tuple(check.made(spec, wish.align, region)) if spec.wanted else ()
         problems += tuple(check.shared(spec, region, live))
