@@ -133,14 +133,14 @@ def in_the_way(namespace: Namespace, live: Live) -> Diagnostic | None:
     use, device = live.use(namespace), live.device(namespace)
     if device and device.driver == dax.KMEM:
         return _ram(namespace, device)
-    if not use.mounts and not use.holders:
+    if not use.users:
         return None
     return Diagnostic(
         "CXA306",
         f"{namespace.name} is in use",
-        found="; ".join((*(f"mounted on {one}" for one in use.mounts), *map(str, use.holders))),
+        found="; ".join(use.users),
         expected="nobody who uses it while it is made anew",
-        hint="unmount it, or end the program, and plan again",
+        hint="unmount it, close what is made of it, or end the program, and plan again",
     )
 
 

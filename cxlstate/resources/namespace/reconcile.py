@@ -294,6 +294,7 @@ def _facts(region: Region, there: Namespace | None, live: Live) -> tuple[tuple[s
         facts.append(("device", there.device))
     facts += [("holds", use.signature)] if use.signature else []
     facts += [("mounted on", ", ".join(use.mounts))] if use.mounts else []
+    facts += [("part of", ", ".join(use.made_of))] if use.made_of else []
     facts += [("held by", ", ".join(dict.fromkeys(map(str, use.holders))))] if use.holders else []
     return tuple(facts)
 
