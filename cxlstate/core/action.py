@@ -173,7 +173,8 @@ class Action:
     devices of that memory out of use, and behind it what puts them back. `interrupts` is whom the risk
     is about, where that is not the resource itself: consent may name either. `undo` leads back where a
     later action of the resource fails: in the order in which it is written, and with no undo of its own.
-    What allowed the action allows its way back. `on_parent`: of a guest's resource, done on its host.
+    What allowed the action allows its way back. `on_parent`: of a guest's resource, done on its host, and
+    so is its undo.
     """
 
     does: str

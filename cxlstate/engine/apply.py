@@ -322,7 +322,7 @@ class Converger:
         """Who does it on a machine. Raises CxlstateError where its lock cannot be had."""
         one = next(one for one in self.tree.machines if one.id == machine)
         writer = self.writers.writer(one, self.reader.access(one, self.seen))
-        return Executor(writer, self.run, machine, self.consents, self.writers.hosts.get(one.parent or ""))
+        return Executor(writer, self.writers.writer(self.tree.host), self.run, machine, self.consents)
 
     def _do(self, plans: tuple[ResourcePlan, ...], result: Applied) -> None:
         machine = plans[0].at.machine
