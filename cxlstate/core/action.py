@@ -11,6 +11,7 @@ from hashlib import sha256
 from cxlstate.core.address import Address
 from cxlstate.core.effect import Effect
 from cxlstate.core.fragment import Fragment
+from cxlstate.core.secret import Secret
 
 
 class Risk(StrEnum):
@@ -50,17 +51,27 @@ class WriteFile(Effect):
 
 @dataclass(frozen=True, slots=True)
 class RemoveFile(Effect):
-    """Remove a file if its content still has the SHA-256 `expected`."""
+    """Remove a file if its content still has the SHA-256 `expected`; of a `Secret` nothing is kept."""
 
     path: str
-    expected: str
+    expected: str | Secret
+
+    @property
+    def expects(self) -> str:
+        """The hash of what is there, for what compares it."""
+        return self.expected.reveal().decode() if isinstance(self.expected, Secret) else self.expected
+
+    @property
+    def secret(self) -> bool:
+        """Whether nothing of the content may be kept or shown."""
+        return isinstance(self.expected, Secret)
 
     def shown(self) -> str:
         """As rm(1)."""
         return f"rm {shlex.quote(self.path)}"
 
     def journalled(self) -> dict[str, object]:
-        """With its path: what the file held is in the store."""
+        """With its path: what the file held is in the store, unless it is secret."""
         return {"effect": "remove-file", "path": self.path}
 
 
