@@ -11,6 +11,7 @@ from hashlib import sha256
 from cxlstate.core.address import Address
 from cxlstate.core.effect import Effect
 from cxlstate.core.fragment import Fragment
+from cxlstate.core.secret import Secret
 
 
 class Risk(StrEnum):
@@ -50,17 +51,27 @@ class WriteFile(Effect):
 
 @dataclass(frozen=True, slots=True)
 class RemoveFile(Effect):
-    """Remove a file if its content still has the SHA-256 `expected`."""
+    """Remove a file if its content still has the SHA-256 `expected`; of a `Secret` nothing is kept."""
 
     path: str
-    expected: str
+    expected: str | Secret
+
+    @property
+    def expects(self) -> str:
+        """The hash of what is there, for what compares it."""
+        return self.expected.reveal().decode() if isinstance(self.expected, Secret) else self.expected
+
+    @property
+    def secret(self) -> bool:
+        """Whether nothing of the content may be kept or shown."""
+        return isinstance(self.expected, Secret)
 
     def shown(self) -> str:
         """As rm(1)."""
         return f"rm {shlex.quote(self.path)}"
 
     def journalled(self) -> dict[str, object]:
-        """With its path: what the file held is in the store."""
+        """With its path: what the file held is in the store, unless it is secret."""
         return {"effect": "remove-file", "path": self.path}
 
 
@@ -173,7 +184,8 @@ class Action:
     devices of that memory out of use, and behind it what puts them back. `interrupts` is whom the risk
     is about, where that is not the resource itself: consent may name either. `undo` leads back where a
     later action of the resource fails: in the order in which it is written, and with no undo of its own.
-    What allowed the action allows its way back. `on_parent`: of a guest's resource, done on its host.
+    What allowed the action allows its way back. `on_parent`: of a guest's resource, done on its host, and
+    so is its undo.
     """
 
     does: str

@@ -18,8 +18,8 @@ class PutFile(Effect):
     folders are entered one by one. Missing ones are made, root's and 0755; if `private`, the owner's and
     0700, with the owner's login group. `expected` is the SHA-256 of the content that was seen (None:
     absent); another one at that moment stops the action. No `owner`, `group` or `mode`: as the file has
-    it; a new one is root's, and 0644. Of a `Secret` neither the new nor the old content is kept, nor a
-    hash of them; the hash that is expected is a `Secret`, too.
+    it; a new one is root's, and 0644. Of a `Secret` neither content nor hash is kept; where what is there
+    is one, the hash that is expected is, too. Of a secret that comes, the one before it counts as secret.
     """
 
     path: str
@@ -43,8 +43,8 @@ class PutFile(Effect):
 
     @property
     def secret(self) -> bool:
-        """Whether nothing of the content may be kept or shown."""
-        return isinstance(self.content, Secret)
+        """Whether nothing of what is there may be kept or shown."""
+        return isinstance(self.content, Secret) or isinstance(self.expected, Secret)
 
     def shown(self) -> str:
         """Without the content."""
@@ -52,7 +52,7 @@ class PutFile(Effect):
 
     def journalled(self) -> dict[str, object]:
         """With the hash of what the file then holds, unless that is a secret."""
-        after = {} if self.secret else {"after": sha256(self.data).hexdigest()}
+        after = {} if isinstance(self.content, Secret) else {"after": sha256(self.data).hexdigest()}
         return {"effect": "put-file", "path": self.path, **after}
 
 

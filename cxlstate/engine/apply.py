@@ -7,7 +7,7 @@ next. Killed anywhere, the next `apply` starts from what it finds.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -163,7 +163,7 @@ class Converger:
         """Read the tree, or some of its machines again, and plan. What is in force gets its record."""
         self.seen = self.reader.read(self.seen, machines)
         self.awaited.note(self.seen)
-        self._old = set() if machines is None else self._old | self.seen.reached.keys() - set(machines)
+        self._old = set() if machines is None else (self._old | self.seen.reached.keys()) - set(machines)
         plan = assess_tree(self.tree, self.seen, self.kinds, self.only)
         again = self.keeper.keep(plan)
         return self.plan(again) if again else plan
@@ -191,7 +191,11 @@ class Converger:
                 self.failed |= {at: (problem,) for at, problem in circle.items()}
                 break
             if ready := self._ready(result):
-                self._do(self._group(ready), result)
+                plans = self._group(ready)
+                if self._may_destroy_unseen(plans):
+                    result.plan = self.plan(_touched(plans, plans[0].at.machine))
+                else:
+                    self._do(plans, result)
             elif not any(step(result) for step in otherwise):
                 break
         while self.away.end_one(result):
@@ -283,6 +287,11 @@ class Converger:
         )
         return False
 
+    def _may_destroy_unseen(self, plans: Sequence[ResourcePlan]) -> bool:
+        """Whether something was done elsewhere since what is destroyed was looked at: that takes its time."""
+        touched = _touched(plans, plans[0].at.machine)
+        return bool(self._old & touched) and any(map(_destroys, plans))
+
     def _is_promised(self, plan: ResourcePlan) -> bool:
         """Whether it may be done: where a plan file is applied, only what that holds."""
         if self.promise is None or plan.status is Status.PENDING_REBOOT:
@@ -313,7 +322,7 @@ class Converger:
         """Who does it on a machine. Raises CxlstateError where its lock cannot be had."""
         one = next(one for one in self.tree.machines if one.id == machine)
         writer = self.writers.writer(one, self.reader.access(one, self.seen))
-        return Executor(writer, self.run, machine, self.consents, self.writers.hosts.get(one.parent or ""))
+        return Executor(writer, self.writers.writer(self.tree.host), self.run, machine, self.consents)
 
     def _do(self, plans: tuple[ResourcePlan, ...], result: Applied) -> None:
         machine = plans[0].at.machine

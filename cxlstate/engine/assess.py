@@ -72,10 +72,14 @@ class _Bases:
 
 
 def shown_of(plan: ResourcePlan) -> str:
-    """A digest of what a plan shows of a resource: that it is in sync, or what differs."""
+    """A digest of what a plan shows of a resource: that it is in sync, or what differs and what is destroyed.
+
+    What is destroyed may be another thing though nothing else differs: an action says in its `why` which.
+    """
     if plan.status is Status.IN_SYNC:
         return Status.IN_SYNC.value
-    said = repr([(one.path, one.old, one.new, one.pending) for one in plan.changes])
+    destroyed = [(one.does, one.why) for one in plan.actions if one.risk is Risk.DESTROY_DATA]
+    said = repr(([(one.path, one.old, one.new, one.pending) for one in plan.changes], destroyed))
     return sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

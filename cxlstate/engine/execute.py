@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from cxlstate.core.action import Action, Generate, Risk
 from cxlstate.core.address import ScopedAddress
@@ -14,6 +15,7 @@ from cxlstate.core.consent import Consents
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic
 from cxlstate.core.effect import Effect
 from cxlstate.core.libvirt import LibvirtEffect, StopDomain
+from cxlstate.core.machine import MachineId, host_of
 from cxlstate.engine.plan import ResourcePlan
 from cxlstate.engine.turns import merged, todo
 from cxlstate.machine.outcome import Entry, Outcome, Result
@@ -51,14 +53,16 @@ class _Undone:
 
 @dataclass(frozen=True, slots=True)
 class Executor:
-    """Performs actions on one machine, in one run, under what was allowed."""
+    """Performs actions on one machine, in one run, under what was allowed.
+
+    `host` writes the host of a guest, for what is done there; of a host, itself.
+    """
 
     writer: Writer
+    host: Writer
     run: str
-    machine: str
+    machine: MachineId
     consents: Consents
-    host: Writer | None = None
-    """Of a guest, that of its host: for what is done there."""
 
     def execute(self, plans: Sequence[ResourcePlan]) -> list[Done]:
         """Do a group's actions. What fails together is tried one by one: the good ones are done."""
@@ -116,22 +120,23 @@ class Executor:
     def _half_done(
         self, left: Sequence[tuple[Action, Action]], said: str, addresses: Sequence[ScopedAddress]
     ) -> Diagnostic:
-        """What was done and could not be taken back, and what takes it back by hand."""
+        """What was done and could not be taken back, and what takes it back by hand, on which machine."""
         does = dict.fromkeys(action.does for action, _ in left)
-        by_hand = " && ".join(back.effect.shown() for _, back in left)
+        by_hand = groupby(left, lambda step: _where(step[0], self.machine))
+        hints = (f"on {at}: " + " && ".join(back.effect.shown() for _, back in on) for at, on in by_hand)
         return Diagnostic(
             "CXE212",
             f"undo failed: {next(iter(does))}",
-            machine=self.machine,
+            machine=addresses[0].machine,
             address=addresses[0].address,
             found=f"still done: {', '.join(does)}" + (f"\n{said.strip()[-4000:]}" if said.strip() else ""),
             expected="the machine as it was before",
-            hint=f"on {self.machine}: {by_hand}",
+            hint="; then ".join(hints),
         )
 
     def _do(self, action: Action, addresses: Sequence[ScopedAddress]) -> Outcome:
         entry = Entry(self.run, tuple(map(str, addresses)), action.does, action.risk.value)
-        writer = self.host if action.on_parent and self.host else self.writer
+        writer = self.host if action.on_parent else self.writer
         return writer.perform(self._with_consent(action, addresses), entry)
 
     def _with_consent(self, action: Action, addresses: Sequence[ScopedAddress]) -> Effect:
@@ -143,7 +148,7 @@ class Executor:
             case StopDomain() as effect:
                 named = [*addresses]
                 if action.interrupts:
-                    named.append(ScopedAddress(self.machine, action.interrupts))
+                    named.append(ScopedAddress(_where(action, self.machine), action.interrupts))
                 return replace(effect, power_off=any(self._allowed(Risk.POWER_OFF_VM, at) for at in named))
             case effect:
                 return effect
@@ -152,17 +157,24 @@ class Executor:
         return self.consents.allow(risk, at.machine, at.address)
 
 
+def _where(action: Action, machine: MachineId) -> MachineId:
+    """The machine on which an action of a machine's resource is done."""
+    return host_of(machine) if action.on_parent else machine
+
+
 def _on_the_way_back(action: Action, back: Action) -> Action:
-    """As the journal tells it: what is undone, and by what. It concerns whom the action concerned."""
+    """As the journal tells it: what is undone, and by what. Where it was done, and of whom it concerned."""
     does = f"undo {action.does}: {back.does}"
-    return replace(back, does=does, interrupts=back.interrupts or action.interrupts)
+    interrupts = back.interrupts or action.interrupts
+    return replace(back, does=does, interrupts=interrupts, on_parent=action.on_parent)
 
 
 def _diagnostic(
     action: Action, outcome: Outcome, machine: str, addresses: Sequence[ScopedAddress]
 ) -> Diagnostic:
     said = outcome.output.strip()
-    common = Diagnostic("", "", machine=machine, address=addresses[0].address, found=said[-4000:] or None)
+    at = addresses[0]
+    common = Diagnostic("", "", machine=at.machine, address=at.address, found=said[-4000:] or None)
     match outcome.result:
         case Result.STALE:
             return replace(
@@ -180,7 +192,8 @@ def _diagnostic(
                 hint=f"if the difference is wanted: --allow foreign-boot={addresses[0]}",
             )
         case Result.REFUSED:
-            named = ScopedAddress(machine, action.interrupts) if action.interrupts else addresses[0]
+            vm = action.interrupts
+            named = ScopedAddress(_where(action, machine), vm) if vm else addresses[0]
             return replace(
                 common,
                 code="CXE207",

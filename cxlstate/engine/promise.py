@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cxlstate.core.action import Risk
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.engine.plan import Base, Interruption, Plan, Planned, ResourcePlan, Status
 from cxlstate.engine.turns import todo
@@ -134,8 +135,9 @@ def _stands(plan: ResourcePlan | None) -> str:
         return "no longer in the spec, or nothing to do"
     if plan.status is Status.IN_SYNC:
         return "in sync"
-    said = "; ".join(f"{'.'.join(map(str, one.path))}: {_word(one.old)}" for one in plan.changes)
-    return said or plan.reason or plan.status.value
+    differs = [f"{'.'.join(map(str, one.path))}: {_word(one.old)}" for one in plan.changes]
+    differs += [f"{one.does}: {one.why}" for one in plan.actions if one.risk is Risk.DESTROY_DATA]
+    return "; ".join(differs) or plan.reason or plan.status.value
 
 
 def _word(value: object) -> str:

@@ -124,7 +124,7 @@ def merged(plans: Sequence[ResourcePlan]) -> tuple[Action, ...]:
 def _shape(plan: ResourcePlan) -> tuple[object, ...]:
     """Equal for resources whose actions differ only in operands."""
     return tuple(
-        (action.effect.argv, action.effect.environment, action.effect.unless, action.risk, action.suspends)
+        replace(action, does="", why="", undo=(), effect=replace(action.effect, operands=("",)))
         if isinstance(action.effect, Run) and action.effect.operands
         else action
         for action in todo(plan)

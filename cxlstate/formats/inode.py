@@ -35,6 +35,11 @@ class Inode:
         return modes.S_IMODE(self.mode)
 
     @property
+    def is_private(self) -> bool:
+        """Only its owner may do anything with it."""
+        return not self.permissions & (modes.S_IRWXG | modes.S_IRWXO)
+
+    @property
     def is_file(self) -> bool:
         """A regular file."""
         return modes.S_ISREG(self.mode)

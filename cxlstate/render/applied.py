@@ -7,6 +7,7 @@ from shlex import quote
 
 from click import style
 
+from cxlstate.core.action import Risk
 from cxlstate.core.address import ScopedAddress
 from cxlstate.engine.apply import Applied
 from cxlstate.engine.plan import ResourcePlan, Status
@@ -54,8 +55,8 @@ def _left(resource: ResourcePlan, applied: Applied) -> Iterator[str]:
         yield from changed
         yield "changed since the plan, not part of it, left as it is"
     elif refused:
-        classes = ",".join(risk.value for risk in refused)
-        yield style(f"refused: needs --allow {classes}", fg="red") + " (nothing of it was done)"
+        consents = ",".join(_consent(risk, resource.at) for risk in refused)
+        yield style(f"refused: needs --allow {consents}", fg="red") + " (nothing of it was done)"
     elif resource.at in applied.failed:
         yield style("failed: see the error", fg="red")
     elif resource.status is Status.PENDING_REBOOT:
@@ -69,6 +70,11 @@ def _left(resource: ResourcePlan, applied: Applied) -> Iterator[str]:
         reason = f": {field(resource.reason)}" if resource.reason else ""
         waits = f": waits for {few(names)}" if names and not resource.errors else ""
         yield f"{word}{waits}{reason}"
+
+
+def _consent(risk: Risk, at: ScopedAddress) -> str:
+    """As it is accepted: data is destroyed by name alone."""
+    return f"{risk.value}={quote(field(str(at)))}" if risk is Risk.DESTROY_DATA else risk.value
 
 
 def _names(names: Sequence[str]) -> str:

@@ -40,12 +40,13 @@ def _write_file(effect: WriteFile, session: Session) -> tuple[str, Outcome]:
 
 
 def _remove_file(effect: RemoveFile, session: Session) -> tuple[str, Outcome]:
-    before = session.keep(effect.path, effect.expected)
-    if before != effect.expected:
-        return before, Outcome(Result.STALE)
+    before = session.keep(effect.path, effect.expects, secret=effect.secret)
+    told = "" if effect.secret else before
+    if before != effect.expects:
+        return told, Outcome(Result.STALE)
     session.host().files.remove(effect.path)
     session.faults.step(f"removed: {effect.path}")
-    return before, Outcome(Result.DONE)
+    return told, Outcome(Result.DONE)
 
 
 def _write_seed(effect: WriteSeed, session: Session) -> tuple[str, Outcome]:

@@ -37,8 +37,8 @@ class Session:
         """The machine as it stands."""
         return Host.load(self.directory, self.faults.step)
 
-    def keep(self, path: str, expected: str | None) -> str:
-        """Hash of a file's content, which goes into the store if it is what was expected."""
+    def keep(self, path: str, expected: str | None, *, secret: bool = False) -> str:
+        """Hash of a file's content, which goes into the store if it is what was expected and no secret."""
         files = self.host().files
         if not files.exists(path):
             return ""
@@ -46,7 +46,7 @@ class Session:
             raise OSError(21, os.strerror(21), path)
         content = files.read(path)
         digest = sha256(content).hexdigest()
-        return self.store(content) if digest == expected else digest
+        return self.store(content) if digest == expected and not secret else digest
 
     def store(self, content: bytes) -> str:
         """Keep it under its hash."""

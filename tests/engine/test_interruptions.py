@@ -11,6 +11,8 @@ from cxlstate.engine.assess import missing_consents
 from cxlstate.engine.plan import Exit
 from tests.engine.fake_tree import HOST, Bench, Vm, VmWish, Wish, World, at, of_vm, requires
 
+GUEST = "h/g1"
+
 MEMORY = Wish("new", holds="g1")
 
 
@@ -141,6 +143,17 @@ def test_only_the_data_that_was_named_is_destroyed():
     applied = bench.apply("destroy-data=h/thing.a")
     assert [one.code for one in applied.diagnostics] == ["CXE262"]
     assert world.things[HOST]["thing.a"] == "old"
+
+
+def test_what_is_destroyed_in_a_guest_is_looked_at_after_what_was_done_on_its_host():
+    world = World(vms={"g1": Vm()}, things={GUEST: {"thing.a": "old"}})
+    bench = Bench(world, {"thing.b": Wish(), "vm.g1": VmWish()}, g1={"thing.a": Wish(risk=Risk.DESTROY_DATA)})
+    world.before["set on thing.b"] = lambda: world.things[GUEST].update({"thing.a": "on"})
+    assert bench.apply(f"destroy-data={GUEST}:thing.a").exit is Exit.IN_SYNC
+    assert "h/g1: set thing.a on" not in bench.world.log
+    world.things[GUEST]["thing.a"] = "old"
+    assert bench.apply(f"destroy-data={GUEST}:thing.a").exit is Exit.IN_SYNC
+    assert "h/g1: set thing.a on" in bench.world.log
 
 
 # Reboots ----------------------------------------------------------------------------------------------

@@ -307,7 +307,7 @@ def test_the_effects_of_one_undo_run_as_they_are_written_and_the_actions_from_la
         step("third", "dax-bind", "third", undo=[("dax-bind", "3")]),
     ]
     plan = replace(bench.at("mtrr.cxl0"), actions=tuple(actions))
-    (done,) = Executor(bench.machine, "run", "m", Consents()).execute([plan])
+    (done,) = Executor(bench.machine, bench.machine, "run", "m", Consents()).execute([plan])
     back = [words.removeprefix("dax-bind ") for words in bench.machine.log[3:]]
     assert back == ["2a", "2b", "1a", "1b"]
     assert not done.half_done
@@ -331,7 +331,7 @@ def test_an_undo_is_journalled_as_what_it_is_and_may_have_words_and_a_subject_of
 
     bench.machine.perform = listen
     plan = replace(bench.at("mtrr.cxl0"), actions=actions)
-    Executor(bench.machine, "run", "m", Consents()).execute([plan])
+    Executor(bench.machine, bench.machine, "run", "m", Consents()).execute([plan])
     assert told == [("first", "live"), ("third", "live"), ("undo first: let go", "restart-vm")]
 
 

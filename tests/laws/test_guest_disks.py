@@ -10,6 +10,7 @@ import pytest
 from cxlstate.core.consent import parse_consents
 from cxlstate.core.diagnostic import Severity
 from cxlstate.engine.plan import Exit, Status
+from cxlstate.engine.promise import Promise
 from cxlstate.simulator.faults import Faults, PowerCut
 from cxlstate.simulator.writer import power_cut
 from cxlstate.spec.load import load
@@ -130,6 +131,24 @@ def test_stopped_behind_any_step_it_converges(before, whole, odd):
             one.power_cut()
         assert one.apply(spec_of(one), CONSENT).exit is Exit.IN_SYNC, steps[number - 1]
         assert namespaces(one)[0]["mode"] == "devdax"
+
+
+def refilled(one):
+    """Somebody made the namespace anew, in the same mode."""
+
+    def edit(world):
+        world["nvdimms"][0]["namespaces"][0]["uuid"] = "5f0e2c1a-0000-4000-8000-000000000000"
+
+    edited(one, edit)
+
+
+def test_a_plan_that_was_shown_destroys_only_what_it_showed(whole):
+    one = whole[0].fork("shown")
+    spec = spec_of(one, namespaces={"cxl": {"align": "4KiB"}})
+    shown = Promise.of(one.plan(spec))
+    assert shown.stale(one.plan(spec)) == ()
+    refilled(one)
+    assert [problem.code for problem in shown.stale(one.plan(spec))] == ["CXE205"]
 
 
 def mounted(world):

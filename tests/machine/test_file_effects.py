@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from cxlstate.core.action import RemoveFile
 from cxlstate.core.file import PermitFile, PutFile
 from cxlstate.core.secret import Secret
 from cxlstate.machine.outcome import Outcome, Result
@@ -62,8 +63,14 @@ def test_of_a_secret_nothing_is_kept(writer, tmp_path):
     assert (path.read_bytes(), modes(path)[2]) == (b"hunter2", 0o600)
     stale = PutFile(str(path), Secret(b"hunter3"), digest(b"hunter1"), mode=0o600)
     assert writer.perform(stale, ENTRY).result is Result.STALE
+    hidden = Secret(digest(b"hunter2").encode())
+    assert writer.perform(PutFile(str(path), b"plain", hidden), ENTRY) == DONE
+    path.write_bytes(b"hunter4")
+    assert writer.perform(RemoveFile(str(path), hidden), ENTRY).result is Result.STALE
+    assert writer.perform(RemoveFile(str(path), Secret(digest(b"hunter4").encode())), ENTRY) == DONE
+    assert not path.exists()
     kept = b"".join(one.read_bytes() for one in (tmp_path / "state").rglob("*") if one.is_file())
-    for password in (b"hunter1", b"hunter2", b"hunter3"):
+    for password in (b"hunter1", b"hunter2", b"hunter3", b"hunter4"):
         assert password not in kept
         assert digest(password).encode() not in kept
     assert not list((tmp_path / "state" / "blobs").iterdir())

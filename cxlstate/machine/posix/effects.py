@@ -52,6 +52,7 @@ log() {
 begin() { log "\"event\":\"begin\",$entry" || finish failed 1; }
 finish() {
     clear
+    [ -z "${secret-}" ] || before=
     log "\"event\":\"$1\",\"status\":$2,\"before\":\"${before-}\",$entry" || set -- failed 1
     printf '%s %s\n' "$1" "$2"
     tail -c 65536 "$said"
@@ -62,7 +63,7 @@ fail() { [ $# -eq 0 ] || printf '%s\n' "$*" >&2; finish failed 1; }
 )
 
 # `path` → `target` (links followed), `folder`, `new` (the name to write under), `before` (SHA-256,
-# empty: absent). `keep` stores the old content under that hash.
+# empty: absent). `keep` stores the old content under that hash, unless it is `secret`.
 FILES = r"""
 resolve() {
     target=$(readlink -mn -- "$path"; echo x); target=${target%x}
@@ -73,6 +74,11 @@ keep() {
     before=
     if [ ! -e "$target" ] && [ ! -L "$target" ]; then return 0; fi
     [ -f "$target" ] || fail "$target is not a regular file"
+    if [ -n "${secret-}" ]; then
+        before=$(sha256sum <"$target") || fail
+        before=${before%% *}
+        return 0
+    fi
     cp -- "$target" "$tmp/old" || fail
     before=$(sha256sum <"$tmp/old") || fail
     before=${before%% *}
@@ -137,7 +143,7 @@ def remove_file(state: str, effect: RemoveFile, entry: Entry) -> bytes:
     return script(
         state,
         entry,
-        {"path": effect.path, "expected": effect.expected},
+        {"path": effect.path, "expected": effect.expects, "secret": "1" if effect.secret else ""},
         effect.journalled(),
         f"""{FILES}
 begin

@@ -64,7 +64,7 @@ look() {
         before=$(sha256sum <./old) || fail
         before=${before%% *}
     fi
-    if [ "$before" != "$expected" ]; then [ -z "$secret" ] || before=; finish stale 0; fi
+    [ "$before" = "$expected" ] || finish stale 0
     [ -n "$before" ] && [ -z "$secret" ] && [ ! -e "$store/$before" ] || return 0
     cat ./old >"$tmp/old" && sync "$tmp/old" && mv "$tmp/old" "$store/$before" && sync "$store" || fail
 }
@@ -78,9 +78,8 @@ put() {
     [ -z "$whose" ] || chown -- "$whose" ./new || fail
     [ -z "$mode" ] || chmod "$mode" ./new || fail
     if [ -f ./old ]; then cmp -s ./old "../$name" && [ ! -L "../$name" ]; else [ ! -e "../$name" ]; fi \
-        || { [ -z "$secret" ] || before=; finish stale 0; }
+        || finish stale 0
     sync ./new && mv -fT -- ./new "../$name" && sync .. || fail
-    [ -z "$secret" ] || before=
     cd / || fail
     case $path in /boot/*) settle_boot ;; esac
 }

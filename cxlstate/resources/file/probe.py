@@ -18,6 +18,8 @@ _NOT_ALL_FOUND = 2  # getent(1)
 class FileLive:
     """`inode` is None where there is nothing; `content` where nobody has to know it.
 
+    What only its owner may read counts as secret: an earlier spec may have put one there.
+
     `barrier` is the first thing on the way that is no folder. `missing` are names of the spec that are no
     account, as `user bob`.
     """
@@ -44,7 +46,8 @@ def parse(path: str, spec: FileSpec, answers: Answers) -> FileLive:
         return FileLive(inode, missing=missing)
     answers.text(File(path))  # it failed: ReadFailed
     content = answers.raw(File(path)).stdout
-    return FileLive(inode, Secret(content) if spec.secret else content, missing=missing)
+    is_secret = spec.secret or inode.is_private
+    return FileLive(inode, Secret(content) if is_secret else content, missing=missing)
 
 
 def _content_matters(spec: FileSpec) -> bool:

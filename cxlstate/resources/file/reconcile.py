@@ -103,10 +103,10 @@ def _changes(spec: FileSpec, live: FileLive) -> Iterator[Change]:
     inode = live.inode
     if spec.state == "absent":
         if inode is not None:
-            yield Change((), _described(inode, spec), None)
+            yield Change((), _described(live, spec), None)
         return
     wanted = spec.wanted
-    if wanted is not None and (inode is None or wanted != live.content):
+    if wanted is not None and (inode is None or _data(wanted) != _data(live.content)):
         yield Change(("content",), _shown(live.content), _shown(wanted))
     for word, now, goal in _permissions(spec, inode):
         if goal is not None and now != goal:
@@ -125,7 +125,7 @@ def _actions(resource: Resource[FileSpec], live: FileLive, changes: Sequence[Cha
     if not changes:
         return
     if spec.state == "absent":
-        yield Action(f"remove {path}", RemoveFile(path, _sha256(live.content)))
+        yield Action(f"remove {path}", RemoveFile(path, _expected(live.content) or ""))
     elif wanted is not None and changes[0].path == ("content",):
         effect = PutFile(
             path, wanted, _expected(live.content), spec.owner or "", spec.group or "", _mode(spec, live)
@@ -150,8 +150,12 @@ def _expected(content: bytes | Secret | None) -> str | Secret | None:
 
 
 def _sha256(content: bytes | Secret | None) -> str:
-    data = content.reveal() if isinstance(content, Secret) else content
+    data = _data(content)
     return "" if data is None else sha256(data).hexdigest()
+
+
+def _data(content: bytes | Secret | None) -> bytes | None:
+    return content.reveal() if isinstance(content, Secret) else content
 
 
 def _shown(content: bytes | Secret | None) -> Leaf:
@@ -161,15 +165,17 @@ def _shown(content: bytes | Secret | None) -> Leaf:
     return f"{len(content)} bytes, SHA-256 {sha256(content).hexdigest()[:12]}"
 
 
-def _described(inode: Inode, spec: FileSpec) -> str:
+def _described(live: FileLive, spec: FileSpec) -> str:
     """Of a secret not even its length."""
-    size = "" if spec.secret else f"{inode.size} bytes, "
+    inode = live.inode
+    if inode is None:
+        return "not there"
+    size = "" if spec.secret or isinstance(live.content, Secret) else f"{inode.size} bytes, "
     return f"{size}{inode.owner}:{inode.group} {inode.permissions:04o}"
 
 
 def _facts(live: FileLive, spec: FileSpec) -> tuple[tuple[str, str], ...]:
     if live.barrier:
         return (("file", f"{live.barrier[0]} is {live.barrier[1].what}"),)
-    if live.inode is None:
-        return (("file", "not there"),)
-    return (("file", _described(live.inode, spec) if live.inode.is_file else live.inode.what),)
+    is_other = live.inode is not None and not live.inode.is_file
+    return (("file", live.inode.what if live.inode and is_other else _described(live, spec)),)

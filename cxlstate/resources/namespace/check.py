@@ -55,14 +55,16 @@ def located(spec: NamespaceSpec, found: tuple[Region, ...], live: Live) -> Itera
         )
 
 
-def drivers(spec: NamespaceSpec, live: Live) -> Iterator[Diagnostic]:
-    """What the running kernel does not have."""
-    needed = [name for name in live.missing if name == "nd_pmem" or spec.mode == "devdax"]
+def drivers(spec: NamespaceSpec, region: Region, live: Live) -> Iterator[Diagnostic]:
+    """What the running kernel does not have, to drive what is wanted, or to see what is there."""
+    hidden = any(not one.enabled for one in region.namespaces)
+    wanted = [name for name in live.missing if name == "nd_pmem" or spec.mode == "devdax"]
+    needed = live.missing if hidden else wanted if spec.wanted else ()
     if needed:
         yield Diagnostic(
             "CXA305",
             f"the running kernel has no module {needed[0]}",
-            path=("mode",),
+            path=("mode",) if spec.wanted else (),
             found=f"modinfo finds no {' and no '.join(needed)}",
             expected="a kernel with the drivers of persistent memory",
             hint="on Ubuntu add to packages: linux-modules-extra- and what `uname -r` prints; "
@@ -131,14 +133,14 @@ def in_the_way(namespace: Namespace, live: Live) -> Diagnostic | None:
     use, device = live.use(namespace), live.device(namespace)
     if device and device.driver == dax.KMEM:
         return _ram(namespace, device)
-    if not use.mounts and not use.holders:
+    if not use.users:
         return None
     return Diagnostic(
         "CXA306",
         f"{namespace.name} is in use",
-        found="; ".join((*(f"mounted on {one}" for one in use.mounts), *map(str, use.holders))),
+        found="; ".join(use.users),
         expected="nobody who uses it while it is made anew",
-        hint="unmount it, or end the program, and plan again",
+        hint="unmount it, close what is made of it, or end the program, and plan again",
     )
 
 

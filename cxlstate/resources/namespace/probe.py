@@ -23,7 +23,7 @@ READS: Final[tuple[Read, ...]] = (
     *dax.READS,
     *HOLDERS,
     *map(modprobe.info, MODULES),
-    *(storage.MOUNTS, blocks.SIGNATURES),
+    *(storage.MOUNTS, blocks.SIGNATURES, blocks.SWAPS),
 )
 
 _NOT_ALLOWED: Final = ("Permission denied", "Operation not permitted")
@@ -34,12 +34,20 @@ _ROOT: Final = "connect as root, or as a user with passwordless sudo"
 class Use:
     """What is known of the content of a namespace, and who uses it.
 
-    `signature` is what is on its disk, `mounts` where that is mounted.
+    `signature` is what is on its disk, `mounts` where that is mounted; `made_of` are volumes and arrays that
+    it is part of, and swap.
     """
 
     signature: str | None = None
     mounts: tuple[str, ...] = ()
     holders: tuple[Holder, ...] = ()
+    made_of: tuple[str, ...] = ()
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Whoever would lose it while they use it."""
+        mounts = (f"mounted on {one}" for one in self.mounts)
+        return (*mounts, *(f"part of {one}" for one in self.made_of), *map(str, self.holders))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +74,14 @@ class Live:
         return next((one for one in self.devices if one.name == wanted and one.region == "pmem"), None)
 
     def relabelled(self, region: Region) -> bool:
-        """Whether labels on the NVDIMM differ from those that the kernel read: somebody else wrote them."""
+        """Whether labels on the NVDIMM differ from those that the kernel read: somebody else wrote them.
+
+        A kernel that read none has a region without labels, until its next start.
+        """
         found = dict(self.labels or ())
         there = frozenset(uuid for dimm in region.dimms for uuid in found.get(dimm, ()))
         known = frozenset(one.label for one in region.namespaces if one.label)
-        return self.labels is not None and region.labelled and there != known
+        return self.labels is not None and there != known
 
 
 def reads(spec: NamespaceSpec) -> tuple[Read, ...]:
@@ -88,6 +99,12 @@ def observe(spec: NamespaceSpec, answers: Answers) -> Present[Live] | Unknown:
         return Unknown(failed.reason, cure, hint=_ROOT if denied else None)
     except ValueError as error:
         return Unknown(str(error))
+    closed = next((region for region in live.regions if not region.enabled), None)
+    if closed:  # its namespaces are not even on the bus
+        return Unknown(
+            f"{closed.name} is disabled: what is in it cannot be seen",
+            hint=f"ndctl enable-region {closed.name}",
+        )
     idle = next((one for region in live.regions for one in region.namespaces if not one.enabled), None)
     if idle is None or live.missing:
         return Present(live)
@@ -118,19 +135,26 @@ def _use(namespace: Namespace, answers: Answers) -> Use:
     disk = namespace.device
     if disk is None:
         return Use()
-    signatures = blocks.signatures(answers.text(blocks.SIGNATURES))
+    listed = answers.text(blocks.SIGNATURES)
+    signatures = blocks.signatures(listed)
+    above = [one for one in blocks.made_of(listed, disk) if not _is_of(disk, one)]
+    swaps = map(posixpath.basename, blocks.swaps(answers.text_or_none(blocks.SWAPS) or ""))
     holders = (one for read in HOLDERS for one in dax.holders(answers.text(read)))
     mounts = storage.mount_lines(answers.text(storage.MOUNTS))
     return Use(
         signature=", ".join(kind for name, kind in signatures.items() if _is_of(disk, name)) or None,
         mounts=tuple(one.point for one in mounts if _is_of(disk, posixpath.basename(one.source))),
         holders=tuple(one for one in holders if _is_of(disk, one.device)),
+        made_of=tuple(dict.fromkeys((*above, *("swap" for one in swaps if _is_of(disk, one))))),
     )
 
 
 def _is_of(disk: str, name: str) -> bool:
-    """Whether it is a disk or one of its partitions: `pmem0`, `pmem0p1`, `pmem0s` (of mode sector)."""
-    return name == disk or name.removeprefix(f"{disk}p").isdigit()
+    """Whether it is a disk or one of its partitions: `pmem0` and `pmem0p1`, of mode sector `pmem0s1`.
+
+    Behind a digit the kernel puts a `p` (`add_partition` in block/partitions/core.c).
+    """
+    return name == disk or name.removeprefix(disk + "p" * disk[-1:].isdigit()).isdigit()
 
 
 def meant(spec: NamespaceSpec, given: NvdimmOfVm | None, live: Live) -> tuple[Region, ...]:

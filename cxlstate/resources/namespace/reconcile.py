@@ -142,7 +142,7 @@ def _compared(wish: Wish, region: Region, live: Live, problems: tuple[Diagnostic
     anew = tuple(_differences(wish, region, there))
     changes: tuple[Change, ...] = anew
     actions: tuple[Action, ...] = ()
-    problems += tuple(check.drivers(spec, live)) if spec.wanted else ()
+    problems += tuple(check.drivers(spec, region, live))
     if anew:
         problems += tuple(check.made(spec, wish.align, region)) if spec.wanted else ()
         problems += tuple(check.shared(spec, region, live))
@@ -294,6 +294,7 @@ def _facts(region: Region, there: Namespace | None, live: Live) -> tuple[tuple[s
         facts.append(("device", there.device))
     facts += [("holds", use.signature)] if use.signature else []
     facts += [("mounted on", ", ".join(use.mounts))] if use.mounts else []
+    facts += [("part of", ", ".join(use.made_of))] if use.made_of else []
     facts += [("held by", ", ".join(dict.fromkeys(map(str, use.holders))))] if use.holders else []
     return tuple(facts)
 
