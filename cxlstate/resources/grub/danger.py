@@ -162,7 +162,7 @@ def _of_item(item: memmap.Item, line: Sequence[Argument], live: Live) -> tuple[t
             return _limited(size, live)
         case memmap.Other(text=what) if what.startswith("exactmap"):
             return (("forgets all RAM that no memmap=…@… gives back", "CXM307"),)
-        case memmap.Region(sign=sign, start=start, size=size) if sign != "@":
+        case memmap.Region(start=start, size=size) if item.takes_ram:
             if start <= _LOW[0] and start + size >= _LOW[1]:
                 return (("covers the first MiB, which starting the processors needs", "CXM320"),)
             if _fixed(line) and any(one.overlaps(Range(start, start + size)) for one in live.kernel_at):
@@ -172,7 +172,7 @@ def _of_item(item: memmap.Item, line: Sequence[Argument], live: Live) -> tuple[t
 
 
 def _regions(line: Sequence[Argument]) -> list[memmap.Region]:
-    return [one for one in memmap.items(line) if isinstance(one, memmap.Region) and one.sign in memmap.TYPES]
+    return [one for one in memmap.items(line) if isinstance(one, memmap.Region) and one.takes_ram]
 
 
 def _huge(argument: Argument, line: Sequence[Argument], live: Live) -> tuple[tuple[str, str], ...]:
