@@ -238,3 +238,13 @@ _RECOVERY: Final[list[Template]] = [
 ]
 _FRAMES: Final[list[tuple[Template, Template]]] = [((), ()), ((), ("panic=-1",))]
 KNOWN: Final = _known()
+_XENS: Final[list[Template]] = [(), (Begins("rootflags=subvol="),)]
+OF_XEN: Final = Script(
+    tuple((*head, Slot.LINUX, Slot.DEFAULT) for head in _XENS),
+    tuple(
+        (recovery, *head, Slot.LINUX)
+        for recovery in (Slot.RECOVERY, Else(("single",)), "single")
+        for head in _XENS
+    ),
+)
+"""20_linux_xen of GRUB 2.06 (`single`) and 2.12 (Debian's has the configured value, or nothing)."""

@@ -126,6 +126,15 @@ def _console(argument: Named) -> Iterator[Setting]:
     yield Setting(f"console {device}", options, Keep.FIRST, implied=not comma)
 
 
+def _loglevel(argument: Named) -> Iterator[Setting]:
+    """`quiet` and `debug` store a level where `loglevel` stores its (init/main.c). Others read them, too."""
+    levels = {"quiet": "4", "debug": "10"}
+    if argument.name in levels:
+        yield Setting(argument.name, "")
+    value = levels.get(argument.name, argument.value or "")
+    yield Setting("console loglevel", value, implied=argument.name in levels)
+
+
 def _cpus(argument: Named) -> Iterator[Setting]:
     """`housekeeping_setup()`: another list for the same purpose is refused, and the first one stays."""
     words = (argument.value or "").split(",")
@@ -173,6 +182,7 @@ _WORD: Final = _switches(by="")
 RULES: Final[Mapping[str, Rule]] = {
     # kernel/printk/printk.c, drivers/tty/serial/earlycon.c, arch/x86/kernel/early_printk.c
     "console": _console,
+    **dict.fromkeys(("loglevel", "quiet", "debug"), _loglevel),
     "earlycon": _FIRST,
     "earlyprintk": _FIRST,
     # arch/x86/kernel/e820.c: each range is put in; each `mem=` takes away what lies above

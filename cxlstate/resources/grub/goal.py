@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from cxlstate.core.exports import Inputs, KernelArguments
-from cxlstate.formats import grub_cfg, grub_menu, grub_script, kernel_cmdline
-from cxlstate.formats.grub_drop_in import DropIn
+from cxlstate.formats import grub_cfg, grub_linux_script, grub_menu, grub_script, kernel_cmdline
+from cxlstate.formats.grub_drop_in import CommandLines, DropIn
 from cxlstate.formats.kernel_cmdline import Argument
 from cxlstate.resources.grub.forecast import Forecast, forecast
 from cxlstate.resources.grub.probe import Live
@@ -42,7 +42,8 @@ def units(spec: GrubSpec, inputs: Inputs) -> tuple[Unit, ...]:
 class Goal:
     """`drop_in` as it should be (empty: no file), and each entry as grub-mkconfig will write it.
 
-    `before` is the drop-in that is there.
+    `before` is the drop-in that is there. `others` are entries that grub-mkconfig will write anew, too,
+    and that need not have anything: those of Xen.
     """
 
     wanted: tuple[Unit, ...]
@@ -51,6 +52,7 @@ class Goal:
     before: DropIn
     forecasts: tuple[Forecast, ...]
     variables: grub_menu.Variables
+    others: tuple[Forecast, ...] = ()
 
     def line(self, one: Forecast) -> tuple[Argument, ...]:
         """An entry's arguments to come, with what GRUB most probably puts in for its variables."""
@@ -72,7 +74,7 @@ class Goal:
         """What regenerating grub.cfg would bring or take besides our own words, in the first such entry."""
         found = (
             one.foreign(self._is_ours, partial(grub_menu.text, known=self.variables, title=one.entry.title))
-            for one in self.forecasts
+            for one in (*self.forecasts, *self.others)
         )
         return next(filter(None, found), ())
 
@@ -108,7 +110,7 @@ def goal(spec: GrubSpec, live: Live, inputs: Inputs) -> Goal:
     )
     ours = replace(ours, retired=retired, released=released)
     absent = tuple(map(kernel_cmdline.read, spec.absent))
-    return Goal(wanted, absent, ours, before, forecasts, live.variables)
+    return Goal(wanted, absent, ours, before, forecasts, live.variables, _of_xen(live, before, ours))
 
 
 def in_all(forecasts: Sequence[Forecast], unit: Unit) -> bool:
@@ -136,6 +138,17 @@ def _forecasts(live: Live, before: DropIn, ours: DropIn) -> tuple[Forecast, ...]
     then = ours.apply(live.by_hand)
     so_far = (live.by_hand, before.apply(live.by_hand), then)
     return tuple(forecast(entry, live.script, so_far, then) for entry in live.entries)
+
+
+def _of_xen(live: Live, before: DropIn, ours: DropIn) -> tuple[Forecast, ...]:
+    """20_linux_xen takes other values than the configured ones where they are set for it."""
+
+    def there(lines: CommandLines) -> CommandLines:
+        instead = live.for_xen
+        return replace(lines, linux=instead.linux or lines.linux, default=instead.default or lines.default)
+
+    so_far = tuple(there(one.apply(live.by_hand)) for one in (DropIn(), before, ours))
+    return tuple(forecast(entry, grub_linux_script.OF_XEN, so_far, so_far[-1]) for entry in live.xen)
 
 
 def surplus(text: str, one: Forecast) -> bool:

@@ -8,6 +8,7 @@ Sources: GRUB 2.12 `grub-core/loader/i386/linux.c` (`BOOT_IMAGE=` comes first; s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -32,6 +33,7 @@ READS: Final[tuple[Read, ...]] = (
     *(GRUB2_CFG, BLS_ENTRIES, PROXMOX, EXTLINUX, EFI_LOADER, EFI_STUB, HYPERVISOR, GRUBENV),
 )
 
+_ESP: Final = re.compile(r"^\s*[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}\b", re.MULTILINE)  # UUID of a FAT file system
 _ARGUMENTS_ELSEWHERE: Final = "set the arguments where that loader keeps them: "
 _XEN: Final = "20_linux_xen"
 
@@ -40,13 +42,11 @@ def other(
     answers: Answers, defaults: Defaults, configuration: str | None, running: Sequence[Argument]
 ) -> Diagnostic | None:
     """Another loader than GRUB, or GRUB with another configuration: what is written here would do nothing."""
-    entries_there = bool(answers.files(BLS_ENTRIES))
-    bls = defaults["GRUB_ENABLE_BLSCFG"] == "true" or "\nblscfg" in (configuration or "")
-    if bls or (configuration is None and (entries_there or answers.files(GRUB2_CFG))):
+    if bls := _of_bls(answers, defaults, configuration):
         return Diagnostic(
             "CXG302",
             "this host boots from Boot Loader Specification entries",
-            found="GRUB_ENABLE_BLSCFG=true" if bls else "/boot/loader/entries or /boot/grub2/grub.cfg",
+            found=bls,
             expected="a Debian or Ubuntu host, whose /boot/grub/grub.cfg grub-mkconfig writes",
             hint="set the arguments there with `grubby --update-kernel=ALL --args=…`",
         )
@@ -59,20 +59,43 @@ def other(
             expected="BOOT_IMAGE=… in /proc/cmdline, as GRUB writes it",
             hint=_ARGUMENTS_ELSEWHERE + hint,
         )
+    if configuration is None and answers.files(GRUB2_CFG):
+        return Diagnostic(
+            "CXG326",
+            "GRUB of this host keeps its configuration in /boot/grub2",
+            found="/boot/grub2/grub.cfg",
+            expected="a Debian or Ubuntu host, whose /boot/grub/grub.cfg grub-mkconfig writes",
+            hint="set the arguments in /etc/default/grub, then `grub2-mkconfig -o /boot/grub2/grub.cfg`",
+        )
     if configuration is None:
+        image = _image(running)
         return Diagnostic(
             "CXG303",
             "/boot/grub/grub.cfg does not exist",
-            found="nothing at /boot/grub/grub.cfg",
+            found="nothing at /boot/grub/grub.cfg"
+            + (f"; GRUB or syslinux started BOOT_IMAGE={image}" if image else ""),
             expected="the configuration that grub-mkconfig writes",
-            hint="cxlstate sets kernel arguments through GRUB; install grub-pc or grub-efi-amd64",
+            hint="mount /boot, if it is a file system of its own: `findmnt --fstab /boot`"
+            if image
+            else "cxlstate sets kernel arguments through GRUB; install grub-pc or grub-efi-amd64",
         )
+    return None
+
+
+def _of_bls(answers: Answers, defaults: Defaults, configuration: str | None) -> str | None:
+    """What shows that GRUB's `blscfg` makes the menu. systemd-boot has such entries, too."""
+    if defaults["GRUB_ENABLE_BLSCFG"] == "true":
+        return "GRUB_ENABLE_BLSCFG=true"
+    if "\nblscfg" in (configuration or ""):
+        return "blscfg in /boot/grub/grub.cfg"
+    if configuration is None and answers.files(BLS_ENTRIES):
+        return "/boot/loader/entries"
     return None
 
 
 def _elsewhere(answers: Answers, running: Sequence[Argument]) -> tuple[str, str] | None:
     """What was seen of another loader, and how the arguments are set there."""
-    if any(line.strip() for line in answers.files(PROXMOX).values()):
+    if any(_ESP.search(text) for text in answers.files(PROXMOX).values()):
         return (
             "/etc/kernel/proxmox-boot-uuids: proxmox-boot-tool keeps the boot files on other partitions",
             "/etc/kernel/cmdline or /etc/default/grub, then `proxmox-boot-tool refresh`",
@@ -132,7 +155,8 @@ def next_entries(
 ) -> tuple[tuple[Item, str], ...]:
     """The entries that boot next, by grub.cfg and by the defaults, each with what says so."""
     wanted = [grub_menu.default(configuration, environment)]
-    if configured := defaults["GRUB_DEFAULT"]:
+    set_later = wanted[0][1].startswith("`set default`")  # behind 00_header, also when it is written anew
+    if (configured := defaults["GRUB_DEFAULT"]) and not set_later:
         line = 'default="${saved_entry}"' if configured == "saved" else f"default='{configured}'"
         wanted.append(grub_menu.default(line, environment))
     found = [(grub_menu.chosen(menu, value), source) for value, source in dict.fromkeys(wanted)]
@@ -161,7 +185,7 @@ def _starts_linux(words: Sequence[str]) -> bool:
 
 def without_arguments(chosen: Sequence[tuple[Item, str]], defaults: Defaults) -> Diagnostic | None:
     """The entry that boots next gets no argument from `GRUB_CMDLINE_LINUX`."""
-    replaced = next((name for name in _XEN_REPLACES if defaults[name]), None)
+    replaced = next((name for name in XEN_REPLACES if defaults[name]), None)
     for item, source in chosen:
         if item.section == "10_linux" or (item.section == _XEN and replaced is None):
             continue
@@ -178,7 +202,7 @@ def without_arguments(chosen: Sequence[tuple[Item, str]], defaults: Defaults) ->
     return None
 
 
-_XEN_REPLACES: Final = ("GRUB_CMDLINE_LINUX_XEN_REPLACE", "GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT")
+XEN_REPLACES: Final = ("GRUB_CMDLINE_LINUX_XEN_REPLACE", "GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT")
 
 
 def _choose(item: Item, source: str, replaced: str | None) -> str:
@@ -188,4 +212,6 @@ def _choose(item: Item, source: str, replaced: str | None) -> str:
         return "boot that entry first, or run `grub-editenv /boot/grub/grubenv unset next_entry`"
     if source.startswith("saved_entry"):
         return "run `grub-set-default 0`, if the newest kernel is to boot"
+    if source.startswith("`set default`"):
+        return f"take it out of {source.rpartition(' ')[2]}, if the newest kernel is to boot"
     return "set GRUB_DEFAULT=0 in /etc/default/grub, if the newest kernel is to boot"
