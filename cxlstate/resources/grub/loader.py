@@ -28,12 +28,14 @@ EFI_LOADER: Final = Names("/sys/firmware/efi/efivars/LoaderInfo-*")
 EFI_STUB: Final = Names("/sys/firmware/efi/efivars/StubInfo-*")
 HYPERVISOR: Final = Attributes("/sys/hypervisor/type")
 GRUBENV: Final = File("/boot/grub/grubenv")
+MKCONFIG: Final = File("/usr/sbin/grub-mkconfig")
 
 READS: Final[tuple[Read, ...]] = (
-    *(GRUB2_CFG, BLS_ENTRIES, PROXMOX, EXTLINUX, EFI_LOADER, EFI_STUB, HYPERVISOR, GRUBENV),
+    *(GRUB2_CFG, BLS_ENTRIES, PROXMOX, EXTLINUX, EFI_LOADER, EFI_STUB, HYPERVISOR, GRUBENV, MKCONFIG),
 )
 
 _ESP: Final = re.compile(r"^\s*[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}\b", re.MULTILINE)  # UUID of a FAT file system
+_DROP_INS: Final = "/default/grub.d/"  # Debian's default-grub-d.patch
 _ARGUMENTS_ELSEWHERE: Final = "set the arguments where that loader keeps them: "
 _XEN: Final = "20_linux_xen"
 
@@ -58,6 +60,15 @@ def other(
             found=found,
             expected="BOOT_IMAGE=… in /proc/cmdline, as GRUB writes it",
             hint=_ARGUMENTS_ELSEWHERE + hint,
+        )
+    script = answers.text_or_none(MKCONFIG)
+    if configuration is not None and script and _DROP_INS not in script:
+        return Diagnostic(
+            "CXG328",
+            "grub-mkconfig of this host does not read /etc/default/grub.d",
+            found=f"no {_DROP_INS} in {MKCONFIG.path}",
+            expected="grub-mkconfig of Debian or Ubuntu, which reads the drop-ins there",
+            hint="set the arguments in /etc/default/grub, then `grub-mkconfig -o /boot/grub/grub.cfg`",
         )
     if configuration is None and answers.files(GRUB2_CFG):
         return Diagnostic(
