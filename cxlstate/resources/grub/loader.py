@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from cxlstate.core.answers import Answers
-from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.read import Attributes, File, Names, Read
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.read import Attributes, File, Glob, Names, Read
 from cxlstate.formats import grub_cfg, grub_menu
 from cxlstate.formats.grub_defaults import Defaults
 from cxlstate.formats.grub_menu import Item
@@ -22,16 +22,28 @@ from cxlstate.formats.kernel_cmdline import Argument
 
 GRUB2_CFG: Final = Attributes("/boot/grub2/grub.cfg")
 BLS_ENTRIES: Final = Attributes("/boot/loader/entries/*.conf")
-PROXMOX: Final = Attributes("/etc/kernel/proxmox-boot-uuids")
+PROXMOX: Final = File("/etc/kernel/proxmox-boot-uuids")
 EXTLINUX: Final = Names("/boot/extlinux/extlinux.conf")
 EFI_LOADER: Final = Names("/sys/firmware/efi/efivars/LoaderInfo-*")
 EFI_STUB: Final = Names("/sys/firmware/efi/efivars/StubInfo-*")
 HYPERVISOR: Final = Attributes("/sys/hypervisor/type")
 GRUBENV: Final = File("/boot/grub/grubenv")
+EFI_GRUB: Final = Glob("/boot/efi/EFI/*/grub.cfg")
 MKCONFIG: Final = File("/usr/sbin/grub-mkconfig")
 
 READS: Final[tuple[Read, ...]] = (
-    *(GRUB2_CFG, BLS_ENTRIES, PROXMOX, EXTLINUX, EFI_LOADER, EFI_STUB, HYPERVISOR, GRUBENV, MKCONFIG),
+    *(
+        GRUB2_CFG,
+        BLS_ENTRIES,
+        PROXMOX,
+        EXTLINUX,
+        EFI_LOADER,
+        EFI_STUB,
+        HYPERVISOR,
+        GRUBENV,
+        MKCONFIG,
+        EFI_GRUB,
+    ),
 )
 
 _ESP: Final = re.compile(r"^\s*[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}\b", re.MULTILINE)  # UUID of a FAT file system
@@ -106,7 +118,7 @@ def _of_bls(answers: Answers, defaults: Defaults, configuration: str | None) -> 
 
 def _elsewhere(answers: Answers, running: Sequence[Argument]) -> tuple[str, str] | None:
     """What was seen of another loader, and how the arguments are set there."""
-    if any(_ESP.search(text) for text in answers.files(PROXMOX).values()):
+    if _ESP.search(answers.text_or_none(PROXMOX) or ""):
         return (
             "/etc/kernel/proxmox-boot-uuids: proxmox-boot-tool keeps the boot files on other partitions",
             "/etc/kernel/cmdline or /etc/default/grub, then `proxmox-boot-tool refresh`",
@@ -141,7 +153,7 @@ def doubt(answers: Answers, running: Sequence[Argument]) -> Diagnostic | None:
     )  # syslinux names it, GRUB does not
     is_grubs = image is not None and initrd is None and not (extlinux or stubs)
     if is_grubs or _is_dom0(answers, running):
-        return None
+        return _another_menu(answers)
     seen = "BOOT_IMAGE=" + image if image is not None else "no BOOT_IMAGE= in /proc/cmdline"
     seen += f" {initrd}" if initrd else ""
     for path in (*extlinux, *answers.files(EFI_LOADER), *stubs):
@@ -152,6 +164,26 @@ def doubt(answers: Answers, running: Sequence[Argument]) -> Diagnostic | None:
         found=seen,
         expected="BOOT_IMAGE=… in /proc/cmdline, as GRUB writes it, and no other loader's files",
         hint="after kexec or a direct kernel boot, boot this host once through GRUB, then plan again",
+    )
+
+
+def _another_menu(answers: Answers) -> Diagnostic | None:
+    """A whole menu on the EFI system partition, where Debian's GRUB has a stub that leads to /boot/grub.
+
+    GRUB's signed image reads that file and no other (`grub-install --uefi-secure-boot` writes the stub:
+    Debian's `install-signed.patch`). Beside a stub it may be that of another system.
+    """
+    found = answers.files(EFI_GRUB)
+    menus = [path for path, text in found.items() if grub_menu.entries(grub_menu.menu(text))]
+    if not menus:
+        return None
+    return Diagnostic(
+        "CXG329",
+        "GRUB may boot by another configuration than /boot/grub/grub.cfg",
+        Severity.WARNING if len(menus) < len(found) else Severity.ERROR,
+        found=f"boot entries in {menus[0]}",
+        expected="a stub there, whose last line is `configfile $prefix/grub.cfg`",
+        hint=f"move {menus[0]} away and run `grub-install`, which writes the stub",
     )
 
 
