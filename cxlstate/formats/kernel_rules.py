@@ -135,6 +135,13 @@ def _loglevel(argument: Named) -> Iterator[Setting]:
     yield Setting("console loglevel", value, implied=argument.name in levels)
 
 
+def _lockdown(argument: Named) -> Iterator[Setting]:
+    """`lock_kernel_down()` only adds: confidentiality has all of integrity, and is not taken back."""
+    level = argument.value or ""
+    for one in ("integrity", "confidentiality") if level == "confidentiality" else (level,):
+        yield Setting(f"lockdown {one}", "", Keep.ALL)
+
+
 def _cpus(argument: Named) -> Iterator[Setting]:
     """`housekeeping_setup()`: another list for the same purpose is refused, and the first one stays."""
     words = (argument.value or "").split(",")
@@ -248,6 +255,11 @@ RULES: Final[Mapping[str, Rule]] = {
     "cgroup_enable": _switches(slot="cgroup"),
     "cgroup_no_v1": _FLAGS,
     "cgroup.memory": _FLAGS,
+    # In security/lockdown/lockdown.c and security/integrity/ima (ima_policy.c, ima_main.c, ima_template.c)
+    "lockdown": _lockdown,
+    "ima_policy": _switches(by="|"),
+    "ima_hash": _FIRST,
+    **dict.fromkeys(("ima_template", "ima_template_fmt"), partial(_FIRST, slot="ima_template")),
     # In init/main.c, lib/dynamic_debug.c, kernel/trace, drivers/net/Space.c, kernel/resource.c
     "initcall_blacklist": _listed,
     "dyndbg": _ALL,
