@@ -2,7 +2,8 @@
 
 Source: GRUB 2.12 `util/grub.d/10_linux.in` with Debian's and Ubuntu's patches: each entry has one line
 `linux PATH root=… ro ARGUMENTS`. `20_linux_xen` writes `module2 PATH placeholder root=… ro ARGUMENTS` for the
-kernel of dom0. Entries of other sections (`30_os-prober`, `40_custom`) are not made from these settings.
+kernel of dom0, and tboot's scripts write the same without `placeholder`. Entries of other sections
+(`30_os-prober`, `40_custom`) are not made from these settings.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cxlstate.formats import grub_script, kernel_cmdline
@@ -21,9 +22,9 @@ _END = re.compile(r"### END \S*/10_linux ###")
 _ENTRY = re.compile(r"\s*menuentry '((?:[^']|'\\'')*)'(.*)")
 _LINUX = re.compile(r"\s*linux(?:efi|16)?\s")
 _AS_WRITTEN = re.compile(
-    r"(\s*(?:linux(?:efi|16)?\s+|module2?\s+(?=\S+\s+placeholder\s))(\S+(?:\s+placeholder)?\s+root=\S+\s+ro)\s?)(.*)"
+    r"(\s*(?:linux(?:efi|16)?|module2?)\s+(\S+(?:\s+placeholder)?\s+root=\S+\s+ro)\s?)(.*)"
 )
-_OF_XEN = "/20_linux_xen ###"
+_OF_MODULES = re.compile(r"### (BEGIN|END) \S*/(20_linux_xen|20_linux_tboot|20_linux_xen_tboot) ###")
 RECOVERY: Final = "-recovery-"
 """What 10_linux puts into the id of a recovery entry."""
 
@@ -79,18 +80,22 @@ def entries(text: str) -> tuple[Entry, ...]:
     return tuple(found)
 
 
-def xen_entries(text: str) -> tuple[Entry, ...]:
-    """The kernels of dom0 in the entries of 20_linux_xen, as far as they can be read."""
+def module_entries(text: str, *scripts: str) -> tuple[Entry, ...]:
+    """The kernels that Xen or tboot starts, in the entries of these scripts, as far as they can be read.
+
+    Recovery entries of tboot have no id: their arguments begin with `single`.
+    """
     found: list[Entry] = []
     inside, title, recovery = False, "", False
     for number, line in enumerate(text.split("\n"), 1):
-        if line.startswith("### ") and line.endswith(_OF_XEN):
-            inside = line.startswith("### BEGIN ")
+        if mark := _OF_MODULES.fullmatch(line):
+            inside = mark[1] == "BEGIN" and mark[2] in scripts
         elif inside and (entry := _ENTRY.match(line)):
             title, recovery = entry[1], RECOVERY in entry[2]
         elif inside and line.lstrip().startswith("module") and _AS_WRITTEN.fullmatch(line):
             with suppress(UnexpectedLine):
-                found.append(_entry(line, number, title, recovery=recovery))
+                made = _entry(line, number, title, recovery=recovery)
+                found.append(replace(made, recovery=recovery or made.words[:1] == ("single",)))
     return tuple(found)
 
 

@@ -21,6 +21,7 @@ from cxlstate.formats.grub_cfg import Entry
 from cxlstate.formats.grub_defaults import Assignment, as_sourced
 from cxlstate.formats.iomem import Range
 from cxlstate.formats.kernel_cmdline import Argument
+from cxlstate.resources.grub import loader
 from cxlstate.resources.grub.goal import Goal
 from cxlstate.resources.grub.probe import GRUB_CFG, Live
 
@@ -101,7 +102,7 @@ def _written_by_hand(text: str, path: str, boots: AbstractSet[str]) -> Iterator[
 
 def _lines(item: grub_menu.Item, path: str, boots: AbstractSet[str]) -> Iterator[_Line]:
     for number, words in item.kernels:
-        generated = item.section in ("20_linux_xen", "10_linux_zfs")
+        generated = item.section in (*loader.XEN, loader.TBOOT, "10_linux_zfs")
         yield _Line(
             item.title, f"{path}:{number}", words[1:], tested=not generated and item.title not in boots
         )

@@ -43,7 +43,7 @@ class Goal:
     """`drop_in` as it should be (empty: no file), and each entry as grub-mkconfig will write it.
 
     `before` is the drop-in that is there. `others` are entries that grub-mkconfig will write anew, too,
-    and that need not have anything: those of Xen.
+    and that need not have anything: those of Xen and tboot.
     """
 
     wanted: tuple[Unit, ...]
@@ -110,7 +110,7 @@ def goal(spec: GrubSpec, live: Live, inputs: Inputs) -> Goal:
     )
     ours = replace(ours, retired=retired, released=released)
     absent = tuple(map(kernel_cmdline.read, spec.absent))
-    return Goal(wanted, absent, ours, before, forecasts, live.variables, _of_xen(live, before, ours))
+    return Goal(wanted, absent, ours, before, forecasts, live.variables, _of_modules(live, before, ours))
 
 
 def in_all(forecasts: Sequence[Forecast], unit: Unit) -> bool:
@@ -140,15 +140,20 @@ def _forecasts(live: Live, before: DropIn, ours: DropIn) -> tuple[Forecast, ...]
     return tuple(forecast(entry, live.script, so_far, then) for entry in live.entries)
 
 
-def _of_xen(live: Live, before: DropIn, ours: DropIn) -> tuple[Forecast, ...]:
-    """20_linux_xen takes other values than the configured ones where they are set for it."""
+def _of_modules(live: Live, before: DropIn, ours: DropIn) -> tuple[Forecast, ...]:
+    """Xen's scripts take other values than the configured ones where they are set for it."""
 
-    def there(lines: CommandLines) -> CommandLines:
-        instead = live.for_xen
-        return replace(lines, linux=instead.linux or lines.linux, default=instead.default or lines.default)
+    def instead(lines: CommandLines) -> CommandLines:
+        xen = live.for_xen
+        return replace(lines, linux=xen.linux or lines.linux, default=xen.default or lines.default)
 
-    so_far = tuple(there(one.apply(live.by_hand)) for one in (DropIn(), before, ours))
-    return tuple(forecast(entry, grub_linux_script.OF_XEN, so_far, so_far[-1]) for entry in live.xen)
+    configured = tuple(one.apply(live.by_hand) for one in (DropIn(), before, ours))
+    pairs = ((live.tboot, configured), (live.xen, tuple(map(instead, configured))))
+    return tuple(
+        forecast(entry, grub_linux_script.OF_MODULES, lines, lines[-1])
+        for entries, lines in pairs
+        for entry in entries
+    )
 
 
 def surplus(text: str, one: Forecast) -> bool:

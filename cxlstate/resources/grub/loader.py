@@ -49,7 +49,8 @@ READS: Final[tuple[Read, ...]] = (
 _ESP: Final = re.compile(r"^\s*[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}\b", re.MULTILINE)  # UUID of a FAT file system
 _DROP_INS: Final = "/default/grub.d/"  # Debian's default-grub-d.patch
 _ARGUMENTS_ELSEWHERE: Final = "set the arguments where that loader keeps them: "
-_XEN: Final = "20_linux_xen"
+XEN: Final = ("20_linux_xen", "20_linux_xen_tboot")
+TBOOT: Final = "20_linux_tboot"
 
 
 def other(
@@ -230,10 +231,10 @@ def without_arguments(chosen: Sequence[tuple[Item, str]], defaults: Defaults) ->
     """The entry that boots next gets no argument from `GRUB_CMDLINE_LINUX`."""
     replaced = next((name for name in XEN_REPLACES if defaults[name]), None)
     for item, source in chosen:
-        if item.section == "10_linux" or (item.section == _XEN and replaced is None):
+        if item.section in ("10_linux", TBOOT) or (item.section in XEN and replaced is None):
             continue
         found = f"{item.name}, by {source}"
-        if item.section == _XEN:
+        if item.section in XEN:
             found += f"; {replaced} takes the place of GRUB_CMDLINE_LINUX there"
         return Diagnostic(
             "CXG322",
@@ -249,7 +250,7 @@ XEN_REPLACES: Final = ("GRUB_CMDLINE_LINUX_XEN_REPLACE", "GRUB_CMDLINE_LINUX_XEN
 
 
 def _choose(item: Item, source: str, replaced: str | None) -> str:
-    if item.section == _XEN:
+    if item.section in XEN:
         return f"write the arguments into {replaced}, and take them out of the specification"
     if source.startswith("next_entry"):
         return "boot that entry first, or run `grub-editenv /boot/grub/grubenv unset next_entry`"

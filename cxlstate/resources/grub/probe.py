@@ -13,7 +13,7 @@ from cxlstate.core.observation import Present, Unknown
 from cxlstate.core.read import File, Glob, Read
 from cxlstate.formats import grub_drop_in as drop_in
 from cxlstate.formats import grub_linux_script, grub_menu, grub_script, kernel_cmdline, memmap
-from cxlstate.formats.grub_cfg import Entry, UnexpectedLine, entries, xen_entries
+from cxlstate.formats.grub_cfg import Entry, UnexpectedLine, entries, module_entries
 from cxlstate.formats.grub_defaults import WATCHED, Assignment, Defaults, NotUnderstood, evaluate
 from cxlstate.formats.grub_drop_in import CommandLines
 from cxlstate.formats.grub_linux_script import Script
@@ -47,8 +47,8 @@ class Live:
 
     `memory_end` is where the memory ends (None: unknown), `ram` all RAM (empty: unknown), `boots` are the
     entries that boot next and what says so, `doubt` is why GRUB may not be what boots, `astray` why the next
-    entry may have none of the arguments, and `lost` why it may start no network. `xen` are entries of Xen,
-    `for_xen` is what takes the place of the configured arguments there.
+    entry may have none of the arguments, and `lost` why it may start no network. `xen` and `tboot` are
+    entries of theirs, `for_xen` is what takes the place of the configured arguments there.
     """
 
     by_hand: CommandLines
@@ -70,6 +70,7 @@ class Live:
     astray: Diagnostic | None = None
     lost: Diagnostic | None = None
     xen: tuple[Entry, ...] = ()
+    tboot: tuple[Entry, ...] = ()
     for_xen: CommandLines = field(default_factory=CommandLines)
 
     @property
@@ -145,7 +146,8 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
         doubt=None if foreign else loader.doubt(answers, running),
         astray=loader.without_arguments(boots, defaults) or lost,
         lost=lost,
-        xen=xen_entries(grub_cfg or ""),
+        xen=module_entries(grub_cfg or "", *loader.XEN),
+        tboot=module_entries(grub_cfg or "", loader.TBOOT),
         for_xen=CommandLines(*(defaults[name] for name in loader.XEN_REPLACES)),
     )
 
