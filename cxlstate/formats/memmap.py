@@ -28,6 +28,7 @@ _CONVERSION: Final = re.compile(
     r"(?:-(0x[0-9a-f]+|[0-9]+))?(?:\+(0x[0-9a-f]+|[0-9]+))?", re.ASCII | re.IGNORECASE
 )
 _RAM_TYPE: Final = 1  # E820_TYPE_RAM
+_EFI_MEMORY_SP: Final = 0x40000  # Documentation/admin-guide/kernel-parameters.txt of 6.1, efi_fake_mem=
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,21 @@ def items(arguments: Iterable[Argument]) -> tuple[Item, ...]:
         if argument.name == "memmap" and argument.value
         for item in parse_value(argument.value)
     )
+
+
+def faked(value: str) -> tuple[Region, ...]:
+    """What `efi_fake_mem=SIZE@START:ATTRIBUTE,…` makes Soft Reserved: memory that gets EFI_MEMORY_SP.
+
+    Source: `efi_fake_memmap_early` in Linux 6.1 `drivers/firmware/efi/x86_fake_mem.c`; gone in 6.11
+    (37aee82c213d).
+    """
+    found = []
+    for text in value.split(","):
+        size, rest = memparse(text)
+        start, attribute = memparse(rest.removeprefix("@"))
+        if rest[:1] == "@" and attribute[:1] == ":" and memparse(attribute[1:])[0] & _EFI_MEMORY_SP:
+            found.append(Region("%", start, size, "-1+0xefffffff"))
+    return tuple(found)
 
 
 def unseen_by_kaslr(arguments: Iterable[Argument]) -> tuple[Region, ...]:

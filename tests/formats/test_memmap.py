@@ -12,6 +12,7 @@ from cxlstate.formats.memmap import (
     Limit,
     Other,
     Region,
+    faked,
     items,
     parse_item,
     parse_value,
@@ -62,6 +63,21 @@ def test_a_conversion_takes_ram_away(text: str, *, takes: bool) -> None:
     item = parse_item(text)
     assert isinstance(item, Region)
     assert item.takes_ram is takes
+
+
+@pytest.mark.parametrize(
+    ("value", "starts"),
+    [
+        ("8G@8G:0x40000", [8]),
+        ("8G@8G:0x40000,1G@32G:0x50000", [8, 32]),
+        ("8G@8G:0x10000", []),  # EFI_MEMORY_MORE_RELIABLE alone
+        ("8G", []),
+        ("8G@8G", []),
+    ],
+)
+def test_memory_is_faked_as_soft_reserved(value: str, starts: list[int]) -> None:
+    assert [one.start // GIB for one in faked(value)] == starts
+    assert all(one.takes_ram for one in faked(value))
 
 
 def test_a_comma_separates_items_and_later_arguments_add_to_them() -> None:

@@ -156,9 +156,10 @@ def _effects(argument: Argument, line: Sequence[Argument], live: Live) -> tuple[
     """What an argument takes away that the host needs, each with its code."""
     if argument.name == "hugepages":
         return _huge(argument, line, live)
-    if argument.value is None or argument.name not in ("mem", "memmap"):
+    if argument.value is None or argument.name not in ("mem", "memmap", "efi_fake_mem"):
         return ()
-    items = memmap.parse_value(argument.value)
+    read = memmap.faked if argument.name == "efi_fake_mem" else memmap.parse_value
+    items: Sequence[memmap.Item] = read(argument.value)
     if argument.name == "mem":
         size = items[0].size if isinstance(items[0], memmap.Limit | memmap.Region) else 0
         return _limited(size, live) if size else ()
@@ -209,7 +210,9 @@ def _of_item(item: memmap.Item, line: Sequence[Argument], live: Live) -> tuple[t
 
 
 def _regions(line: Sequence[Argument]) -> list[memmap.Region]:
-    return [one for one in memmap.items(line) if isinstance(one, memmap.Region) and one.takes_ram]
+    fakes = [one.value for one in line if one.name == "efi_fake_mem" and one.value]
+    items = (*memmap.items(line), *(region for value in fakes for region in memmap.faked(value)))
+    return [one for one in items if isinstance(one, memmap.Region) and one.takes_ram]
 
 
 def _huge(argument: Argument, line: Sequence[Argument], live: Live) -> tuple[tuple[str, str], ...]:
