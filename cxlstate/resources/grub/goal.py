@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -42,8 +42,8 @@ def units(spec: GrubSpec, inputs: Inputs) -> tuple[Unit, ...]:
 class Goal:
     """`drop_in` as it should be (empty: no file), and each entry as grub-mkconfig will write it.
 
-    `before` is the drop-in that is there. `others` are entries that grub-mkconfig will write anew, too,
-    and that need not have anything: those of Xen and tboot.
+    `before` is the drop-in that is there. `forecasts` are those of every entry
+    that takes GRUB_CMDLINE_LINUX; `others` are of Xen, where other values are set for it.
     """
 
     wanted: tuple[Unit, ...]
@@ -110,7 +110,7 @@ def goal(spec: GrubSpec, live: Live, inputs: Inputs) -> Goal:
     )
     ours = replace(ours, retired=retired, released=released)
     absent = tuple(map(kernel_cmdline.read, spec.absent))
-    return Goal(wanted, absent, ours, before, forecasts, live.variables, _of_modules(live, before, ours))
+    return Goal(wanted, absent, ours, before, forecasts, live.variables, _replaced(live, before, ours))
 
 
 def in_all(forecasts: Sequence[Forecast], unit: Unit) -> bool:
@@ -135,25 +135,32 @@ def own_running(live: Live, forecasts: Iterable[Forecast]) -> frozenset[str]:
 
 
 def _forecasts(live: Live, before: DropIn, ours: DropIn) -> tuple[Forecast, ...]:
-    then = ours.apply(live.by_hand)
-    so_far = (live.by_hand, before.apply(live.by_hand), then)
-    return tuple(forecast(entry, live.script, so_far, then) for entry in live.entries)
+    so_far = _configured(live, before, ours)
+    modules = grub_linux_script.OF_MODULES
+    found = [forecast(entry, live.script, so_far, so_far[-1]) for entry in live.entries]
+    if found:  # else it is told that 10_linux has none
+        found += [forecast(entry, modules, so_far, so_far[-1]) for entry in live.tboot]
+        found += () if live.for_xen.linux else _of_xen(live, before, ours)
+    return tuple(found)
 
 
-def _of_modules(live: Live, before: DropIn, ours: DropIn) -> tuple[Forecast, ...]:
-    """Xen's scripts take other values than the configured ones where they are set for it."""
+def _replaced(live: Live, before: DropIn, ours: DropIn) -> tuple[Forecast, ...]:
+    return tuple(_of_xen(live, before, ours)) if live.for_xen.linux else ()
 
-    def instead(lines: CommandLines) -> CommandLines:
-        xen = live.for_xen
-        return replace(lines, linux=xen.linux or lines.linux, default=xen.default or lines.default)
 
-    configured = tuple(one.apply(live.by_hand) for one in (DropIn(), before, ours))
-    pairs = ((live.tboot, configured), (live.xen, tuple(map(instead, configured))))
-    return tuple(
-        forecast(entry, grub_linux_script.OF_MODULES, lines, lines[-1])
-        for entries, lines in pairs
-        for entry in entries
-    )
+def _of_xen(live: Live, before: DropIn, ours: DropIn) -> Iterator[Forecast]:
+    xen = live.for_xen
+    so_far = [
+        replace(lines, linux=xen.linux or lines.linux, default=xen.default or lines.default)
+        for lines in _configured(live, before, ours)
+    ]
+    for entry in live.xen:
+        yield forecast(entry, grub_linux_script.OF_MODULES, so_far, so_far[-1])
+
+
+def _configured(live: Live, before: DropIn, ours: DropIn) -> tuple[CommandLines, ...]:
+    """By hand, with the drop-in that is there, and with ours."""
+    return (live.by_hand, before.apply(live.by_hand), ours.apply(live.by_hand))
 
 
 def surplus(text: str, one: Forecast) -> bool:

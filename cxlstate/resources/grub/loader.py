@@ -229,7 +229,9 @@ def _starts_linux(words: Sequence[str]) -> bool:
 
 def without_arguments(chosen: Sequence[tuple[Item, str]], defaults: Defaults) -> Diagnostic | None:
     """The entry that boots next gets no argument from `GRUB_CMDLINE_LINUX`."""
-    replaced = next((name for name in XEN_REPLACES if defaults[name]), None)
+    replaced = (
+        XEN_REPLACES[0] if defaults[XEN_REPLACES[0]] else None
+    )  # the drop-in adds to GRUB_CMDLINE_LINUX
     for item, source in chosen:
         if item.section in ("10_linux", TBOOT) or (item.section in XEN and replaced is None):
             continue
