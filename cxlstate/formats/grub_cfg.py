@@ -1,15 +1,17 @@
 """`/boot/grub/grub.cfg`: the boot entries that `/etc/grub.d/10_linux` wrote, and their arguments.
 
 Source: GRUB 2.12 `util/grub.d/10_linux.in` with Debian's and Ubuntu's patches: each entry has one line
-`linux PATH root=… ro ARGUMENTS`. Entries of other sections (`20_linux_xen`, `30_os-prober`,
-`40_custom`) are other people's, and are not looked at.
+`linux PATH root=… ro ARGUMENTS`. `20_linux_xen` writes `module2 PATH placeholder root=… ro ARGUMENTS` for the
+kernel of dom0, and tboot's scripts write the same without `placeholder`. Entries of other sections
+(`30_os-prober`, `40_custom`) are not made from these settings.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cxlstate.formats import grub_script, kernel_cmdline
@@ -19,7 +21,10 @@ _BEGIN = re.compile(r"### BEGIN \S*/10_linux ###")
 _END = re.compile(r"### END \S*/10_linux ###")
 _ENTRY = re.compile(r"\s*menuentry '((?:[^']|'\\'')*)'(.*)")
 _LINUX = re.compile(r"\s*linux(?:efi|16)?\s")
-_AS_WRITTEN = re.compile(r"(\s*linux(?:efi|16)?\s+(\S+\s+root=\S+\s+ro)\s?)(.*)")
+_AS_WRITTEN = re.compile(
+    r"(\s*(?:linux(?:efi|16)?|module2?)\s+(\S+(?:\s+placeholder)?\s+root=\S+\s+ro)\s?)(.*)"
+)
+_OF_MODULES = re.compile(r"### (BEGIN|END) \S*/(20_linux_xen|20_linux_tboot|20_linux_xen_tboot) ###")
 RECOVERY: Final = "-recovery-"
 """What 10_linux puts into the id of a recovery entry."""
 
@@ -72,6 +77,25 @@ def entries(text: str) -> tuple[Entry, ...]:
             title, recovery = entry[1].replace("'\\''", "'"), RECOVERY in entry[2]
         elif inside and _LINUX.match(line):
             found.append(_entry(line, number, title, recovery=recovery))
+    return tuple(found)
+
+
+def module_entries(text: str, *scripts: str) -> tuple[Entry, ...]:
+    """The kernels that Xen or tboot starts, in the entries of these scripts, as far as they can be read.
+
+    Recovery entries of tboot have no id: their arguments begin with `single`.
+    """
+    found: list[Entry] = []
+    inside, title, recovery = False, "", False
+    for number, line in enumerate(text.split("\n"), 1):
+        if mark := _OF_MODULES.fullmatch(line):
+            inside = mark[1] == "BEGIN" and mark[2] in scripts
+        elif inside and (entry := _ENTRY.match(line)):
+            title, recovery = entry[1], RECOVERY in entry[2]
+        elif inside and line.lstrip().startswith("module") and _AS_WRITTEN.fullmatch(line):
+            with suppress(UnexpectedLine):
+                made = _entry(line, number, title, recovery=recovery)
+                found.append(replace(made, recovery=recovery or made.words[:1] == ("single",)))
     return tuple(found)
 
 

@@ -151,11 +151,21 @@ class _Forgetting:
     def of(self, statement: _Statement, values: dict[str, str | None]) -> None:
         texts = [token.what.text for token in statement]
         self.functions = self.functions or any(pair == ("(", ")") for pair in pairwise(texts))
-        names = {name for text in texts for found in _MAY_SET.findall(text) for name in found if name}
+        names = {name for text in texts for name in _settable(text)}
         if self.functions:
             self.for_good |= names
         for name in names & values.keys():
             values[name] = _NO_VALUE
+
+
+def _settable(text: str) -> Iterator[str]:
+    """Names that a word may set: `$NAME` and `${NAME:-word}` only read."""
+    return (name for found in _MAY_SET.findall(text) for name in found if name)
+
+
+def _only_reads(text: str) -> bool:
+    """Whether a word looks at watched variables, and cannot set one."""
+    return not any(name.startswith(WATCHED) for name in _settable(text))
 
 
 def _does_nothing(statement: _Statement, values: dict[str, str | None], path: str) -> bool:
@@ -208,13 +218,15 @@ def _nesting(statement: _Statement) -> int:
 
 
 def _pass_over(statement: _Statement, path: str) -> None:
-    line = statement[0].line
+    line, before = statement[0].line, None
     for token in statement:
         if _APPENDED.match(token.what.text):
             why = "`+=` is understood by bash only: grub-mkconfig is run by sh, and dash ends there"
             raise NotUnderstood(path, token.line, why)
-        if WATCHED in token.what.text:
+        operand = isinstance(before, Word) and before.bare not in _INNER
+        if WATCHED in token.what.text and not (operand and _only_reads(token.what.text)):
             raise NotUnderstood(path, token.line, f"{WATCHED}… is used in more than a plain assignment")
+        before = token.what
     for word in _commands(statement):
         if word in _FAR_REACHING:
             raise NotUnderstood(path, line, f"`{word}`: {_FAR_REACHING[word]}")

@@ -43,7 +43,12 @@ class Begins:
     text: str
 
 
-Part = str | Slot | Else | Begins
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """All words that follow, which the script takes from elsewhere; the last part of a template."""
+
+
+Part = str | Slot | Else | Begins | Rest
 Template = tuple[Part, ...]
 
 
@@ -238,3 +243,14 @@ _RECOVERY: Final[list[Template]] = [
 ]
 _FRAMES: Final[list[tuple[Template, Template]]] = [((), ()), ((), ("panic=-1",))]
 KNOWN: Final = _known()
+_HEADS: Final[list[Template]] = [(), (Begins("rootflags=subvol="),)]
+OF_MODULES: Final = Script(
+    tuple((*head, Slot.LINUX, Slot.DEFAULT, Rest()) for head in _HEADS),
+    tuple(
+        (recovery, *head, Slot.LINUX, Rest())
+        for recovery in ("single", Slot.RECOVERY, Else(("single",)))
+        for head in _HEADS
+    ),
+)
+"""20_linux_xen of GRUB 2.06 (`single`) and 2.12 (Debian's has the configured value, or nothing);
+20_linux_tboot and 20_linux_xen_tboot of tboot 1.10, which add words of /etc/default/grub-tboot."""

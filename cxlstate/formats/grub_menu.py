@@ -21,6 +21,7 @@ _SECTION: Final = re.compile(r"### (BEGIN|END) (?:\S*/)?(\S+) ###")
 _ITEM: Final = re.compile(r"(menuentry|submenu)\s+(.*?)\s*\{\s*(?:#.*)?")
 _KERNEL: Final = re.compile(r"(linux|linux16|linuxefi|module|module2|xen_module)\s+(.*)")
 _DEFAULT: Final = re.compile(r"(?:set\s+)?default=(.*)")
+_CORRECTION: Final = re.compile(r"""if \[ "x\$default" = '(.*?)' \]; then default='(.*?)'; fi;""")
 _SET: Final = re.compile(
     r"(?:^|[;\s])(?:set\s+)?([A-Za-z_]\w*)=((?:\"[^\"]*\"|'[^']*'|\\.|[^\s;\"'\\])*)", re.ASCII
 )
@@ -156,13 +157,31 @@ def default(text: str, environment: Mapping[str, str]) -> tuple[str, str]:
     """What a grub.cfg boots, and what says so: grubenv's `next_entry`, its `saved_entry`, or grub.cfg."""
     if following := environment.get("next_entry"):
         return following, "next_entry in /boot/grub/grubenv"
-    values = [match[1] for line in text.split("\n") if (match := _DEFAULT.fullmatch(line.strip()))]
-    for value in reversed(values):
+    found, source = "0", "GRUB_DEFAULT in /etc/default/grub"
+    for value, section in _defaults(text):
         if "saved_entry" in value:
-            return environment.get("saved_entry", ""), "saved_entry in /boot/grub/grubenv"
-        if "$" not in value:
-            return _plain(value), "GRUB_DEFAULT in /etc/default/grub"
-    return "0", "GRUB_DEFAULT in /etc/default/grub"
+            found, source = environment.get("saved_entry", ""), "saved_entry in /boot/grub/grubenv"
+        elif "$" not in value:
+            found, source = _plain(value), _who_set_it(section)
+    # 10_linux corrects titles of GRUB 1.99, of entries that are in a submenu since (title_correction_code)
+    corrected = {f"x{before}": after for before, after in _CORRECTION.findall(text)}
+    return corrected.get(f"x{found}") or corrected.get(found) or found, source
+
+
+def _defaults(text: str) -> Iterable[tuple[str, str]]:
+    """Each assignment to `default`, with the script that wrote it."""
+    section = "00_header"
+    for line in map(str.strip, text.split("\n")):
+        if mark := _SECTION.fullmatch(line):
+            section = mark[2] if mark[1] == "BEGIN" else ""
+        elif match := _DEFAULT.fullmatch(line):
+            yield match[1], section
+
+
+def _who_set_it(section: str) -> str:
+    if section == "00_header":
+        return "GRUB_DEFAULT in /etc/default/grub"
+    return f"`set default` in {f'/etc/grub.d/{section}' if section else '/boot/grub/custom.cfg'}"
 
 
 def environment(text: str) -> dict[str, str]:

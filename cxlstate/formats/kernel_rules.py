@@ -126,6 +126,22 @@ def _console(argument: Named) -> Iterator[Setting]:
     yield Setting(f"console {device}", options, Keep.FIRST, implied=not comma)
 
 
+def _loglevel(argument: Named) -> Iterator[Setting]:
+    """`quiet` and `debug` store a level where `loglevel` stores its (init/main.c). Others read them, too."""
+    levels = {"quiet": "4", "debug": "10"}
+    if argument.name in levels:
+        yield Setting(argument.name, "")
+    value = levels.get(argument.name, argument.value or "")
+    yield Setting("console loglevel", value, implied=argument.name in levels)
+
+
+def _lockdown(argument: Named) -> Iterator[Setting]:
+    """`lock_kernel_down()` only adds: confidentiality has all of integrity, and is not taken back."""
+    level = argument.value or ""
+    for one in ("integrity", "confidentiality") if level == "confidentiality" else (level,):
+        yield Setting(f"lockdown {one}", "", Keep.ALL)
+
+
 def _cpus(argument: Named) -> Iterator[Setting]:
     """`housekeeping_setup()`: another list for the same purpose is refused, and the first one stays."""
     words = (argument.value or "").split(",")
@@ -173,6 +189,7 @@ _WORD: Final = _switches(by="")
 RULES: Final[Mapping[str, Rule]] = {
     # kernel/printk/printk.c, drivers/tty/serial/earlycon.c, arch/x86/kernel/early_printk.c
     "console": _console,
+    **dict.fromkeys(("loglevel", "quiet", "debug"), _loglevel),
     "earlycon": _FIRST,
     "earlyprintk": _FIRST,
     # arch/x86/kernel/e820.c: each range is put in; each `mem=` takes away what lies above
@@ -238,6 +255,11 @@ RULES: Final[Mapping[str, Rule]] = {
     "cgroup_enable": _switches(slot="cgroup"),
     "cgroup_no_v1": _FLAGS,
     "cgroup.memory": _FLAGS,
+    # In security/lockdown/lockdown.c and security/integrity/ima (ima_policy.c, ima_main.c, ima_template.c)
+    "lockdown": _lockdown,
+    "ima_policy": _switches(by="|"),
+    "ima_hash": _FIRST,
+    **dict.fromkeys(("ima_template", "ima_template_fmt"), partial(_FIRST, slot="ima_template")),
     # In init/main.c, lib/dynamic_debug.c, kernel/trace, drivers/net/Space.c, kernel/resource.c
     "initcall_blacklist": _listed,
     "dyndbg": _ALL,

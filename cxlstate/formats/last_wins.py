@@ -17,7 +17,7 @@ _NAMES: Final = """
     alloc_mptable amd_iommu_dump amd_iommu_intr amd_prefcore amd_pstate apparmor audit
     audit_backlog_limit bert_disable blkdevparts boot_delay bootconfig cgroup_debug cgroup_favordynmods
     clearcpuid clk_ignore_unused clocksource cma cma_pernuma consoleblank coredump_filter cpuhp.parallel
-    crash_kexec_post_notifiers debug debug_boot_weak_hash debug_callthunks debug_guardpage_minorder
+    crash_kexec_post_notifiers debug_boot_weak_hash debug_callthunks debug_guardpage_minorder
     debug_non_panic_cpus debug_objects debug_pagealloc debugpat deferred_probe_timeout delayacct
     devtmpfs.mount dhash_entries disable_mtrr_trim disable_timer_pin_1 disableapic driver_async_probe
     early_ioremap_debug early_page_ext edd efi_no_storage_paranoia elevator elfcorehdr enforcing
@@ -25,11 +25,11 @@ _NAMES: Final = """
     ftrace_graph_max_depth fw_devlink fw_devlink.strict gart_fix_e820 gather_data_sampling gcov_persist
     gpt hardened_usercopy hashdist hest_disable highmem highres hlt hostname hugetlb_free_vmemmap
     hv_nopvspin ia32_emulation ibt idle ignore_loglevel ihash_entries ima_appraise_tcb ima_canonical_fmt
-    ima_hash ima_policy ima_tcb indirect_target_selection init init_on_alloc init_on_free init_pkru
+    ima_tcb indirect_target_selection init init_on_alloc init_on_free init_pkru
     initcall_debug initramfs_async initrd initrdmem int_pln_enable integrity_audit io_delay
     iommu.forcedac iommu.passthrough irqaffinity irqfixup irqpoll irqtime kasan.page_alloc.sample
     kasan.page_alloc.sample.order kasan.stack_ring_size keep_bootcon keepinitrd kgdbcon kgdboc kgdbwait
-    kmemleak kprobe_event l1d_flush l1tf lapic_timer_c2_ok lockdown log_buf_len loglevel lpj lsm
+    kmemleak kprobe_event l1d_flush l1tf lapic_timer_c2_ok log_buf_len lpj lsm
     lsm.debug maxcpus mds mem_encrypt mem_sleep_default memblock memhp_default_state
     memory_corruption_check memory_corruption_check_period memory_corruption_check_size memtest
     mhash_entries mitigations mmio_stale_data movable_node movablecore mphash_entries mtdparts mtrr
@@ -42,7 +42,7 @@ _NAMES: Final = """
     nowatchdog nox2apic noxsave ntp_tick_adj numa_balancing oops page_owner page_poison page_table_check
     panic panic_on_taint panic_on_warn panic_print pause_on_oops pd_ignore_unused percpu_alloc
     pm_debug_messages pmtmr possible_cpus preempt print_fatal_signals proc_mem.force_override profile
-    psi pti quiet ramdisk_size random.trust_bootloader random.trust_cpu randomize_kstack_offset ras
+    psi pti ramdisk_size random.trust_bootloader random.trust_cpu randomize_kstack_offset ras
     rcu_nocbs rdinit rdrand reg_file_data_sampling relax_domain_level resched_latency_warn_ms reservetop
     reset_devices resume resume_offset resumedelay resumewait retain_initrd rodata root rootdelay
     rootflags rootfstype rootwait sched_thermal_decay_shift sched_verbose schedstats security selinux

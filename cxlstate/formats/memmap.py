@@ -7,6 +7,7 @@ that size, *also where the rest is refused*: that is what an eaten `$` does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -23,14 +24,39 @@ KASLR_AVOIDS: Final = frozenset("#$!")
 TYPES: Final = {"$": "reserved", "#": "acpi", "!": "pmem"}
 """What `host.memmap` calls them."""
 
+_CONVERSION: Final = re.compile(
+    r"(?:-(0x[0-9a-f]+|[0-9]+))?(?:\+(0x[0-9a-f]+|[0-9]+))?", re.ASCII | re.IGNORECASE
+)
+_RAM_TYPE: Final = 1  # E820_TYPE_RAM
+_EFI_MEMORY_SP: Final = 0x40000  # Documentation/admin-guide/kernel-parameters.txt of 6.1, efi_fake_mem=
+
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """`size` bytes from `start` become what `sign` says: `@` RAM, `#` ACPI, `$` reserved, `!` pmem, `%`."""
+    """`size` bytes from `start` become what `sign` says: `@` RAM, `#` ACPI, `$` reserved, `!` pmem, `%`.
+
+    `types` is what stands behind the start of a `%`: `-OLD+NEW`, both of which may be left out.
+    """
 
     sign: str
     start: int
     size: int
+    types: str = ""
+
+    @property
+    def takes_ram(self) -> bool:
+        """Whether RAM there is none of the kernel's any more.
+
+        `%` converts what has the old type, or all of it; without a new type it is taken out of the map. With
+        anything behind the types it does nothing (`parse_memmap_one`).
+        """
+        if self.sign != "%":
+            return self.sign in TYPES
+        match = _CONVERSION.fullmatch(self.types)
+        if match is None:
+            return False
+        old, new = (memparse(one)[0] for one in match.groups(default="0"))
+        return old in (0, _RAM_TYPE) and new != _RAM_TYPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +84,8 @@ def parse_item(text: str) -> Item:
     if rest == text:
         return Other(text)
     if rest[:1] in tuple("@#$!%"):
-        start, _ = memparse(rest[1:])
-        return Region(rest[0], start, size)
+        start, types = memparse(rest[1:])
+        return Region(rest[0], start, size, types if rest[0] == "%" else "")
     return Limit(size)
 
 
@@ -76,6 +102,21 @@ def items(arguments: Iterable[Argument]) -> tuple[Item, ...]:
         if argument.name == "memmap" and argument.value
         for item in parse_value(argument.value)
     )
+
+
+def faked(value: str) -> tuple[Region, ...]:
+    """What `efi_fake_mem=SIZE@START:ATTRIBUTE,…` makes Soft Reserved: memory that gets EFI_MEMORY_SP.
+
+    Source: `efi_fake_memmap_early` in Linux 6.1 `drivers/firmware/efi/x86_fake_mem.c`; gone in 6.11
+    (37aee82c213d).
+    """
+    found = []
+    for text in value.split(","):
+        size, rest = memparse(text)
+        start, attribute = memparse(rest.removeprefix("@"))
+        if rest[:1] == "@" and attribute[:1] == ":" and memparse(attribute[1:])[0] & _EFI_MEMORY_SP:
+            found.append(Region("%", start, size, "-1+0xefffffff"))
+    return tuple(found)
 
 
 def unseen_by_kaslr(arguments: Iterable[Argument]) -> tuple[Region, ...]:
@@ -120,7 +161,7 @@ def too_little_left(regions: Iterable[Region], ram: Iterable[Range], pages: int 
     A digit or a suffix too many takes away most of it. Less than an eighth is enough where it is 8 GiB.
     """
     ram = tuple(ram)
-    taken = joined(Range(one.start, one.start + one.size) for one in regions if one.sign in TYPES)
+    taken = joined(Range(one.start, one.start + one.size) for one in regions if one.takes_ram)
     left = max(0, sum(part.size for one in ram for part in gaps(one, taken)) - pages)
     enough = min(LEAST_LEFT, sum(one.size for one in ram) // LEAST_PART)
     return left - left % _MIB if left < enough else None

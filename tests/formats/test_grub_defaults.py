@@ -50,6 +50,10 @@ def by_shell(text: str, shell: str = SHELL) -> str | None:
         (f"X=`( . /etc/os-release && echo ${{NAME}} )` Y=$(echo ')')\n{NAME}=a", "a"),
         (f'{NAME}=a\n[ -n "$X" ] && echo b || echo "(c" \\\n  d', "a"),
         (f"case x in a) echo 1 ;; x|y) echo 2 ;; esac\nf() {{ echo 3; }}\n{NAME}=a", "a"),
+        # What only looks at them sets nothing
+        (f'{NAME}=a\nif [ -z "${NAME}" ]; then X=1; fi', "a"),
+        (f'{NAME}=a\necho "adding to: ${{{NAME}:-nothing}}" >&2', "a"),
+        (f"{NAME}=a\ncat <<E\n${NAME}\nE\n", "a"),
         (f"{NAME}='2G$320G'", "2G$320G"),
         (f'{NAME}="memmap=2G\\$320G"', "memmap=2G$320G"),
         # As tuned, cloud images and drop-ins of projects add to it
@@ -112,7 +116,6 @@ def test_the_subset_gives_what_a_shell_gives(text: str, value: str) -> None:
         (f"X=1\nX=2 :\n{NAME}=$X", 3, "$X"),
         (f"X=1\n: ${{Y:=$(date)}} ${{X}}\n{NAME}=$Y", 3, "$Y"),
         (f"{NAME}=a\r\n\r\n", 1, "CR LF"),
-        (f"cat <<E\n${NAME}\nE\n", 1, "more than a plain assignment"),
         (f"{NAME}=~/a", 1, "a ~"),
         (f"{NAME}='a", 1, "a single quote is not closed"),
         (f'{NAME}="a\nb"', 1, "a line break"),
@@ -120,6 +123,8 @@ def test_the_subset_gives_what_a_shell_gives(text: str, value: str) -> None:
         (f"cat <<E\n{NAME}=x\nE\n", 1, "more than a plain assignment"),
         (f"X='a b'\nexport {NAME}=$X", 2, "more than a plain assignment"),
         ("exit 0", 1, "ends the script"),
+        (f"if ${NAME}; then X=1; fi", 1, "more than a plain assignment"),
+        (f'[ -n "${{{NAME}:=a}}" ] || X=1', 1, "more than a plain assignment"),
     ],
 )
 def test_what_only_a_shell_could_tell_is_told_with_its_line(text: str, line: int, why: str) -> None:

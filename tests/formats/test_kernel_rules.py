@@ -33,6 +33,7 @@ def kept(line: str) -> list[str]:
         ("nohz_full=1-3 nohz_full=2", "nohz_full=1-3"),
         ("earlycon=uart8250,io,0x3f8 earlycon=efifb", "earlycon=uart8250,io,0x3f8"),
         ("earlyprintk=ttyS0 earlyprintk=vga", "earlyprintk=ttyS0"),
+        ("ima_hash=sha256 ima_hash=sha1", "ima_hash=sha256"),
         # The least
         ("mem=8G mem=4096M mem=6G", "mem=4096M"),
         ("nr_cpus=4 nr_cpus=8", "nr_cpus=4"),
@@ -47,6 +48,13 @@ def kept(line: str) -> list[str]:
         ("kvm.dyndbg=+p kvm.dyndbg=+m", "kvm.dyndbg=+p kvm.dyndbg=+m"),
         ("rd.lvm.lv=a/b rd.lvm.lv=a/c", "rd.lvm.lv=a/b rd.lvm.lv=a/c"),
         ("systemd.mask=a systemd.mask=b", "systemd.mask=a systemd.mask=b"),
+        ("ima_policy=tcb ima_policy=secure_boot", "ima_policy=tcb ima_policy=secure_boot"),
+        ("lockdown=confidentiality lockdown=integrity", "lockdown=confidentiality lockdown=integrity"),
+        # Three names of one level; quiet and debug say more than that
+        ("loglevel=7 loglevel=3", "loglevel=3"),
+        ("loglevel=7 quiet", "quiet"),
+        ("quiet loglevel=7", "quiet loglevel=7"),
+        ("debug quiet", "debug quiet"),
         # By switch: only of words for the same one the last
         ("iommu=pt iommu=1", "iommu=pt iommu=1"),
         ("iommu=pt iommu=nopt", "iommu=nopt"),

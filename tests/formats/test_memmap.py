@@ -12,6 +12,7 @@ from cxlstate.formats.memmap import (
     Limit,
     Other,
     Region,
+    faked,
     items,
     parse_item,
     parse_value,
@@ -28,7 +29,7 @@ GIB = 1 << 30
         ("2G$320G", Region("$", 320 * GIB, 2 * GIB)),
         ("512M!6G", Region("!", 6 * GIB, GIB // 2)),
         ("0x1000#0x2000", Region("#", 0x2000, 0x1000)),
-        ("1G%4G-1+0xefffffff", Region("%", 4 * GIB, GIB)),
+        ("1G%4G-1+0xefffffff", Region("%", 4 * GIB, GIB, "-1+0xefffffff")),
         ("010k@8", Region("@", 8, 8192)),
         ("2G", Limit(2 * GIB)),
         ("2G20G", Limit(2 * GIB)),
@@ -40,6 +41,43 @@ GIB = 1 << 30
 )
 def test_an_item_is_read_as_the_kernel_reads_it(text: str, item: object) -> None:
     assert parse_item(text) == item
+
+
+@pytest.mark.parametrize(
+    ("text", "takes"),
+    [
+        ("1G$4G", True),
+        ("1G@4G", False),
+        ("1G%4G", True),  # e820__range_remove, whatever the type
+        ("1G%4G-1", True),
+        ("1G%4G-1+2", True),
+        ("1G%4G+2", True),
+        ("1G%4G-1+0xefffffff", True),
+        ("1G%4G-2", False),
+        ("1G%4G-2+1", False),
+        ("1G%4G+1", False),
+        ("1G%4G-1+2x", False),  # -EINVAL before anything is done
+    ],
+)
+def test_a_conversion_takes_ram_away(text: str, *, takes: bool) -> None:
+    item = parse_item(text)
+    assert isinstance(item, Region)
+    assert item.takes_ram is takes
+
+
+@pytest.mark.parametrize(
+    ("value", "starts"),
+    [
+        ("8G@8G:0x40000", [8]),
+        ("8G@8G:0x40000,1G@32G:0x50000", [8, 32]),
+        ("8G@8G:0x10000", []),  # EFI_MEMORY_MORE_RELIABLE alone
+        ("8G", []),
+        ("8G@8G", []),
+    ],
+)
+def test_memory_is_faked_as_soft_reserved(value: str, starts: list[int]) -> None:
+    assert [one.start // GIB for one in faked(value)] == starts
+    assert all(one.takes_ram for one in faked(value))
 
 
 def test_a_comma_separates_items_and_later_arguments_add_to_them() -> None:

@@ -117,7 +117,16 @@ def _beyond_our_filter(goal: Goal, live: Live) -> Iterator[Diagnostic]:
     for index, pattern in enumerate(goal.absent):
         if any(names(pattern, unit.arguments) for unit in goal.wanted):
             continue
-        if any(visible(pattern, arguments(one), one.own) for one in goal.forecasts):
+        if variable := _variable_of(pattern, goal):
+            yield Diagnostic(
+                "CXG308",
+                f"cannot remove {pattern} from the boot entries",
+                path=("absent", index),
+                found=f"{variable}, which GRUB fills in when it boots, brings it in",
+                expected="the plain word in /etc/default/grub or a drop-in",
+                hint=_in_variable(pattern, variable),
+            )
+        elif any(visible(pattern, arguments(one), one.own) for one in goal.forecasts):
             place = standing(pattern, live)
             yield Diagnostic(
                 "CXG308",
@@ -128,6 +137,19 @@ def _beyond_our_filter(goal: Goal, live: Live) -> Iterator[Diagnostic]:
                 expected="the plain word in /etc/default/grub or a drop-in",
                 hint=f"edit {place}" if place else "look for it in /etc/grub.d/10_linux",
             )
+
+
+def _variable_of(pattern: Argument, goal: Goal) -> str | None:
+    """The word of a boot entry whose variable brings in what is to be absent."""
+    inside = (one for forecast in goal.forecasts for one in goal.line(forecast))
+    found = (goal.source(one) for one in inside if kernel_cmdline.names(pattern, one))
+    return next(filter(None, found), None)
+
+
+def _in_variable(pattern: Argument, variable: str) -> str:
+    if variable.strip('${}"') == "tuned_params":
+        return f"take {pattern} out of the bootloader section of the tuned profile (`tuned-adm active`)"
+    return f"take {pattern} out of what sets {variable} in /boot/grub/grub.cfg"
 
 
 def names(pattern: Argument, found: tuple[Argument, ...]) -> bool:

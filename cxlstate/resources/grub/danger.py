@@ -7,6 +7,7 @@ removes all RAM above it, also where -EINVAL is the result; `exactmap` forgets t
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -16,13 +17,22 @@ from typing import Final
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.units import format_size
 from cxlstate.formats import grub_menu, grub_script, hugetlb, kernel_cmdline, memmap
+from cxlstate.formats.grub_cfg import Entry
 from cxlstate.formats.grub_defaults import Assignment, as_sourced
 from cxlstate.formats.iomem import Range
 from cxlstate.formats.kernel_cmdline import Argument
+from cxlstate.resources.grub import loader
 from cxlstate.resources.grub.goal import Goal
 from cxlstate.resources.grub.probe import GRUB_CFG, Live
 
 _LOW: Final = (64 << 10, 640 << 10)  # RAM of the first MiB, without what the firmware keeps there
+_UNITS: Final = {
+    **dict.fromkeys(("single", "s", "S", "1", "rescue"), "rescue.target"),
+    **dict.fromkeys(("emergency", "_b"), "emergency.target"),
+    **dict.fromkeys(("2", "3", "4"), "multi-user.target"),
+    "5": "graphical.target",
+}
+_SHELLS: Final = frozenset({"sh", "bash", "dash", "busybox"})
 _SCRIPTS_OWN: Final = ("$vt_handoff", "${vt_handoff}")
 
 
@@ -31,6 +41,7 @@ class _Line:
     """One kernel command line of grub.cfg.
 
     `tested`: a person wrote it for a boot that he chooses himself. `generated`: 10_linux wrote it.
+    `recovery`: as a recovery entry.
     """
 
     title: str
@@ -38,6 +49,7 @@ class _Line:
     words: tuple[str, ...]
     tested: bool = False
     generated: bool = False
+    recovery: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +70,20 @@ class _Finding:
 
 def now(goal: Goal, live: Live) -> tuple[Diagnostic, ...]:
     """What is wrong with the entries as grub.cfg has them."""
-    ours = [_ours(one.entry.title, one.entry.line, one.entry.words) for one in goal.forecasts]
+    ours = [_ours(one.entry, one.entry.words) for one in goal.forecasts]
     return _diagnosed((*ours, *_others(live)), goal, live)
 
 
 def then(goal: Goal, live: Live) -> tuple[Diagnostic, ...]:
     """What would be wrong with the entries as grub-mkconfig will write them."""
-    ours = [_ours(one.entry.title, one.entry.line, one.words) for one in goal.forecasts]
+    ours = [_ours(one.entry, one.words) for one in goal.forecasts]
     pending = _written_by_hand(live.custom_script, "/etc/grub.d/40_custom", frozenset())
     return _diagnosed((*ours, *_others(live), *pending), goal, live)
 
 
-def _ours(title: str, number: int, words: tuple[str, ...]) -> _Line:
-    return _Line(title, f"{GRUB_CFG.path}:{number}", words, generated=True)
+def _ours(entry: Entry, words: tuple[str, ...]) -> _Line:
+    place = f"{GRUB_CFG.path}:{entry.line}"
+    return _Line(entry.title, place, words, generated=True, recovery=entry.recovery)
 
 
 def _others(live: Live) -> Iterator[_Line]:
@@ -89,7 +102,7 @@ def _written_by_hand(text: str, path: str, boots: AbstractSet[str]) -> Iterator[
 
 def _lines(item: grub_menu.Item, path: str, boots: AbstractSet[str]) -> Iterator[_Line]:
     for number, words in item.kernels:
-        generated = item.section in ("20_linux_xen", "10_linux_zfs")
+        generated = item.section in (*loader.XEN, loader.TBOOT, "10_linux_zfs")
         yield _Line(
             item.title, f"{path}:{number}", words[1:], tested=not generated and item.title not in boots
         )
@@ -121,7 +134,10 @@ def _findings(line: _Line, live: Live) -> Iterator[_Finding]:
     arguments = kernel_cmdline.for_kernel(kernel_cmdline.read(text) for _, text in readings)
     read: dict[str, list[tuple[Argument, tuple[tuple[str, str], ...]]]] = {}
     for (word, _), argument in zip(readings, arguments, strict=False):
-        read.setdefault(word, []).append((argument, _effects(argument, arguments, live)))
+        effects = _effects(argument, arguments, live)
+        if line.generated and not line.recovery:
+            effects += _rescue(argument, arguments)
+        read.setdefault(word, []).append((argument, effects))
     for word in dict.fromkeys(line.words):
         results = read.get(word, [])
         found = [(argument, *effect) for argument, effects in results for effect in effects]
@@ -140,9 +156,10 @@ def _effects(argument: Argument, line: Sequence[Argument], live: Live) -> tuple[
     """What an argument takes away that the host needs, each with its code."""
     if argument.name == "hugepages":
         return _huge(argument, line, live)
-    if argument.value is None or argument.name not in ("mem", "memmap"):
+    if argument.value is None or argument.name not in ("mem", "memmap", "efi_fake_mem"):
         return ()
-    items = memmap.parse_value(argument.value)
+    read = memmap.faked if argument.name == "efi_fake_mem" else memmap.parse_value
+    items: Sequence[memmap.Item] = read(argument.value)
     if argument.name == "mem":
         size = items[0].size if isinstance(items[0], memmap.Limit | memmap.Region) else 0
         return _limited(size, live) if size else ()
@@ -155,6 +172,27 @@ def _effects(argument: Argument, line: Sequence[Argument], live: Live) -> tuple[
     return tuple(found)
 
 
+def _rescue(argument: Argument, line: Sequence[Argument]) -> tuple[tuple[str, str], ...]:
+    """What starts a shell on the console and no network. Of those that choose a unit the last one counts.
+
+    Sources: systemd `src/core/main.c` (`parse_proc_cmdline_item`, `runlevel_to_target`), dracut
+    `dracut.cmdline(7)`, initramfs-tools(7) (`break`).
+    """
+    chosen = [one for one in line if _unit(one)]
+    rescue = argument in chosen[-1:] and _unit(argument) in ("rescue.target", "emergency.target")
+    shell = argument.name == "init" and posixpath.basename(argument.value or "") in _SHELLS
+    if rescue or shell or argument.name in ("rd.break", "break"):
+        return (("starts a rescue shell, and no network", "CXG327"),)
+    return ()
+
+
+def _unit(argument: Argument) -> str | None:
+    """The unit that an argument has systemd start."""
+    if argument.name == "systemd.unit":
+        return argument.value
+    return _UNITS.get(argument.name) if argument.value is None else None
+
+
 def _of_item(item: memmap.Item, line: Sequence[Argument], live: Live) -> tuple[tuple[str, str], ...]:
     """What one item of a `memmap=` does by itself."""
     match item:
@@ -162,7 +200,7 @@ def _of_item(item: memmap.Item, line: Sequence[Argument], live: Live) -> tuple[t
             return _limited(size, live)
         case memmap.Other(text=what) if what.startswith("exactmap"):
             return (("forgets all RAM that no memmap=…@… gives back", "CXM307"),)
-        case memmap.Region(sign=sign, start=start, size=size) if sign != "@":
+        case memmap.Region(start=start, size=size) if item.takes_ram:
             if start <= _LOW[0] and start + size >= _LOW[1]:
                 return (("covers the first MiB, which starting the processors needs", "CXM320"),)
             if _fixed(line) and any(one.overlaps(Range(start, start + size)) for one in live.kernel_at):
@@ -172,7 +210,9 @@ def _of_item(item: memmap.Item, line: Sequence[Argument], live: Live) -> tuple[t
 
 
 def _regions(line: Sequence[Argument]) -> list[memmap.Region]:
-    return [one for one in memmap.items(line) if isinstance(one, memmap.Region) and one.sign in memmap.TYPES]
+    fakes = [one.value for one in line if one.name == "efi_fake_mem" and one.value]
+    items = (*memmap.items(line), *(region for value in fakes for region in memmap.faked(value)))
+    return [one for one in items if isinstance(one, memmap.Region) and one.takes_ram]
 
 
 def _huge(argument: Argument, line: Sequence[Argument], live: Live) -> tuple[tuple[str, str], ...]:
@@ -248,6 +288,8 @@ def _expected(finding: _Finding) -> str:
             return "all RAM, or a range to take away: memmap=SIZE$START"
         case "CXM380" | "CXG384":
             return "RAM to run the host: at least an eighth of it, or 8GiB"
+        case "CXG327":
+            return "an entry that starts this host for use"
         case "CXM320":
             return "a range without what the kernel needs to start"
         case _:

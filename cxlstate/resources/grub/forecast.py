@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from cxlstate.formats import grub_script
 from cxlstate.formats.grub_cfg import Entry
 from cxlstate.formats.grub_drop_in import CommandLines
-from cxlstate.formats.grub_linux_script import Begins, Else, Part, Script, Slot, Template
+from cxlstate.formats.grub_linux_script import Begins, Else, Part, Rest, Script, Slot, Template
 
 _VT_HANDOFF = ("$vt_handoff", "${vt_handoff}")
 
@@ -50,13 +51,14 @@ class Forecast:
 def forecast(entry: Entry, script: Script, so_far: Sequence[CommandLines], then: CommandLines) -> Forecast:
     """`so_far`: the values that grub.cfg may have been made with; the first is the hand-written one."""
     templates = script.recovery if entry.recovery else script.normal
-    exact = (
-        found
+    exact = [
+        (len(found) - len(template), found)
         for template in templates
         for lines in so_far
         if (found := _fit(template, entry.words, lines)) is not None
-    )
-    made_from = next(exact, None) or _nearest(templates, entry.words)
+    ]
+    # Of those with a Rest the one that leaves the least to it: our own words are none of the rest.
+    made_from = min(exact, key=itemgetter(0))[1] if exact else _nearest(templates, entry.words)
     words = tuple(word for part in made_from for word in _configured(part, then))
     if "splash" not in grub_script.split(then.default):
         words = tuple(word for word in words if word not in _VT_HANDOFF)
@@ -73,7 +75,7 @@ def _configured(part: Part, lines: CommandLines) -> Words:
             return grub_script.split(lines.recovery)
         case Else(words=words):
             return grub_script.split(lines.recovery) or words
-        case Begins():
+        case Begins() | Rest():
             return ()
         case str(word):
             return (word,)
@@ -85,6 +87,8 @@ def _fit(template: Template, words: Words, lines: CommandLines) -> Template | No
     found: list[Part] = []
     at = 0
     for part in template:
+        if isinstance(part, Rest):
+            return (*found, *words[at:])
         expected = words[at : at + 1] if isinstance(part, Begins) else _configured(part, lines)
         if isinstance(part, Begins) and not (expected and expected[0].startswith(part.text)):
             return None
@@ -110,6 +114,9 @@ def _loosely(template: Template, words: Words) -> Iterator[Template]:
             yield ()
         return
     part, *rest = template
+    if isinstance(part, Rest):
+        yield words
+        return
     if isinstance(part, str | Begins):
         first = words[:1]
         if first and (first[0] == part or (isinstance(part, Begins) and first[0].startswith(part.text))):

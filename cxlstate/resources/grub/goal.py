@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from cxlstate.core.exports import Inputs, KernelArguments
-from cxlstate.formats import grub_cfg, grub_menu, grub_script, kernel_cmdline
-from cxlstate.formats.grub_drop_in import DropIn
+from cxlstate.formats import grub_cfg, grub_linux_script, grub_menu, grub_script, kernel_cmdline
+from cxlstate.formats.grub_drop_in import CommandLines, DropIn
 from cxlstate.formats.kernel_cmdline import Argument
 from cxlstate.resources.grub.forecast import Forecast, forecast
 from cxlstate.resources.grub.probe import Live
@@ -42,7 +42,8 @@ def units(spec: GrubSpec, inputs: Inputs) -> tuple[Unit, ...]:
 class Goal:
     """`drop_in` as it should be (empty: no file), and each entry as grub-mkconfig will write it.
 
-    `before` is the drop-in that is there.
+    `before` is the drop-in that is there. `forecasts` are those of every entry
+    that takes GRUB_CMDLINE_LINUX; `others` are of Xen, where other values are set for it.
     """
 
     wanted: tuple[Unit, ...]
@@ -51,6 +52,7 @@ class Goal:
     before: DropIn
     forecasts: tuple[Forecast, ...]
     variables: grub_menu.Variables
+    others: tuple[Forecast, ...] = ()
 
     def line(self, one: Forecast) -> tuple[Argument, ...]:
         """An entry's arguments to come, with what GRUB most probably puts in for its variables."""
@@ -72,7 +74,7 @@ class Goal:
         """What regenerating grub.cfg would bring or take besides our own words, in the first such entry."""
         found = (
             one.foreign(self._is_ours, partial(grub_menu.text, known=self.variables, title=one.entry.title))
-            for one in self.forecasts
+            for one in (*self.forecasts, *self.others)
         )
         return next(filter(None, found), ())
 
@@ -108,7 +110,7 @@ def goal(spec: GrubSpec, live: Live, inputs: Inputs) -> Goal:
     )
     ours = replace(ours, retired=retired, released=released)
     absent = tuple(map(kernel_cmdline.read, spec.absent))
-    return Goal(wanted, absent, ours, before, forecasts, live.variables)
+    return Goal(wanted, absent, ours, before, forecasts, live.variables, _replaced(live, before, ours))
 
 
 def in_all(forecasts: Sequence[Forecast], unit: Unit) -> bool:
@@ -133,9 +135,32 @@ def own_running(live: Live, forecasts: Iterable[Forecast]) -> frozenset[str]:
 
 
 def _forecasts(live: Live, before: DropIn, ours: DropIn) -> tuple[Forecast, ...]:
-    then = ours.apply(live.by_hand)
-    so_far = (live.by_hand, before.apply(live.by_hand), then)
-    return tuple(forecast(entry, live.script, so_far, then) for entry in live.entries)
+    so_far = _configured(live, before, ours)
+    modules = grub_linux_script.OF_MODULES
+    found = [forecast(entry, live.script, so_far, so_far[-1]) for entry in live.entries]
+    if found:  # else it is told that 10_linux has none
+        found += [forecast(entry, modules, so_far, so_far[-1]) for entry in live.tboot]
+        found += () if live.for_xen.linux else _of_xen(live, before, ours)
+    return tuple(found)
+
+
+def _replaced(live: Live, before: DropIn, ours: DropIn) -> tuple[Forecast, ...]:
+    return tuple(_of_xen(live, before, ours)) if live.for_xen.linux else ()
+
+
+def _of_xen(live: Live, before: DropIn, ours: DropIn) -> Iterator[Forecast]:
+    xen = live.for_xen
+    so_far = [
+        replace(lines, linux=xen.linux or lines.linux, default=xen.default or lines.default)
+        for lines in _configured(live, before, ours)
+    ]
+    for entry in live.xen:
+        yield forecast(entry, grub_linux_script.OF_MODULES, so_far, so_far[-1])
+
+
+def _configured(live: Live, before: DropIn, ours: DropIn) -> tuple[CommandLines, ...]:
+    """By hand, with the drop-in that is there, and with ours."""
+    return (live.by_hand, before.apply(live.by_hand), ours.apply(live.by_hand))
 
 
 def surplus(text: str, one: Forecast) -> bool:

@@ -8,12 +8,13 @@ Sources: GRUB 2.12 `grub-core/loader/i386/linux.c` (`BOOT_IMAGE=` comes first; s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
 from cxlstate.core.answers import Answers
-from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.read import Attributes, File, Names, Read
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.read import Attributes, File, Glob, Names, Read
 from cxlstate.formats import grub_cfg, grub_menu
 from cxlstate.formats.grub_defaults import Defaults
 from cxlstate.formats.grub_menu import Item
@@ -21,32 +22,46 @@ from cxlstate.formats.kernel_cmdline import Argument
 
 GRUB2_CFG: Final = Attributes("/boot/grub2/grub.cfg")
 BLS_ENTRIES: Final = Attributes("/boot/loader/entries/*.conf")
-PROXMOX: Final = Attributes("/etc/kernel/proxmox-boot-uuids")
+PROXMOX: Final = File("/etc/kernel/proxmox-boot-uuids")
 EXTLINUX: Final = Names("/boot/extlinux/extlinux.conf")
 EFI_LOADER: Final = Names("/sys/firmware/efi/efivars/LoaderInfo-*")
 EFI_STUB: Final = Names("/sys/firmware/efi/efivars/StubInfo-*")
 HYPERVISOR: Final = Attributes("/sys/hypervisor/type")
 GRUBENV: Final = File("/boot/grub/grubenv")
+EFI_GRUB: Final = Glob("/boot/efi/EFI/*/grub.cfg")
+MKCONFIG: Final = File("/usr/sbin/grub-mkconfig")
 
 READS: Final[tuple[Read, ...]] = (
-    *(GRUB2_CFG, BLS_ENTRIES, PROXMOX, EXTLINUX, EFI_LOADER, EFI_STUB, HYPERVISOR, GRUBENV),
+    *(
+        GRUB2_CFG,
+        BLS_ENTRIES,
+        PROXMOX,
+        EXTLINUX,
+        EFI_LOADER,
+        EFI_STUB,
+        HYPERVISOR,
+        GRUBENV,
+        MKCONFIG,
+        EFI_GRUB,
+    ),
 )
 
+_ESP: Final = re.compile(r"^\s*[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}\b", re.MULTILINE)  # UUID of a FAT file system
+_DROP_INS: Final = "/default/grub.d/"  # Debian's default-grub-d.patch
 _ARGUMENTS_ELSEWHERE: Final = "set the arguments where that loader keeps them: "
-_XEN: Final = "20_linux_xen"
+XEN: Final = ("20_linux_xen", "20_linux_xen_tboot")
+TBOOT: Final = "20_linux_tboot"
 
 
 def other(
     answers: Answers, defaults: Defaults, configuration: str | None, running: Sequence[Argument]
 ) -> Diagnostic | None:
     """Another loader than GRUB, or GRUB with another configuration: what is written here would do nothing."""
-    entries_there = bool(answers.files(BLS_ENTRIES))
-    bls = defaults["GRUB_ENABLE_BLSCFG"] == "true" or "\nblscfg" in (configuration or "")
-    if bls or (configuration is None and (entries_there or answers.files(GRUB2_CFG))):
+    if bls := _of_bls(answers, defaults, configuration):
         return Diagnostic(
             "CXG302",
             "this host boots from Boot Loader Specification entries",
-            found="GRUB_ENABLE_BLSCFG=true" if bls else "/boot/loader/entries or /boot/grub2/grub.cfg",
+            found=bls,
             expected="a Debian or Ubuntu host, whose /boot/grub/grub.cfg grub-mkconfig writes",
             hint="set the arguments there with `grubby --update-kernel=ALL --args=…`",
         )
@@ -59,20 +74,52 @@ def other(
             expected="BOOT_IMAGE=… in /proc/cmdline, as GRUB writes it",
             hint=_ARGUMENTS_ELSEWHERE + hint,
         )
+    script = answers.text_or_none(MKCONFIG)
+    if configuration is not None and script and _DROP_INS not in script:
+        return Diagnostic(
+            "CXG328",
+            "grub-mkconfig of this host does not read /etc/default/grub.d",
+            found=f"no {_DROP_INS} in {MKCONFIG.path}",
+            expected="grub-mkconfig of Debian or Ubuntu, which reads the drop-ins there",
+            hint="set the arguments in /etc/default/grub, then `grub-mkconfig -o /boot/grub/grub.cfg`",
+        )
+    if configuration is None and answers.files(GRUB2_CFG):
+        return Diagnostic(
+            "CXG326",
+            "GRUB of this host keeps its configuration in /boot/grub2",
+            found="/boot/grub2/grub.cfg",
+            expected="a Debian or Ubuntu host, whose /boot/grub/grub.cfg grub-mkconfig writes",
+            hint="set the arguments in /etc/default/grub, then `grub2-mkconfig -o /boot/grub2/grub.cfg`",
+        )
     if configuration is None:
+        image = _image(running)
         return Diagnostic(
             "CXG303",
             "/boot/grub/grub.cfg does not exist",
-            found="nothing at /boot/grub/grub.cfg",
+            found="nothing at /boot/grub/grub.cfg"
+            + (f"; GRUB or syslinux started BOOT_IMAGE={image}" if image else ""),
             expected="the configuration that grub-mkconfig writes",
-            hint="cxlstate sets kernel arguments through GRUB; install grub-pc or grub-efi-amd64",
+            hint="mount /boot, if it is a file system of its own: `findmnt --fstab /boot`"
+            if image
+            else "cxlstate sets kernel arguments through GRUB; install grub-pc or grub-efi-amd64",
         )
+    return None
+
+
+def _of_bls(answers: Answers, defaults: Defaults, configuration: str | None) -> str | None:
+    """What shows that GRUB's `blscfg` makes the menu. systemd-boot has such entries, too."""
+    if defaults["GRUB_ENABLE_BLSCFG"] == "true":
+        return "GRUB_ENABLE_BLSCFG=true"
+    if "\nblscfg" in (configuration or ""):
+        return "blscfg in /boot/grub/grub.cfg"
+    if configuration is None and answers.files(BLS_ENTRIES):
+        return "/boot/loader/entries"
     return None
 
 
 def _elsewhere(answers: Answers, running: Sequence[Argument]) -> tuple[str, str] | None:
     """What was seen of another loader, and how the arguments are set there."""
-    if any(line.strip() for line in answers.files(PROXMOX).values()):
+    if _ESP.search(answers.text_or_none(PROXMOX) or ""):
         return (
             "/etc/kernel/proxmox-boot-uuids: proxmox-boot-tool keeps the boot files on other partitions",
             "/etc/kernel/cmdline or /etc/default/grub, then `proxmox-boot-tool refresh`",
@@ -107,7 +154,7 @@ def doubt(answers: Answers, running: Sequence[Argument]) -> Diagnostic | None:
     )  # syslinux names it, GRUB does not
     is_grubs = image is not None and initrd is None and not (extlinux or stubs)
     if is_grubs or _is_dom0(answers, running):
-        return None
+        return _another_menu(answers)
     seen = "BOOT_IMAGE=" + image if image is not None else "no BOOT_IMAGE= in /proc/cmdline"
     seen += f" {initrd}" if initrd else ""
     for path in (*extlinux, *answers.files(EFI_LOADER), *stubs):
@@ -118,6 +165,26 @@ def doubt(answers: Answers, running: Sequence[Argument]) -> Diagnostic | None:
         found=seen,
         expected="BOOT_IMAGE=… in /proc/cmdline, as GRUB writes it, and no other loader's files",
         hint="after kexec or a direct kernel boot, boot this host once through GRUB, then plan again",
+    )
+
+
+def _another_menu(answers: Answers) -> Diagnostic | None:
+    """A whole menu on the EFI system partition, where Debian's GRUB has a stub that leads to /boot/grub.
+
+    GRUB's signed image reads that file and no other (`grub-install --uefi-secure-boot` writes the stub:
+    Debian's `install-signed.patch`). Beside a stub it may be that of another system.
+    """
+    found = answers.files(EFI_GRUB)
+    menus = [path for path, text in found.items() if grub_menu.entries(grub_menu.menu(text))]
+    if not menus:
+        return None
+    return Diagnostic(
+        "CXG329",
+        "GRUB may boot by another configuration than /boot/grub/grub.cfg",
+        Severity.WARNING if len(menus) < len(found) else Severity.ERROR,
+        found=f"boot entries in {menus[0]}",
+        expected="a stub there, whose last line is `configfile $prefix/grub.cfg`",
+        hint=f"move {menus[0]} away and run `grub-install`, which writes the stub",
     )
 
 
@@ -132,7 +199,8 @@ def next_entries(
 ) -> tuple[tuple[Item, str], ...]:
     """The entries that boot next, by grub.cfg and by the defaults, each with what says so."""
     wanted = [grub_menu.default(configuration, environment)]
-    if configured := defaults["GRUB_DEFAULT"]:
+    set_later = wanted[0][1].startswith("`set default`")  # behind 00_header, also when it is written anew
+    if (configured := defaults["GRUB_DEFAULT"]) and not set_later:
         line = 'default="${saved_entry}"' if configured == "saved" else f"default='{configured}'"
         wanted.append(grub_menu.default(line, environment))
     found = [(grub_menu.chosen(menu, value), source) for value, source in dict.fromkeys(wanted)]
@@ -161,12 +229,14 @@ def _starts_linux(words: Sequence[str]) -> bool:
 
 def without_arguments(chosen: Sequence[tuple[Item, str]], defaults: Defaults) -> Diagnostic | None:
     """The entry that boots next gets no argument from `GRUB_CMDLINE_LINUX`."""
-    replaced = next((name for name in _XEN_REPLACES if defaults[name]), None)
+    replaced = (
+        XEN_REPLACES[0] if defaults[XEN_REPLACES[0]] else None
+    )  # the drop-in adds to GRUB_CMDLINE_LINUX
     for item, source in chosen:
-        if item.section == "10_linux" or (item.section == _XEN and replaced is None):
+        if item.section in ("10_linux", TBOOT) or (item.section in XEN and replaced is None):
             continue
         found = f"{item.name}, by {source}"
-        if item.section == _XEN:
+        if item.section in XEN:
             found += f"; {replaced} takes the place of GRUB_CMDLINE_LINUX there"
         return Diagnostic(
             "CXG322",
@@ -178,14 +248,16 @@ def without_arguments(chosen: Sequence[tuple[Item, str]], defaults: Defaults) ->
     return None
 
 
-_XEN_REPLACES: Final = ("GRUB_CMDLINE_LINUX_XEN_REPLACE", "GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT")
+XEN_REPLACES: Final = ("GRUB_CMDLINE_LINUX_XEN_REPLACE", "GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT")
 
 
 def _choose(item: Item, source: str, replaced: str | None) -> str:
-    if item.section == _XEN:
+    if item.section in XEN:
         return f"write the arguments into {replaced}, and take them out of the specification"
     if source.startswith("next_entry"):
         return "boot that entry first, or run `grub-editenv /boot/grub/grubenv unset next_entry`"
     if source.startswith("saved_entry"):
         return "run `grub-set-default 0`, if the newest kernel is to boot"
+    if source.startswith("`set default`"):
+        return f"take it out of {source.rpartition(' ')[2]}, if the newest kernel is to boot"
     return "set GRUB_DEFAULT=0 in /etc/default/grub, if the newest kernel is to boot"

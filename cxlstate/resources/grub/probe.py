@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from cxlstate.core.answers import Answers
@@ -13,7 +13,7 @@ from cxlstate.core.observation import Present, Unknown
 from cxlstate.core.read import File, Glob, Read
 from cxlstate.formats import grub_drop_in as drop_in
 from cxlstate.formats import grub_linux_script, grub_menu, grub_script, kernel_cmdline, memmap
-from cxlstate.formats.grub_cfg import Entry, UnexpectedLine, entries
+from cxlstate.formats.grub_cfg import Entry, UnexpectedLine, entries, module_entries
 from cxlstate.formats.grub_defaults import WATCHED, Assignment, Defaults, NotUnderstood, evaluate
 from cxlstate.formats.grub_drop_in import CommandLines
 from cxlstate.formats.grub_linux_script import Script
@@ -27,6 +27,8 @@ GRUB_CFG: Final = File("/boot/grub/grub.cfg")
 RUNNING: Final = File("/proc/cmdline")
 LINUX_SCRIPT: Final = File("/etc/grub.d/10_linux")
 CUSTOM_SCRIPT: Final = File("/etc/grub.d/40_custom")
+TUNED_SCRIPT: Final = File("/etc/grub.d/00_tuned")
+"""Sets `tuned_params`, which tuned puts into the defaults before grub.cfg is generated (tuned 2.20)."""
 CUSTOM_CFG: Final = File("/boot/grub/custom.cfg")
 IOMEM: Final = File("/proc/iomem")
 
@@ -34,7 +36,7 @@ _MEMORY: Final = ("System RAM", "Soft Reserved", "Persistent Memory", "CXL Windo
 """Names of memory in `/proc/iomem`: CXL windows and regions since Linux 6.0 (`drivers/cxl`)."""
 
 READS: Final[tuple[Read, ...]] = (
-    *(DEFAULTS, DROP_INS, GRUB_CFG, RUNNING, LINUX_SCRIPT, CUSTOM_SCRIPT, CUSTOM_CFG, IOMEM),
+    *(DEFAULTS, DROP_INS, GRUB_CFG, RUNNING, LINUX_SCRIPT, TUNED_SCRIPT, CUSTOM_SCRIPT, CUSTOM_CFG, IOMEM),
     *loader.READS,
 )
 
@@ -45,7 +47,8 @@ class Live:
 
     `memory_end` is where the memory ends (None: unknown), `ram` all RAM (empty: unknown), `boots` are the
     entries that boot next and what says so, `doubt` is why GRUB may not be what boots, `astray` why the next
-    entry may have none of the arguments, and `lost` why it may start no network.
+    entry may have none of the arguments, and `lost` why it may start no network. `xen` and `tboot` are
+    entries of theirs, `for_xen` is what takes the place of the configured arguments there.
     """
 
     by_hand: CommandLines
@@ -66,6 +69,9 @@ class Live:
     doubt: Diagnostic | None = None
     astray: Diagnostic | None = None
     lost: Diagnostic | None = None
+    xen: tuple[Entry, ...] = ()
+    tboot: tuple[Entry, ...] = ()
+    for_xen: CommandLines = field(default_factory=CommandLines)
 
     @property
     def drop_in(self) -> drop_in.DropIn | None:
@@ -105,6 +111,8 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
     running = kernel_cmdline.parse(answers.text(RUNNING))
     grub_cfg = answers.text_or_none(GRUB_CFG)
     custom_cfg = answers.text_or_none(CUSTOM_CFG) or ""
+    custom_script = answers.text_or_none(CUSTOM_SCRIPT) or ""
+    to_set = "\n".join((grub_cfg or "", custom_cfg, answers.text_or_none(TUNED_SCRIPT) or "", custom_script))
     environment = grub_menu.environment(answers.text_or_none(loader.GRUBENV) or "")
     found: tuple[Entry, ...] = ()
     boots: tuple[tuple[grub_menu.Item, str], ...] = ()
@@ -115,7 +123,7 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
     else:
         found, refused = _entries(grub_cfg or "")
         menu = [*grub_menu.menu(grub_cfg or ""), *grub_menu.menu(custom_cfg)]
-        boots = loader.next_entries(menu, grub_cfg or "", environment, defaults)
+        boots = loader.next_entries(menu, f"{grub_cfg}\n{custom_cfg}", environment, defaults)
         refusals += refused
     lost = loader.lost(boots)
     script, not_understood = _script(answers.text_or_none(LINUX_SCRIPT))
@@ -127,8 +135,8 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
         entries=found,
         running=running,
         script=script,
-        variables=grub_menu.variables(f"{grub_cfg}\n{custom_cfg}", environment),
-        custom_script=answers.text_or_none(CUSTOM_SCRIPT) or "",
+        variables=grub_menu.variables(to_set, environment),
+        custom_script=custom_script,
         custom_cfg=custom_cfg,
         boots=boots,
         refusals=(*refusals, *not_understood),
@@ -138,6 +146,9 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
         doubt=None if foreign else loader.doubt(answers, running),
         astray=loader.without_arguments(boots, defaults) or lost,
         lost=lost,
+        xen=module_entries(grub_cfg or "", *loader.XEN),
+        tboot=module_entries(grub_cfg or "", loader.TBOOT),
+        for_xen=CommandLines(*(defaults[name] for name in loader.XEN_REPLACES)),
     )
 
 

@@ -136,7 +136,8 @@ def _undo(live: Live, written: str | None) -> tuple[Action, ...]:
 
 def _generate(aim: Goal, live: Live) -> Action:
     """grub-mkconfig itself decides; what we foresee only tells our part from other people's."""
-    predicted = grub_cfg.rewritten(live.grub_cfg, {one.entry.line: one.words for one in aim.forecasts})
+    words = {one.entry.line: one.words for one in (*aim.forecasts, *aim.others)}
+    predicted = grub_cfg.rewritten(live.grub_cfg, words)
     edits = ", ".join(aim.foreign)
     return Action(
         f"generate {probe.GRUB_CFG.path}",
