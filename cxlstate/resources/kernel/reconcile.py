@@ -56,9 +56,8 @@ class Kernel(Reconciler[KernelSpec, Live]):
         aim = goal(spec, live)
         busy = any(not one.pending for one in steps.changes(spec, live, aim))
         proof = proven(spec, live, inputs, busy=busy)
-        if (
-            proof.holds and not live.stamp and aim.stack.tree == live.files
-        ):  # built by hand: the effect counts
+        by_hand = not live.stamp and not live.notes and aim.stack.tree == live.files
+        if proof.holds and by_hand:  # what we put in ourselves is not in a kernel that was there before
             aim = replace(aim, digest="")
         problems = (*check.diagnose(spec, aim), *proof.problems)
         if any(one.code in check.STOPS and one.severity is Severity.ERROR for one in problems):
