@@ -113,8 +113,16 @@ def observe(spec: KernelSpec, answers: Answers) -> Live:
         answers.text_or_none(File(stamp(source))) or "",
         answers.text(BOOT_ID).strip(),
         answers.text(RELEASE).strip(),
-        dax.read_devices(answers) if spec.proof else (),
+        _devices(answers) if spec.proof else (),
     )
+
+
+def _devices(answers: Answers) -> tuple[Device, ...]:
+    """Devices whose region could be read. An alignment that was not is no evidence, for or against."""
+    found = dax.read_devices(answers)
+    if hidden := next((one.name for one in found if one.region_align is None), None):
+        raise ValueError(f"dax_region/align of {hidden} cannot be read: only root may")
+    return found
 
 
 def _paths(spec: KernelSpec) -> Sequence[str]:
