@@ -133,6 +133,19 @@ def test_built_installed_and_booted(machine):
     assert (status, "another source or build" in said) == (2, True), said
 
 
+def test_a_patch_of_others_that_is_taken_back_is_built_anew(machine):
+    machine.spec(PATCHES)
+    assert machine.run("apply", "--yes")[0] == 0
+    machine.path(NOTE).unlink()
+    machine.spec(BUILD)
+    assert machine.run("apply", "--yes", "--allow", "reboot-host")[0] == 0
+    machine.spec(f"absent: [dax-hmem-align-4k], {BUILD}")
+    status, said = machine.run("apply", "--yes", "--allow", "reboot-host")
+    assert (status, "another source or build" in said) == (0, True), said
+    assert b"PMD_SIZE" in machine.path(HMEM_C).read_bytes()
+    assert machine.run("plan")[0] == 0
+
+
 def test_a_build_that_fails_leaves_the_source_as_it_is_wanted(machine):
     machine.spec(f"{PATCHES}, build: {{commands: [[no-such-program]]}}")
     status, said = machine.run("apply", "--yes")
