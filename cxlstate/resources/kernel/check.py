@@ -8,10 +8,11 @@ from typing import Final
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import Path
+from cxlstate.formats.kernel_patches import shipped
 from cxlstate.formats.patch_stack import Stacked
 from cxlstate.formats.patching import Standing
 from cxlstate.resources.kernel.goal import Goal, is_in, name_of_note
-from cxlstate.resources.kernel.probe import Live, note
+from cxlstate.resources.kernel.probe import Live, Note, note
 from cxlstate.resources.kernel.spec import KernelSpec
 
 STOPS: Final = ("CXK412", "CXK413")
@@ -46,7 +47,7 @@ def no_tree(spec: KernelSpec, live: Live) -> Diagnostic | None:
     return None
 
 
-def diagnose(spec: KernelSpec, aim: Goal) -> Iterator[Diagnostic]:
+def diagnose(spec: KernelSpec, live: Live, aim: Goal) -> Iterator[Diagnostic]:
     """A problem for each patch that neither is as it should be nor can be made so."""
     for index, one in enumerate(aim.stack.wanted):
         if one.standing is Standing.FAILS:
@@ -59,15 +60,28 @@ def diagnose(spec: KernelSpec, aim: Goal) -> Iterator[Diagnostic]:
         if one.standing is Standing.FAILS and (is_in(one) or name_of_note(one) in aim.ended):
             yield _stuck(spec, one, path, "CXK413", "cannot be taken back from")
     for name in aim.strangers:
-        yield Diagnostic(
-            "CXK414",
-            f"{name} was put in by cxlstate, and the spec no longer names it",
-            Severity.WARNING,
-            path=("patches",),
-            found=note(spec.source, name),
-            expected="a patch in `patches` or in `absent`",
-            hint=f"to take it back: absent: [./{name}.patch]; to keep it: rm {note(spec.source, name)}",
-        )
+        yield _stranger(spec, name, live.notes[name])
+
+
+def _stranger(spec: KernelSpec, name: str, found: Note) -> Diagnostic:
+    """A note of which it is not known what to do. Of an own patch it is all that is needed to take it back."""
+    at = note(spec.source, name)
+    keep = f"to keep it: rm {at}"
+    if name in shipped():
+        hint = f"to take it back: absent: [{name}]; {keep}"
+    elif found.patch.files:
+        hint = f"to take it back: copy the note beside the spec as {name}.patch, absent: [./{name}.patch]; {keep}"
+    else:
+        hint = f"the note is no diff any more: take the patch back by hand, or keep it, and then: rm {at}"
+    return Diagnostic(
+        "CXK414",
+        f"{name} was put in by cxlstate, and the spec no longer names it",
+        Severity.WARNING,
+        path=("patches",),
+        found=at,
+        expected="a patch in `patches` or in `absent`",
+        hint=hint,
+    )
 
 
 def _stuck(spec: KernelSpec, one: Stacked, path: Path, code: str, what: str) -> Diagnostic:

@@ -71,8 +71,8 @@ def goal(spec: KernelSpec, live: Live) -> Goal:
 
 
 def _reads(note: Note, live: Live) -> bool:
-    """Whether all files of a note were looked at: anybody may have edited it."""
-    return all(file.path in live.files for file in note.patch.files)
+    """Whether it can be read and all its files were looked at: anybody may have edited it."""
+    return bool(note.patch.files) and all(file.path in live.files for file in note.patch.files)
 
 
 def _notes(wanted: tuple[Series, ...], found: Stack, live: Live) -> Iterator[tuple[str, str]]:

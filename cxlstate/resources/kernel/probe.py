@@ -37,7 +37,7 @@ def stamp(source: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A diff that was applied, the boot in which it was, and the text that says so."""
+    """A diff that was applied (empty: not readable), the boot in which it was, and the text that says so."""
 
     patch: Patch
     boot: str
@@ -140,12 +140,12 @@ def _of(source: str, path: str) -> Iterator[PosixRead]:
 
 
 def _notes(source: str, files: Mapping[str, str]) -> Iterator[tuple[str, Note]]:
-    """By the name of the patch, without `.patch`. One that somebody made unreadable is passed over."""
+    """By the name of the patch, without `.patch`. One that somebody made unreadable has an empty diff."""
     start, end = note(source, "*").split("*")
     for path, text in files.items():
         boot = _BOOT.search(text)
         try:
             patch = parse(text)
         except DiffError:
-            continue
+            patch = Patch(())
         yield path.removeprefix(start).removesuffix(end), Note(patch, boot[1] if boot else "", text)

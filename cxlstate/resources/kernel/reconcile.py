@@ -59,7 +59,7 @@ class Kernel(Reconciler[KernelSpec, Live]):
         by_hand = not live.stamp and not live.notes and aim.stack.tree == live.files
         if proof.holds and by_hand:  # what we put in ourselves is not in a kernel that was there before
             aim = replace(aim, digest="")
-        problems = (*check.diagnose(spec, aim), *proof.problems)
+        problems = (*check.diagnose(spec, live, aim), *proof.problems)
         if any(one.code in check.STOPS and one.severity is Severity.ERROR for one in problems):
             return Assessment(problems=problems, facts=steps.facts(spec, aim, proof))
         changes = (*steps.changes(spec, live, aim), *proof.changes)
