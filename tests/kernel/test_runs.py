@@ -21,7 +21,7 @@ class Machine:
         self.root = folder / "host/root"
         self.spec("")
         self.run("plan")
-        for path, text in tree.items():
+        for path, text in {"Makefile": "VERSION = 6\n", **tree}.items():
             if text is not None:
                 self.path(f"{SOURCE}/{path}").parent.mkdir(parents=True, exist_ok=True)
                 self.path(f"{SOURCE}/{path}").write_bytes(text.encode())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
@@ -17,6 +19,7 @@ from cxlstate.resources.kernel.spec import KernelSpec
 
 STOPS: Final = ("CXK412", "CXK413")
 """What stops the whole resource: a tree is patched as a whole or not at all."""
+_DEBIAN: Final = re.compile(r"/usr/src/linux-source-[0-9]+\.[0-9]+")
 
 
 def no_tree(spec: KernelSpec, live: Live) -> Diagnostic | None:
@@ -29,48 +32,68 @@ def no_tree(spec: KernelSpec, live: Live) -> Diagnostic | None:
             path=("source",),
             found=found.what,
             expected="directories, and regular files in them: no link leads out of the tree",
-            hint=f"write the path that `readlink -f {at}` shows" if found.is_link else None,
+            hint=_without_link(spec, at) if found.is_link else None,
         )
-    if live.folder is None or not live.folder.is_folder:
-        package = posixpath.basename(spec.source)
-        unpack = f"tar -xf {spec.source}.tar.xz -C {posixpath.dirname(spec.source)}"
+    if live.folder is None or not live.has_makefile:
         return Diagnostic(
             "CXK410",
             f"no kernel source in {spec.source}",
             path=("source",),
-            found=live.folder.what if live.folder else "no such directory",
+            found=f"{live.folder.what} without a Makefile" if live.folder else "no such directory",
             expected="an unpacked source tree",
-            hint=f"add {package} to packages, and then: {unpack}"
-            if package.startswith("linux-source-")
-            else f"unpack a kernel there: {unpack}",
+            hint=_unpacked(spec.source, has_tarball=live.has_tarball),
         )
     return None
+
+
+def _without_link(spec: KernelSpec, at: str) -> str:
+    """The tree itself can be named otherwise; in it no link is followed."""
+    if f"{spec.source}/".startswith(f"{at}/"):
+        return f"write what this prints as source: readlink -f {spec.source}"
+    return f"put what {at} leads to in its place"
+
+
+def _unpacked(source: str, *, has_tarball: bool) -> str:
+    """From the tarball beside it, as Debian's packages `linux-source-6.12` put it in /usr/src."""
+    folder, package = posixpath.split(source)
+    unpack = f"tar -xf {source}.tar.xz -C {folder}"
+    if has_tarball:
+        return unpack
+    if _DEBIAN.fullmatch(source):
+        return f"apt install {package} && {unpack}"
+    return "unpack the source of a kernel there, or write the path of one as source"
 
 
 def diagnose(spec: KernelSpec, live: Live, aim: Goal) -> Iterator[Diagnostic]:
     """A problem for each patch that neither is as it should be nor can be made so."""
     for index, one in enumerate(aim.stack.wanted):
         if one.standing is Standing.FAILS:
-            yield _stuck(spec, one, ("patches", index), "CXK412", "does not apply to")
+            stuck = _stuck(spec, one, ("patches", index), "CXK412", "does not apply to")
+            yield replace(stuck, hint=_adapt(spec.source, one))
     paths = (
         *(("absent", index) for index, _ in enumerate(spec.absent)),
         *(("patches",) for _ in aim.dropped),
     )
     for path, one in zip(paths, aim.stack.unwanted, strict=True):
-        if one.standing is Standing.FAILS and (is_in(one) or name_of_note(one) in aim.ended):
-            yield _stuck(spec, one, path, "CXK413", "cannot be taken back from")
+        noted = name_of_note(one) in aim.ended
+        if one.standing is Standing.FAILS and (is_in(one) or noted):
+            keep = [f"rm {note(spec.source, one.name)}"] if noted else []
+            keep += ["remove it from absent"] if path[0] == "absent" else []
+            stuck = _stuck(spec, one, path, "CXK413", "cannot be taken back from")
+            yield replace(stuck, hint=_give_way(spec.source, one, keep))
     for name in aim.strangers:
         yield _stranger(spec, name, live.notes[name])
 
 
 def _stranger(spec: KernelSpec, name: str, found: Note) -> Diagnostic:
-    """A note of which it is not known what to do. Of an own patch it is all that is needed to take it back."""
+    """A note of which it is not known what to do. Of an own patch it is what takes it back."""
     at = note(spec.source, name)
     keep = f"to keep it: rm {at}"
     if name in shipped():
         hint = f"to take it back: absent: [{name}]; {keep}"
     elif found.patch.files:
-        hint = f"to take it back: copy the note beside the spec as {name}.patch, absent: [./{name}.patch]; {keep}"
+        own = f"{name}.patch"
+        hint = f"to take it back: copy the note beside the spec as {own}, absent: [./{own}]; {keep}"
     else:
         hint = f"the note is no diff any more: take the patch back by hand, or keep it, and then: rm {at}"
     return Diagnostic(
@@ -94,5 +117,18 @@ def _stuck(spec: KernelSpec, one: Stacked, path: Path, code: str, what: str) -> 
         path=path,
         found=f"{at}: {place.found if place.found is not None else place.reason}",
         expected=f"hunk {place.hunk}: {place.expected}" if place.expected is not None else None,
-        hint=f"look at {spec.source}/{place.path}, and write the patch for this source: ./mine.patch",
     )
+
+
+def _adapt(source: str, one: Stacked) -> str:
+    """A patch of a file that this source does not have is for another one."""
+    place = one.verdict.failures[0]
+    if one.verdict.files[place.path].patched is None:
+        return f"remove {one.name} from patches, unless another source is meant: this one has no {place.path}"
+    return f"look at {source}/{place.path}, and write the patch for this source: ./mine.patch"
+
+
+def _give_way(source: str, one: Stacked, keep: Sequence[str]) -> str:
+    """Undone by whoever made the edit, or kept."""
+    place = one.verdict.failures[0]
+    return f"undo the edit of {source}/{place.path}; or keep it: {', and '.join(keep)}"

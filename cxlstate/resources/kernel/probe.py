@@ -30,6 +30,11 @@ def note(source: str, name: str) -> str:
     return f"{source}/.cxlstate-{name.removesuffix('.patch')}.patch"
 
 
+def tarball(source: str) -> str:
+    """What Debian's `linux-source` packages bring, beside the folder that it unpacks to."""
+    return f"{source}.tar.xz"
+
+
 def stamp(source: str) -> str:
     """Where we keep of what, and in which boot, a kernel was last installed."""
     return f"{source}/.cxlstate-installed"
@@ -58,6 +63,8 @@ class Live:
     stamp: str = ""
     boot: str = ""
     release: str = ""
+    has_makefile: bool = True
+    has_tarball: bool = False
     devices: tuple[Device, ...] = ()
 
     @property
@@ -76,7 +83,7 @@ class Live:
 def reads(spec: KernelSpec) -> Iterator[Question]:
     """Of each file also what leads to it: a link would lead out of the tree."""
     notes = note(spec.source, "*")
-    yield from map(stat, ways(spec.source))
+    yield from map(stat, (*ways(spec.source), f"{spec.source}/Makefile", tarball(spec.source)))
     yield from (BOOT_ID, RELEASE, Glob(notes), File(stamp(spec.source)))
     own = _paths(spec)
     for path in own:
@@ -93,8 +100,10 @@ def observe(spec: KernelSpec, answers: Answers) -> Live:
     source = spec.source
     folder = inode_of(source, answers)
     barrier = obstacle(f"{source}/Makefile", answers)
-    if folder is None or barrier:
-        return Live(folder, barrier)
+    makefile = None if barrier else inode_of(f"{source}/Makefile", answers)
+    if makefile is None:
+        there = inode_of(tarball(source), answers)
+        return Live(folder, barrier, has_makefile=False, has_tarball=there is not None and there.is_file)
     notes = dict(_notes(source, answers.files(Glob(note(source, "*")))))
     paths = (*_paths(spec), *(_shipped_paths() if notes else ()))
     files: dict[str, str | None] = {}
@@ -113,7 +122,7 @@ def observe(spec: KernelSpec, answers: Answers) -> Live:
         answers.text_or_none(File(stamp(source))) or "",
         answers.text(BOOT_ID).strip(),
         answers.text(RELEASE).strip(),
-        _devices(answers) if spec.proof else (),
+        devices=_devices(answers) if spec.proof else (),
     )
 
 
