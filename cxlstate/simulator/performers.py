@@ -8,7 +8,7 @@ from typing import Any
 
 from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.effect import Effect
-from cxlstate.core.file import PermitFile, PutFile, SetPassword
+from cxlstate.core.file import PermitFile, PutFile, SetPassword, Unpack
 from cxlstate.core.first_boot import AwaitFirstBoot, WriteSeed
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.libvirt import LibvirtEffect
@@ -152,6 +152,7 @@ SIMULATED: dict[type[Effect], Performer] = {
     RemoveFile: _remove_file,
     PutFile: _of_somebody,
     PermitFile: _of_somebody,
+    Unpack: _of_somebody,
     SetPassword: _of_somebody,
     WriteSeed: _write_seed,
     AwaitFirstBoot: _await_first_boot,

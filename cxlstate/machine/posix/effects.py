@@ -182,8 +182,7 @@ def to_its_end(
 ) -> str:
     """The part of a script that runs a program, until it ends or its time is up."""
     return f"""begin
-{first}{_program(argv, environment, timeout)}
-[ $status -ne 124 ] || echo 'it was stopped: not done within {timeout} s' >&2
+{first}{program(argv, environment, timeout)}
 if [ $status -eq 0 ]; then finish done 0; else finish failed $status; fi
 """
 
@@ -198,7 +197,7 @@ def generate(state: str, effect: Generate, entry: Entry) -> bytes:
         f"""{FILES}
 begin
 resolve; keep; compare; announce
-{_program(effect.argv, (), effect.timeout, more='"$new"')}
+{program(effect.argv, (), effect.timeout, more='"$new"')}
 [ $status -eq 0 ] || finish failed $status
 [ -f "$new" ] || fail 'it wrote no file'
 tail -c 65536 "$said" >"$tmp/tail"
@@ -282,16 +281,18 @@ def generated(output: bytes) -> tuple[str, bytes] | None:
     return rest[:said].decode("utf-8", "replace"), rest[said:]
 
 
-def _program(
+def program(
     argv: tuple[str, ...], environment: tuple[tuple[str, str], ...], timeout: int, more: str = ""
 ) -> str:
-    """Run it as an administrator's shell would.
+    """Run it as an administrator's shell would: → `status`.
 
     It does not inherit the lock: a daemon that it may leave behind must not keep it, and the script
     that waits for it does.
     """
     words = " ".join(map(quote, (*(f"{key}={value}" for key, value in environment), *_timed(argv, timeout))))
-    return f'(umask 022; exec env {words} {more}) </dev/null >>"$said" 2>&1 9>&-\nstatus=$?'
+    return f"""(umask 022; exec env {words} {more}) </dev/null >>"$said" 2>&1 9>&-
+status=$?
+[ $status -ne 124 ] || echo 'it was stopped: not done within {timeout} s' >&2"""
 
 
 def _timed(argv: tuple[str, ...], timeout: int) -> tuple[str, ...]:
