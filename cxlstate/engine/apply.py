@@ -148,6 +148,7 @@ class Converger:
     _named: dict[ScopedAddress, set[tuple[str, str]]] = field(default_factory=dict)
     _apart: set[ScopedAddress] = field(default_factory=set)
     _stale: dict[ScopedAddress, int] = field(default_factory=dict)
+    _ahead: set[ScopedAddress] = field(default_factory=set)
     _old: set[MachineId] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -209,9 +210,7 @@ class Converger:
         result.diagnostics = list(dict.fromkeys(one for problems in told for one in problems))
         result.stopped = self.away.not_running(self.seen)
         if self.promise:
-            result.left = tuple(
-                one.at for one in result.plan.resources if one.changes and not self.promise.holds(one)
-            )
+            result.left = tuple(one.at for one in result.plan.resources if one.changes and self._is_left(one))
         return result
 
     def _not_allowed(self, plan: Plan) -> dict[ScopedAddress, tuple[Risk, ...]]:
@@ -227,8 +226,8 @@ class Converger:
         return refused
 
     def _is_left(self, plan: ResourcePlan) -> bool:
-        """Whether it is no part of the plan file that is applied."""
-        return self.promise is not None and not self.promise.holds(plan)
+        """Whether it is no part of the plan file that is applied, or could not be seen by then."""
+        return self.promise is not None and (not self.promise.holds(plan) or plan.at in self._ahead)
 
     # What is ready ----------------------------------------------------------------------------------
 
@@ -361,7 +360,9 @@ class Converger:
             if not left:
                 break
             self.watcher.waits(f"waiting for {left[0].address} to be as it should")
-        self.returns.proven(tuple(plan for plan in plans if plan not in left))
+        proven = tuple(plan for plan in plans if plan not in left)
+        self.returns.proven(proven)
+        self._ahead |= {plan.at for plan in proven if plan.later}
         if len(plans) > 1:
             self._apart |= {plan.at for plan in left}
             left = []
@@ -370,9 +371,14 @@ class Converger:
         self.watcher.proven(tuple(filter(None, (result.plan.at(plan.at) for plan in plans))))
 
     def _remains(self, done: ResourcePlan, plan: Plan) -> bool:
-        """Still to change; or, where it was restarted for it, still waiting for that."""
+        """Still to change; or, where it was restarted for it, still waiting for that.
+
+        What could not be seen before it was done is another turn's.
+        """
         now = plan.at(done.at)
         if now is None or now.status not in (Status.CHANGE, done.status):
+            return False
+        if done.later and not {one.path for one in done.changes} & {one.path for one in now.changes}:
             return False
         return not self.away.only_starts(now)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
@@ -14,12 +12,11 @@ from cxlstate.formats.kernel_patches import shipped
 from cxlstate.formats.patch_stack import Stacked
 from cxlstate.formats.patching import Standing
 from cxlstate.resources.kernel.goal import Goal, is_in, name_of_note
-from cxlstate.resources.kernel.probe import Live, Note, note
+from cxlstate.resources.kernel.probe import Live, Note, note, tarball
 from cxlstate.resources.kernel.spec import KernelSpec
 
 STOPS: Final = ("CXK412", "CXK413")
 """What stops the whole resource: a tree is patched as a whole or not at all."""
-_DEBIAN: Final = re.compile(r"/usr/src/linux-source-[0-9]+\.[0-9]+")
 
 
 def no_tree(spec: KernelSpec, live: Live) -> Diagnostic | None:
@@ -34,14 +31,14 @@ def no_tree(spec: KernelSpec, live: Live) -> Diagnostic | None:
             expected="directories, and regular files in them: no link leads out of the tree",
             hint=_without_link(spec, at) if found.is_link else None,
         )
-    if live.folder is None or not live.has_makefile:
+    if not live.has_makefile and not live.to_unpack:
         return Diagnostic(
             "CXK410",
             f"no kernel source in {spec.source}",
             path=("source",),
             found=f"{live.folder.what} without a Makefile" if live.folder else "no such directory",
-            expected="an unpacked source tree",
-            hint=_unpacked(spec.source, has_tarball=live.has_tarball),
+            expected="a source tree, or nothing yet and its tarball beside it",
+            hint=_way_to_a_tree(spec.source, live),
         )
     return None
 
@@ -53,15 +50,11 @@ def _without_link(spec: KernelSpec, at: str) -> str:
     return f"put what {at} leads to in its place"
 
 
-def _unpacked(source: str, *, has_tarball: bool) -> str:
-    """From the tarball beside it, as Debian's packages `linux-source-6.12` put it in /usr/src."""
-    folder, package = posixpath.split(source)
-    unpack = f"tar -xf {source}.tar.xz -C {folder}"
-    if has_tarball:
-        return unpack
-    if _DEBIAN.fullmatch(source):
-        return f"apt install {package} && {unpack}"
-    return "unpack the source of a kernel there, or write the path of one as source"
+def _way_to_a_tree(source: str, live: Live) -> str:
+    """What stands there may be somebody's: it is not for us to unpack over it."""
+    if live.folder and live.has_tarball:
+        return f"mv {source} {source}.old, and apply: {tarball(source)} is unpacked then"
+    return f"put a kernel there, or its tarball at {tarball(source)}; or write the path of another as source"
 
 
 def diagnose(spec: KernelSpec, live: Live, aim: Goal) -> Iterator[Diagnostic]:

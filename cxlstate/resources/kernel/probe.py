@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from cxlstate.resources.kernel.spec import KernelSpec
 BOOT_ID: Final = File("/proc/sys/kernel/random/boot_id")
 RELEASE: Final = File("/proc/sys/kernel/osrelease")
 _BOOT: Final = re.compile(r"^(?:Applied|Installed) by cxlstate in boot ([0-9a-f-]{36})$", re.MULTILINE)
+_DEBIAN: Final = re.compile(r"/usr/src/linux-source-[0-9]+\.[0-9]+")
 _DIGEST: Final = re.compile(r"^Of ([0-9a-f]{64})$", re.MULTILINE)
 
 
@@ -33,6 +35,11 @@ def note(source: str, name: str) -> str:
 def tarball(source: str) -> str:
     """What Debian's `linux-source` packages bring, beside the folder that it unpacks to."""
     return f"{source}.tar.xz"
+
+
+def package(source: str) -> str | None:
+    """The package of Debian that brings such a tarball."""
+    return posixpath.basename(source) if _DEBIAN.fullmatch(source) else None
 
 
 def stamp(source: str) -> str:
@@ -66,6 +73,16 @@ class Live:
     has_makefile: bool = True
     has_tarball: bool = False
     devices: tuple[Device, ...] = ()
+
+    @property
+    def to_unpack(self) -> bool:
+        """Whether there is nothing but the tarball."""
+        return self.folder is None and self.barrier is None and self.has_tarball
+
+    @property
+    def to_come(self) -> bool:
+        """Whether there is nothing at all."""
+        return self.folder is None and self.barrier is None and not self.has_tarball
 
     @property
     def installed(self) -> str:

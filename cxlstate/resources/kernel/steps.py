@@ -7,16 +7,35 @@ from dataclasses import replace
 from hashlib import sha256
 
 from cxlstate.core.action import Action, Reboot, RemoveFile, Risk, Run, undoing
+from cxlstate.core.assessment import Assessment, Later
 from cxlstate.core.change import Change
-from cxlstate.core.file import PutFile
+from cxlstate.core.file import PutFile, Unpack
 from cxlstate.formats.patch_stack import Stacked
 from cxlstate.formats.patching import Standing
 from cxlstate.resources.kernel.goal import Goal, is_in, name_of_note
-from cxlstate.resources.kernel.probe import Live, note, stamp
+from cxlstate.resources.kernel.probe import Live, note, stamp, tarball
 from cxlstate.resources.kernel.proof import Proven
 from cxlstate.resources.kernel.spec import HOUR, Build, KernelSpec
 
 _BUILD = ("build",)
+
+
+def unpacked(spec: KernelSpec) -> Assessment:
+    """Where there is only the tarball, or there will be: what is in it is known once it is unpacked."""
+    source, archive = spec.source, tarball(spec.source)
+    action = Action(f"unpack {archive}", Unpack(archive, source), why="takes minutes, and some 2GiB")
+    return Assessment(
+        changes=(Change(("source",), None, f"unpacked from {archive}"),),
+        actions=(action,),
+        facts=(("source", f"{source}, not unpacked"),),
+        later=tuple(later(spec)),
+    )
+
+
+def later(spec: KernelSpec) -> Iterator[Later]:
+    """What waits for the tree."""
+    if spec.patches or spec.absent or spec.build:
+        yield Later("which patches are in it, and whether it is built")
 
 
 def changes(spec: KernelSpec, live: Live, aim: Goal) -> Iterator[Change]:
