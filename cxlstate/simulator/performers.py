@@ -16,6 +16,7 @@ from cxlstate.formats import cloud_init, password, seed_iso
 from cxlstate.machine import generated
 from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.performing import waited_for
+from cxlstate.machine.posix.effects import LOG
 from cxlstate.simulator import images
 from cxlstate.simulator.ended import Ended, unknown
 from cxlstate.simulator.files import Files
@@ -63,6 +64,8 @@ def _run(effect: Run, session: Session) -> tuple[str, Outcome]:
     if effect.unless and host.files.exists(effect.unless):
         return "", Outcome(Result.STALE)
     ended = host.run((*effect.argv, *effect.operands))
+    if effect.log:
+        host.files.write(effect.log, ended.output.encode()[-LOG:], mode=0o600)
     host.save()
     session.faults.step(f"run: {effect.argv[0]}")
     return "", _outcome(ended)

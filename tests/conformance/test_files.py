@@ -6,7 +6,7 @@ from hashlib import sha256
 
 import pytest
 
-from cxlstate.core.action import RemoveFile, WriteFile
+from cxlstate.core.action import RemoveFile, Run, WriteFile
 from cxlstate.core.answers import ConditionUnmet, ReadFailed
 from cxlstate.core.file import PermitFile, PutFile, Unpack
 from cxlstate.core.read import Asked, Attributes, Exists, File, Glob, Names
@@ -133,6 +133,15 @@ def test_writing_over_a_folder_fails(machine):
     machine.write(f"{FOLDER}/inside", "text")
     outcome = machine.perform(WriteFile(FOLDER, b"text"))
     assert (outcome.result, outcome.status) == (Result.FAILED, 1)
+
+
+def test_a_log_has_what_its_program_said_last(machine):
+    log = f"{FOLDER}/logs/kernel.log"
+    for argv, status in ((("uname", "-r"), 0), (("env", "--chdir=/conformance-absent", "uname"), 125)):
+        outcome = machine.perform(Run(argv, log=log))
+        assert (outcome.status, machine.text(log)) == (status, outcome.output)
+        assert outcome.output
+    assert machine.mode(log) == 0o600
 
 
 def test_a_tarball_becomes_the_folder_that_it_holds(machine):

@@ -151,6 +151,8 @@ def test_a_build_that_fails_leaves_the_source_as_it_is_wanted(machine):
     status, said = machine.run("apply", "--yes")
     assert (status, b"PMD_SIZE" in machine.path(HMEM_C).read_bytes()) == (1, False), said
     assert not machine.path(f"{SOURCE}/.cxlstate-installed").exists()
+    log = "/var/lib/cxlstate/logs/kernel.log"
+    assert (f"more of it in {log} on h" in said, machine.path(log).exists()) == (True, True), said
     assert "built and installed" in machine.run("plan")[1]
 
 

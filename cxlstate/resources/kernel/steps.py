@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
+from typing import Final
 
 from cxlstate.core.action import Action, Reboot, RemoveFile, Risk, Run, undoing
 from cxlstate.core.assessment import Assessment, Later
@@ -18,6 +19,8 @@ from cxlstate.resources.kernel.proof import Proven
 from cxlstate.resources.kernel.spec import HOUR, Build, KernelSpec
 
 _BUILD = ("build",)
+_LOG: Final = "/var/lib/cxlstate/logs/kernel.log"
+"""What the command said that ran last: where one fails, that one."""
 
 
 def unpacked(spec: KernelSpec) -> Assessment:
@@ -82,11 +85,13 @@ def _edits(source: str, live: Live, aim: Goal) -> Iterator[Action]:
 
 
 def _built(source: str, build: Build, live: Live, aim: Goal) -> Iterator[Action]:
+    why = f"may take {build.hours} h; what it says: {_LOG}"
     for verb, commands in (("build", build.commands), ("install", build.install)):
         for argv in commands:
-            typed = f"cd {source} && {' '.join(argv)}"
-            effect = Run(("env", f"--chdir={source}", *argv), timeout=build.hours * HOUR, typed=typed)
-            yield Action(f"{verb} the kernel: {' '.join(argv)}", effect, why=f"may take {build.hours} h")
+            line, there = " ".join(argv), ("env", f"--chdir={source}")
+            typed = f"cd {source} && {line}"
+            effect = Run((*there, *argv), timeout=build.hours * HOUR, typed=typed, log=_LOG)
+            yield Action(f"{verb} the kernel: {line}", effect, why=why)
     text = f"Installed by cxlstate in boot {live.boot}\nOf {aim.digest}\n"
     yield _put("note what was installed", stamp(source), text, live.stamp or None)
 
