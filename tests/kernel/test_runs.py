@@ -4,6 +4,7 @@ import pytest
 
 from cxlstate.cli.main import _run
 from tests.corpus import kernel
+from tests.corpus.apt import NoCorpusError
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +49,7 @@ class Machine:
 def machine(request, tmp_path, capsys):
     try:
         return Machine(tmp_path, capsys, kernel.tree(kernel.PACKAGES[request.param]))
-    except kernel.NoKernelError as error:
+    except NoCorpusError as error:
         pytest.skip(f"no kernel sources of {request.param}: {str(error).splitlines()[-1]}")
 
 
