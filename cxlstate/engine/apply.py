@@ -378,7 +378,7 @@ class Converger:
         now = plan.at(done.at)
         if now is None or now.status not in (Status.CHANGE, done.status):
             return False
-        if done.later and not {one.path for one in done.changes} & {one.path for one in now.changes}:
+        if done.later and not set(done.changes) & set(now.changes):
             return False
         return not self.away.only_starts(now)
 

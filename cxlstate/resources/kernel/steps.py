@@ -28,11 +28,19 @@ def unpacked(spec: KernelSpec) -> Assessment:
     source, archive = spec.source, tarball(spec.source)
     action = Action(f"unpack {archive}", Unpack(archive, source), why="takes minutes, and some 2GiB")
     return Assessment(
-        changes=(Change(("source",), None, f"unpacked from {archive}"),),
+        changes=(Change(("source",), None, f"unpacked from {archive}"), *_then(spec)),
         actions=(action,),
         facts=(("source", f"{source}, not unpacked"),),
         later=tuple(later(spec)),
     )
+
+
+def _then(spec: KernelSpec) -> Iterator[Change]:
+    """What is to be expected of the tree; none of it is what is found to be done in it."""
+    for index, one in enumerate(spec.patches):
+        yield Change(("patches", index), None, f"{one.series.name}, once it is unpacked")
+    if spec.build:
+        yield Change(_BUILD, None, "built and installed, once it is unpacked")
 
 
 def later(spec: KernelSpec) -> Iterator[Later]:
