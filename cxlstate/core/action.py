@@ -82,7 +82,7 @@ class Run(Effect):
     Actions of several resources with the same `argv` are run once with all their `operands`.
     `typed` is `argv` as a person would have typed it, for plans that people read; operands follow it.
     `unless` is a path: where there is anything at that moment, the machine is not as the plan saw it,
-    and the program is not run.
+    and the program is not run. `log` is a file that keeps what it says, while it runs and afterwards.
     """
 
     argv: tuple[str, ...]
@@ -91,6 +91,7 @@ class Run(Effect):
     timeout: int = 1800
     typed: str = field(default="", compare=False)
     unless: str = ""
+    log: str = field(default="", compare=False)
 
     def shown(self) -> str:
         """Without what only matters to a program."""

@@ -1,7 +1,8 @@
-"""Effects on files that belong to somebody: put with owner and mode, never through a link; and passwords."""
+"""Effects on files that belong to somebody, put in place never through a link; on trees, and passwords."""
 
 from __future__ import annotations
 
+import posixpath
 import shlex
 from dataclasses import dataclass
 from hashlib import sha256
@@ -88,6 +89,26 @@ class SetPassword(Effect):
     def journalled(self) -> dict[str, object]:
         """Without the hash."""
         return {"effect": "set-password", "user": self.user}
+
+
+@dataclass(frozen=True, slots=True)
+class Unpack(Effect):
+    """Unpack a tarball of one folder, which is called like `folder` and becomes it; STALE if that is there.
+
+    All of it is root's. It takes its place whole, and no symbolic link is followed on the way there.
+    """
+
+    archive: str
+    folder: str
+    timeout: int = 3600
+
+    def shown(self) -> str:
+        """In the words of tar(1). That it is made apart, and only put in place whole, is not told."""
+        return shlex.join(("tar", "-xf", self.archive, "-C", posixpath.dirname(self.folder)))
+
+    def journalled(self) -> dict[str, object]:
+        """With what comes from where."""
+        return {"effect": "unpack", "archive": self.archive, "path": self.folder}
 
 
 def _permits(effect: PutFile | PermitFile) -> list[str]:

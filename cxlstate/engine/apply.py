@@ -26,7 +26,7 @@ from cxlstate.engine.observe import Kinds
 from cxlstate.engine.plan import PENDING, Exit, Interruption, Plan, Reach, ResourcePlan, Status, worst
 from cxlstate.engine.promise import Promise
 from cxlstate.engine.reading import TreeReader
-from cxlstate.engine.returning import Returns, differences
+from cxlstate.engine.returning import Returns, not_converged
 from cxlstate.engine.seen import Seen
 from cxlstate.engine.turns import group, todo
 from cxlstate.engine.writing import Writers
@@ -148,6 +148,7 @@ class Converger:
     _named: dict[ScopedAddress, set[tuple[str, str]]] = field(default_factory=dict)
     _apart: set[ScopedAddress] = field(default_factory=set)
     _stale: dict[ScopedAddress, int] = field(default_factory=dict)
+    _ahead: set[ScopedAddress] = field(default_factory=set)
     _old: set[MachineId] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -213,9 +214,7 @@ class Converger:
         result.diagnostics = list(dict.fromkeys(one for problems in told for one in problems))
         result.stopped = self.away.not_running(self.seen)
         if self.promise:
-            result.left = tuple(
-                one.at for one in result.plan.resources if one.changes and not self.promise.holds(one)
-            )
+            result.left = tuple(one.at for one in result.plan.resources if one.changes and self._is_left(one))
         return result
 
     def _not_allowed(self, plan: Plan) -> dict[ScopedAddress, tuple[Risk, ...]]:
@@ -231,8 +230,8 @@ class Converger:
         return refused
 
     def _is_left(self, plan: ResourcePlan) -> bool:
-        """Whether it is no part of the plan file that is applied."""
-        return self.promise is not None and not self.promise.holds(plan)
+        """Whether it is no part of the plan file that is applied, or could not be seen by then."""
+        return self.promise is not None and (not self.promise.holds(plan) or plan.at in self._ahead)
 
     # What is ready ----------------------------------------------------------------------------------
 
@@ -370,31 +369,24 @@ class Converger:
             if not left:
                 break
             self.watcher.waits(f"waiting for {left[0].address} to be as it should")
-        self.returns.proven(tuple(plan for plan in plans if plan not in left))
+        proven = tuple(plan for plan in plans if plan not in left)
+        self.returns.proven(proven)
+        self._ahead |= {plan.at for plan in proven if plan.later}
         if len(plans) > 1:
             self._apart |= {plan.at for plan in left}
             left = []
         for plan in left:
-            self.failed[plan.at] = (self.not_converged(plan, result.plan),)
+            self.failed[plan.at] = (not_converged(plan, result.plan, self.tree),)
         self.watcher.proven(tuple(filter(None, (result.plan.at(plan.at) for plan in plans))))
 
     def _remains(self, done: ResourcePlan, plan: Plan) -> bool:
-        """Still to change; or, where it was restarted for it, still waiting for that."""
+        """Still to change; or, where it was restarted for it, still waiting for that.
+
+        What could not be seen before it was done is another turn's.
+        """
         now = plan.at(done.at)
         if now is None or now.status not in (Status.CHANGE, done.status):
             return False
+        if done.later and not set(done.changes) & set(now.changes):
+            return False
         return not self.away.only_starts(now)
-
-    def not_converged(self, plan: ResourcePlan, after: Plan) -> Diagnostic:
-        """Everything was done, and it differs all the same."""
-        now = after.at(plan.at) or plan
-        return Diagnostic(
-            "CXE204",
-            "resource still differs after every action succeeded",
-            machine=plan.at.machine,
-            address=plan.address,
-            source=self.tree.locate(plan.resource.path) if plan.resource.path else None,
-            found=differences(now),
-            expected="; ".join(f"{'.'.join(map(str, c.path))}: {c.new}" for c in now.changes),
-            hint="something else may be changing it back: look at the journal of the machine",
-        )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from cxlstate.core.action import Action, Generate, Risk
+from cxlstate.core.action import Action, Generate, Risk, Run
 from cxlstate.core.address import ScopedAddress
 from cxlstate.core.consent import Consents
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic
@@ -202,9 +202,11 @@ def _diagnostic(
                 hint=f"see why on its console, or let its power be cut: --allow power-off-vm={named}",
             )
         case _:
+            log = action.effect.log if isinstance(action.effect, Run) else ""
+            more = f", and more of it in {log} on {machine}" if log else ""
             return replace(
                 common,
                 code="CXE203",
                 message=f"{action.does} failed with status {outcome.status}",
-                hint="what it said is above; mend the cause and apply again",
+                hint=f"what it said is above{more}; mend the cause and apply again",
             )

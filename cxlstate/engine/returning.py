@@ -1,4 +1,4 @@
-"""Resources that undo each other: what was proven in a run, and differs again. Pure."""
+"""What differs again or still: resources that undo each other, and what no action has changed. Pure."""
 
 from __future__ import annotations
 
@@ -113,6 +113,21 @@ class Returns:
             expected="all of them in force at once",
             hint=f"keep one of them in the spec, or see in the log of {now.at.machine} what connects them",
         )
+
+
+def not_converged(plan: ResourcePlan, after: Plan, tree: Tree) -> Diagnostic:
+    """Everything was done, and it differs all the same."""
+    now = after.at(plan.at) or plan
+    return Diagnostic(
+        "CXE204",
+        "resource still differs after every action succeeded",
+        machine=plan.at.machine,
+        address=plan.address,
+        source=tree.locate(plan.resource.path) if plan.resource.path else None,
+        found=differences(now),
+        expected="; ".join(f"{'.'.join(map(str, c.path))}: {c.new}" for c in now.changes),
+        hint="something else may be changing it back: look at the journal of the machine",
+    )
 
 
 def differences(plan: ResourcePlan) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -48,7 +49,8 @@ class Effects:
         if files.exists(_JOURNAL) and not files.is_file(_JOURNAL):  # a pipe would be waited for
             raise OSError(errno.EINVAL, "not a regular file", _JOURNAL)
         if files.is_file(LEFTOVER):
-            (self._directory / ROOT / files.text(LEFTOVER).lstrip("/")).unlink(missing_ok=True)
+            draft = self._directory / ROOT / files.text(LEFTOVER).lstrip("/")
+            shutil.rmtree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)
             files.remove(LEFTOVER)
         if files.exists(_JOURNAL) and files.stat(_JOURNAL).st_size > keeping.JOURNAL:
             self._prune()

@@ -8,7 +8,7 @@ from typing import Any
 
 from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.effect import Effect
-from cxlstate.core.file import PermitFile, PutFile, SetPassword
+from cxlstate.core.file import PermitFile, PutFile, SetPassword, Unpack
 from cxlstate.core.first_boot import AwaitFirstBoot, WriteSeed
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.libvirt import LibvirtEffect
@@ -16,6 +16,7 @@ from cxlstate.formats import cloud_init, password, seed_iso
 from cxlstate.machine import generated
 from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.performing import waited_for
+from cxlstate.machine.posix.effects import LOG
 from cxlstate.simulator import images
 from cxlstate.simulator.ended import Ended, unknown
 from cxlstate.simulator.files import Files
@@ -66,6 +67,8 @@ def _run(effect: Run, session: Session) -> tuple[str, Outcome]:
     if effect.unless and host.files.exists(effect.unless):
         return "", Outcome(Result.STALE)
     ended = host.run((*effect.argv, *effect.operands))
+    if effect.log:
+        host.files.write(effect.log, ended.output.encode()[-LOG:], mode=0o600)
     host.save()
     session.faults.step(f"run: {effect.argv[0]}")
     return "", _outcome(ended)
@@ -155,6 +158,7 @@ SIMULATED: dict[type[Effect], Performer] = {
     RemoveFile: _remove_file,
     PutFile: _of_somebody,
     PermitFile: _of_somebody,
+    Unpack: _of_somebody,
     SetPassword: _of_somebody,
     WriteSeed: _write_seed,
     AwaitFirstBoot: _await_first_boot,

@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
+import shutil
+import tarfile
 from collections.abc import Callable
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, ClassVar
 
 from cxlstate.core.effect import Effect
-from cxlstate.core.file import PermitFile, PutFile, SetPassword
+from cxlstate.core.file import PermitFile, PutFile, SetPassword, Unpack
 from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.performing import performer
 from cxlstate.simulator.accounts import Accounts
@@ -75,6 +78,27 @@ class Place:
         self._drafts.forget()
         return told, _DONE
 
+    def _unpack(self, effect: Unpack) -> tuple[str, Outcome]:
+        self._enter(effect.folder)
+        files, folder, name = self._files, effect.folder, posixpath.basename(effect.folder)
+        if files.exists(folder):
+            return "", Outcome(Result.STALE)
+        if not files.is_file(effect.archive):
+            return "", Outcome(Result.FAILED, 1, f"{effect.archive} is not there, or not a regular file\n")
+        self._drafts.announce(folder)
+        draft = files.draft_of(folder)
+        draft.mkdir(mode=0o700)
+        failed = _extract(files.real(effect.archive), draft)
+        self._step(f"unpacked, not in place: {folder}")
+        if not failed and [(one.name, one.is_dir()) for one in draft.iterdir()] != [(name, True)]:
+            failed = f"{effect.archive} does not hold one folder {name}\n"
+        if not failed:
+            (draft / name).rename(files.real(folder))
+            self._step(f"in place: {folder}")
+        shutil.rmtree(draft)
+        self._drafts.forget()
+        return "", Outcome(Result.FAILED, 1, failed) if failed else _DONE
+
     def _enter(self, path: str) -> None:
         """No link on the way, and none in its place."""
         if self._files.inside(path) != path:
@@ -117,4 +141,15 @@ class Place:
         PutFile: _put,
         PermitFile: _permit,
         SetPassword: _set_password,
+        Unpack: _unpack,
     }
+
+
+def _extract(archive: Path, folder: Path) -> str:
+    """What tar(1) says where it cannot; empty: all of it is there."""
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+    except (EOFError, OSError, tarfile.TarError) as error:
+        return f"tar: {archive.name}: {error}\n"
+    return ""

@@ -6,16 +6,18 @@ from hashlib import sha256
 
 import pytest
 
-from cxlstate.core.action import RemoveFile, WriteFile
+from cxlstate.core.action import RemoveFile, Run, WriteFile
 from cxlstate.core.answers import ConditionUnmet, ReadFailed
-from cxlstate.core.file import PermitFile, PutFile
-from cxlstate.core.read import Asked, Attributes, Exists, File, Glob
+from cxlstate.core.file import PermitFile, PutFile, Unpack
+from cxlstate.core.read import Asked, Attributes, Exists, File, Glob, Names
 from cxlstate.core.secret import Secret
 from cxlstate.machine.outcome import Result
+from tests.tarballs import tarball
 
 ABSENT = "No such file or directory"
 DENIED = "Permission denied"
 FOLDER = "/etc/conformance"
+NOISE = "".join(sha256(bytes([number])).hexdigest() for number in range(256))  # no compression makes it short
 
 
 @pytest.mark.parametrize(
@@ -131,6 +133,57 @@ def test_writing_over_a_folder_fails(machine):
     machine.write(f"{FOLDER}/inside", "text")
     outcome = machine.perform(WriteFile(FOLDER, b"text"))
     assert (outcome.result, outcome.status) == (Result.FAILED, 1)
+
+
+def test_a_log_has_what_its_program_said_last(machine):
+    log = f"{FOLDER}/logs/kernel.log"
+    for argv, status in ((("uname", "-r"), 0), (("env", "--chdir=/conformance-absent", "uname"), 125)):
+        outcome = machine.perform(Run(argv, log=log))
+        assert (outcome.status, machine.text(log)) == (status, outcome.output)
+        assert outcome.output
+    assert machine.mode(log) == 0o600
+
+
+def test_a_tarball_becomes_the_folder_that_it_holds(machine):
+    tree = f"{FOLDER}/tree"
+    machine.perform(WriteFile(f"{tree}.tar.xz", tarball({"tree/Makefile": "all:\n", "tree/fs/a.c": "a\n"})))
+    assert machine.perform(Unpack(f"{tree}.tar.xz", tree)).result is Result.DONE
+    assert (machine.text(f"{tree}/Makefile"), machine.text(f"{tree}/fs/a.c")) == ("all:\n", "a\n")
+    assert (machine.mode(tree), machine.mode(f"{tree}/fs/a.c")) == (0o755, 0o644)
+    machine.write(f"{tree}/Makefile", "somebody's edit\n")
+    assert machine.perform(Unpack(f"{tree}.tar.xz", tree)).result is Result.STALE
+    assert machine.text(f"{tree}/Makefile") == "somebody's edit\n"
+
+
+@pytest.mark.parametrize(
+    ("case", "content"),
+    [
+        ("none", b"no tarball"),
+        ("cut", tarball({"tree/Makefile": NOISE})[:4096]),
+        ("another", tarball({"another/Makefile": ""})),
+        ("more", tarball({"tree/Makefile": "", "more": ""})),
+        ("file", tarball({"tree": "a file"})),
+    ],
+)
+def test_what_is_no_tarball_of_that_folder_leaves_nothing(machine, case, content):
+    folder = f"{FOLDER}/{case}"
+    machine.perform(WriteFile(f"{folder}/tree.tar.xz", content))
+    assert machine.perform(Unpack(f"{folder}/tree.tar.xz", f"{folder}/tree")).result is Result.FAILED
+    there, hidden = Names(f"{folder}/*"), Names(f"{folder}/.*.cxlstate")
+    answers = machine.writer.read([there, hidden])
+    assert (list(answers.files(there)), list(answers.files(hidden))) == ([f"{folder}/tree.tar.xz"], [])
+
+
+def test_no_link_is_followed_where_a_tarball_is_unpacked(machine):
+    machine.write(f"{FOLDER}/elsewhere/file", "text")
+    machine.perform(WriteFile(f"{FOLDER}/linked.tar.xz", tarball({"linked/Makefile": ""})))
+    machine.link(f"{FOLDER}/linked", f"{FOLDER}/elsewhere")
+    assert machine.perform(Unpack(f"{FOLDER}/linked.tar.xz", f"{FOLDER}/linked")).result is not Result.DONE
+    machine.link(f"{FOLDER}/over", f"{FOLDER}/elsewhere")
+    over = Unpack(f"{FOLDER}/linked.tar.xz", f"{FOLDER}/over/linked")
+    assert machine.perform(over).result is Result.FAILED
+    names = Names(f"{FOLDER}/elsewhere/*")
+    assert list(machine.writer.read([names]).files(names)) == [f"{FOLDER}/elsewhere/file"]
 
 
 def test_records_are_kept_and_forgotten(machine):

@@ -14,7 +14,7 @@ import pytest
 from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.domain import Disk, Domain
 from cxlstate.core.effect import Effect
-from cxlstate.core.file import PermitFile, PutFile, SetPassword
+from cxlstate.core.file import PermitFile, PutFile, SetPassword, Unpack
 from cxlstate.core.first_boot import Account, AwaitFirstBoot, FirstBoot, WriteSeed
 from cxlstate.core.fragment import Fragment
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
@@ -53,6 +53,7 @@ EVERY = [
     PutFile("/a", Secret(b"hidden", "env A"), Secret(b"hidden"), "u", mode=0o600),
     PermitFile("/a", "u", "g", 0o640),
     SetPassword("a", Secret(b"hidden", "env A")),
+    Unpack("/a.tar", "/a"),
     WriteSeed("/a", FirstBoot("i", accounts=(Account("a", password=Secret(b"hidden", "env A")),))),
     AwaitFirstBoot(),
     FetchFile("https://h/a?token=hidden", "0f", "/a"),

@@ -13,7 +13,8 @@ import pytest
 
 from cxlstate.core.domain import Cell, Disk, Domain, Interface, Nvdimm, Topology
 from cxlstate.formats.domain_xml import read
-from tests.corpus.source import NoCorpusError, texts
+from tests.corpus.apt import NoCorpusError
+from tests.corpus.source import texts
 
 GIB, MIB = 1 << 30, 1 << 20
 SEED = 20_260_714

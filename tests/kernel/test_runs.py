@@ -4,6 +4,7 @@ import pytest
 
 from cxlstate.cli.main import _run
 from tests.corpus import kernel
+from tests.corpus.apt import NoCorpusError
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +22,7 @@ class Machine:
         self.root = folder / "host/root"
         self.spec("")
         self.run("plan")
-        for path, text in tree.items():
+        for path, text in {"Makefile": "VERSION = 6\n", **tree}.items():
             if text is not None:
                 self.path(f"{SOURCE}/{path}").parent.mkdir(parents=True, exist_ok=True)
                 self.path(f"{SOURCE}/{path}").write_bytes(text.encode())
@@ -48,7 +49,7 @@ class Machine:
 def machine(request, tmp_path, capsys):
     try:
         return Machine(tmp_path, capsys, kernel.tree(kernel.PACKAGES[request.param]))
-    except kernel.NoKernelError as error:
+    except NoCorpusError as error:
         pytest.skip(f"no kernel sources of {request.param}: {str(error).splitlines()[-1]}")
 
 
@@ -133,11 +134,26 @@ def test_built_installed_and_booted(machine):
     assert (status, "another source or build" in said) == (2, True), said
 
 
+def test_a_patch_of_others_that_is_taken_back_is_built_anew(machine):
+    machine.spec(PATCHES)
+    assert machine.run("apply", "--yes")[0] == 0
+    machine.path(NOTE).unlink()
+    machine.spec(BUILD)
+    assert machine.run("apply", "--yes", "--allow", "reboot-host")[0] == 0
+    machine.spec(f"absent: [dax-hmem-align-4k], {BUILD}")
+    status, said = machine.run("apply", "--yes", "--allow", "reboot-host")
+    assert (status, "another source or build" in said) == (0, True), said
+    assert b"PMD_SIZE" in machine.path(HMEM_C).read_bytes()
+    assert machine.run("plan")[0] == 0
+
+
 def test_a_build_that_fails_leaves_the_source_as_it_is_wanted(machine):
     machine.spec(f"{PATCHES}, build: {{commands: [[no-such-program]]}}")
     status, said = machine.run("apply", "--yes")
     assert (status, b"PMD_SIZE" in machine.path(HMEM_C).read_bytes()) == (1, False), said
     assert not machine.path(f"{SOURCE}/.cxlstate-installed").exists()
+    log = "/var/lib/cxlstate/logs/kernel.log"
+    assert (f"more of it in {log} on h" in said, machine.path(log).exists()) == (True, True), said
     assert "built and installed" in machine.run("plan")[1]
 
 

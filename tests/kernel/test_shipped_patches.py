@@ -10,6 +10,7 @@ from cxlstate.formats.patch_stack import fitting, stack
 from cxlstate.formats.patching import Standing
 from cxlstate.formats.unified_diff import write
 from tests.corpus import kernel
+from tests.corpus.apt import NoCorpusError
 from tests.kernel.newer import NEWER
 
 IN, APPLIES, PARTLY, FAILS = Standing.IN, Standing.APPLIES, Standing.PARTLY, Standing.FAILS
@@ -22,7 +23,7 @@ NO_FILE = dict.fromkeys(kernel.PATHS)
 def debian(request):
     try:
         return request.param, kernel.tree(kernel.PACKAGES[request.param])
-    except kernel.NoKernelError as error:
+    except NoCorpusError as error:
         pytest.skip(f"no kernel sources of {request.param}: {str(error).splitlines()[-1]}")
 
 

@@ -14,6 +14,7 @@ from cxlstate.core.answers import Answer, Answers
 from cxlstate.core.read import Attributes, File
 from cxlstate.machine import records
 from cxlstate.machine.outcome import Outcome, Result
+from cxlstate.machine.posix import effects
 from cxlstate.machine.posix.reader import PosixReader
 from tests.fragments import step
 from tests.machine.conftest import ENTRY, digest
@@ -159,6 +160,20 @@ def test_a_program_that_fails_or_hangs_is_a_failure(writer):
     assert "within 1 s" in hung.output
     missing = writer.perform(Run(("no-such-program",)), ENTRY)
     assert (missing.result, missing.status) == (Result.FAILED, 127)
+
+
+def test_a_log_has_what_is_said_while_it_is_said_and_the_end_of_it_for_good(writer, tmp_path):
+    log = tmp_path / "state" / "logs of mine" / "build.log"
+    program = (
+        f"echo first; cat '{log}' >'{tmp_path}/seen'; head -c {effects.LOG} /dev/zero; echo why >&2; exit 2"
+    )
+    failed = writer.perform(Run(("sh", "-c", program), log=str(log)), ENTRY)
+    assert (failed.result, failed.status, failed.output[-4:]) == (Result.FAILED, 2, "why\n")
+    assert (tmp_path / "seen").read_text() == "first\n"
+    assert log.read_bytes() == bytes(effects.LOG - 4) + b"why\n"
+    assert writer.perform(Run(("echo", "again"), log=str(log)), ENTRY) == Outcome(Result.DONE, 0, "again\n")
+    assert log.read_text() == "again\n"
+    assert log.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("name", ["$(touch owned)", "a b", "-e", "'"])

@@ -9,6 +9,7 @@ import pytest
 
 from cxlstate.core.action import Generate, RemoveFile, Run, WriteFile
 from cxlstate.core.diagnostic import CxlstateError
+from cxlstate.core.file import Unpack
 from cxlstate.core.read import Attributes, Command, File
 from cxlstate.machine.outcome import Entry, Result
 from cxlstate.simulator.faults import Faults, PowerCut
@@ -16,6 +17,7 @@ from cxlstate.simulator.folder import load
 from cxlstate.simulator.loader import NoBoot
 from cxlstate.simulator.reader import SimReader
 from cxlstate.simulator.writer import SimWriter, power_cut
+from tests.tarballs import tarball
 
 ENTRY = Entry("run", ("test",), "a test", "live")
 GRUB_CFG = "/boot/grub/grub.cfg"
@@ -90,6 +92,25 @@ def test_a_file_is_whole_before_and_after_it_is_replaced(tmp_path):
         writer.close()
         seen.append(text(directory, "/etc/test"))
     assert seen == ["before", "before", "after", "after", "after"]
+
+
+def test_a_tarball_is_unpacked_whole_or_not_at_all(tmp_path):
+    effect, there = Unpack("/usr/src/tree.tar.xz", "/usr/src/tree"), []
+    for stop_at in range(1, 6):
+        directory = tmp_path / f"host{stop_at}"
+        with SimWriter(directory, "host") as writer:
+            writer.perform(WriteFile(effect.archive, tarball({"tree/Makefile": "all:\n"})), ENTRY)
+        writer = SimWriter(directory, "host", faults=Faults(stop_at=stop_at))
+        with pytest.raises(PowerCut):
+            writer.perform(effect, ENTRY)
+        writer.close()
+        there.append((directory / "root/usr/src/tree").exists())
+        with SimWriter(directory, "host") as again:
+            result = again.perform(effect, ENTRY).result
+        assert result is (Result.STALE if there[-1] else Result.DONE)
+        assert text(directory, "/usr/src/tree/Makefile") == "all:\n"
+        assert list((directory / "root").rglob(".*.cxlstate")) == [], "no draft is left"
+    assert there == [False, False, True, True, True]
 
 
 def test_a_stopped_removal_is_done_or_not_begun(tmp_path):

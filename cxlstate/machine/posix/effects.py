@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 
 from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteFile
+from cxlstate.core.read import MEBIBYTE
 from cxlstate.formats import restore
 from cxlstate.formats.sh import quote
 from cxlstate.machine.outcome import Entry, Outcome, Result
@@ -25,6 +26,9 @@ GENERATED = "generated"
 """First word of a report that asks for a judgement: its size, what was said, then the file."""
 
 _STATUS, _SAID = 255, 65536  # the highest exit status; bytes of what was said, as the scripts send it
+
+LOG = 4 * MEBIBYTE
+"""Bytes of what a program said that its log keeps: the last of it."""
 
 # `clear` is also the agent's: it removes the half-made file of an effect that was stopped. The
 # pattern keeps it from taking anything else, should the note be torn.
@@ -155,42 +159,53 @@ finish done 0
     )
 
 
+# What is said goes to the log as it comes, for who follows it; in the end it is cut.
+_LOGGED = """mkdir -p -- "${kept%/*}" && : >"$kept" || fail
+said=$kept
+exec 2>>"$said"
+"""
+_CUT = f"""if [ "$(wc -c <"$kept")" -gt {LOG} ]; then
+    tail -c {LOG} "$kept" >"$tmp/log" && mv "$tmp/log" "$kept"
+fi
+"""
+
+
 def run(state: str, effect: Run, entry: Entry) -> bytes:
     """Run a program, its output into a file, so that a reader who has left does not stop it."""
+    first = '[ -z "$unless" ] || [ ! -e "$unless" ] || finish stale 0\n'
+    first, last = (first + _LOGGED, _CUT) if effect.log else (first, "")
     return script(
         state,
         entry,
-        {"unless": effect.unless},
+        {"unless": effect.unless, "kept": effect.log},
         effect.journalled(),
-        to_its_end(
-            (*effect.argv, *effect.operands),
-            effect.environment,
-            effect.timeout,
-            first='[ -z "$unless" ] || [ ! -e "$unless" ] || finish stale 0\n',
-        ),
+        to_its_end((*effect.argv, *effect.operands), effect.environment, effect.timeout, first, last),
     )
 
 
 def step(state: str, effect: Step, entry: Entry) -> bytes:
     """Run a step of the script that also runs at boot. The journal has its words, not the script."""
-    program = restore.program(effect.fragment.text)
+    verbs = restore.program(effect.fragment.text)
     return script(
         state,
         entry,
         {},
         effect.journalled(),
-        to_its_end(("sh", "-c", program, "cxlstate", *effect.words), (), effect.timeout),
+        to_its_end(("sh", "-c", verbs, "cxlstate", *effect.words), (), effect.timeout),
     )
 
 
 def to_its_end(
-    argv: tuple[str, ...], environment: tuple[tuple[str, str], ...], timeout: int, first: str = ""
+    argv: tuple[str, ...],
+    environment: tuple[tuple[str, str], ...],
+    timeout: int,
+    first: str = "",
+    last: str = "",
 ) -> str:
     """The part of a script that runs a program, until it ends or its time is up."""
     return f"""begin
-{first}{_program(argv, environment, timeout)}
-[ $status -ne 124 ] || echo 'it was stopped: not done within {timeout} s' >&2
-if [ $status -eq 0 ]; then finish done 0; else finish failed $status; fi
+{first}{program(argv, environment, timeout)}
+{last}if [ $status -eq 0 ]; then finish done 0; else finish failed $status; fi
 """
 
 
@@ -204,7 +219,7 @@ def generate(state: str, effect: Generate, entry: Entry) -> bytes:
         f"""{FILES}
 begin
 resolve; keep; compare; announce
-{_program(effect.argv, (), effect.timeout, more='"$new"')}
+{program(effect.argv, (), effect.timeout, more='"$new"')}
 [ $status -eq 0 ] || finish failed $status
 [ -f "$new" ] || fail 'it wrote no file'
 tail -c 65536 "$said" >"$tmp/tail"
@@ -288,16 +303,18 @@ def generated(output: bytes) -> tuple[str, bytes] | None:
     return rest[:said].decode("utf-8", "replace"), rest[said:]
 
 
-def _program(
+def program(
     argv: tuple[str, ...], environment: tuple[tuple[str, str], ...], timeout: int, more: str = ""
 ) -> str:
-    """Run it as an administrator's shell would.
+    """Run it as an administrator's shell would: → `status`.
 
     It does not inherit the lock: a daemon that it may leave behind must not keep it, and the script
     that waits for it does.
     """
     words = " ".join(map(quote, (*(f"{key}={value}" for key, value in environment), *_timed(argv, timeout))))
-    return f'(umask 022; exec env {words} {more}) </dev/null >>"$said" 2>&1 9>&-\nstatus=$?'
+    return f"""(umask 022; exec env {words} {more}) </dev/null >>"$said" 2>&1 9>&-
+status=$?
+[ $status -ne 124 ] || echo 'it was stopped: not done within {timeout} s' >&2"""
 
 
 def _timed(argv: tuple[str, ...], timeout: int) -> tuple[str, ...]:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from base64 import encodebytes
 
-from cxlstate.core.file import PermitFile, PutFile, SetPassword
+from cxlstate.core.file import PermitFile, PutFile, SetPassword, Unpack
 from cxlstate.machine.outcome import Entry
-from cxlstate.machine.posix.effects import FILES, script
+from cxlstate.machine.posix.effects import FILES, program, script
 
 _ENTER = r"""
 name=${path##*/}; folder=${path%/*}; folder=${folder:-/}
@@ -96,6 +96,14 @@ sync "./$name" || fail
 exec 8<&-
 """
 
+# tar(1) keeps what it makes below the folder that it is in: no member with `..` or a / ahead leads out.
+_UNPACKED = r"""
+[ $status -eq 0 ] || finish failed $status
+[ "$(ls -A .)" = "$name" ] && [ -d "./$name" ] && [ ! -L "./$name" ] \
+    || fail "$archive does not hold one folder $name: $(ls -A . | head -n 5)"
+sync -f -- "./$name" && mv -T -- "./$name" "../$name" && sync .. || fail
+"""
+
 
 def put_file(state: str, effect: PutFile, entry: Entry) -> bytes:
     """Look at what is there, make the new one beside it in a closed folder, put it in place."""
@@ -117,6 +125,29 @@ enter make; stage; look
 base64 -d >./new <<'END' || fail
 {encodebytes(effect.data).decode("ascii")}END
 put
+finish done 0
+""",
+    )
+
+
+def unpack(state: str, effect: Unpack, entry: Entry) -> bytes:
+    """Unpack it beside its place in a closed folder, and put in place the one folder that it holds."""
+    tar = ("tar", "--extract", "--no-same-owner", "--no-same-permissions", "--file", effect.archive)
+    return script(
+        state,
+        entry,
+        {"path": effect.folder, "archive": effect.archive, "private": "", "whose": ""},
+        effect.journalled(),
+        f"""{FILES}{_ENTER}{_PUT}
+begin
+umask 077
+enter ''
+[ ! -e "./$name" ] && [ ! -L "./$name" ] || finish stale 0
+[ -f "$archive" ] || fail "$archive is not there, or not a regular file"
+stage
+{program(tar, (), effect.timeout)}
+{_UNPACKED}
+cd / || fail
 finish done 0
 """,
     )

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.effect import Effect
-from cxlstate.core.file import PermitFile, PutFile, SetPassword
+from cxlstate.core.file import PermitFile, PutFile, SetPassword, Unpack
 from cxlstate.core.first_boot import AwaitFirstBoot, WriteSeed
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.libvirt import LibvirtEffect
@@ -90,6 +90,7 @@ POSIX: dict[type[Effect], Performer] = {
     RemoveFile: by_script(effects.remove_file),
     PutFile: by_script(file_effects.put_file),
     PermitFile: by_script(file_effects.permit_file),
+    Unpack: by_script(file_effects.unpack, lambda effect: effect.timeout),
     SetPassword: by_script(file_effects.set_password),
     Run: by_script(effects.run, lambda effect: effect.timeout),
     Step: by_script(effects.step, lambda effect: effect.timeout),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import Path
+from cxlstate.formats.kernel_patches import shipped
 from cxlstate.formats.patch_stack import Stacked
 from cxlstate.formats.patching import Standing
 from cxlstate.resources.kernel.goal import Goal, is_in, name_of_note
-from cxlstate.resources.kernel.probe import Live, note
+from cxlstate.resources.kernel.probe import Live, Note, note, tarball
 from cxlstate.resources.kernel.spec import KernelSpec
 
 STOPS: Final = ("CXK412", "CXK413")
@@ -28,46 +29,75 @@ def no_tree(spec: KernelSpec, live: Live) -> Diagnostic | None:
             path=("source",),
             found=found.what,
             expected="directories, and regular files in them: no link leads out of the tree",
-            hint=f"write the path that `readlink -f {at}` shows" if found.is_link else None,
+            hint=_without_link(spec, at) if found.is_link else None,
         )
-    if live.folder is None or not live.folder.is_folder:
-        package = posixpath.basename(spec.source)
-        unpack = f"tar -xf {spec.source}.tar.xz -C {posixpath.dirname(spec.source)}"
+    if not live.has_makefile and not live.to_unpack:
         return Diagnostic(
             "CXK410",
             f"no kernel source in {spec.source}",
             path=("source",),
-            found=live.folder.what if live.folder else "no such directory",
-            expected="an unpacked source tree",
-            hint=f"add {package} to packages, and then: {unpack}"
-            if package.startswith("linux-source-")
-            else f"unpack a kernel there: {unpack}",
+            found=f"{live.folder.what} without a Makefile" if live.folder else "no such directory",
+            expected="a source tree, or nothing yet and its tarball beside it",
+            hint=_way_to_a_tree(spec.source, live),
         )
     return None
 
 
-def diagnose(spec: KernelSpec, aim: Goal) -> Iterator[Diagnostic]:
+def _without_link(spec: KernelSpec, at: str) -> str:
+    """The tree itself can be named otherwise; in it no link is followed."""
+    if f"{spec.source}/".startswith(f"{at}/"):
+        return f"write what this prints as source: readlink -f {spec.source}"
+    return f"put what {at} leads to in its place"
+
+
+def _way_to_a_tree(source: str, live: Live) -> str:
+    """What stands there may be somebody's: it is not for us to unpack over it."""
+    if live.folder and live.has_tarball:
+        return f"mv {source} {source}.old, and apply: {tarball(source)} is unpacked then"
+    return f"put a kernel there, or its tarball at {tarball(source)}; or write the path of another as source"
+
+
+def diagnose(spec: KernelSpec, live: Live, aim: Goal) -> Iterator[Diagnostic]:
     """A problem for each patch that neither is as it should be nor can be made so."""
     for index, one in enumerate(aim.stack.wanted):
         if one.standing is Standing.FAILS:
-            yield _stuck(spec, one, ("patches", index), "CXK412", "does not apply to")
+            stuck = _stuck(spec, one, ("patches", index), "CXK412", "does not apply to")
+            yield replace(stuck, hint=_adapt(spec.source, one))
     paths = (
         *(("absent", index) for index, _ in enumerate(spec.absent)),
         *(("patches",) for _ in aim.dropped),
     )
     for path, one in zip(paths, aim.stack.unwanted, strict=True):
-        if one.standing is Standing.FAILS and (is_in(one) or name_of_note(one) in aim.ended):
-            yield _stuck(spec, one, path, "CXK413", "cannot be taken back from")
+        noted = name_of_note(one) in aim.ended
+        if one.standing is Standing.FAILS and (is_in(one) or noted):
+            keep = [f"rm {note(spec.source, one.name)}"] if noted else []
+            keep += ["remove it from absent"] if path[0] == "absent" else []
+            stuck = _stuck(spec, one, path, "CXK413", "cannot be taken back from")
+            yield replace(stuck, hint=_give_way(spec.source, one, keep))
     for name in aim.strangers:
-        yield Diagnostic(
-            "CXK414",
-            f"{name} was put in by cxlstate, and the spec no longer names it",
-            Severity.WARNING,
-            path=("patches",),
-            found=note(spec.source, name),
-            expected="a patch in `patches` or in `absent`",
-            hint=f"to take it back: absent: [./{name}.patch]; to keep it: rm {note(spec.source, name)}",
-        )
+        yield _stranger(spec, name, live.notes[name])
+
+
+def _stranger(spec: KernelSpec, name: str, found: Note) -> Diagnostic:
+    """A note of which it is not known what to do. Of an own patch it is what takes it back."""
+    at = note(spec.source, name)
+    keep = f"to keep it: rm {at}"
+    if name in shipped():
+        hint = f"to take it back: absent: [{name}]; {keep}"
+    elif found.patch.files:
+        own = f"{name}.patch"
+        hint = f"to take it back: copy the note beside the spec as {own}, absent: [./{own}]; {keep}"
+    else:
+        hint = f"the note is no diff any more: take the patch back by hand, or keep it, and then: rm {at}"
+    return Diagnostic(
+        "CXK414",
+        f"{name} was put in by cxlstate, and the spec no longer names it",
+        Severity.WARNING,
+        path=("patches",),
+        found=at,
+        expected="a patch in `patches` or in `absent`",
+        hint=hint,
+    )
 
 
 def _stuck(spec: KernelSpec, one: Stacked, path: Path, code: str, what: str) -> Diagnostic:
@@ -80,5 +110,18 @@ def _stuck(spec: KernelSpec, one: Stacked, path: Path, code: str, what: str) -> 
         path=path,
         found=f"{at}: {place.found if place.found is not None else place.reason}",
         expected=f"hunk {place.hunk}: {place.expected}" if place.expected is not None else None,
-        hint=f"look at {spec.source}/{place.path}, and write the patch for this source: ./mine.patch",
     )
+
+
+def _adapt(source: str, one: Stacked) -> str:
+    """A patch of a file that this source does not have is for another one."""
+    place = one.verdict.failures[0]
+    if one.verdict.files[place.path].patched is None:
+        return f"remove {one.name} from patches, unless another source is meant: this one has no {place.path}"
+    return f"look at {source}/{place.path}, and write the patch for this source: ./mine.patch"
+
+
+def _give_way(source: str, one: Stacked, keep: Sequence[str]) -> str:
+    """Undone by whoever made the edit, or kept."""
+    place = one.verdict.failures[0]
+    return f"undo the edit of {source}/{place.path}; or keep it: {', and '.join(keep)}"

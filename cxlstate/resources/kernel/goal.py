@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from cxlstate.formats.kernel_patches import shipped
 from cxlstate.formats.patch_stack import Series, Stack, Stacked, stack
 from cxlstate.formats.patching import Standing
-from cxlstate.formats.unified_diff import FileDiff, Kind, Patch, write
+from cxlstate.formats.unified_diff import Kind, Patch, write
 from cxlstate.resources.kernel.probe import Live, Note
 from cxlstate.resources.kernel.spec import KernelSpec
 
@@ -65,14 +65,14 @@ def goal(spec: KernelSpec, live: Live) -> Goal:
         tuple(name for name in over if name not in known),
         notes,
         tuple(name for name in gone if name in live.notes),
-        {file.path: file.mode for series in wanted for file in _made(series)},
+        dict(_modes(wanted, Kind.CREATE)) | dict(_modes((*absent, *dropped), Kind.REMOVE)),
         _digest(spec, found) if spec.build else "",
     )
 
 
 def _reads(note: Note, live: Live) -> bool:
-    """Whether all files of a note were looked at: anybody may have edited it."""
-    return all(file.path in live.files for file in note.patch.files)
+    """Whether it can be read and all its files were looked at: anybody may have edited it."""
+    return bool(note.patch.files) and all(file.path in live.files for file in note.patch.files)
 
 
 def _notes(wanted: tuple[Series, ...], found: Stack, live: Live) -> Iterator[tuple[str, str]]:
@@ -103,13 +103,16 @@ def _hunks(patch: Patch) -> set[tuple[str, tuple[str, ...]]]:
     return {(file.path, hunk.lines) for file in patch.files for hunk in file.hunks}
 
 
-def _made(series: Series) -> Iterator[FileDiff]:
-    return (file for patch in series.variants for file in patch.files if file.kind is Kind.CREATE)
+def _modes(some: Iterable[Series], kind: Kind) -> Iterator[tuple[str, int]]:
+    """Of files that are made: by a patch that creates them, or by taking back one that removed them."""
+    for series in some:
+        for patch in series.variants:
+            yield from ((file.path, file.mode) for file in patch.files if file.kind is kind)
 
 
 def _digest(spec: KernelSpec, found: Stack) -> str:
-    """Of what the files hold that its patches name, and of the commands."""
+    """Of what the files hold that the spec's patches name, wanted or not, and of the commands."""
     build = spec.build.model_dump(mode="json") if spec.build else None
-    paths = sorted({path for one in found.wanted for path in one.verdict.files})
+    paths = sorted({path for one in (*spec.patches, *spec.absent) for path in one.series.paths})
     said = [build, [[path, found.tree[path]] for path in paths]]
     return sha256(json.dumps(said, sort_keys=True).encode("utf-8", "surrogateescape")).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from cxlstate.resources.kernel.spec import KernelSpec
 BOOT_ID: Final = File("/proc/sys/kernel/random/boot_id")
 RELEASE: Final = File("/proc/sys/kernel/osrelease")
 _BOOT: Final = re.compile(r"^(?:Applied|Installed) by cxlstate in boot ([0-9a-f-]{36})$", re.MULTILINE)
+_DEBIAN: Final = re.compile(r"/usr/src/linux-source-[0-9]+\.[0-9]+")
 _DIGEST: Final = re.compile(r"^Of ([0-9a-f]{64})$", re.MULTILINE)
 
 
@@ -30,6 +32,16 @@ def note(source: str, name: str) -> str:
     return f"{source}/.cxlstate-{name.removesuffix('.patch')}.patch"
 
 
+def tarball(source: str) -> str:
+    """What Debian's `linux-source` packages bring, beside the folder that it unpacks to."""
+    return f"{source}.tar.xz"
+
+
+def package(source: str) -> str | None:
+    """The package of Debian that brings such a tarball."""
+    return posixpath.basename(source) if _DEBIAN.fullmatch(source) else None
+
+
 def stamp(source: str) -> str:
     """Where we keep of what, and in which boot, a kernel was last installed."""
     return f"{source}/.cxlstate-installed"
@@ -37,7 +49,7 @@ def stamp(source: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A diff that was applied, the boot in which it was, and the text that says so."""
+    """A diff that was applied (empty: not readable), the boot in which it was, and the text that says so."""
 
     patch: Patch
     boot: str
@@ -58,7 +70,19 @@ class Live:
     stamp: str = ""
     boot: str = ""
     release: str = ""
+    has_makefile: bool = True
+    has_tarball: bool = False
     devices: tuple[Device, ...] = ()
+
+    @property
+    def to_unpack(self) -> bool:
+        """Whether there is nothing but the tarball."""
+        return self.folder is None and self.barrier is None and self.has_tarball
+
+    @property
+    def to_come(self) -> bool:
+        """Whether there is nothing at all."""
+        return self.folder is None and self.barrier is None and not self.has_tarball
 
     @property
     def installed(self) -> str:
@@ -76,7 +100,7 @@ class Live:
 def reads(spec: KernelSpec) -> Iterator[Question]:
     """Of each file also what leads to it: a link would lead out of the tree."""
     notes = note(spec.source, "*")
-    yield from map(stat, ways(spec.source))
+    yield from map(stat, (*ways(spec.source), f"{spec.source}/Makefile", tarball(spec.source)))
     yield from (BOOT_ID, RELEASE, Glob(notes), File(stamp(spec.source)))
     own = _paths(spec)
     for path in own:
@@ -93,8 +117,10 @@ def observe(spec: KernelSpec, answers: Answers) -> Live:
     source = spec.source
     folder = inode_of(source, answers)
     barrier = obstacle(f"{source}/Makefile", answers)
-    if folder is None or barrier:
-        return Live(folder, barrier)
+    makefile = None if barrier else inode_of(f"{source}/Makefile", answers)
+    if makefile is None:
+        there = inode_of(tarball(source), answers)
+        return Live(folder, barrier, has_makefile=False, has_tarball=there is not None and there.is_file)
     notes = dict(_notes(source, answers.files(Glob(note(source, "*")))))
     paths = (*_paths(spec), *(_shipped_paths() if notes else ()))
     files: dict[str, str | None] = {}
@@ -113,8 +139,16 @@ def observe(spec: KernelSpec, answers: Answers) -> Live:
         answers.text_or_none(File(stamp(source))) or "",
         answers.text(BOOT_ID).strip(),
         answers.text(RELEASE).strip(),
-        dax.read_devices(answers) if spec.proof else (),
+        devices=_devices(answers) if spec.proof else (),
     )
+
+
+def _devices(answers: Answers) -> tuple[Device, ...]:
+    """Devices whose region could be read. An alignment that was not is no evidence, for or against."""
+    found = dax.read_devices(answers)
+    if hidden := next((one.name for one in found if one.region_align is None), None):
+        raise ValueError(f"dax_region/align of {hidden} cannot be read: only root may")
+    return found
 
 
 def _paths(spec: KernelSpec) -> Sequence[str]:
@@ -132,12 +166,12 @@ def _of(source: str, path: str) -> Iterator[PosixRead]:
 
 
 def _notes(source: str, files: Mapping[str, str]) -> Iterator[tuple[str, Note]]:
-    """By the name of the patch, without `.patch`. One that somebody made unreadable is passed over."""
+    """By the name of the patch, without `.patch`. One that somebody made unreadable has an empty diff."""
     start, end = note(source, "*").split("*")
     for path, text in files.items():
         boot = _BOOT.search(text)
         try:
             patch = parse(text)
         except DiffError:
-            continue
+            patch = Patch(())
         yield path.removeprefix(start).removesuffix(end), Note(patch, boot[1] if boot else "", text)

@@ -73,12 +73,13 @@ def _one(me: _Named, exported: DaxDevice | None) -> Proven:
         return Proven(problems=(_undeclared(me.name),))
     device = next((one for one in me.live.devices if _is(one, exported)), None)
     if device is None:
-        return Proven(((me.name, "not there"),))
-    seen = format_size(device.region_align) if device.region_align else "not readable"
+        change = Change(me.path, "no such device", format_size(me.wanted), pending=True)
+        return Proven(((me.name, "not there"),), (change,))
+    seen = format_size(device.region_align or 0)
     facts = ((me.name, f"{device.name}, region aligned {seen} by {_driver(device)}"),)
     if device.region_align == me.wanted:
         return Proven(facts, holds=True)
-    if device.region_align is None or me.waiting:
+    if me.waiting:
         change = Change(me.path, seen, format_size(me.wanted), pending=True)
         return Proven(facts, (change,), tuple(_for_another_driver(me, device)))
     return Proven(facts, problems=(_unseen(me, device),))

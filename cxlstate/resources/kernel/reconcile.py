@@ -12,7 +12,7 @@ from cxlstate.core.assessment import Assessment
 from cxlstate.core.diagnostic import Severity
 from cxlstate.core.exports import Inputs
 from cxlstate.core.machine import HOST_AND_GUEST
-from cxlstate.core.observation import Observation, Present, Unknown
+from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Question
 from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
 from cxlstate.resources.kernel import check, probe, steps
@@ -40,27 +40,30 @@ class Kernel(Reconciler[KernelSpec, Live]):
         return tuple(probe.reads(me.spec))
 
     def observe(self, me: Resource[KernelSpec], answers: Answers) -> Observation[Live]:
-        """Always present: that there is no tree is in the live state."""
+        """Present, even without a tree: that is in the live state. Unknown where a package may bring one."""
         try:
-            return Present(probe.observe(me.spec, answers))
+            live = probe.observe(me.spec, answers)
         except ValueError as error:
             return Unknown(str(error))
+        package = probe.package(me.spec.source)
+        return _to_come(me.spec.source, package) if package and live.to_come else Present(live)
 
     def assess(self, resource: Resource[KernelSpec], seen: Observation[Live], inputs: Inputs) -> Assessment:
         """What is not in, not installed, not running, and not seen."""
-        if not isinstance(seen, Present):
-            return Assessment()
+        if isinstance(seen, Unknown):
+            return Assessment(later=tuple(steps.later(resource.spec)))
+        if isinstance(seen, Absent) or seen.live.to_unpack:
+            return steps.unpacked(resource.spec)
         spec, live = resource.spec, seen.live
         if problem := check.no_tree(spec, live):
             return Assessment(problems=(problem,), facts=(("source", f"{spec.source}, not there"),))
         aim = goal(spec, live)
         busy = any(not one.pending for one in steps.changes(spec, live, aim))
         proof = proven(spec, live, inputs, busy=busy)
-        if (
-            proof.holds and not live.stamp and aim.stack.tree == live.files
-        ):  # built by hand: the effect counts
+        by_hand = not live.stamp and not live.notes and aim.stack.tree == live.files
+        if proof.holds and by_hand:  # what we put in ourselves is not in a kernel that was there before
             aim = replace(aim, digest="")
-        problems = (*check.diagnose(spec, aim), *proof.problems)
+        problems = (*check.diagnose(spec, live, aim), *proof.problems)
         if any(one.code in check.STOPS and one.severity is Severity.ERROR for one in problems):
             return Assessment(problems=problems, facts=steps.facts(spec, aim, proof))
         changes = (*steps.changes(spec, live, aim), *proof.changes)
@@ -70,3 +73,12 @@ class Kernel(Reconciler[KernelSpec, Live]):
             actions=tuple(steps.actions(spec, live, aim)),
             facts=steps.facts(spec, aim, proof),
         )
+
+
+def _to_come(source: str, package: str) -> Unknown:
+    """`linux-source` depends on the newest of these packages."""
+    return Unknown(
+        f"neither {source} is there nor its tarball",
+        cured_by=(Address("package", package), Address("package", "linux-source")),
+        hint=f"declare {package} in `packages`; or, there: apt install --reinstall {package}",
+    )

@@ -5,18 +5,48 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
+from typing import Final
 
 from cxlstate.core.action import Action, Reboot, RemoveFile, Risk, Run, undoing
+from cxlstate.core.assessment import Assessment, Later
 from cxlstate.core.change import Change
-from cxlstate.core.file import PutFile
+from cxlstate.core.file import PutFile, Unpack
 from cxlstate.formats.patch_stack import Stacked
 from cxlstate.formats.patching import Standing
 from cxlstate.resources.kernel.goal import Goal, is_in, name_of_note
-from cxlstate.resources.kernel.probe import Live, note, stamp
+from cxlstate.resources.kernel.probe import Live, note, stamp, tarball
 from cxlstate.resources.kernel.proof import Proven
 from cxlstate.resources.kernel.spec import HOUR, Build, KernelSpec
 
 _BUILD = ("build",)
+_LOG: Final = "/var/lib/cxlstate/logs/kernel.log"
+"""What the command said that ran last: where one fails, that one."""
+
+
+def unpacked(spec: KernelSpec) -> Assessment:
+    """Where there is only the tarball, or there will be: what is in it is known once it is unpacked."""
+    source, archive = spec.source, tarball(spec.source)
+    action = Action(f"unpack {archive}", Unpack(archive, source), why="takes minutes, and some 2GiB")
+    return Assessment(
+        changes=(Change(("source",), None, f"unpacked from {archive}"), *_then(spec)),
+        actions=(action,),
+        facts=(("source", f"{source}, not unpacked"),),
+        later=tuple(later(spec)),
+    )
+
+
+def _then(spec: KernelSpec) -> Iterator[Change]:
+    """What is to be expected of the tree; none of it is what is found to be done in it."""
+    for index, one in enumerate(spec.patches):
+        yield Change(("patches", index), None, f"{one.series.name}, once it is unpacked")
+    if spec.build:
+        yield Change(_BUILD, None, "built and installed, once it is unpacked")
+
+
+def later(spec: KernelSpec) -> Iterator[Later]:
+    """What waits for the tree."""
+    if spec.patches or spec.absent or spec.build:
+        yield Later("which patches are in it, and whether it is built")
 
 
 def changes(spec: KernelSpec, live: Live, aim: Goal) -> Iterator[Change]:
@@ -63,11 +93,13 @@ def _edits(source: str, live: Live, aim: Goal) -> Iterator[Action]:
 
 
 def _built(source: str, build: Build, live: Live, aim: Goal) -> Iterator[Action]:
+    why = f"may take {build.hours} h; what it says: {_LOG}"
     for verb, commands in (("build", build.commands), ("install", build.install)):
         for argv in commands:
-            typed = f"cd {source} && {' '.join(argv)}"
-            effect = Run(("env", f"--chdir={source}", *argv), timeout=build.hours * HOUR, typed=typed)
-            yield Action(f"{verb} the kernel: {' '.join(argv)}", effect, why=f"may take {build.hours} h")
+            line, there = " ".join(argv), ("env", f"--chdir={source}")
+            typed = f"cd {source} && {line}"
+            effect = Run((*there, *argv), timeout=build.hours * HOUR, typed=typed, log=_LOG)
+            yield Action(f"{verb} the kernel: {line}", effect, why=why)
     text = f"Installed by cxlstate in boot {live.boot}\nOf {aim.digest}\n"
     yield _put("note what was installed", stamp(source), text, live.stamp or None)
 
