@@ -56,7 +56,14 @@ def check(root: Element, wished: tuple[Disk, ...]) -> None:
     """Impossible where a disk that the wish names is on a bus that the machine does not have.
 
     qemuValidateDomainDeviceDefControllerIDE: IDE is built into i440fx, and can be had nowhere else.
+    virDomainDefPostParseUSB…: "USB is disabled for this domain, but USB devices are present".
     """
+    on_usb = {disk(one).target for one in root.findall("devices/disk") if disk(one).bus == "usb"}
+    if root.find("devices/controller[@type='usb'][@model='none']") is not None:
+        for index, one in enumerate(wished):
+            if not one.absent and one.target in on_usb:
+                why = f"{one.target} cannot be on usb: the VM has USB turned off"
+                raise Impossible(why, ("disks", index, "bus"), "write bus: sata")
     type_ = root.find("os/type[@machine]")
     if type_ is None or chipset(machine := type_.get("machine", "")) in _WITH_IDE:
         return
