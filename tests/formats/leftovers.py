@@ -137,6 +137,13 @@ LEFT = {
         "Found duplicate drive address",
         machine="pc",
     ),
+    "a name that stands for a second IDE controller": Left(
+        _disk("virtio", "").replace("vda", "vde"),
+        _disk("ide", "").replace("vda", "vde"),
+        Domain(disks=(Disk("vde", bus="ide"),)),
+        "Only 1 IDE controller",
+        machine="pc",
+    ),
     "a place on SCSI that somebody else's address has": Left(
         _disk("scsi", "<address type='drive' controller='0' bus='0' target='0' unit='1'/>"),
         _disk("scsi", "<address type='drive' controller='0' bus='0' target='0' unit='1'/>")

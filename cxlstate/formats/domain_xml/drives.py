@@ -17,7 +17,10 @@ from cxlstate.formats.domain_xml.read import disk, number
 from cxlstate.formats.xml import Element, element, place
 
 _ROOM: Final = {"sata": None, "scsi": None, "ide": 4, "fdc": 2}
-"""Buses of drives, and how many there is room for; None: libvirt adds controllers."""
+"""Buses of drives, and how many there is room for; None: libvirt adds controllers.
+
+"Only 1 IDE controller is supported" (qemuValidateDomainDeviceDefControllerIDE), and one of floppy drives.
+"""
 
 _INITIATOR: Final = 7
 """The unit of a SCSI bus that is the controller itself."""
@@ -34,15 +37,16 @@ class Drive(NamedTuple):
 
 
 def settle(root: Element, wished: tuple[Disk, ...]) -> None:
-    """Give the disks that are wished the lowest free place, where the one of their name is taken."""
+    """Give the disks that are wished the lowest free place, where that of their name is taken or is none."""
     elements = root.findall("devices/disk")
     for index, one in enumerate(wished):
         mine = [each for each in elements if disk(each).target == one.target]
         if one.absent or not mine or mine[0].find("address") is not None:
             continue
         taken = {drive for each in elements if each is not mine[0] and (drive := drive_of(each))}
-        if drive_of(mine[0]) in taken:
-            _put(mine[0], _free(str(disk(mine[0]).bus), taken, one, index))
+        drive = drive_of(mine[0])
+        if drive and (drive in taken or (drive.controller and _ROOM[drive.type] is not None)):
+            _put(mine[0], _free(drive.type, taken, one, index))
 
 
 def drive_of(one: Element) -> Drive | None:

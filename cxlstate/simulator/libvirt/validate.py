@@ -145,6 +145,8 @@ def _drives(devices: Element) -> None:
         drive, name = drives.drive_of(one), _get(one, "target", "dev")
         if drive is None:
             continue
+        if drive.type == "ide" and drive.controller:  # qemuValidateDomainDeviceDefControllerIDE
+            raise Refused("Only 1 IDE controller is supported", INTERNAL)
         if drive in seen:
             where = " ".join(f"{word}='{getattr(drive, word)}'" for word in drive._fields[1:])
             why = f"Found duplicate drive address for disk with target name '{seen[drive]}' {where}"
