@@ -520,6 +520,14 @@ def test_what_libvirt_or_qemu_would_refuse_later(inside: str, devices: str, wish
         merge(ALONE.format(inside, devices), wish)
 
 
+def test_there_is_no_processor_to_pass_through_without_kvm() -> None:
+    """libvirt: "CPU mode 'host-passthrough' for x86_64 qemu domain … is not supported by hypervisor"."""
+    emulated = ALONE.format("", "").replace("<domain>", "<domain type='qemu'>")
+    with pytest.raises(Impossible, match="of KVM alone"):
+        merge(emulated, Domain(cpu_mode="host-passthrough"))
+    merge(emulated, Domain(cpu_mode="maximum"))
+
+
 def test_an_nvdimm_of_another_size_is_not_held_in_its_place() -> None:
     """QEMU: "address range conflicts with memory device"."""
     source = "<source><path>/nv</path></source><target><size unit='GiB'>2</size><node>0</node></target>"

@@ -83,6 +83,11 @@ TAKEN = {
     ),
 }
 REFUSED = {
+    "memory of a cell that there is not": (
+        "<vcpu>1</vcpu><numatune><memory nodeset='0'/><memnode cellid='3' mode='strict' nodeset='0'/></numatune>",
+        "",
+        "",
+    ),
     "more than 255 without interrupts of an IOMMU": ("<vcpu>256</vcpu>", "", ""),
     "more than the maximum": ("<vcpu current='5'>4</vcpu>", "", ""),
     "another topology": ("<vcpu>4</vcpu>", topology("sockets='1' cores='4' threads='2'"), ""),
