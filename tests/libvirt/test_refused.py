@@ -82,9 +82,10 @@ TAKEN = {
         "",
     ),
 }
+MEMNODE = "<memnode cellid='3' mode='strict' nodeset='0'/>"
 REFUSED = {
     "memory of a cell that there is not": (
-        "<vcpu>1</vcpu><numatune><memory nodeset='0'/><memnode cellid='3' mode='strict' nodeset='0'/></numatune>",
+        f"<vcpu>1</vcpu><numatune><memory nodeset='0'/>{MEMNODE}</numatune>",
         "",
         "",
     ),
