@@ -7,7 +7,7 @@ and meanings are those of libvirt's formatdomain.html.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 CpuNumbers = frozenset[int]
 
@@ -78,7 +78,10 @@ class Nvdimm:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """`<disk>`, by its `target` (`vda`). `path` is that of a file or a block device."""
+    """`<disk>`, by its `target` (`vda`). `path` is that of a file or a block device.
+
+    `source`, of one that was read, is what it has in place of a path: `volume default/a.qcow2`.
+    """
 
     target: str
     path: str | None = None
@@ -88,11 +91,15 @@ class Disk:
     readonly: bool | None = None
     device: str | None = None
     absent: bool = False
+    source: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """`<interface>`, by its `mac`, in lower case with colons. `link` is whether its cable is plugged in."""
+    """`<interface>`, by its `mac`, in lower case with colons. `link` is whether its cable is plugged in.
+
+    `source`, of one that was read, is where it is connected: `network default`, `direct eth0`.
+    """
 
     mac: str
     network: str | None = None
@@ -100,6 +107,7 @@ class Interface:
     model: str | None = None
     link: bool | None = None
     absent: bool = False
+    source: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

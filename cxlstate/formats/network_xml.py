@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Interface, ip_address
+from ipaddress import IPv4Address, IPv4Interface, ip_address
 from typing import Final
 
 from lxml import etree
@@ -71,10 +71,11 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a network's XML says. Of several `<ip>`, that one on which libvirt's DHCP answers.
+    """What a network's XML says. Of several `<ip>`, the one with the address that is wished, else with DHCP.
 
-    `parent` is the number of that `<ip>` for virNetworkUpdate; -1 where there is only one. `mac` is that of
-    the bridge, which libvirt makes up where nobody wrote one.
+    `parent` is the number of that `<ip>` for virNetworkUpdate; -1 where there is only one. `served` is the
+    address on which libvirt's DHCP answers, if that is another one: it has one of a family alone. `routed` is
+    whether there is any `<ip>`. `mac` is that of the bridge, which libvirt makes up where nobody wrote one.
     """
 
     address: IPv4Interface | None
@@ -85,6 +86,8 @@ class Definition:
     domain: str | None
     parent: int = -1
     mac: str | None = None
+    served: IPv4Interface | None = None
+    routed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +115,11 @@ class HostStep:
 
 
 def parse(text: str, prefer: IPv4Interface | None = None) -> Definition:
-    """What the XML says; `prefer` is taken where no `<ip>` has DHCP. ValueError: it is no network's XML."""
+    """What the XML says; of several `<ip>`, of the one of `prefer`. ValueError: it is no network's XML."""
     root = _root(text)
     ip, parent = _ip(root, prefer)
     dhcp = ip.find("dhcp") if ip is not None else None
+    served = next((one for one in root.findall("ip") if _is_ipv4(one) and _has_dhcp(one)), ip)
     return Definition(
         address=_address(ip) if ip is not None else None,
         ranges=tuple(map(_range, dhcp.findall("range"))) if dhcp is not None else (),
@@ -125,7 +129,22 @@ def parse(text: str, prefer: IPv4Interface | None = None) -> Definition:
         domain=_attribute(root, "domain", "name"),
         parent=parent,
         mac=_attribute(root, "mac", "address"),
+        served=None if served is None or served is ip else _address(served),
+        routed=root.find("ip") is not None,
     )
+
+
+def unreachable(text: str) -> tuple[str, ...]:
+    """Gateways of static routes that are in no subnet of the network: libvirt refuses them.
+
+    "unreachable static route gateway" (virNetworkDefParseXML).
+    """
+    root = _root(text)
+    subnets = [_address(one).network for one in root.findall("ip") if _is_ipv4(one)]
+    gateways = [
+        one.get("gateway", "") for one in root.findall("route") if one.get("family", "ipv4") == "ipv4"
+    ]
+    return tuple(one for one in gateways if not any(IPv4Address(one) in subnet for subnet in subnets))
 
 
 def edit(text: str, wish: Fields, steps: Sequence[HostStep] = ()) -> str:
@@ -139,7 +158,8 @@ def edit(text: str, wish: Fields, steps: Sequence[HostStep] = ()) -> str:
         xml.set_attribute(xml.child(root, "domain", _ORDER), "name", wish.domain)
     ip, _ = _ip(root, wish.address)
     if wish.address is not None:
-        ip = xml.child(root, "ip", _ORDER) if ip is None else ip
+        if ip is None:  # beside one of IPv6, perhaps
+            xml.place(root, ip := xml.element("ip"), _ORDER)
         _set_address(ip, wish.address)
     if ip is not None and (wish.dhcp or steps):
         dhcp = xml.child(ip, "dhcp", _IP_ORDER)
@@ -200,9 +220,7 @@ def _ip(root: Element, prefer: IPv4Interface | None) -> tuple[Element | None, in
     fitting = [one for one in every if _is_ipv4(one)]
     if not fitting:
         return None, -1
-    preferred = [one for one in fitting if _has_dhcp(one)] or [
-        one for one in fitting if _address(one) == prefer
-    ]
+    preferred = [one for one in fitting if _address(one) == prefer] or list(filter(_has_dhcp, fitting))
     ours = (preferred or fitting)[0]
     return ours, every.index(ours) if len(every) > 1 else -1
 

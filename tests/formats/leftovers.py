@@ -124,6 +124,33 @@ LEFT = {
         Domain(disks=(Disk("vda", device="disk", readonly=False),)),
         "tray is only valid",
     ),
+    "a place on SATA that is taken": Left(
+        _disk("sata", "", device="cdrom").replace("vda", "sda") + _disk("virtio", ""),
+        _disk("sata", "", device="cdrom").replace("vda", "sda") + _disk("sata", ""),
+        Domain(disks=(Disk("vda", bus="sata"),)),
+        "Found duplicate drive address",
+    ),
+    "a place on IDE that is taken": Left(
+        _disk("ide", "").replace("vda", "hda") + _disk("virtio", ""),
+        _disk("ide", "").replace("vda", "hda") + _disk("ide", ""),
+        Domain(disks=(Disk("vda", bus="ide"),)),
+        "Found duplicate drive address",
+        machine="pc",
+    ),
+    "a name that stands for a second IDE controller": Left(
+        _disk("virtio", "").replace("vda", "vde"),
+        _disk("ide", "").replace("vda", "vde"),
+        Domain(disks=(Disk("vde", bus="ide"),)),
+        "Only 1 IDE controller",
+        machine="pc",
+    ),
+    "a place on SCSI that somebody else's address has": Left(
+        _disk("scsi", "<address type='drive' controller='0' bus='0' target='0' unit='1'/>"),
+        _disk("scsi", "<address type='drive' controller='0' bus='0' target='0' unit='1'/>")
+        + _disk("scsi", "").replace("vda", "sdb"),
+        Domain(disks=(Disk("sdb", "/srv/b.raw", "raw", "scsi"),)),
+        "Found duplicate drive address",
+    ),
     "a serial port that is taken": Left(
         "<serial type='file'><source path='/var/log/con.log'/><target type='isa-serial' port='1'/></serial>"
         "<console type='file'><source path='/var/log/con.log'/><target type='serial' port='1'/></console>",
@@ -173,6 +200,15 @@ REFUSED = {
             "does not support ejectable media",
         ),
         "vda cannot be a CD-ROM drive on virtio",
+    ),
+    "USB where it is turned off": (
+        Left(
+            "<controller type='usb' model='none'/>" + _disk("virtio", ""),
+            "<controller type='usb' model='none'/>" + _disk("usb", ""),
+            Domain(disks=(Disk("vda", bus="usb"),)),
+            "USB is disabled for this domain",
+        ),
+        "vda cannot be on usb: the VM has USB turned off",
     ),
     "IDE on a machine without it": (
         _rebussed("virtio", "ide", "", "IDE controllers are unsupported"),

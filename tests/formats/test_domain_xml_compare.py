@@ -139,7 +139,7 @@ CASES = {
         [
             (("interfaces", 0), None, f"{NEW} in network lab"),
             (("interfaces", 1), None, "52:54:00:00:00:03 in bridge br0"),
-            (("interfaces", 2, "bridge"), None, "br0"),
+            (("interfaces", 2, "bridge"), "network default", "br0"),
             (("interfaces", 3), "52:54:00:00:00:01 in bridge ovs0", None),
             (("interfaces", 4), None, "52:54:00:00:00:04 in elsewhere"),
         ],

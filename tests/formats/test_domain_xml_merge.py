@@ -494,6 +494,55 @@ def test_what_somebody_has_to_decide_is_refused(name: str) -> None:
         merge(left.before(), left.wish)
 
 
+TUNED = "<vcpu>2</vcpu><numatune><memory mode='strict' nodeset='0'/></numatune>"
+ALONE = f"<domain>{TUNED}{{}}<devices>{{}}</devices></domain>"
+CELL = "<cpu><numa><cell id='0' cpus='0-1' memory='1048576'/></numa></cpu>"
+BIOS = "<os><type>hvm</type><bios useserial='yes'/></os>"
+NODE = MemNode(3, "strict", frozenset({0}))
+
+
+@pytest.mark.parametrize(
+    ("inside", "devices", "wish", "why"),
+    [
+        # "-append only allowed with -kernel option" of QEMU
+        ("", "", Domain(cmdline="quiet"), "has cmdline and no kernel"),
+        ("", "", Domain(initrd="/boot/initrd"), "has initrd and no kernel"),
+        ("", "", Domain(kernel="", cmdline="quiet"), "has cmdline and no kernel"),
+        # "must correspond to existing guest's NUMA cell"
+        ("", "", Domain(memnodes=(NODE,)), "names NUMA cell 3 of the VM, and it has none"),
+        (CELL, "", Domain(memnodes=(NODE,)), "names NUMA cell 3 of the VM, and its cells are 0"),
+        # "need at least one serial port to use BIOS serial output"
+        (BIOS, "<serial type='pty'/>", Domain(console=False), "the firmware of the VM writes to a serial"),
+    ],
+)
+def test_what_libvirt_or_qemu_would_refuse_later(inside: str, devices: str, wish: Domain, why: str) -> None:
+    with pytest.raises(Impossible, match=why):
+        merge(ALONE.format(inside, devices), wish)
+
+
+def test_there_is_no_processor_to_pass_through_without_kvm() -> None:
+    """libvirt: "CPU mode 'host-passthrough' for x86_64 qemu domain … is not supported by hypervisor"."""
+    emulated = ALONE.format("", "").replace("<domain>", "<domain type='qemu'>")
+    with pytest.raises(Impossible, match="of KVM alone"):
+        merge(emulated, Domain(cpu_mode="host-passthrough"))
+    merge(emulated, Domain(cpu_mode="maximum"))
+
+
+def test_an_nvdimm_of_another_size_is_not_held_in_its_place() -> None:
+    """QEMU: "address range conflicts with memory device"."""
+    source = "<source><path>/nv</path></source><target><size unit='GiB'>2</size><node>0</node></target>"
+    one = f"<memory model='nvdimm'>{source}<address type='dimm' slot='0' base='0x100000000'/></memory>"
+    merged = merge(ALONE.format(CELL, one), Domain(nvdimm=(Nvdimm(slot=0, size=4 << 30),)))
+    assert "<address type='dimm' slot='0'/>" in merged
+
+
+def test_a_device_of_the_host_becomes_a_virtio_interface() -> None:
+    source = "<source><address type='pci' domain='0' bus='1' slot='16' function='1'/></source>"
+    one = f"<interface type='hostdev'><mac address='52:54:00:00:00:01'/>{source}</interface>"
+    wish = Domain(interfaces=(Interface("52:54:00:00:00:01", network="default"),))
+    assert "<model type='virtio'/>" in merge(ALONE.format("", one), wish)
+
+
 def test_a_vm_has_four_serial_ports() -> None:
     ports = "".join(f"<serial type='file'><target port='{port}'/></serial>" for port in (3, 0, 2))
     text = f"<domain><devices>{ports}<serial type='file'/></devices></domain>"

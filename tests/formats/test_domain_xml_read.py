@@ -288,3 +288,27 @@ def test_and_no_other_machine(wished: str, live: str | None) -> None:
 )
 def test_the_chipset_is_in_the_name(machine: str, name: str) -> None:
     assert chipset(machine) == name
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("<disk><source file='/a'/></disk>", None),
+        ("<disk device='cdrom'/>", None),
+        ("<disk type='volume'><source pool='default' volume='a.qcow2'/></disk>", "volume default/a.qcow2"),
+        (
+            "<disk type='network'><source protocol='https' name='a.iso' query='token=x'/></disk>",
+            "network https/a.iso",
+        ),
+        ("<disk type='vhostuser'><source type='unix' path='/run/b.sock'/></disk>", "vhostuser /run/b.sock"),
+        ("<interface type='network'><source network='lan' bridge='virbr1'/></interface>", "network lan"),
+        ("<interface type='bridge'><source bridge='br0'/></interface>", "bridge br0"),
+        ("<interface type='direct'><source dev='eth0' mode='vepa'/></interface>", "direct eth0"),
+        ("<interface type='hostdev'><source><address type='pci'/></source></interface>", "hostdev"),
+        ("<interface/>", "user"),
+    ],
+)
+def test_what_a_device_is_connected_to_is_said_in_few_words(device: str, said: str | None) -> None:
+    found = read(f"<domain><devices>{device}</devices></domain>")
+    (one,) = found.disks or found.interfaces or ()
+    assert one.source == said

@@ -76,7 +76,8 @@ def test_of_several_addresses_the_one_with_dhcp_for_ipv4_is_ours() -> None:
             "11.0.0.1/8",
             1,
         ),
-        (f"<ip address='10.0.0.1' prefix='8'/>{WITH_DHCP}", "10.0.0.1/8", "11.0.0.1/8", 1),
+        (f"<ip address='10.0.0.1' prefix='8'/>{WITH_DHCP}", "10.0.0.1/8", "10.0.0.1/8", 0),
+        (f"<ip address='10.0.0.1' prefix='8'/>{WITH_DHCP}", "12.0.0.1/8", "11.0.0.1/8", 1),
     ],
 )
 def test_which_address_it_is(ips: str, prefer: str | None, address: str | None, parent: int) -> None:

@@ -36,7 +36,7 @@ def wishes(draw: st.DrawFn, guest: Guest) -> Domain:
     has_cells = cpus.cells or guest.cells or any(not one.absent for one in nvdimm or ())
     mode = draw(perhaps("strict", "preferred", "interleave", "restrictive"))
     memnode = st.builds(MemNode, st.integers(0, cells - 1), st.just(mode), nodesets)
-    iothreads = draw(perhaps(1, 2, 5))
+    iothreads, kernel = draw(perhaps(1, 2, 5)), draw(perhaps("", "/srv/vmlinuz"))
     return Domain(
         memory=cpus.memory,
         vcpu=cpus.vcpu,
@@ -56,9 +56,9 @@ def wishes(draw: st.DrawFn, guest: Guest) -> Domain:
         interfaces=draw(st.none() | _unique(interfaces, "mac", 2)),
         machine=draw(perhaps("q35", "pc-q35-9.0")),
         firmware=draw(perhaps("bios", "efi")),
-        kernel=draw(perhaps("", "/srv/vmlinuz")),
-        initrd=draw(perhaps("", "/srv/initrd")),
-        cmdline=draw(perhaps("", CMDLINE)),
+        kernel=kernel,
+        initrd=draw(perhaps("", "/srv/initrd")) if kernel else None,
+        cmdline=draw(perhaps("", CMDLINE)) if kernel else None,
         os_variant=draw(perhaps(*VARIANTS)),
         console=draw(EITHER),
     )

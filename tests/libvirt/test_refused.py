@@ -82,7 +82,13 @@ TAKEN = {
         "",
     ),
 }
+MEMNODE = "<memnode cellid='3' mode='strict' nodeset='0'/>"
 REFUSED = {
+    "memory of a cell that there is not": (
+        f"<vcpu>1</vcpu><numatune><memory nodeset='0'/>{MEMNODE}</numatune>",
+        "",
+        "",
+    ),
     "more than 255 without interrupts of an IOMMU": ("<vcpu>256</vcpu>", "", ""),
     "more than the maximum": ("<vcpu current='5'>4</vcpu>", "", ""),
     "another topology": ("<vcpu>4</vcpu>", topology("sockets='1' cores='4' threads='2'"), ""),

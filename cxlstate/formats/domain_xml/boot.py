@@ -23,8 +23,19 @@ def edit(root: Element, wish: Domain) -> None:
             child(_os(root), tag, order.OS).text = wished
         elif wished is not None:
             take_out_all(root.find("os"), tag)
+    _check_kernel(root, wish)
     if wish.os_variant is not None:
         _variant(root, wish.os_variant)
+
+
+def _check_kernel(root: Element, wish: Domain) -> None:
+    """QEMU ends with "-append only allowed with -kernel option" (in system/vl.c)."""
+    if root.findtext("os/kernel"):
+        return
+    for word, wished in (("initrd", wish.initrd), ("cmdline", wish.cmdline)):
+        if wished:
+            why = f"the VM has {word} and no kernel of the host to start with it"
+            raise Impossible(why, ("os", word), f"add os.kernel, or leave out os.{word}")
 
 
 def _os(root: Element) -> Element:

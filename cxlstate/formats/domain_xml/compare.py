@@ -71,6 +71,12 @@ def _leaf(
     yield Difference(path, None if live is None else show(live), show(wished))
 
 
+def _moved(path: Path, wished: str | None, live: str | None, instead: str | None) -> Iterator[Difference]:
+    """Where a device is; `instead` is told of one that is somewhere else, and will not be there any more."""
+    for one in _leaf(path, wished, live, _itself):
+        yield one if live is not None else replace(one, old=instead)
+
+
 def _whole(path: Path, wished: T | None, live: T | None, show: Callable[[T], Leaf]) -> Iterator[Difference]:
     """An entry of a list that is there and should not be, or the other way round."""
     yield Difference(path, None if live is None else show(live), None if wished is None else show(wished))
@@ -244,7 +250,7 @@ def _disks(wish: Domain, live: Domain) -> Iterator[Difference]:
 
 
 def _of_disk(path: Path, one: Disk, other: Disk) -> Iterator[Difference]:
-    yield from _leaf((*path, "path"), one.path, other.path, _itself)
+    yield from _moved((*path, "path"), one.path, other.path, other.source)
     yield from _leaf((*path, "format"), one.format, other.format, _itself)
     yield from _leaf((*path, "bus"), one.bus, other.bus, _itself)
     yield from _leaf((*path, "cache"), one.cache, other.cache or "default", _itself)
@@ -256,7 +262,7 @@ def _of_disk(path: Path, one: Disk, other: Disk) -> Iterator[Difference]:
 def _disk(one: Disk) -> str:
     words = [one.device if one.device != "disk" else None, one.format, one.bus]
     more = ", ".join(filter(None, words))
-    return f"{one.path or 'no path'}{f' ({more})' if more else ''}"
+    return f"{one.path or one.source or 'no path'}{f' ({more})' if more else ''}"
 
 
 def _interfaces(wish: Domain, live: Domain) -> Iterator[Difference]:
@@ -271,16 +277,16 @@ def _interfaces(wish: Domain, live: Domain) -> Iterator[Difference]:
 
 
 def _of_interface(path: Path, one: Interface, other: Interface) -> Iterator[Difference]:
-    yield from _leaf((*path, "network"), one.network, other.network, _itself)
-    yield from _leaf((*path, "bridge"), one.bridge, other.bridge, _itself)
+    yield from _moved((*path, "network"), one.network, other.network, other.source)
+    yield from _moved((*path, "bridge"), one.bridge, other.bridge, other.source)
     yield from _leaf((*path, "model"), one.model, other.model, _itself, is_model)
     up = other.link is not False
     yield from _leaf((*path, "link"), one.link, up, lambda up: "up" if up else "down")
 
 
 def _interface(one: Interface) -> str:
-    where = f"network {one.network}" if one.network else f"bridge {one.bridge}" if one.bridge else "elsewhere"
-    return f"{one.mac} in {where}"
+    where = f"network {one.network}" if one.network else f"bridge {one.bridge}" if one.bridge else one.source
+    return f"{one.mac} in {where or 'elsewhere'}"
 
 
 # The rest ---------------------------------------------------------------------------------------------

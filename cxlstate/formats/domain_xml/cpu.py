@@ -22,6 +22,7 @@ _NEEDED: Final = ("sockets", "cores", "threads")
 def edit(root: Element, wish: Domain) -> None:
     """Mode and topology. Features, cache and what else there is stay."""
     if wish.cpu_mode is not None and wish.cpu_mode != cpu_mode(root):
+        _check_accelerator(root, wish.cpu_mode)
         _mode(child(root, "cpu", order.DOMAIN), wish.cpu_mode)
     if wish.topology is not None:
         _topology(child(root, "cpu", order.DOMAIN), wish.topology)
@@ -46,6 +47,16 @@ def check(root: Element, *, cells_are_wished: bool) -> None:
             f"the NUMA cells have vCPUs {format_cpus(of_cells)}, and there are {format_cpus(everyone)}",
             ("cpu", "numa"),
             f"write cpu.numa with the vCPUs {format_cpus(everyone)}",
+        )
+
+
+def _check_accelerator(root: Element, mode: str) -> None:
+    """Without KVM there is no processor to pass through (virQEMUCapsIsCPUModeSupported)."""
+    if mode == "host-passthrough" and root.get("type") == "qemu":
+        raise Impossible(
+            "the VM is emulated (<domain type='qemu'>), and host-passthrough is of KVM alone",
+            ("cpu", "mode"),
+            "write cpu.mode: maximum",
         )
 
 

@@ -10,7 +10,7 @@ from cxlstate.core.path import Path
 from cxlstate.formats.domain_xml import order
 from cxlstate.formats.domain_xml.impossible import Impossible
 from cxlstate.formats.domain_xml.meaning import chipset
-from cxlstate.formats.domain_xml.read import FILES, disk
+from cxlstate.formats.domain_xml.read import FILES, disk, document
 from cxlstate.formats.xml import Element, child, element, place, set_attribute, take_out, take_out_all
 
 _OF_VIRTIO: Final = (
@@ -56,7 +56,14 @@ def check(root: Element, wished: tuple[Disk, ...]) -> None:
     """Impossible where a disk that the wish names is on a bus that the machine does not have.
 
     qemuValidateDomainDeviceDefControllerIDE: IDE is built into i440fx, and can be had nowhere else.
+    virDomainDefPostParseUSB…: "USB is disabled for this domain, but USB devices are present".
     """
+    on_usb = {disk(one).target for one in root.findall("devices/disk") if disk(one).bus == "usb"}
+    if root.find("devices/controller[@type='usb'][@model='none']") is not None:
+        for index, one in enumerate(wished):
+            if not one.absent and one.target in on_usb:
+                why = f"{one.target} cannot be on usb: the VM has USB turned off"
+                raise Impossible(why, ("disks", index, "bus"), "write bus: sata")
     type_ = root.find("os/type[@machine]")
     if type_ is None or chipset(machine := type_.get("machine", "")) in _WITH_IDE:
         return
@@ -65,6 +72,13 @@ def check(root: Element, wished: tuple[Disk, ...]) -> None:
         if not one.absent and one.target in on_ide:
             why = f"{one.target} cannot be on ide: {machine} has no such bus"
             raise Impossible(why, ("disks", index, "bus"), "write bus: sata")
+
+
+def encrypted(xml: str) -> frozenset[str]:
+    """Targets of disks whose images have a key; in definitions of old it stands beside the source."""
+    found = document(xml).findall("devices/disk")
+    keyed = ("encryption", "source/encryption")
+    return frozenset(disk(one).target for one in found if any(one.find(path) is not None for path in keyed))
 
 
 _WITH_IDE: Final = ("pc", "isapc")

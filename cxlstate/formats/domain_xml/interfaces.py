@@ -131,6 +131,8 @@ def _source(one: Element, kind: str, name: str) -> None:
         take_out_all(one, *_OWN)
     if old == "hostdev":
         take_out_all(one, "driver")  # vfio
+        if one.find("model") is None:  # else libvirt's choice, an rtl8139 (qemuDomainDefaultNetModel)
+            child(one, "model", order.INTERFACE).set("type", "virtio")
     if old == "hostdev" or kind == "bridge":
         _take_out_with(one, "teaming", type="transient")
     if kind == "bridge":
@@ -187,6 +189,9 @@ def edit_console(root: Element, *, wished: bool | None) -> None:
         for path in ("serial[@type='pty']", "console[@type='pty']"):
             for one in devices.findall(path):
                 take_out(one)
+        if root.find("os/bios[@useserial='yes']") is not None and devices.find("serial") is None:
+            why = "the firmware of the VM writes to a serial port (<bios useserial='yes'>), and none is left"
+            raise Impossible(why, ("console",))
         return
     port = _free_port(devices)
     serial = element("serial", {"type": "pty"})

@@ -291,6 +291,7 @@ def edit_numatune(root: Element, wish: Domain) -> None:
     one = root.find("numatune/memory")
     if wish.memnodes and one is not None and nodeset(one) is None:
         raise Impossible("numatune.memnode without the nodes of all cells", ("numatune", "memnode"), _NODESET)
+    _check_memnodes(root, wish.memnodes or ())
     if (wish.numa_mode is None and wish.memnodes is None) or one is None:
         return
     if any(
@@ -322,6 +323,19 @@ def _numa_memory(root: Element, mode: str | None, nodes: CpuNumbers | None) -> N
         one.set("nodeset", format_cpus(nodes or frozenset()))
     if nodeset(one) is None and one.get("placement") != "auto":
         raise Impossible("numatune has a mode and no nodes", ("numatune", "mode"), _NODESET)
+
+
+def _check_memnodes(root: Element, wished: Sequence[MemNode]) -> None:
+    """libvirt: "must correspond to existing guest's NUMA cell" (virDomainNumatuneNodeParseXML)."""
+    ids = frozenset(cell.id for cell in cells(root))
+    there = f"its cells are {format_cpus(ids)}" if ids else "it has none"
+    for index, one in enumerate(wished):
+        if one.cellid not in ids:
+            raise Impossible(
+                f"numatune.memnode names NUMA cell {one.cellid} of the VM, and {there}",
+                ("numatune", "memnode", index, "cellid"),
+                f"write cpu.numa with a cell {one.cellid}, or leave out numatune.memnode[{index}]",
+            )
 
 
 def _memnodes(root: Element, wished: Sequence[MemNode]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 
 from cxlstate.core.domain import Domain
 from cxlstate.core.path import show
-from cxlstate.formats.domain_xml import boot, cpu, disks, interfaces, memory, nvdimms, vcpus
+from cxlstate.formats.domain_xml import boot, cpu, disks, drives, interfaces, memory, nvdimms, vcpus
 from cxlstate.formats.domain_xml.compare import differences
 from cxlstate.formats.domain_xml.impossible import Impossible
 from cxlstate.formats.domain_xml.read import document, domain
@@ -44,6 +44,7 @@ def edit(root: Element, wish: Domain) -> bool:
     memory.check_cells(root, wish, was)
     memory.edit_sums(root, lacking, was)
     disks.edit(root, lacking.disks or ())
+    drives.settle(root, lacking.disks or ())
     interfaces.edit(root, lacking.interfaces or ())
     interfaces.edit_console(root, wished=lacking.console)
     boot.edit(root, lacking)

@@ -52,8 +52,8 @@ def _fill(one: Element, wished: Nvdimm, there: Nvdimm, node: int | None = None) 
         _source(one, "pmem")
     elif wished.pmem is False:
         take_out_all(one.find("source"), "pmem")
-    if wished.size is not None:
-        set_size(_target(one, "size"), wished.size)
+    if wished.size not in (None, there.size):
+        _size(one, wished.size or 0)
     node = node if wished.node is None else wished.node
     if node not in (None, there.node):
         _target(one, "node").text = str(node)
@@ -69,6 +69,13 @@ def _source(one: Element, tag: str) -> Element:
 
 def _target(one: Element, tag: str) -> Element:
     return child(child(one, "target", order.MEMORY), tag, order.MEMORY_TARGET)
+
+
+def _size(one: Element, wished: int) -> None:
+    """Of another size, it may reach into where the next one begins, so `base` goes."""
+    set_size(_target(one, "size"), wished)
+    if (address := one.find("address")) is not None:
+        set_attribute(address, "base", None)
 
 
 def _slot(one: Element, wished: int) -> None:

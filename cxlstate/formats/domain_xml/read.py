@@ -289,7 +289,19 @@ def disk(one: Element) -> Disk:
         cache=None if driver is None else driver.get("cache"),
         readonly=device == "cdrom" or one.find("readonly") is not None,
         device=device,
+        source=None if path or source is None else _connected(one, "file"),
     )
+
+
+def _connected(one: Element, usual: str) -> str:
+    """What a device is connected to, in few words. Queries and headers may hold secrets, and are left out."""
+    source = one.find("source")
+    names = [source.get(word) for word in _NAMES] if source is not None else []
+    return " ".join(filter(None, (one.get("type", usual), "/".join(filter(None, names)))))
+
+
+_NAMES: Final = ("network", "bridge", "protocol", "pool", "name", "volume", "dir", "dev", "path")
+"""Attributes of a `<source>` that name something."""
 
 
 def interface(one: Element) -> Interface:
@@ -303,6 +315,7 @@ def interface(one: Element) -> Interface:
         bridge=bridge,
         model=_attribute(one, "model", "type"),
         link=_attribute(one, "link", "state") != "down",
+        source=f"network {network}" if network else _connected(one, "user"),
     )
 
 

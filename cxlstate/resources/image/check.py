@@ -37,7 +37,7 @@ def before_it_is_seen(spec: ImageSpec, known: Missing) -> Iterator[Diagnostic]:
 
 
 def _of_image(spec: ImageSpec, live: Live, info: Info) -> Iterator[Diagnostic]:
-    if info.format != spec.format:
+    if info.format != spec.format and (info.format, spec.format) != ("luks", "raw"):  # as libvirt calls it
         yield _other_format(spec, info)
         return
     if spec.overlay:
@@ -46,6 +46,8 @@ def _of_image(spec: ImageSpec, live: Live, info: Info) -> Iterator[Diagnostic]:
             yield _no_source(live.base)
     if spec.size is not None and spec.size < info.size:
         yield _would_shrink(spec.size, info)
+    if spec.size is not None and spec.size > info.size:
+        yield from _cannot_grow(spec, live, info)
     if info.corrupt:
         yield _corrupt(spec)
     yield from _in_memory(spec, live)
@@ -117,6 +119,10 @@ def _of_source(spec: ImageSpec, base: Base | None) -> Iterator[Diagnostic]:
         yield _no_source(base)
     if base.info and spec.size is not None and spec.size < base.info.size:
         yield _source_is_larger(spec.size, base.info)
+    if base.in_use:
+        yield _source_in_use(base)
+    if base.info and base.info.encrypted and not spec.overlay:
+        yield _encrypted(base.path, ("source", "path"), "copy", "write as: overlay, or copy it by hand")
 
 
 def _no_file(spec: ImageSpec) -> Diagnostic:
@@ -211,6 +217,45 @@ def _source_is_larger(size: int, info: Info) -> Diagnostic:
         found=f"a source of {format_size(info.size)}",
         expected=format_size(size),
         hint=f"write size: {format_size(info.size)}, or leave it out",
+    )
+
+
+def _source_in_use(base: Base) -> Diagnostic:
+    return Diagnostic(
+        "CXI314",
+        "the source is in use",
+        path=("source", "path"),
+        found=f"somebody has {base.path} open for writing",
+        expected="a source that stays as it is",
+        hint="shut the guest down that runs on it; virsh domblklist DOMAIN shows its disks",
+    )
+
+
+def _cannot_grow(spec: ImageSpec, live: Live, info: Info) -> Iterator[Diagnostic]:
+    """A guest that runs on it can grow what is encrypted: QEMU has the key."""
+    leave = "leave out size"
+    if info.encrypted and not live.in_use:
+        hint = f"{leave}, or start its guest first: QEMU has the key, and grows it then"
+        yield _encrypted(spec.path, ("size",), "grow", hint if info.format == "qcow2" else leave)
+    elif info.fixed:
+        yield Diagnostic(
+            "CXI316",
+            "qemu-img cannot grow an image of version 2 with snapshots",
+            path=("size",),
+            found="qcow2 with compat 0.10, and snapshots in it",
+            expected="compat 1.1",
+            hint=f"with its guest shut down: qemu-img amend -f qcow2 -o compat=1.1 {shlex.quote(spec.path)}",
+        )
+
+
+def _encrypted(name: str, path: Path, verb: str, hint: str) -> Diagnostic:
+    return Diagnostic(
+        "CXI315",
+        f"qemu-img cannot {verb} an encrypted image without its key",
+        path=path,
+        found=f"{name} is encrypted",
+        expected="an image that is not",
+        hint=hint,
     )
 
 

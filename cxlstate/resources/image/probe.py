@@ -40,17 +40,24 @@ class Info:
     backing: str | None = None
     backing_format: str | None = None
     corrupt: bool = False
+    encrypted: bool = False
+    fixed: bool = False
+    """Of version 2 with snapshots, which qemu-img cannot resize (qcow2_co_truncate in block/qcow2.c)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The source on the machine. `part` is how many bytes of a download are there; `way` leads to it."""
+    """The source on the machine. `part` is how many bytes of a download are there; `way` leads to it.
+
+    `in_use`: somebody writes to it. Of a raw one, that is not seen.
+    """
 
     path: str
     there: bool
     info: Info | None = None
     part: int = 0
     way: Way = NOWHERE
+    in_use: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +96,12 @@ def reads(spec: ImageSpec) -> Sequence[Read]:
     asked += way_reads(path)
     base = base_path(spec) if spec.wanted else None
     if base:
-        asked += [Names(base), _info(base, shared=True), *(way_reads(base) if spec.overlay else ())]
+        asked += [
+            Names(base),
+            _info(base),
+            _info(base, shared=True),
+            *(way_reads(base) if spec.overlay else ()),
+        ]
         asked += [stat(_part(base))] if spec.source and spec.source.url else []
     if spec.wanted:
         asked += [Command(("getent", "passwd"), (spec.owner,))] if spec.owner else []
@@ -148,7 +160,8 @@ def _base(spec: ImageSpec, answers: Answers) -> Base | None:
         return None
     if path in answers.files(Names(path)):
         leads = way(path, answers) if spec.overlay else NOWHERE
-        return Base(path, there=True, info=_parsed(path, answers), way=leads)
+        in_use = _LOCKED in answers.raw(_info(path)).stderr
+        return Base(path, there=True, info=_parsed(path, answers), way=leads, in_use=in_use)
     if spec.source is None or spec.source.path:
         return Base(path, there=False)
     part = stat_of(_part(path), answers)
@@ -199,6 +212,8 @@ def _of(said: dict[str, Any], folder: str) -> Info:
         backing=backing,
         backing_format=said.get("backing-filename-format"),
         corrupt=data.get("corrupt") is True,
+        encrypted=said.get("encrypted") is True,
+        fixed=data.get("compat") == "0.10" and bool(said.get("snapshots")),
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface
 
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.libvirt import Update
 from cxlstate.core.path import Path
+from cxlstate.formats import network_xml
 from cxlstate.formats.network_xml import ISOLATED, Definition, Host, Range, host_xml
-from cxlstate.resources.network.goal import WORDS, Goal, Side, said
+from cxlstate.resources.network.goal import ADDRESS, WORDS, Goal, Side, said
 from cxlstate.resources.network.spec import NetworkSpec, fitting, outside_words, widest
 from cxlstate.resources.network.updates import InTheWay, in_the_way, not_to_be_told_apart
 
@@ -35,7 +36,11 @@ def diagnose(goal: Goal) -> Iterator[Diagnostic]:
     if config.definition.forward not in _OURS and stated:
         yield from (_of_another_kind(config.definition, word) for word in stated)
         return
+    if (goal.wishes.present or goal.spec.dhcp or goal.listed) and config.definition.served:
+        yield _served_elsewhere(config.definition.served, goal.spec)
+        return
     yield from _addresses(goal.spec, config.definition)
+    yield from _forwarding(goal, config)
     yield from _entries(goal)
 
 
@@ -51,6 +56,23 @@ def _addresses(spec: NetworkSpec, definition: Definition) -> Iterator[Diagnostic
         for one in definition.ranges:
             if not _is_within(one, spec):
                 yield _range_stays_behind(one, spec)
+
+
+def _forwarding(goal: Goal, config: Side) -> Iterator[Diagnostic]:
+    """What libvirt refuses of a definition that is written anew: a way out or a route without an address."""
+    forward, xml = goal.spec.forward, goal.live.inactive_xml
+    if forward not in (None, ISOLATED) and not goal.spec.address and not config.definition.routed:
+        yield Diagnostic(
+            "CXN303",
+            "the network has no address, which forwarding needs",
+            path=("forward",),
+            found="no <ip>",
+            expected="the host's address on it",
+            hint=f"add address: {fitting(goal.spec)} (one that is free here)",
+        )
+    if xml is not None and ADDRESS in config.off:
+        lost = network_xml.unreachable(network_xml.edit(xml, config.fields))
+        yield from (_unreachable(goal.name, gateway) for gateway in lost)
 
 
 def _is_within(one: Range, spec: NetworkSpec) -> bool:
@@ -73,6 +95,30 @@ def _missing(goal: Goal) -> Diagnostic:
         found="no network of this name",
         expected="address: the host's address on it, with the prefix",
         hint=f"add address: {fitting(goal.spec)} (one that is free here), and, if wished, forward: nat",
+    )
+
+
+def _served_elsewhere(served: IPv4Interface, spec: NetworkSpec) -> Diagnostic:
+    """virNetworkDefUpdateCheckMultiDHCP: one of several addresses can have it."""
+    return Diagnostic(
+        "CXN310",
+        f"DHCP of the network answers on {served}",
+        path=("address",),
+        found=f"address: {spec.address}",
+        expected=f"address: {served}",
+        hint=f"leave out dhcp and reservations, or write address: {served} and those in {served.network}",
+    )
+
+
+def _unreachable(name: str, gateway: str) -> Diagnostic:
+    return Diagnostic(
+        "CXN311",
+        f"no route of the network would lead to its gateway {gateway}",
+        path=("address",),
+        found=f"<route … gateway='{gateway}'/> in the definition",
+        expected=f"an address with {gateway} in its subnet",
+        hint=f"take the route out first: virsh net-dumpxml --inactive {name} >{name}.xml, remove its line, "
+        f"and virsh net-define {name}.xml",
     )
 
 

@@ -15,7 +15,7 @@ from cxlstate.core.path import Path, show
 from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import format_cpus, format_size
 from cxlstate.formats import domain_xml
-from cxlstate.resources.vm import paths, placement
+from cxlstate.resources.vm import paths, placement, sources
 from cxlstate.resources.vm.devices import NvdimmSpec
 from cxlstate.resources.vm.probe import Host, Live, Missing, Seen
 from cxlstate.resources.vm.spec import VmSpec
@@ -40,6 +40,7 @@ def diagnose(me: Resource[VmSpec], live: Seen, wished: Domain, inputs: Inputs) -
         yield from paths.diagnose(spec, live.host.opened)
     if isinstance(live, Live):
         yield from _of_the_old_switch(live, wished)
+        yield from sources.diagnose(spec, live, wished)
     lacking = list(_too_little(spec) if isinstance(live, Missing) else _existing(spec, live))
     yield from lacking or _unmakeable(me, live, wished)
 

@@ -88,6 +88,11 @@ def _numatune(root: Element) -> None:
     for tune in (*root.findall("numatune/memory"), *root.findall("numatune/memnode")):
         tune.set("mode", tune.get("mode", "strict"))
         reordered(tune, "cellid", "mode", "nodeset", "placement")
+    # virDomainNumatuneNodeParseXML
+    cells = {one.get("id", str(position)) for position, one in enumerate(root.findall("cpu/numa/cell"))}
+    if any(one.get("cellid") not in cells for one in root.findall("numatune/memnode")):
+        why = "Argument 'cellid' in memnode element must correspond to existing guest's NUMA cell"
+        raise Refused(why, XML)
 
 
 def _boot(root: Element, name: str, *, ovmf: bool) -> None:

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Final
 
+from cxlstate.formats.domain_xml import drives
 from cxlstate.formats.xml import Element
 from cxlstate.simulator.libvirt import validate
 from cxlstate.simulator.libvirt.definitions import drawn_mac
@@ -82,10 +83,10 @@ def _disks(devices: Element) -> None:
         place.set("bus", place.get("bus") or _BUSES.get(name[:2], "ide"))
         if one.get("device") == "cdrom":
             under(one, "readonly")
-        if place.get("bus") in ("sata", "scsi", "ide") and one.find("address") is None:
-            unit = ord(name[-1]) - ord("a")
-            drive = {"type": "drive", "controller": "0", "bus": "0", "target": "0", "unit": str(unit)}
-            add(one, "address", drive)
+        drive = drives.drive_of(one)
+        if drive and place.get("bus") != "fdc" and one.find("address") is None:
+            words = {word: str(getattr(drive, word)) for word in ("controller", "bus", "target", "unit")}
+            add(one, "address", {"type": "drive", **words})
 
 
 def _no_ide(devices: Element, *, q35: bool) -> None:

@@ -21,19 +21,20 @@ from cxlstate.core.libvirt import (
     UndefineNetwork,
     UpdateNetwork,
 )
+from cxlstate.formats import network_xml
 from cxlstate.formats.xml import Element
 from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.performing import performer
 from cxlstate.simulator.files import Files
 from cxlstate.simulator.libvirt import dhcp
 from cxlstate.simulator.libvirt.definitions import Definitions, drawn_mac, drawn_uuid
-from cxlstate.simulator.libvirt.refused import FAILED, INTERNAL, INVALID, XML, Refused
+from cxlstate.simulator.libvirt.refused import FAILED, INTERNAL, INVALID, UNSUPPORTED, XML, Refused
 from cxlstate.simulator.libvirt.text import add, document, reordered, under, written
 from cxlstate.simulator.world import ActiveNetwork, Process, World
 
 DONE, STALE = Outcome(Result.DONE), Outcome(Result.STALE)
 _OWN_BRIDGE: Final = ("nat", "route", "open", None)
-_NEEDS_ADDRESS: Final = ("nat", "route")
+_NEEDS_ADDRESS: Final = ("nat", "route", "open")
 _SERVER: Final = (
     "/usr/sbin/dnsmasq --conf-file=/var/lib/libvirt/dnsmasq/{}.conf"
     " --leasefile-ro --dhcp-script=/usr/lib/libvirt/libvirt_leaseshelper"
@@ -232,6 +233,9 @@ class Networks:
         if mode in _NEEDS_ADDRESS and root.find("ip") is None:
             why = f"{mode} forwarding requested, but no IP address provided for network '{name}'"
             raise Refused(why, XML)
+        for gateway in network_xml.unreachable(written(root)):
+            why = f"unreachable static route gateway '{gateway}' specified for network '{name}'"
+            raise Refused(why, UNSUPPORTED)
         for ip in root.findall("ip"):
             dhcp.check(name, ip)
         if mode in _OWN_BRIDGE:

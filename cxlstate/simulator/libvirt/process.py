@@ -29,6 +29,16 @@ from cxlstate.simulator.world import ActiveDomain, Process, Tap, World
 _PINS = ("cputune/vcpupin", "cputune/emulatorpin", "cputune/iothreadpin")
 
 
+def _check_qemu(root: Element) -> None:
+    """By virQEMUCapsIsCPUModeSupported of libvirt, and system/vl.c of QEMU."""
+    if root.get("type") == "qemu" and root.find("cpu[@mode='host-passthrough']") is not None:
+        mode = "CPU mode 'host-passthrough' for x86_64 qemu domain on x86_64 host"
+        raise Refused(f"{mode} is not supported by hypervisor", UNSUPPORTED)
+    for tag, option in (("cmdline", "-append"), ("initrd", "-initrd")):
+        if root.findtext(f"os/{tag}") and not root.findtext("os/kernel"):
+            raise Refused(f"{EMULATOR}: {option} only allowed with -kernel option", INTERNAL)
+
+
 class Processes:
     """Starts the processes of domains on one machine."""
 
@@ -40,6 +50,7 @@ class Processes:
     def start(self, root: Element) -> None:
         """Of a persistent definition, which becomes the active one. Raises Refused: nothing has changed."""
         name = root.findtext("name") or ""
+        _check_qemu(root)
         self._check_nodes(root)
         self._check_networks(root)
         for path in self._files_needed(root):

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from cxlstate.formats.domain_xml import drives
 from cxlstate.formats.xml import Element
 from cxlstate.simulator.libvirt.refused import INTERNAL, UNSUPPORTED, XML, Refused
 
@@ -32,6 +33,12 @@ def check(devices: Element) -> None:
     for one in devices.findall("disk"):
         for kind, why in _of_disk(one):
             raise Refused(why, kind)
+    _drives(devices)
+    # virDomainDefPostParseCommon
+    off = devices.find("controller[@type='usb'][@model='none']") is not None
+    if off and devices.find("disk/target[@bus='usb']") is not None:
+        why = "USB is disabled for this domain, but USB devices are present in the domain XML"
+        raise Refused(why, XML)
     for one in devices.findall("interface"):
         for kind, why in _of_interface(one):
             raise Refused(why, kind)
@@ -129,6 +136,22 @@ def _of_its_kind(one: Element) -> Iterator[Rule]:
         yield UNSUPPORTED, f"missing source information for device {name}"
     if one.find("shareable") is not None and format_ not in (None, "raw"):
         yield UNSUPPORTED, f"shared access for disk '{name}' requires use of supported storage format"
+
+
+def _drives(devices: Element) -> None:
+    """VirDomainDefCheckDuplicateDriveAddresses: the first of two in one place is named."""
+    seen: dict[drives.Drive, str] = {}
+    for one in devices.findall("disk"):
+        drive, name = drives.drive_of(one), _get(one, "target", "dev")
+        if drive is None:
+            continue
+        if drive.type == "ide" and drive.controller:  # qemuValidateDomainDeviceDefControllerIDE
+            raise Refused("Only 1 IDE controller is supported", INTERNAL)
+        if drive in seen:
+            where = " ".join(f"{word}='{getattr(drive, word)}'" for word in drive._fields[1:])
+            why = f"Found duplicate drive address for disk with target name '{seen[drive]}' {where}"
+            raise Refused(why, UNSUPPORTED)
+        seen[drive] = str(name)
 
 
 def _of_interface(one: Element) -> Iterator[Rule]:

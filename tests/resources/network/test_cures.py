@@ -69,6 +69,12 @@ CASES = {
     "a range that stays behind a last address": Case(
         IP.format(RANGE), {"address": "10.9.0.254/24"}, ("CXN306",)
     ),
+    "forwarding without an address": Case("", {"forward": "nat"}, ("CXN303",)),
+    "DHCP on another address": Case(
+        IP.format(RANGE) + "<ip address='10.2.2.1' prefix='24'/>",
+        {"address": "10.2.2.1/24", "dhcp": {"start": "10.2.2.2", "end": "10.2.2.9"}},
+        ("CXN310",),
+    ),
     "not to be told apart": Case(
         IP.format(NAMELESS + "<host mac='52:54:00:00:00:07' ip='192.168.122.9'/>"),
         {"reservations": [{"mac": "52:54:00:00:00:07", "state": "absent"}]},
@@ -104,6 +110,8 @@ def cured(text: str | None, spec: dict[str, Any], found) -> tuple[str | None, di
         return text, spec | {"reservations": [*spec["reservations"], yaml.safe_load(declared[1])]}
     if hint.startswith("add "):
         return text, spec | yaml.safe_load(hint.removeprefix("add ").partition(" (")[0])
+    if hint.startswith("leave out dhcp and reservations, "):
+        return text, {key: value for key, value in spec.items() if key not in ("dhcp", "reservations")}
     if hint.startswith("leave out "):
         return text, {key: value for key, value in spec.items() if key != found.path[0]}
     allowed = (found.expected or "").split()[0]
