@@ -15,6 +15,7 @@ from cxlstate.engine.assess import missing_of
 from cxlstate.engine.execute import Done
 from cxlstate.engine.lifting import REBOOTS
 from cxlstate.engine.plan import Interruption, Plan, Planned, ResourcePlan, Status
+from cxlstate.engine.returning import not_converged
 from cxlstate.engine.seen import Seen
 from cxlstate.engine.turns import Key, key_of
 from cxlstate.machine.outcome import Entry, Result
@@ -253,7 +254,7 @@ class AwayNow:
     def _rebooted_in_vain(self, one: Interruption, plans: list[ResourcePlan], result: Applied) -> None:
         for plan in plans:
             if plan.status is Status.PENDING_REBOOT and (key_of(one), plan.at) in self._tried:
-                self.run.failed[plan.at] = (self.run.not_converged(plan, result.plan),)
+                self.run.failed[plan.at] = (not_converged(plan, result.plan, self.run.tree),)
 
     def _reboots(self, one: Interruption, joined: tuple[ResourcePlan, ...], result: Applied) -> bool:
         """Shut down every VM that was named, reboot, and wait until all can be told again.

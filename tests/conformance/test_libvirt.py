@@ -707,8 +707,10 @@ def test_two_networks_with_the_same_addresses_are_not_both_active(machine):
         ("<bridge name='virbr0'/>", "internal error: bridge name 'virbr0' already in use."),
         (
             "<ip address='10.0.0.1' prefix='24'/><route address='10.9.0.0' prefix='16' gateway='10.1.0.2'/>",
-            "unsupported configuration: unreachable static route gateway '10.1.0.2' "
-            "specified for network 'fact'",
+            (
+                "unsupported configuration: unreachable static route gateway '10.1.0.2' "
+                "specified for network 'fact'"
+            ),
         ),
         (
             "<forward/>",
