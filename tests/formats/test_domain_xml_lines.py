@@ -167,6 +167,8 @@ CASES = {
 + <size unit='KiB'>1048576</size>
 - <size unit='KiB'>16384</size>
 + <size unit='KiB'>128</size>
+- <address type='dimm' slot='1' base='0x180000000'/>
++ <address type='dimm' slot='1'/>
 """,
     ),
     "another slot has another address": (

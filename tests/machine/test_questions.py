@@ -80,8 +80,8 @@ def done(asked, *there):
         ("", 7),
         (PLAIN, 11),
         (VM, 11),
-        (PLAIN + MODULE, 44),
-        (DAX, 57),
+        (PLAIN + MODULE, 47),
+        (DAX, 60),
     ],
     ids=["nothing", "packages and services", "a VM", "a module", "a dax device"],
 )

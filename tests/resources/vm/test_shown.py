@@ -41,7 +41,7 @@ CHANGES = {
     "by target": (Domain(disks=(Disk("vda", cache="none"),)), "disks[vda].cache  default → none"),
     "by MAC": (
         Domain(interfaces=(Interface(MAC, bridge="br0"),)),
-        f"interfaces[{MAC}].bridge  + br0",
+        f"interfaces[{MAC}].bridge  network default → br0",
     ),
     "a new one says it by itself": (Domain(disks=(Disk("vdz", "/a", "raw"),)), "disks  + /a (raw)"),
     "a pin has its place": (Domain(vcpupin=((0, frozenset({7})),)), "vcpupin[0]  1 → 7"),
