@@ -38,8 +38,9 @@ def scenes(draw: st.DrawFn) -> tuple[list[Host], Wishes]:
     wishes, found = draw(wished()), draw(entries)
     blocking = {way.host for way in in_the_way(found, wishes)}
     hosts = [host for host in found if host not in blocking]
-    mistaken = {other for _, other in not_to_be_told_apart(hosts, wishes)}
-    return [host for host in hosts if host not in mistaken], wishes
+    while mistaken := {other for _, other in not_to_be_told_apart(hosts, wishes)}:  # each tells of one
+        hosts = [host for host in hosts if host not in mistaken]
+    return hosts, wishes
 
 
 def _walk(model: Model, wishes: Wishes) -> Iterator[None]:
