@@ -6,42 +6,19 @@ power, as in CXL memory.
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-import pytest
-
-from tests.lab import guest_image
-from tests.lab.build import _ensure
-from tests.lab.guest_image import GUEST
+from tests.lab.guest_variants import ensure_variant
 from tests.lab.host import LabHost
-from tests.lab.image import _GUEST_FROM, Image, _hash_sources, cache_directory
 from tests.lab.qemu import QEMU, Machine, accelerator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-BARE = replace(
-    GUEST,
-    packages=(*GUEST.packages, "python3-minimal", "xfsprogs", "btrfs-progs"),
-    disk_mib=2 * 1024,
-)
+    from tests.lab.image import Image
+
 NVDIMM_MIB, LABEL_MIB = 1024, 16
-
-
-def ensure_bare_guest(log: Callable[[str], None] = lambda _: None) -> Image:
-    """Return its image, built first if it is not there."""
-    name = f"bare-{_hash_sources(hashlib.sha256(repr(BARE).encode()), _GUEST_FROM)}"
-    return _ensure(Image(cache_directory() / name), _build, log)
-
-
-def _build(draft: Image, work: Path, log: Callable[[str], None]) -> None:
-    """As the guest of the host is built, whose image is named by the text of that module."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(guest_image, "GUEST", BARE)
-        guest_image.build_guest(draft, work, log)
 
 
 @dataclass(frozen=True)
@@ -77,7 +54,7 @@ class BareGuest(LabHost):
     @classmethod
     def started(cls, workdir: Path) -> Self:
         """Return one that answers, on a fresh disk."""
-        image = ensure_bare_guest()
+        image = ensure_variant("bare")
         guest = cls(image, workdir)
 
         def boot() -> None:
