@@ -52,8 +52,8 @@ class GuestAccess:
     `running`: None where it is not known. `addresses`: reservation, lease, in this order. `keys` are
     the host keys that the host keeps, `kept` the SHA-256 of the file that holds them (None: there is none).
     `agent`: the VM has a channel for the guest agent. `console`: the file on the host that holds what the
-    VM's serial console has said; empty without one. `defined`: whether there is such a VM at all. `first_boot`:
-    it has the seed of its first boot, which is not proven to be done.
+    VM's serial console has said; empty without one. `defined`: whether there is such a VM at all.
+    `first_boot`: it has the seed of its first boot, which is not proven to be done.
     """
 
     running: bool | None
