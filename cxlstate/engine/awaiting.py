@@ -23,7 +23,7 @@ LOOKS, PAUSE = 60, 5.0
 """How often, and how many seconds apart, a guest is asked after its start before it counts as unknown."""
 
 FIRST_LOOKS: Final = 360
-"""How often at a first boot, which tells the guest's host keys at its end: for as long as `AwaitFirstBoot`."""
+"""How often at a first boot, which tells the host keys at its end: for as long as `AwaitFirstBoot`."""
 
 REFUSALS: Final = 12
 """How often in a row it may refuse the login meanwhile: for a minute.
