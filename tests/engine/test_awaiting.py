@@ -81,7 +81,7 @@ def test_one_that_never_answers_is_waited_for_to_the_end(machine):
 
 
 def first_boot():
-    """A VM that the spec makes with its disk, for a guest that tells who it is at the end of its first boot."""
+    """A VM that the spec makes with its disk; its guest tells who it is at the end of its first boot."""
     image = {"path": "/var/lib/libvirt/images/g.qcow2", "format": "qcow2", "size": "1GiB"}
     spec = copy.deepcopy(SPEC) | {"images": {"system": image}}
     spec["packages"].append("qemu-utils")
