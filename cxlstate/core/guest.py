@@ -53,6 +53,7 @@ class GuestAccess:
     the host keys that the host keeps, `kept` the SHA-256 of the file that holds them (None: there is none).
     `agent`: the VM has a channel for the guest agent. `console`: the file on the host that holds what the
     VM's serial console has said; empty without one. `defined`: whether there is such a VM at all.
+    `first_boot`: it has the seed of its first boot, which is not proven to be done.
     """
 
     running: bool | None
@@ -62,6 +63,7 @@ class GuestAccess:
     agent: bool = False
     console: str = ""
     defined: bool = True
+    first_boot: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 LOOKS, PAUSE = 60, 5.0
 """How often, and how many seconds apart, a guest is asked after its start before it counts as unknown."""
+
+FIRST_LOOKS: Final = 360
+"""How often at a first boot, which tells the host keys at its end: for as long as `AwaitFirstBoot`."""
 
 REFUSALS: Final = 12
 """How often in a row it may refuse the login meanwhile: for a minute.
@@ -39,7 +43,7 @@ class Awaited:
     """
 
     run: Converger
-    _looks: dict[MachineId, int] = field(default_factory=dict)
+    _looks: dict[MachineId, float] = field(default_factory=dict)
     _refusals: Counter[MachineId] = field(default_factory=Counter)
 
     def note(self, seen: Seen) -> None:
@@ -49,18 +53,20 @@ class Awaited:
     def will_start(self, *guests: MachineId) -> None:
         """These are off, or about to be."""
         for one in guests:
-            self._looks[one], self._refusals[one] = LOOKS, 0
+            self._looks[one], self._refusals[one] = 0, 0
 
     def look(self, result: Applied) -> bool:
         """Pause, and look again. False: nobody is waited for."""
         untold = {one.at.machine for one in result.plan.resources if one.status is Status.UNKNOWN}
         guests = [one for one in self.run.tree.guests if one.id in untold]
-        self._looks |= {one.id: self._left(one) for one in guests if one.id not in self._looks}
-        coming = [one.id for one in guests if self._looks[one.id] and self._may_let_us_in(one.id)]
+        self._looks |= {one.id: self._missed(one) for one in guests if one.id not in self._looks}
+        coming = [
+            one.id for one in guests if self._looks[one.id] < self._most(one) and self._may_let_us_in(one.id)
+        ]
         if not coming:
             return False
         for one in coming:
-            self._looks[one] -= 1
+            self._looks[one] += 1
         self.run.watcher.waits(f"waiting for {' and '.join(self._waited_for(coming))}")
         self.run.sleep(PAUSE)
         result.plan = self.run.plan([self.run.tree.host.id])
@@ -72,13 +78,17 @@ class Awaited:
             if refusals > REFUSALS and self._reached(guest).denied:
                 yield _still_refused(guest, self._reached(guest))
 
-    def _left(self, guest: Machine) -> int:
-        """How often one is looked at that was not off in this run."""
+    def _missed(self, guest: Machine) -> float:
+        """How often one that was not off in this run would have been looked at since its start."""
         if self._reached(guest.id).how is not Reach.UNKNOWN:
-            return 0
+            return inf
         host = self.run.writers.readers.host(self.run.tree.host)
         age = seconds_since_start(host, way_of(guest).vm.name)
-        return 0 if age is None else max(0, int((LOOKS * PAUSE - age) / PAUSE))
+        return inf if age is None else age / PAUSE
+
+    def _most(self, guest: Machine) -> int:
+        access = self.run.reader.access(guest, self.run.seen)
+        return FIRST_LOOKS if access and access.first_boot else LOOKS
 
     def _may_let_us_in(self, guest: MachineId) -> bool:
         """Whether it is silent so far, or has not refused the login for long. Counts that it does."""

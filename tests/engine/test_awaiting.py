@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from cxlstate.engine.awaiting import LOOKS, PAUSE, REFUSALS
+from cxlstate.engine.awaiting import FIRST_LOOKS, LOOKS, PAUSE, REFUSALS
 from cxlstate.engine.plan import Exit
 from cxlstate.simulator.world import Guest
 from tests.laws.bench import bench
@@ -78,6 +78,29 @@ def test_one_that_never_answers_is_waited_for_to_the_end(machine):
     clock = Clock(machine, ("silent", 1000))
     done = applied(machine, clock)
     assert (done.exit, clock.slept, done.diagnostics) == (Exit.UNKNOWN, LOOKS, [])
+
+
+def first_boot():
+    """A VM that the spec makes with its disk; its guest tells who it is at the end of its first boot."""
+    image = {"path": "/var/lib/libvirt/images/g.qcow2", "format": "qcow2", "size": "1GiB"}
+    spec = copy.deepcopy(SPEC) | {"images": {"system": image}}
+    spec["packages"].append("qemu-utils")
+    spec["vms"]["g"] |= {"disks": [{"target": "vda", "image": "image.system"}]}
+    spec["vms"]["g"]["guest"]["provision"] = {"method": "cloud-init"}
+    return spec
+
+
+def test_a_first_boot_may_take_longer(machine):
+    clock = Clock(machine, ("silent", LOOKS + 5))
+    done = machine.apply(machine.spec(first_boot()), sleep=clock.sleep)
+    assert done.exit is Exit.IN_SYNC, (done.diagnostics, done.plan)
+    assert clock.slept == LOOKS + 5
+
+
+def test_a_first_boot_that_never_ends_is_not_waited_for_for_ever(machine):
+    clock = Clock(machine, ("silent", 1000))
+    done = machine.apply(machine.spec(first_boot()), sleep=clock.sleep)
+    assert (done.exit, clock.slept) == (Exit.UNKNOWN, FIRST_LOOKS)
 
 
 # Started before this run -------------------------------------------------------------------------------

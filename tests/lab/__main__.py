@@ -10,18 +10,16 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.lab.bare_guest import ensure_bare_guest
 from tests.lab.build import HOSTS, ensure_image
 from tests.lab.errors import LabError
+from tests.lab.guest_variants import VARIANTS, ensure_variant
 from tests.lab.host import LabHost, socket_directory
 from tests.lab.image import cache_directory
 from tests.lab.qemu import FLAVOURS
 from tests.lab.qmp import Qmp
 from tests.lab.ssh import ALIASES
 
-BARE = "bare"
-"""The guest that is started without a host around it."""
-IMAGES = (*HOSTS, BARE)
+IMAGES = (*HOSTS, *VARIANTS)
 _OFF = 1
 _INTERRUPTED = 130
 
@@ -90,8 +88,8 @@ def _build(options: argparse.Namespace) -> int:
     with ThreadPoolExecutor() as threads:
         for image in threads.map(lambda name: ensure_image(_progress, name=name), hosts):
             print(image.directory)
-    if BARE in wanted:  # by itself: it is built as the guest of a host is, with another recipe in its place
-        print(ensure_bare_guest(_progress).directory)
+    for name in filter(VARIANTS.__contains__, wanted):  # one by one: see guest_variants.py
+        print(ensure_variant(name, _progress).directory)
     return 0
 
 

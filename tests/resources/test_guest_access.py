@@ -9,13 +9,14 @@ import pytest
 from cxlstate.core.answers import Answer, Answers, ReadFailed
 from cxlstate.core.guest import GuestAccess, HostKey
 from cxlstate.core.read import File, LibvirtAddresses, LibvirtDomain
-from cxlstate.formats import domain_xml, host_keys
+from cxlstate.formats import cloud_init, domain_xml, host_keys
 from cxlstate.resources.vm.access import access, reads, with_reserved
 
 MAC, OTHER = "52:54:00:fc:10:bd", "52:54:00:fc:10:be"
 KEPT = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 NOT_THERE = Answer(1, b"", "No such file or directory")
 CHANNEL = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+SEED = f"<disk type='file'><source file='{cloud_init.seed('vm')}'/><target dev='vdz'/></disk>"
 LOG = "<log file='/var/log/libvirt/qemu/vm-console.log' append='off'/>"
 
 
@@ -63,6 +64,7 @@ def test_what_is_kept_is_read_with_its_digest():
         (running(), GuestAccess(running=True)),
         (running(CHANNEL), GuestAccess(running=True, agent=True)),
         (running(f"<serial type='pty'>{LOG}</serial>"), GuestAccess(running=True, console=LOG.split("'")[1])),
+        (running(SEED), GuestAccess(running=True, first_boot=True)),
     ],
 )
 def test_the_domain_says_what_runs_and_what_is_logged(parts, expected):

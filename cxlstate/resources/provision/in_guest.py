@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cxlstate.core.action import Action, Run
 from cxlstate.core.address import Address
-from cxlstate.core.answers import NOT_FOUND, Answers, ReadFailed
+from cxlstate.core.answers import NOT_FOUND, TIMED_OUT, Answers, ReadFailed, failure
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
@@ -23,7 +23,8 @@ from cxlstate.resources.provision.spec import Provision
 Me = Resource[Provision]
 
 _SEED = Exists(cloud_init.LABEL)
-_STATUS = Command(("cloud-init", "status", "--format", "json"))
+_STATUS = Command(("cloud-init", "status", "--format", "json"), timeout=180)
+"""Python starts for it while the guest still boots: on one whose processor is emulated, for a minute."""
 _OUR_MARK = "disabled-by-marker-file"
 
 
@@ -64,6 +65,8 @@ def observe(me: Me, answers: Answers) -> Observation[BootLive]:
     answer = answers.raw(_STATUS)
     if answer.status == NOT_FOUND:
         return Present(BootLive(seed=True))
+    if answer.status == TIMED_OUT:
+        raise failure(_STATUS, answer)
     try:
         status = cloud_init.status(answer.text)
     except ValueError as odd:

@@ -9,7 +9,7 @@ from hashlib import sha256
 from cxlstate.core.answers import Answers
 from cxlstate.core.guest import GuestAccess
 from cxlstate.core.read import File, LibvirtAddresses, LibvirtDomain, Read
-from cxlstate.formats import domain_xml, host_keys
+from cxlstate.formats import cloud_init, domain_xml, host_keys
 from cxlstate.resources.vm.states import RUNS
 
 
@@ -41,6 +41,7 @@ def access(name: str, answers: Answers) -> GuestAccess:
         agent=xml is not None and domain_xml.has_agent_channel(xml),
         console=domain_xml.console_log(xml) if xml is not None else "",
         defined=xml is not None,
+        first_boot=xml is not None and domain_xml.given(xml, cloud_init.seed(name)) is not None,
     )
 
 
