@@ -18,6 +18,7 @@ from cxlstate.formats import guest_files
 
 _BEGIN: Final = "-----BEGIN SSH HOST KEY KEYS-----"
 _END: Final = "-----END SSH HOST KEY KEYS-----"
+_PROMPT: Final = re.compile(r"^[A-Za-z0-9.-]{1,64} login: (?=-----)")  # agetty(8) writes when it likes
 _KEY: Final = re.compile(r"((?:ssh|ecdsa|sk)-[a-z0-9@.-]{1,60}) ([A-Za-z0-9+/]{40,4000}={0,2})(?: .*)?")
 _MOST: Final = 16  # keys of one machine: sshd makes three
 
@@ -48,10 +49,13 @@ def keep(vm: str, access: GuestAccess, accepted: Accepted) -> WriteFile | None:
 
 
 def on_console(log: str) -> tuple[HostKey, ...]:
-    """The keys of the last whole block that cloud-init printed; what interrupts it is passed over."""
+    """The keys of the last whole block that cloud-init printed; what interrupts it is passed over.
+
+    A prompt may stand before a mark, and before no key: what is typed at a prompt is echoed there.
+    """
     keys: tuple[HostKey, ...] = ()
     block: list[str] | None = None
-    for line in (line.strip() for line in log.splitlines()):
+    for line in (_PROMPT.sub("", line.strip()) for line in log.splitlines()):
         if line == _BEGIN:
             block = []
         elif line == _END and block is not None:

@@ -48,6 +48,8 @@ def test_what_is_kept_is_read_back():
         (f"{BEGIN}\n[   9.1] audit: type=1400\n{line(ED)}\n{END}\n", (ED,)),
         (f"{line(ED)}\n", ()),  # outside of a block anybody may have typed it
         (f"login: {BEGIN}\n{line(ED)}\n{END}\n", ()),
+        (f"h1.lab login: {BEGIN}\r\n{line(ED)}\r\nh1.lab login: {END}\r\n", (ED,)),
+        (f"h1 login: {BEGIN}\nh1 login: {line(ED)}\nh1 login: {END}\n", ()),  # typed at the prompt
         ("", ()),
     ],
 )
