@@ -5,10 +5,8 @@ Packets, nftables and iptables are the kernel's. Only systemd is played by a few
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -118,8 +116,7 @@ class Namespace:
         return self.run(sys.executable, "-c", _CONNECT, protocol, address, str(port)).strip()
 
     def stop(self) -> None:
-        self.process.kill()
-        self.process.wait(10)
+        end(self.process)
 
 
 class Host(Namespace):
@@ -127,13 +124,11 @@ class Host(Namespace):
 
     def __init__(self, folder: Path) -> None:
         super().__init__("--mount", "--net", "sh", "-c", _INSIDE, "host", str(folder), _SYSTEMCTL)
-        self.enter = (*self.enter, "--mount", f"--wdns={os.getcwd()}")
+        self.enter = (*self.enter, "--mount", f"--wdns={Path.cwd()}")
         self.folder = folder
         self.servers: list[subprocess.Popen[str]] = []
         self.client = self._peer("c0", HOST_OUTSIDE, CLIENT)
-        self.sh(
-            f"ip link add virbr0 type bridge; ip address add {HOST_INSIDE}/24 dev virbr0; ip link set virbr0 up"
-        )
+        self.sh(f"ip link add virbr0 up type bridge; ip address add {HOST_INSIDE}/24 dev virbr0")
         self.guests = {name: self._guest(name, address) for name, address in GUESTS.items()}
 
     def _peer(self, port: str, ours: str, theirs: str) -> Namespace:
@@ -148,7 +143,8 @@ class Host(Namespace):
     def _guest(self, name: str, address: str) -> Namespace:
         guest = Namespace("--net", "sh", "-c", "echo $$; exec cat")
         self.sh(
-            f"ip link add v{name} type veth peer name eth0 netns {guest.pid}; ip link set v{name} master virbr0 up"
+            f"ip link add v{name} type veth peer name eth0 netns {guest.pid};"
+            f"ip link set v{name} master virbr0 up"
         )
         guest.sh(f"ip link set lo up; ip address add {address}/24 dev eth0; ip link set eth0 up")
         guest.sh(f"ip route add default via {HOST_INSIDE}")
@@ -175,7 +171,10 @@ class Host(Namespace):
 
     def stop(self) -> None:
         for one in (*self.servers, *(peer.process for peer in (*self.guests.values(), self.client))):
-            with suppress(ProcessLookupError):
-                one.kill()
-            one.wait(10)
+            end(one)
         super().stop()
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    with process:  # its pipes are closed
+        process.kill()
