@@ -151,11 +151,8 @@ def render(table: Table) -> str:
 
 
 def parse(text: str) -> Table:
-    """What `nft -j list table` says. ValueError for what it cannot be."""
-    try:
-        return _read([next(iter(one.items())) for one in json.loads(text)["nftables"]])
-    except (KeyError, TypeError, AttributeError, IndexError, StopIteration) as error:
-        raise ValueError(f"nft lists the table in an unknown form: {error!r}") from None
+    """What `nft -j list table` says. An error of Python's own for JSON of another form."""
+    return _read([(kind, one) for each in json.loads(text)["nftables"] for kind, one in each.items()])
 
 
 def _read(objects: Iterable[tuple[str, Any]]) -> Table:
@@ -177,7 +174,7 @@ def _read(objects: Iterable[tuple[str, Any]]) -> Table:
                 if (said := _hook(one)) != _HOOKS.get(one["name"]):
                     strange.append(f"chain {one['name']}: {said}")
             case "rule":
-                chains[one["chain"]].append(one.get("comment", ""))
+                chains[one["chain"]].append(str(one.get("comment", "")))
             case _:
                 strange.append(kind)
     read = Table({name: frozenset(many) for name, many in forwards.items()}, _networks(sets))
@@ -258,12 +255,11 @@ def _elements(one: Mapping[str, Any]) -> Iterator[tuple[str, Element]]:
         element = key.get("elem", {"val": key}) if isinstance(key, dict) else {"val": key}
         values = dict(zip((*words, "protocol", "ports"), element["val"]["concat"], strict=True))
         ports = values.pop("ports")
-        first, last = ports["range"] if isinstance(ports, dict) else (ports, ports)
+        first, last = map(int, ports["range"] if isinstance(ports, dict) else (ports, ports))
         to, to_port = data["concat"] if isinstance(data, dict) else (data, 0)
-        yield (
-            element.get("comment", ""),
-            Element(origin, first=first, last=last, to=to, to_port=to_port, **values),
-        )
+        said = {word: str(value) for word, value in values.items()}
+        found = Element(origin, first=first, last=last, to=str(to), to_port=int(to_port), **said)
+        yield str(element.get("comment", "")), found
 
 
 def _key_text(element: Any) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final, TypeVar
 
-from cxlstate.core.answers import Answers, ReadFailed
+from cxlstate.core.answers import Answers, ReadFailed, describe
 from cxlstate.core.read import Command, Exists, File, PosixRead
 from cxlstate.formats import filter_gate, forward_table
 from cxlstate.formats.forward_table import Table
@@ -38,9 +38,21 @@ _FILES: Final[tuple[PosixRead, ...]] = (*(File(path) for path in keepers.FILES),
 TRACES: Final = Exists(*keepers.FILES)
 _TOOLS: Final[tuple[PosixRead, ...]] = (TABLE, LIBVIRTS, CHAINS, *SAVED.values(), UNITS)
 READS: Final = (*_TOOLS, LEGACY_TABLES, FORWARDING, FIREWALLD, DIRECT, *_FILES)
+T = TypeVar("T")
 _RUNS: Final = ("active", "reloading")
 _NOBODYS: Final = (("ip", "filter"), ("ip", "libvirt_network"), ("inet", "firewalld"))
 """Tables with a chain for what is forwarded that is looked at otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A chain of nftables; with a hook it is asked about packets."""
+
+    family: str
+    table: str
+    name: str
+    hook: str | None = None
+    policy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +89,8 @@ class Live:
 
 
 def parse(answers: Answers) -> Live:
-    """Raises ReadFailed, and ValueError for what nft does not list in this way."""
-    chains = _chains(answers.text(CHAINS))
+    """Raises ReadFailed, also for what nft does not list in a way that is known."""
+    chains = _understood(CHAINS, _chains, answers.text(CHAINS))
     units = dict(_blocks(answers.text(UNITS)))
     inode = inode_of(keepers.HOOK, answers)
     saved = {name: filter_gate.tables(text) for name, text in _saved(chains, answers)}
@@ -87,17 +99,18 @@ def parse(answers: Answers) -> Live:
         for name, tables in saved.items()
         if "filter" in tables
     }
-    libvirts = _table(LIBVIRTS, answers)
+    if (libvirts := _table(LIBVIRTS, answers)) is not None:
+        gates["libvirt"] = _understood(LIBVIRTS, filter_gate.in_libvirts_table, libvirts)
     table = _table(TABLE, answers)
     firewalld = "firewalld.service" in _running(units, _MANAGERS)
     return Live(
-        table=None if table is None else forward_table.parse(table),
+        table=None if table is None else _understood(TABLE, forward_table.parse, table),
         files={path: answers.text_or_none(File(path)) for path in keepers.FILES},
         executable=inode is not None and inode.permissions & 0o111 == 0o111,  # noqa: PLR2004  # x for all
         unit=_unit(units.get(keepers.UNIT, {})),
         deaf=tuple(_deaf(units, inode.changed if inode else None)),
         forwarding=answers.text(FORWARDING).strip() == "1",
-        gates=gates if libvirts is None else {**gates, "libvirt": filter_gate.in_libvirts_table(libvirts)},
+        gates=gates,
         saved=saved,
         dropping=tuple(_dropping(chains)),
         managers=tuple(name.removesuffix(".service") for name in _running(units, _MANAGERS)),
@@ -106,22 +119,30 @@ def parse(answers: Answers) -> Live:
     )
 
 
+def _understood(read: Command, parser: Callable[[str], T], text: str) -> T:
+    """JSON of another form than that of any nft that is known is no evidence of anything."""
+    try:
+        return parser(text)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        raise ReadFailed(read, f"{describe(read)}: unknown form") from None
+
+
 def _table(read: Command, answers: Answers) -> str | None:
     answer = answers.raw(read)
     absent = answer.status != 0 and "No such file or directory" in answer.stderr
     return None if absent else answers.text(read)
 
 
-def _chains(text: str) -> list[Mapping[str, Any]]:
-    try:
-        return [one["chain"] for one in json.loads(text)["nftables"] if "chain" in one]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"nft lists chains in an unknown form: {error!r}") from None
+def _chains(text: str) -> list[Chain]:
+    found = [one["chain"] for one in json.loads(text)["nftables"] if "chain" in one]
+    return [
+        Chain(one["family"], one["table"], one["name"], one.get("hook"), one.get("policy")) for one in found
+    ]
 
 
-def _saved(chains: list[Mapping[str, Any]], answers: Answers) -> Iterator[tuple[str, str]]:
+def _saved(chains: list[Chain], answers: Answers) -> Iterator[tuple[str, str]]:
     """Of the variants of iptables that are in use. One that is not need not be installed."""
-    native = {(one["family"], one["table"], one["name"]) for one in chains}
+    native = [(one.family, one.table, one.name) for one in chains]
     names = (answers.text_or_none(LEGACY_TABLES) or "").split()
     in_use = {
         "iptables-nft": ("ip", "filter", filter_gate.CHAIN) in native,
@@ -138,12 +159,11 @@ def _saved(chains: list[Mapping[str, Any]], answers: Answers) -> Iterator[tuple[
             yield name, answer.text
 
 
-def _dropping(chains: list[Mapping[str, Any]]) -> Iterator[str]:
+def _dropping(chains: list[Chain]) -> Iterator[str]:
     for one in chains:
-        where = one["family"], one["table"]
-        drops = one.get("hook") == "forward" and one.get("policy") == "drop"
-        if drops and where not in _NOBODYS and one["family"] in ("ip", "inet"):
-            yield f"{one['family']} {one['table']} {one['name']}"
+        drops = one.hook == "forward" and one.policy == "drop" and one.family in ("ip", "inet")
+        if drops and (one.family, one.table) not in _NOBODYS:
+            yield f"{one.family} {one.table} {one.name}"
 
 
 def _blocks(text: str) -> Iterator[tuple[str, Mapping[str, str]]]:

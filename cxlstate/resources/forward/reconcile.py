@@ -60,8 +60,6 @@ class ForwardReconciler(Reconciler[ForwardsSpec, Live]):
                 raise
             hint = f"declare {package} in `packages`"
             return Unknown(failed.reason, (Address("package", package),), hint)
-        except ValueError as error:
-            return Unknown(str(error))
 
     def assess(self, resource: Resource[ForwardsSpec], seen: Observation[Live], inputs: Inputs) -> Assessment:
         """By the name of each forward; then what else would keep them from working, now or after a boot."""
