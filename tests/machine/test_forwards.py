@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from ipaddress import IPv4Network
@@ -145,6 +146,23 @@ def test_a_forward_leads_through_what_refuses_it_and_is_kept_there(host, filter_
     assert "cxlstate" not in host.run("iptables-nft-save") + host.run("iptables-legacy-save")
     assert not any(host.run("sh", "-c", f"ls {path} 2>/dev/null || true") for path in keepers.FILES)
     assert host.run("ls", "/run/enabled") == ""
+
+
+def test_what_was_done_is_undone_where_the_filter_cannot_be_written(host, monkeypatch):
+    host.sh(FILTERS["iptables-nft"] + "echo 0 >/proc/sys/net/ipv4/ip_forward")
+    broken = host.folder / "bin"
+    broken.mkdir()
+    (broken / "iptables-nft-restore").write_text("#!/bin/sh\ncat >/dev/null\nexit 4\n")
+    (broken / "iptables-nft-restore").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{broken}:{os.environ['PATH']}")
+    before = others(host)
+    status, text = plan(host, "apply", SPEC, "--yes")
+    assert status == 1
+    assert "error[CXE203]" in text
+    assert host.run("cat", "/proc/sys/net/ipv4/ip_forward").strip() == "0"
+    assert host.run("nft", "list", "table", "inet", "cxlstate", check=False) == ""
+    assert not any(host.run("sh", "-c", f"ls {path} 2>/dev/null || true") for path in keepers.FILES)
+    assert others(host) == before
 
 
 def test_dockers_chains_may_be_ahead_and_its_user_chain_flushed(host):
