@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from ipaddress import IPv4Network
 
@@ -83,6 +84,40 @@ host:
 """
 NONE = "apiVersion: cxlstate/v1\nhost: {name: h, connect: local}\n"
 REFUSED = "ConnectionRefusedError"
+LIBVIRTD = """
+ip link delete virbr0
+for d in lib cache log; do
+    mkdir -p /run/libvirt-$d /var/$d/libvirt
+    mount --bind /run/libvirt-$d /var/$d/libvirt
+done
+mkdir -p /etc/libvirt
+echo 'libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin' >>/etc/passwd
+echo 'libvirt-qemu:x:64055:' >>/etc/group
+printf '%s\\n' 'security_driver = "none"' 'cgroup_controllers = []' 'namespaces = []' >/etc/libvirt/qemu.conf
+printf '%s = "none"\\n' auth_unix_ro auth_unix_rw >/etc/libvirt/libvirtd.conf
+setsid libvirtd --pid-file /run/libvirtd.pid >/run/libvirtd.log 2>&1 </dev/null &
+for n in $(seq 100); do ! timeout 2 virsh uri >/dev/null 2>&1 || break; sleep 0.2; done
+virsh uri
+"""
+OF_A_VM = """
+apiVersion: cxlstate/v1
+host:
+  name: h
+  connect: local
+  forwards:
+    web: {listen: {port: 8080, address: 198.51.100.1}, to: {vm: g1}}
+networks:
+  default:
+    active: true
+    address: 192.168.122.1/24
+    reservations: [{mac: '52:54:00:00:00:01', ip: 192.168.122.101}]
+vms:
+  g1:
+    state: shut-off
+    memory: 64MiB
+    vcpu: 1
+    interfaces: [{mac: '52:54:00:00:00:01', network: default}]
+"""
 
 
 @pytest.fixture
@@ -189,6 +224,33 @@ def test_the_rules_of_the_runbook_are_told_and_left(host):
     assert "CXY306" in text
     assert f"iptables-nft -t nat -D {rule}" in text
     assert others(host) == before
+
+
+def test_the_guest_of_a_vm_with_libvirt_itself_and_its_hook(host, monkeypatch):
+    if not shutil.which("libvirtd", path="/usr/sbin"):
+        pytest.skip("a private libvirtd needs its package (tools/test-setup)")
+    monkeypatch.setenv("LIBVIRT_DEFAULT_URI", "qemu:///system")
+    host.sh(LIBVIRTD)
+    try:
+        status, text = plan(host, "apply", OF_A_VM, "--yes")
+        assert status == 0, text
+        answers(host, f"g1 8080 {CLIENT}")
+        host.sh("kill -HUP $(cat /run/libvirtd.pid); sleep 1")  # it looks for hooks
+        host.sh("iptables -D FORWARD 1; virsh net-destroy default; virsh net-start default")
+        status, text = plan(host, "plan", OF_A_VM)
+        assert status == 0, text
+        answers(host, f"g1 8080 {CLIENT}")
+    finally:
+        host.sh("virsh net-destroy default; kill $(cat /run/libvirtd.pid)")
+
+
+def answers(host: Host, wanted: str) -> None:
+    """Once the bridge forwards: for some seconds after it got a port it only learns."""
+    host.sh("for name in g1 g2; do ip link set v$name master virbr0 up; done")
+    for _ in range(20):
+        if (got := host.client.connect(HOST_OUTSIDE, 8080)) == wanted:
+            return
+    assert got == wanted
 
 
 @pytest.mark.parametrize("bridged", ["0", "1"])
