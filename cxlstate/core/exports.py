@@ -151,9 +151,20 @@ class NvdimmOfVm:
 
 @dataclass(frozen=True, slots=True)
 class Reservations:
-    """Addresses that a network keeps for interfaces: pairs of a MAC address in lower case and an IP."""
+    """Addresses that a network keeps for interfaces: pairs of a MAC address in lower case and an IP.
+
+    `subnet` is the network itself, as `192.168.122.0/24`; None where it has no address, or it is not known.
+    """
 
     pairs: tuple[tuple[str, str], ...]
+    subnet: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MacAddresses:
+    """Those of a VM's interfaces, in lower case, in the order of the spec."""
+
+    macs: tuple[str, ...]
 
 
 Export = (
@@ -165,6 +176,7 @@ Export = (
     | DiskImage
     | GuestAccess
     | Reservations
+    | MacAddresses
     | NvdimmOfVm
     | GuestToBe
     | Seed

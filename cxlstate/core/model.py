@@ -111,6 +111,9 @@ def problems(value: object, path: Path = ()) -> Iterator[Diagnostic]:
     if isinstance(value, tuple):
         for index, item in enumerate(value):
             yield from problems(item, (*path, index))
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from problems(item, (*path, key))
     elif isinstance(value, BaseModel):
         for name, below in vars(value).items():
             yield from problems(below, (*path, *step_of(type(value), name)))

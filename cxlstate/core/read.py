@@ -202,6 +202,10 @@ READ_ONLY: tuple[tuple[tuple[str, ...], str], ...] = (
     (("pgrep", "--list-full", "--full"), r"[^-].*"),
     (("modinfo",), r""),
     (("dmesg",), r"--follow"),
+    (("nft", "-j", "list", "table"), r"inet|ip|cxlstate|libvirt_network"),
+    (("nft", "-j", "list", "chains"), r""),
+    (("iptables-nft-save",), r""),  # with -t, iptables-legacy would make a table that is not there
+    (("iptables-legacy-save",), r""),
 )
 
 

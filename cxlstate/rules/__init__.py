@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
-from cxlstate.rules import alignment, files, guests, host_memory, slips, virtual_machines
+from cxlstate.rules import alignment, files, forwards, guests, host_memory, slips, virtual_machines
 from cxlstate.spec.load import Loaded
 from cxlstate.spec.load import load as load_each
 from cxlstate.spec.tree import Tree
@@ -19,6 +19,7 @@ from cxlstate.spec.tree import Tree
 RULES = (
     *alignment.RULES,
     *files.RULES,
+    *forwards.RULES,
     *host_memory.RULES,
     *slips.RULES,
     *virtual_machines.RULES,

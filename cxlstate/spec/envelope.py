@@ -22,7 +22,7 @@ GUEST: Final = Scope.GUEST.value
 """The key below which the section of a guest stands, in the entry of its VM."""
 
 NOT_YET: Final = {
-    Scope.HOST: frozenset({"cxl", "forwards"}),
+    Scope.HOST: frozenset({"cxl"}),
     Scope.ROOT: frozenset[str](),
     Scope.GUEST: frozenset[str](),
 }

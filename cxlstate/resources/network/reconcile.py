@@ -53,20 +53,26 @@ class Network(Reconciler[NetworkSpec, Live]):
     def assess(self, resource: Resource[NetworkSpec], seen: Observation[Live], inputs: Inputs) -> Assessment:
         """In the persistent definition or in the running one; live wherever libvirt can do it so."""
         if isinstance(seen, Unknown):
-            return Assessment((_reservations(resource.spec),))
+            return Assessment((_reservations(resource.spec, Live()),))
         live = seen.live if isinstance(seen, Present) else Live()
         aim = Goal(resource.name, resource.spec, live)
         found = Assessment(
-            (_reservations(resource.spec),), tuple(diagnose(aim)), tuple(changes(aim)), facts=_facts(live)
+            (_reservations(resource.spec, live),),
+            tuple(diagnose(aim)),
+            tuple(changes(aim)),
+            facts=_facts(live),
         )
         if not found.changes or (found.refused and isinstance(seen, Present)):
             return found  # a network that is there, and in which something is in the way
         return replace(found, actions=tuple(steps.actions(aim)))
 
 
-def _reservations(spec: NetworkSpec) -> Reservations:
+def _reservations(spec: NetworkSpec, live: Live) -> Reservations:
+    """Reserved is what the spec says; the network is known by its definition, too."""
+    address = spec.address or (live.definition.address if live.definition else None)
+    subnet = str(address.network) if address and spec.state == "present" else None
     present = (one for one in spec.reservations or () if one.state == "present")
-    return Reservations(tuple((one.mac.lower(), str(one.ip)) for one in present if one.ip))
+    return Reservations(tuple((one.mac.lower(), str(one.ip)) for one in present if one.ip), subnet)
 
 
 def _facts(live: Live) -> tuple[tuple[str, str], ...]:

@@ -13,7 +13,7 @@ from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.domain import Domain
-from cxlstate.core.exports import Export, GuestToBe, Inputs, Reservations
+from cxlstate.core.exports import Export, GuestToBe, Inputs, MacAddresses, Reservations
 from cxlstate.core.guest import GuestAccess
 from cxlstate.core.machine import ROOT_ONLY
 from cxlstate.core.observation import Observation, Present, Unknown
@@ -72,18 +72,19 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
     def assess(self, resource: Resource[VmSpec], seen: Observation[Seen], inputs: Inputs) -> Assessment:
         """In the definition, in what runs where a restart is needed for it, and in how it stands."""
         live = seen.live if isinstance(seen, Present) else None
-        memory = tuple(guest_memory.exported(resource, live, inputs))
+        memory = guest_memory.exported(resource, live, inputs)
+        known: tuple[Export, ...] = (*_interfaces(resource.spec), *memory)
         waits = tuple(later(resource.spec, inputs, seen))
         derived = guest_memory.derived(resource.spec, inputs)
         if isinstance(seen, Unknown):
             host = seen.partly if isinstance(seen.partly, Host) else None
             told = before_it_is_seen(resource, host, inputs) if host else ()
             to_be = _to_be(resource, host, None, inputs)
-            return Assessment((*to_be, *memory), tuple(told), later=waits, derived=derived)
+            return Assessment((*to_be, *known), tuple(told), later=waits, derived=derived)
         wished = wish(resource.spec, inputs)
         problems = tuple(diagnose(resource, live, wished, inputs)) if live else ()
         to_be = _to_be(resource, live.host if live else None, live, inputs)
-        exports: tuple[Export, ...] = (*_way(resource, live, inputs), *to_be, *memory)
+        exports: tuple[Export, ...] = (*_way(resource, live, inputs), *to_be, *known)
         found = Assessment(exports, problems, facts=tuple(_facts(live)), later=waits, derived=derived)
         if found.refused:
             return found
@@ -92,6 +93,11 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
         if not isinstance(live, Live):
             return _defined(resource, wished, inputs, found, known=live is not None)
         return _edited(resource, wished, live, inputs, found)
+
+
+def _interfaces(spec: VmSpec) -> tuple[MacAddresses, ...]:
+    macs = tuple(one.mac for one in spec.interfaces or () if one.state == "present")
+    return (MacAddresses(macs),) if macs and spec.state != "absent" else ()
 
 
 def _way(me: Resource[VmSpec], live: Seen | None, inputs: Inputs) -> tuple[GuestAccess, ...]:

@@ -1,0 +1,37 @@
+"""The files that keep forwards in force after a reboot, and after others have made their rules anew."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+from cxlstate.core.action import Run
+
+TABLE: Final = "/etc/cxlstate/forwards.nft"
+SCRIPT: Final = "/etc/cxlstate/forward"
+HOOK: Final = "/etc/libvirt/hooks/network.d/50-cxlstate"
+UNIT: Final = "cxlstate-forward.service"
+UNIT_FILE: Final = f"/etc/systemd/system/{UNIT}"
+
+CONSTANT: Final = {SCRIPT: "keep.sh", HOOK: "hook.sh", UNIT_FILE: "keep.service"}
+"""Those that are the same for every spec, by what they are here."""
+
+FILES: Final = (SCRIPT, TABLE, HOOK, UNIT_FILE)
+MODES: Final = {HOOK: 0o755}
+"""libvirt runs executable files only (virHookCheck in src/util/virhook.c)."""
+
+RELOAD: Final = Run(("systemctl", "daemon-reload"))
+ENABLE: Final = Run(("systemctl", "enable"), (UNIT,))
+DISABLE: Final = Run(("systemctl", "disable"), (UNIT,))
+
+
+@cache
+def content(path: str) -> str:
+    """What a constant file holds."""
+    return files(__package__).joinpath(CONSTANT[path]).read_text("utf-8")
+
+
+def verb(name: str) -> Run:
+    """A verb of the script: the same that runs at boot and from the hook."""
+    return Run(("sh", SCRIPT), (name,), timeout=120)

@@ -1,0 +1,85 @@
+"""Rules between port forwards and the VMs and networks that they lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Final
+
+from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.path import Path
+from cxlstate.core.reconciler import Resource
+from cxlstate.resources.forward.spec import ForwardsSpec
+from cxlstate.resources.network.spec import NetworkSpec
+from cxlstate.resources.vm.spec import VmSpec
+from cxlstate.rules.words import Resources, Rule, of
+
+
+def the_vm_is_declared(resources: Resources) -> Iterator[Diagnostic]:
+    """CXY401: a forward leads to a VM that the spec wants."""
+    vms = {me.name: me.spec for me in of(resources, VmSpec)}
+    known = [name for name, spec in vms.items() if spec.state != "absent"]
+    for me, path, vm in _led_to(resources):
+        if vm not in known:
+            near = get_close_matches(vm, known, n=1)
+            yield Diagnostic(
+                "CXY401",
+                f"forward {path[-3]} leads to {vm}, which is {'absent' if vm in vms else 'not declared'}",
+                path=path,
+                address=me.address,
+                found=vm,
+                expected=f"one of {', '.join(known)}" if known else "a VM below `vms`",
+                hint=f"did you mean {near[0]}?" if near else "declare it below vms, or write to.address",
+            )
+
+
+def the_vm_has_an_address(resources: Resources) -> Iterator[Diagnostic]:
+    """CXY402: a network reserves an address for it, so that the forward leads to it after each boot."""
+    networks = [one.spec for one in of(resources, NetworkSpec) if one.spec.state == "present"]
+    reserved = {each.mac for one in networks for each in one.reservations if each.state == "present"}
+    vms = {me.name: me.spec for me in of(resources, VmSpec) if me.spec.state != "absent"}
+    for me, path, vm in _led_to(resources):
+        if vm not in vms:
+            continue
+        interfaces = [one for one in vms[vm].interfaces or () if one.state == "present"]
+        if not any(one.mac in reserved for one in interfaces):
+            mac = interfaces[0].mac if interfaces else "its MAC address"
+            network = next((one.network for one in interfaces if one.network), "default")
+            yield Diagnostic(
+                "CXY402",
+                f"no network reserves an address for {vm}",
+                path=path,
+                address=me.address,
+                found=f"{vm} with {', '.join(one.mac for one in interfaces) or 'no interface'}",
+                expected=f"a reservation for it below networks.{network}",
+                hint=f"add to networks.{network}.reservations: {{mac: '{mac}', ip: ADDRESS}}"
+                if interfaces
+                else f"write vms.{vm}.interfaces, and reserve an address for the MAC address there",
+            )
+
+
+def a_forward_is_bounded(resources: Resources) -> Iterator[Diagnostic]:
+    """CXY403: it listens on an interface or an address, and not on all that the host has."""
+    for me in of(resources, ForwardsSpec):
+        for name, one in me.spec.present.items():
+            if one.listen.interface is None and one.listen.address is None:
+                yield Diagnostic(
+                    "CXY403",
+                    f"forward {name} listens on every address of the host",
+                    Severity.WARNING,
+                    path=(*me.path, name, "listen"),
+                    address=me.address,
+                    found="neither interface nor address",
+                    expected="where clients come in",
+                    hint="write interface: eno1, or address: an address of the host",
+                )
+
+
+def _led_to(resources: Resources) -> Iterator[tuple[Resource[ForwardsSpec], Path, str]]:
+    for me in of(resources, ForwardsSpec):
+        for name, one in me.spec.present.items():
+            if one.to.vm is not None:
+                yield me, (*me.path, name, "to", "vm"), one.to.vm
+
+
+RULES: Final[tuple[Rule, ...]] = (the_vm_is_declared, the_vm_has_an_address, a_forward_is_bounded)
