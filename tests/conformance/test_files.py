@@ -146,7 +146,9 @@ def test_a_log_has_what_its_program_said_last(machine):
 
 def test_a_tarball_becomes_the_folder_that_it_holds(machine):
     tree = f"{FOLDER}/tree"
-    machine.perform(WriteFile(f"{tree}.tar.xz", tarball({"tree/Makefile": "all:\n", "tree/fs/a.c": "a\n"})))
+    machine.perform(
+        WriteFile(f"{tree}.tar.xz", tarball({"tree/Makefile": "all:\n", "tree/fs/a.c": "a\n"}, "gz"))
+    )
     assert machine.perform(Unpack(f"{tree}.tar.xz", tree)).result is Result.DONE
     assert (machine.text(f"{tree}/Makefile"), machine.text(f"{tree}/fs/a.c")) == ("all:\n", "a\n")
     assert (machine.mode(tree), machine.mode(f"{tree}/fs/a.c")) == (0o755, 0o644)
@@ -159,10 +161,10 @@ def test_a_tarball_becomes_the_folder_that_it_holds(machine):
     ("case", "content"),
     [
         ("none", b"no tarball"),
-        ("cut", tarball({"tree/Makefile": NOISE})[:4096]),
-        ("another", tarball({"another/Makefile": ""})),
-        ("more", tarball({"tree/Makefile": "", "more": ""})),
-        ("file", tarball({"tree": "a file"})),
+        ("cut", tarball({"tree/Makefile": NOISE}, "gz")[:4096]),
+        ("another", tarball({"another/Makefile": ""}, "gz")),
+        ("more", tarball({"tree/Makefile": "", "more": ""}, "gz")),
+        ("file", tarball({"tree": "a file"}, "gz")),
     ],
 )
 def test_what_is_no_tarball_of_that_folder_leaves_nothing(machine, case, content):
@@ -176,7 +178,7 @@ def test_what_is_no_tarball_of_that_folder_leaves_nothing(machine, case, content
 
 def test_no_link_is_followed_where_a_tarball_is_unpacked(machine):
     machine.write(f"{FOLDER}/elsewhere/file", "text")
-    machine.perform(WriteFile(f"{FOLDER}/linked.tar.xz", tarball({"linked/Makefile": ""})))
+    machine.perform(WriteFile(f"{FOLDER}/linked.tar.xz", tarball({"linked/Makefile": ""}, "gz")))
     machine.link(f"{FOLDER}/linked", f"{FOLDER}/elsewhere")
     assert machine.perform(Unpack(f"{FOLDER}/linked.tar.xz", f"{FOLDER}/linked")).result is not Result.DONE
     machine.link(f"{FOLDER}/over", f"{FOLDER}/elsewhere")

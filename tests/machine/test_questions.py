@@ -77,11 +77,11 @@ def done(asked, *there):
 @pytest.mark.parametrize(
     ("text", "count"),
     [
-        ("", 7),
-        (PLAIN, 11),
-        (VM, 11),
-        (PLAIN + MODULE, 47),
-        (DAX, 60),
+        ("", 8),
+        (PLAIN, 12),
+        (VM, 12),
+        (PLAIN + MODULE, 48),
+        (DAX, 61),
     ],
     ids=["nothing", "packages and services", "a VM", "a module", "a dax device"],
 )
