@@ -93,6 +93,7 @@ ALL = {
     "tests/e2e/test_guest.py": 38,
     "tests/e2e/test_nvdimm.py": 20,
     "tests/e2e/test_provision.py": 40,
+    "tests/e2e/test_runbook.py": 30,
     "tests/e2e/test_first_boot.py": 6,
     "tests/e2e/test_virtual_machines.py": 40,
     "tests/e2e/test_host_memory.py": 15,
