@@ -134,10 +134,10 @@ class TimeLoads:
 class SshLogin:
     """Who we are logged in as, from where, and what sshd has in force for such a connection.
 
-    Lines of `login user NAME` and, by SSH, `login client ADDRESS`, `login groups NAME…`, `login server ADDRESS
-    PORT`, and `login keys none` where no file that sshd looks for our keys in exists; then those of
-    `sshd -T -C` for that connection. The way in is that of the shell in which we run: it may be a person's,
-    where we run locally.
+    Lines of `login user NAME` and, by SSH, `login client ADDRESS`, `login groups NAME…`,
+    `login server ADDRESS PORT`, and `login keys none` where no file that sshd looks for our keys in exists;
+    then those of `sshd -T -C` for that connection. The way in is that of the shell in which we run: it may be
+    a person's, where we run locally.
     """
 
 
@@ -201,6 +201,8 @@ READ_ONLY: tuple[tuple[tuple[str, ...], str], ...] = (
     (("sshd", "-G"), r""),
     (("getent", "group"), r""),
     (("getent", "passwd"), r""),
+    (("getent", "--service=files", "passwd"), r""),
+    (("getent", "initgroups"), r""),
     (("getent", "shadow"), r""),
     (("loginctl", "list-sessions"), r"--no-legend|--no-pager"),
     (("daxctl", "list"), r"-[A-Za-z]+|--[a-z-]+"),

@@ -1,8 +1,8 @@
 """sshd_config(5): which line gives a keyword its value, and for whom. Nothing is executed.
 
 The first value of a keyword counts. Files that an `Include` names are read in its place, in lexical order. A
-`Match` holds up to the next one or to the end of its file, and beats what stands outside of any, a `Match all`
-too; of several that match, the first counts (tried with OpenSSH 9.2 and 10.0).
+`Match` holds up to the next one or to the end of its file, and beats what stands outside of any, also a
+`Match all`; of several that match, the first counts (tried with OpenSSH 9.2 and 10.0).
 """
 
 from __future__ import annotations

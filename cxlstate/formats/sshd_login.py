@@ -47,21 +47,22 @@ def closing(text: str, comer: Comer) -> Iterator[tuple[str, str]]:
             yield "DenyGroups", " ".join(said["DenyGroups"])
         if said["AllowGroups"] and not any(_is_in(one, comer.groups) for one in said["AllowGroups"]):
             yield "AllowGroups", " ".join(said["AllowGroups"])
-    if said["AuthenticationMethods"] and not any(map(_takes_keys, said["AuthenticationMethods"])):
-        yield "AuthenticationMethods", " ".join(said["AuthenticationMethods"])
-    others = (*said["AuthorizedKeysCommand"], *said["TrustedUserCAKeys"])
-    if (said["AuthorizedKeysFile"] == ["none"] or comer.keys == "none") and not set(others) - {"none"}:
-        yield "AuthorizedKeysFile", " ".join(said["AuthorizedKeysFile"])
-    if (
-        said["ListenAddress"]
-        and comer.server
-        and not any(_listens(one, comer) for one in said["ListenAddress"])
-    ):
-        yield "ListenAddress", " ".join(said["ListenAddress"])
-    if said["ForceCommand"][:1] == ["internal-sftp"]:
-        yield "ForceCommand", " ".join(said["ForceCommand"])
-    if said["MaxSessions"] == ["0"]:
-        yield "MaxSessions", "0"
+    yield from _by_means(said, comer)
+
+
+def _by_means(said: dict[str, list[str]], comer: Comer) -> Iterator[tuple[str, str]]:
+    """Whoever it is: by which keys, where to, and for what."""
+    others = {*said["AuthorizedKeysCommand"], *said["TrustedUserCAKeys"]} - {"none"}
+    no_file = said["AuthorizedKeysFile"] == ["none"] or comer.keys == "none"
+    closes = {
+        "AuthenticationMethods": not any(map(_takes_keys, said["AuthenticationMethods"])),
+        "AuthorizedKeysFile": no_file and not others,
+        "ListenAddress": bool(comer.server)
+        and not any(_listens(one, comer) for one in said["ListenAddress"]),
+        "ForceCommand": said["ForceCommand"][:1] == ["internal-sftp"],
+        "MaxSessions": said["MaxSessions"] == ["0"],
+    }
+    yield from ((word, " ".join(said[word])) for word, is_so in closes.items() if said[word] and is_so)
 
 
 def _values(text: str, keyword: str) -> Iterator[str]:

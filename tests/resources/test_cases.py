@@ -59,7 +59,8 @@ class and its fields in their order: `UpdateNetwork default add-last ip-dhcp-hos
 `PinDomain cxl_vmx vcpu 0-3 1`, `GrowImage /srv/a.qcow2 1073741824 qcow2`. A flag is its name, and nothing
 where it is off; texts of XML, hashes, the wish of an `EditDomain`, and a number that is -1 are left out.
 A file that is asked for and has no answer does not exist; a pattern matches the files that have an
-answer, and what `Include` lines name is all in that folder that has one. The parts of a domain or network go before those of the host one by one; null takes a part out.
+answer, and what `Include` lines name is all in that folder that has one. The parts of a domain or
+network go before those of the host one by one; null takes a part out.
 An answer that nobody asked for is a mistake in the case. Of a diagnostic and an action only
 what the case names is compared; that there are no others always is. `exports`, `describe`, `measurable`,
 `suspend`, `resume` and `later` are compared where the case has them. `holds` are texts that must stand in

@@ -39,8 +39,9 @@ keyless() {
     [ -n "$names" ] || return 1
     set -f
     for name in $names; do
-        name=$(printf '%s\n' "$name" | sed -e 's/%%/\n/g' -e "s|%u|$1|g" -e "s|%U|$number|g" -e "s|%h|$home|g" |
-            tr '\n' % | sed 's/%$//')
+        name=$(printf '%s\n' "$name" |
+            sed -e 's/%%/\n/g' -e "s|%u|$1|g" -e "s|%U|$number|g" -e "s|%h|$home|g" | tr '\n' %)
+        name=${name%%%}
         case $name in /*) ;; *) name=$home/$name ;; esac
         gone "$name" || { set +f; return 1; }
     done

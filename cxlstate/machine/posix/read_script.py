@@ -194,12 +194,8 @@ def _question(index: int, read: PosixRead) -> str:
         case Exists(patterns=patterns):
             nothing = _proven(index, patterns, ":")
             return f"if any {_words(read)}; then said {index} yes; else\n{nothing}fi\n"
-        case Attributes(pattern=pattern):
-            return _each(index, pattern, f'attribute {index} "$found" {LINE_LIMIT + 1}')
-        case Links(pattern=pattern):
-            return _each(index, pattern, f'link {index} "$found"')
-        case Names(pattern=pattern):
-            return _each(index, pattern, f'name {index} "$found"')
+        case Attributes() | Links() | Names():
+            return _of_each(index, read)
         case SshLogin() | AuthorizedKeys():
             return f"ask {index} {login_reads.question(read)}\n"
         case Holders() | MapAndRead() | FileSystem() | TimeLoads():
@@ -207,6 +203,17 @@ def _question(index: int, read: PosixRead) -> str:
         case Command(argv=argv, operands=operands):
             words = " ".join(map(quote, (*argv, *operands)))
             return f"ask {index} {words}\n"
+
+
+def _of_each(index: int, read: Attributes | Links | Names) -> str:
+    """What is asked of everything that a pattern matches."""
+    match read:
+        case Attributes(pattern=pattern):
+            return _each(index, pattern, f'attribute {index} "$found" {LINE_LIMIT + 1}')
+        case Links(pattern=pattern):
+            return _each(index, pattern, f'link {index} "$found"')
+        case Names(pattern=pattern):
+            return _each(index, pattern, f'name {index} "$found"')
 
 
 def _each(index: int, pattern: str, act: str) -> str:

@@ -23,7 +23,8 @@ READS: Final[tuple[Read, ...]] = (
     *ndctl.READS,
     *dax.READS,
     *HOLDERS,
-    *(*map(modprobe.info, MODULES), *DRIVERS.values()),
+    *map(modprobe.info, MODULES),
+    *DRIVERS.values(),
     *(storage.MOUNTS, blocks.SIGNATURES, blocks.SWAPS),
 )
 

@@ -100,9 +100,9 @@ def _locked_out_by_others(
 ) -> Iterator[Diagnostic]:
     """Lines that the daemon has not read yet, since it let us in: with ours it would read them, too."""
     login = live.login
-    closed = {
-        word: value for word, value in login.closed.items() if word != "ListenAddress" or not live.socket
-    }
+    closed = dict(login.closed)
+    if live.socket:
+        closed.pop("ListenAddress", None)
     if "pubkey_authentication" not in wanted and login.effective.get("pubkeyauthentication") == "no":
         closed["PubkeyAuthentication"] = "no"
     root = login.effective.get("permitrootlogin", "")
