@@ -237,7 +237,7 @@ def test_what_libvirt_cannot_tell_is_not_known(run, specs, bench):
 
 
 @pytest.mark.parametrize(
-    "address", ["10.0.0.1\n    ProxyCommand evil", "evil", "-oProxyCommand=x", "10.0.0.1 x"]
+    "address", ["10.0.0.1\n    ProxyCommand evil", "evil", "-oProxyCommand=x", "10.0.0.1 x", "fe80::1%$(id)"]
 )
 def test_what_a_host_tells_is_an_address_or_nothing(run, specs, monkeypatch, address):
     monkeypatch.setattr(ssh_hosts, "_way", lambda *_: GuestAccess(running=True, addresses=(address,)))
