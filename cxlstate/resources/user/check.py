@@ -11,6 +11,7 @@ from cxlstate.resources.user.probe import UserLive
 from cxlstate.resources.user.spec import User
 
 _HASH = re.compile(rb"[!*]|!?\$[0-9a-z]{1,4}\$[\x21-\x39\x3b-\x7e]{8,}")  # crypt(5): no blank, no colon
+_NOWHERE = ("", "/", "/nonexistent", "/dev/null", "/proc")  # of users of the system
 _FIRST_PERSON = 1000  # UID_MIN in login.defs(5)
 _LAST_PERSON = 60000  # UID_MAX
 
@@ -31,7 +32,14 @@ def problems(name: str, spec: User, live: UserLive) -> Iterator[Diagnostic]:
         yield _of_a_directory(name, word)
     if spec.home and spec.home != live.home:
         yield _elsewhere(name, spec.home, live.home)
-    if live.keys and live.keys.obstacle:
+    yield from _of_keys(name, spec, live)
+
+
+def _of_keys(name: str, spec: User, live: UserLive) -> Iterator[Diagnostic]:
+    """Whether sshd would find them and take them."""
+    if spec.authorized_keys and live.home in _NOWHERE:
+        yield _homeless(name, live.home)
+    elif live.keys and live.keys.obstacle:
         yield _in_the_way(*live.keys.obstacle)
     elif live.keys and live.keys.loose:
         yield _ignored(name, *live.keys.loose)
@@ -111,6 +119,17 @@ def _ignored(name: str, path: str, inode: Inode) -> Diagnostic:
         found=f"{path}: {inode.owner}:{inode.group} {inode.permissions:04o}",
         expected=f"owner {name} or root, nobody else may write, and {name} may read (StrictModes)",
         hint=f"on the machine: chown {name} {path}; chmod u+r,go-w {path}",
+    )
+
+
+def _homeless(name: str, home: str) -> Diagnostic:
+    return Diagnostic(
+        "CXU208",
+        f"{name} has no home for keys",
+        path=("authorized_keys",),
+        found=f"home {home}" if home else "no home",
+        expected="a directory of the user's own",
+        hint=f"give it one: usermod --home /home/{name} {name}",
     )
 
 

@@ -72,7 +72,7 @@ def parse(name: str, spec: User, answers: Answers) -> UserLive:
     groups = _groups(name, spec)
     found = {fields[0]: fields for fields in _records(_group(groups), answers)} if groups else {}
     missing = [f"group {group}" for group in dict.fromkeys(spec.groups) if group not in found]
-    if spec.shell and inode_of(spec.shell, answers) is None:
+    if spec.shell and not _runs(inode_of(spec.shell, answers)):
         missing.append(f"shell {spec.shell}")
     if name not in users:
         return UserLive(None, missing=tuple(missing), same_group=name in found)
@@ -91,6 +91,11 @@ def parse(name: str, spec: User, answers: Answers) -> UserLive:
         local=_local(name) not in reads(name, spec) or answers.raw(_local(name)).status != _NOT_ALL_FOUND,
         is_us=_may_lock_out(spec) and f"login user {name}" in answers.raw(SshLogin()).text.splitlines(),
     )
+
+
+def _runs(shell: Inode | None) -> bool:
+    """Whether sshd would start it (`allowed_user` in auth.c); where a link leads is not asked."""
+    return shell is not None and (shell.is_link or (shell.is_file and bool(shell.permissions & 0o111)))
 
 
 def _may_lock_out(spec: User) -> bool:
