@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import stat
+import subprocess
 from pathlib import Path
 
 import jsonschema
@@ -192,6 +193,25 @@ def test_an_alias_of_another_name_is_copied(run, specs, config):
     assert (
         'Host one\n    User admin\n    HostName 10.1.2.3\n    ProxyJump far\n    IdentityFile "/k k"\n' in out
     )
+
+
+def test_what_is_copied_is_read_by_ssh_as_it_was(run, specs, config, tmp_path):
+    """A user of a domain may have a blank in the name; the library takes the quotes away."""
+    words = {
+        "User": '"odd user"',
+        "HostName": "%h.lab%%x",
+        "UserKnownHostsFile": '"~/a b/kh" ~/c',
+        "Port": "2200",
+    }
+    config.write_text("Host lab\n" + "".join(f"  {key} {value}\n" for key, value in words.items()))
+    (tmp_path / "out").write_text(run(specs(connect="ssh://lab"))[1])
+
+    def read(file, host):
+        done = subprocess.run(["ssh", "-F", file, "-G", host], capture_output=True, text=True, check=True)
+        said = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+        return {key: said[key.lower()] for key in words}
+
+    assert read(tmp_path / "out", "one") == read(config, "lab")
 
 
 def test_this_machine_needs_no_way_to_itself(run, specs):

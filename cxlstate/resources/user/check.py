@@ -26,10 +26,10 @@ def problems(name: str, spec: User, live: UserLive) -> Iterator[Diagnostic]:
         return
     if live.is_us:
         yield _locks_out(name, spec)
-    elif spec.state == "absent" and not _FIRST_PERSON <= live.number <= _LAST_PERSON:
-        yield _of_the_system(name, live.number)
     elif not live.local and (word := _changed(spec, live)):
         yield _of_a_directory(name, word)
+    elif spec.state == "absent" and not _FIRST_PERSON <= live.number <= _LAST_PERSON:
+        yield _of_the_system(name, live.number)
     if spec.home and spec.home != live.home:
         yield _elsewhere(name, spec.home, live.home)
     yield from _of_keys(name, spec, live)
