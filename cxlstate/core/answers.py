@@ -15,6 +15,7 @@ from cxlstate.core.read import (
     FileSystem,
     Glob,
     Holders,
+    Included,
     LibvirtAddresses,
     LibvirtDomain,
     LibvirtNetwork,
@@ -116,7 +117,7 @@ class Answers:
         return None if _does_not_exist(answer) else self.text(read)
 
     def files(
-        self, read: Glob | Attributes | Links | Names | LibvirtDomain | LibvirtNetwork
+        self, read: Glob | Included | Attributes | Links | Names | LibvirtDomain | LibvirtNetwork
     ) -> dict[str, str]:
         """Path → content (of a link, its target; of a name, nothing) of what matched, in order of path.
 
@@ -152,6 +153,8 @@ def describe(read: Read) -> str:
     match read:
         case File(path=path):
             return path
+        case Included(path=path):
+            return f"{path} with all that it includes"
         case Glob() | Attributes() | Links() | Names():
             return read.pattern
         case Exists(patterns=patterns):

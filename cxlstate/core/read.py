@@ -31,6 +31,17 @@ class Glob:
 
 
 @dataclass(frozen=True, slots=True)
+class Included:
+    """A file, and every regular one that its lines `Include` name, in turn: path and content, as of a `Glob`.
+
+    For files in the form of sshd_config(5): patterns that are not absolute begin in the folder of the first.
+    """
+
+    path: str
+    limit: int = MEBIBYTE
+
+
+@dataclass(frozen=True, slots=True)
 class Attributes:
     """First line of every file that a shell pattern matches: sysfs attributes and small records.
 
@@ -123,8 +134,10 @@ class TimeLoads:
 class SshLogin:
     """Who we are logged in as, from where, and what sshd has in force for such a connection.
 
-    Lines of `login user NAME` and, by SSH, `login client ADDRESS`; then those of `sshd -T -C` for that
-    connection. The way in is that of the shell in which we run: it may be a person's, where we run locally.
+    Lines of `login user NAME` and, by SSH, `login client ADDRESS`, `login groups NAME…`,
+    `login server ADDRESS PORT`, and `login keys none` where no file that sshd looks for our keys in exists;
+    then those of `sshd -T -C` for that connection. The way in is that of the shell in which we run: it may be
+    a person's, where we run locally.
     """
 
 
@@ -183,11 +196,13 @@ READ_ONLY: tuple[tuple[tuple[str, ...], str], ...] = (
     (("dpkg-query", "--show"), r"--showformat=.*"),
     (("apt-mark", "showhold"), r""),
     (("apt-cache", "--no-generate", "pkgnames"), r"[a-z0-9][a-z0-9+.-]*"),
-    (("systemctl", "show"), r"--property=[A-Za-z,]+|--timestamp=unix"),
-    (("sshd", "-T"), r""),
+    (("systemctl", "show"), r"--property=[A-Za-z,]+"),
+    (("sshd", "-T"), r"-C|user=,host=,addr=[0-9.]+,laddr=[0-9.]+,lport=[0-9]+"),
     (("sshd", "-G"), r""),
     (("getent", "group"), r""),
     (("getent", "passwd"), r""),
+    (("getent", "--service=files", "passwd"), r""),
+    (("getent", "initgroups"), r""),
     (("getent", "shadow"), r""),
     (("loginctl", "list-sessions"), r"--no-legend|--no-pager"),
     (("daxctl", "list"), r"-[A-Za-z]+|--[a-z-]+"),
@@ -239,7 +254,7 @@ LoginRead = SshLogin | AuthorizedKeys
 
 DeviceRead = Holders | MapAndRead | FileSystem | TimeLoads
 
-PosixRead = File | Glob | Attributes | Links | Names | Exists | DeviceRead | LoginRead | Command
+PosixRead = File | Glob | Included | Attributes | Links | Names | Exists | DeviceRead | LoginRead | Command
 """What the machine itself is asked: all but libvirt."""
 
 Read = PosixRead | LibvirtRead

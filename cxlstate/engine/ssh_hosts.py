@@ -142,12 +142,12 @@ def _guest(
 
 
 def _is_address(text: str) -> bool:
-    """What a host tells gets into the user's configuration."""
+    """What a host tells gets into the user's configuration. A zone (`fe80::1%eth0`) is any text."""
     try:
         ip_address(text)
     except ValueError:
         return False
-    return True
+    return "%" not in text
 
 
 def _copied(alias: str, name: str) -> Words:

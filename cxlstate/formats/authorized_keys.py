@@ -56,27 +56,37 @@ def parse(line: str) -> Key | None:
 
 
 def missing(text: str, wanted: Sequence[str]) -> list[tuple[int, Key | None, Key]]:
-    """Index, what is there instead, and the key, of each wanted line that is not there with its options."""
+    """Index, what is there instead, and the key, of each wanted line that is not there with its options.
+
+    Of several lines with one key the first counts, unless it is for other addresses: one that nobody wants
+    and that is ahead of the wanted one is there instead.
+    """
     there = [key for line in text.splitlines() if (key := parse(line))]
+    every = [key for line in wanted if (key := parse(line))]
     found = []
     for index, line in enumerate(wanted):
         key = parse(line)
-        if key is None or any(one.same(key) and one.options == key.options for one in there):
+        if key is None:
             continue
-        found.append((index, next((one for one in there if one.same(key)), None), key))
+        its = [one for one in there if one.same(key)]
+        welcome = {one.options for one in every if one.same(key)}
+        first = next((one for one in its if "from=" not in one.options), None)
+        overruled = first is not None and first.options not in welcome
+        if overruled or not any(one.options == key.options for one in its):
+            found.append((index, first if overruled else next(iter(its), None), key))
     return found
 
 
 def with_keys(text: str, wanted: Sequence[str]) -> str:
     """With every wanted line: in place of that key with other options, else at the end. The rest stays."""
     lines = text.splitlines(keepends=True)
-    for index, other, key in missing(text, wanted):
+    for index, other, _ in missing(text, wanted):
         line = f"{wanted[index].strip()}\n"
-        if other is None:
+        at = next((n for n, one in enumerate(lines) if other and parse(one) == other), None)
+        if at is None:
             if lines and not lines[-1].endswith("\n"):
                 lines[-1] += "\n"
             lines.append(line)
             continue
-        at = next(n for n, one in enumerate(lines) if (found := parse(one)) and found.same(key))
         lines[at] = line
     return "".join(lines)

@@ -28,6 +28,11 @@ def signatures(text: str) -> dict[str, str]:
     return {name: str(kind) for name, kind in rows if kind}
 
 
+def tables(text: str) -> dict[str, str]:
+    """Kernel's name of a disk → its partition table: `gpt`, `dos`. ValueError for another form."""
+    return {name: str(one["pttype"]) for name, one, _ in _listed(text) if one.get("pttype")}
+
+
 def made_of(text: str, disk: str) -> tuple[str, ...]:
     """Names of what stands on a disk: its partitions, and volumes and arrays that are in use."""
     return tuple(name for name, _, below in _listed(text) if disk in below)

@@ -23,10 +23,14 @@ _BTRFS_LEAST: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """What a file system takes of its device. It fills a device that is at most `slack` larger."""
+    """What a file system takes of its device. It fills a device that is at most `slack` larger.
+
+    `number` is that of its device, of Btrfs: not 1 where the first one was replaced or removed.
+    """
 
     size: int
     slack: int
+    number: int = 1
 
     def fills(self, device: int) -> bool:
         """Whether growing it would change nothing."""
@@ -66,10 +70,10 @@ def _xfs(text: str) -> Extent:
 
 
 def _btrfs(text: str, device: str) -> Extent:
-    rows = re.findall(r"^\s*devid +\d+ size (\d+) used \d+ path (\S+)", text, re.MULTILINE)
+    rows = re.findall(r"^\s*devid +(\d+) size (\d+) used \d+ path (\S+)", text, re.MULTILINE)
     if len(rows) > 1:
         raise ValueError(f"it is on {len(rows)} devices: which of them is to grow is not said")
-    sizes = [int(size) for size, path in rows if posixpath.basename(path) == device]
-    if not sizes:
-        raise ValueError(f"btrfs does not list {device}")
-    return Extent(sizes[0], _BTRFS_LEAST)
+    for number, size, path in rows:
+        if posixpath.basename(path) == device:
+            return Extent(int(size), _BTRFS_LEAST, int(number))
+    raise ValueError(f"btrfs does not list {device}")

@@ -16,6 +16,8 @@ from cxlstate.core.read import Command
 # Mode in hex, size, time of the last change of the content, user:group:name.
 _STAT: Final = ("stat", "--format=%f %s %Y %U:%G:%n")
 _FIELDS: Final = 4
+_COMPLAINT: Final = re.compile(r"stat: cannot statx? (.*): ([^:]*)")
+_PIECE: Final = re.compile(r"""\$'((?:\\.|[^'\\])*)'|'([^']*)'|"([^"]*)"|\\(.)|([^'"$\\])""")
 _SHOWN: Final = {modes.S_IFDIR: "a directory", modes.S_IFLNK: "a symbolic link", modes.S_IFREG: "a file"}
 
 
@@ -115,8 +117,17 @@ def records(text: str) -> dict[str, Inode]:
 
 def _complaints(path: str, answer: Answer) -> Sequence[str]:
     """Lines of `stat: cannot statx 'PATH': REASON` (coreutils 8.32 and later; earlier: cannot stat)."""
-    said = re.compile(rf"stat: cannot statx? '?{re.escape(path)}'?: (.*)")
-    return [match[1] for line in answer.stderr.splitlines() if (match := said.fullmatch(line.strip()))]
+    matches = map(_COMPLAINT.fullmatch, map(str.strip, answer.stderr.splitlines()))
+    return [match[2] for match in matches if match and path in (match[1], _unquoted(match[1]))]
+
+
+def _unquoted(said: str) -> str:
+    r"""A name as coreutils quote it for a shell, `'caf'$'\303\251'`: with LC_ALL=C, all but ASCII."""
+    pieces = []
+    for escaped, *plain in _PIECE.findall(said):
+        octal = re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), escaped.encode())
+        pieces.append(octal or "".join(plain).encode("utf-8", "surrogateescape"))
+    return b"".join(pieces).decode("utf-8", "surrogateescape")
 
 
 def _proven_absent(path: str, answer: Answer) -> bool:

@@ -34,6 +34,9 @@ _SUBSECTION: Final = 2 << 20  # memremap_compat_align() on x86
 _INFO_BLOCK: Final = 8 << 10
 _PAGE: Final = 4 << 10
 _STRUCT_PAGE: Final = 64
+_MODES: Final = {"memory": "fsdax", "dax": "devdax", "safe": "sector"}
+"""Words of ndctl before v60."""
+
 _NAME: Final = re.compile(r"namespace([0-9]{1,6})\.([0-9]{1,6})", re.ASCII)
 
 
@@ -94,6 +97,8 @@ def parse(listed: str, attributes: Mapping[str, str]) -> tuple[Region, ...]:
     """What ndctl listed, with the attributes of the nd bus by path. ValueError for another form."""
     try:
         found = json.loads(listed) if listed.strip() else {}
+        if isinstance(found, dict) and "dev" in found:  # one alone, as older versions print it
+            found = [found]
         if isinstance(found, list):  # only regions, or only dimms
             found = {"regions": [one for one in found if "persistence_domain" in one or "type" in one]}
         handles = {one["dev"]: int(one.get("handle", -1)) for one in found.get("dimms", ())}
@@ -130,7 +135,7 @@ def _namespace(one: Mapping[str, Any], attributes: Mapping[str, str]) -> Namespa
     raw_size = attributes.get(f"{DEVICES}/{name}/size", "")
     return Namespace(
         name=name,
-        mode=str(one.get("mode", "unknown")),
+        mode=_MODES.get(mode := str(one.get("mode", "unknown")), mode),
         size=int(one.get("size", 0)),
         map=one.get("map"),
         align=one.get("align"),

@@ -26,6 +26,9 @@ READS: Final[tuple[Read, ...]] = (*ATTRIBUTES, STACKED, PLACE)
 _LEAST: Final = 2 * (1 << 20) // SECTOR  # one MiB that is not worth it (FUDGE), and one that newer ones leave
 _BACKUP: Final = 33  # of a GPT at the end of the disk; left free with an MBR, too
 _MBR: Final = 1 << 32
+_PRIMARY: Final = 4
+DOS: Final = "dos"
+"""An MBR, in the words of lsblk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +96,25 @@ def _block(name: str, target: str, files: Mapping[str, str]) -> Block:
     )
 
 
-def growth(part: Block, disk: Block, blocks: tuple[Block, ...]) -> Growth:
-    """What growpart would make of a partition. An MBR is taken for granted below 2 TiB."""
+def needs_table(part: Block, disk: Block) -> bool:
+    """Whether it matters to the growth of a partition which table the disk has."""
+    return disk.size > _MBR or (part.number or 0) > _PRIMARY
+
+
+def is_logical(part: Block, table: str | None) -> bool:
+    """Whether it is within an extended partition, which growpart does not grow; they count from 5."""
+    return table == DOS and (part.number or 0) > _PRIMARY
+
+
+def growth(part: Block, disk: Block, blocks: tuple[Block, ...], table: str | None = None) -> Growth:
+    """What growpart would make of a partition. An MBR ends at 2 TiB."""
     others = [one for one in blocks if one.disk == disk.name and one.start >= part.end]
     after = min(others, key=lambda one: one.start, default=None)
     last = min(after.start if after else disk.size, disk.size) - 1
     if last > disk.size - _BACKUP:
         last = disk.size - _BACKUP - 1
+    if table == DOS:
+        last = min(last, _MBR - 1)
     more = last - (part.end - 1)
     free = disk.size - max((one.end for one in others), default=part.end) - _BACKUP
     return Growth(more if more >= _LEAST else 0, after, max(free, 0))

@@ -1,8 +1,8 @@
 """sshd_config(5): which line gives a keyword its value, and for whom. Nothing is executed.
 
 The first value of a keyword counts. Files that an `Include` names are read in its place, in lexical order. A
-`Match` holds up to the next one or to the end of its file, and beats what stands outside of any (tried with
-OpenSSH 9.2 and 10.0).
+`Match` holds up to the next one or to the end of its file, and beats what stands outside of any, also a
+`Match all`; of several that match, the first counts (tried with OpenSSH 9.2 and 10.0).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ DROP_IN: Final = f"{FOLDER}/00-cxlstate.conf"
 
 _LINE: Final = re.compile(r"\s*(?P<keyword>[A-Za-z0-9]+)(?:\s*=\s*|\s+)(?P<value>.*?)\s*")
 _WORD: Final = re.compile(r'"([^"]*)"|(\S+)')
+_EVERYBODY: Final = re.compile(r"all|((user|host|address)\s+\*(\s+|$))+", re.IGNORECASE)
 _SAME: Final = {"without-password": "prohibit-password"}
 _ALIASES: Final = {"challengeresponseauthentication": "kbdinteractiveauthentication"}
 _DEEPEST: Final = 16  # servconf.h: SERVCONF_MAX_DEPTH
@@ -28,13 +29,21 @@ _DEEPEST: Final = 16  # servconf.h: SERVCONF_MAX_DEPTH
 
 @dataclass(frozen=True, slots=True)
 class Directive:
-    """One line: the keyword in small letters, where it stands, and the `Match` that it holds for."""
+    """One line: the keyword in small letters, where it stands, and the `Match` that it holds for (None: no).
+
+    In an included file that is one within another, written one behind the other.
+    """
 
     keyword: str
     value: str
     file: str
     line: int
     match: str | None = None
+
+    @property
+    def is_for_all(self) -> bool:
+        """Whether it holds for every connection."""
+        return self.match is None or _EVERYBODY.fullmatch(self.match) is not None
 
     def __str__(self) -> str:
         return f"{self.file} line {self.line}: {self.keyword} {self.value}"
@@ -46,13 +55,14 @@ def directives(files: Mapping[str, str], path: str = MAIN) -> Iterator[Directive
 
 
 def deciding(found: Sequence[Directive], keyword: str) -> Directive | None:
-    """The line that gives a keyword its value where no `Match` does; None: it has its default."""
-    return next((one for one in found if one.keyword == keyword.lower() and one.match is None), None)
+    """The line that gives a keyword its value for everybody; None: it has its default."""
+    of = [one for one in found if one.keyword == keyword.lower() and one.is_for_all]
+    return next((one for one in of if one.match is not None), next(iter(of), None))
 
 
 def exceptions(found: Sequence[Directive], keyword: str, value: str) -> list[Directive]:
     """Lines that give somebody another value."""
-    of = [one for one in found if one.keyword == keyword.lower() and one.match is not None]
+    of = [one for one in found if one.keyword == keyword.lower() and not one.is_for_all]
     return [one for one in of if plain(one.value) != value]
 
 
@@ -71,23 +81,35 @@ def effective(text: str) -> dict[str, str]:
     return values
 
 
-def _read(files: Mapping[str, str], path: str, match: str | None, depth: int) -> Iterator[Directive]:
+def includes(text: str) -> Iterator[str]:
+    """The patterns that a file includes, as absolute paths."""
+    for _, keyword, value in _lines(text):
+        if keyword == "include":
+            yield from map(_absolute, _words(value))
+
+
+def _read(files: Mapping[str, str], path: str, outer: str | None, depth: int) -> Iterator[Directive]:
     if depth > _DEEPEST:
         return
-    for number, line in enumerate(files.get(path, "").splitlines(), 1):
-        said = _LINE.fullmatch(line)
-        if said is None or line.lstrip().startswith("#"):
-            continue
-        keyword, value = said["keyword"].lower(), _without_comment(said["value"])
-        keyword = _ALIASES.get(keyword, keyword)
+    match = outer
+    for number, keyword, value in _lines(files.get(path, "")):
         if keyword == "match":
-            match = value
+            match = value if outer is None or _EVERYBODY.fullmatch(outer) else f"{outer} {value}"
         elif keyword == "include":
             for pattern in _words(value):
                 for found in _matching(files, pattern):
                     yield from _read(files, found, match, depth + 1)
         else:
             yield Directive(keyword, value, path, number, match)
+
+
+def _lines(text: str) -> Iterator[tuple[int, str, str]]:
+    """Number, keyword in small letters and value of each line that says something; only newlines end one."""
+    for number, line in enumerate(text.split("\n"), 1):
+        said = _LINE.fullmatch(line)
+        if said and not line.lstrip().startswith("#"):
+            keyword = said["keyword"].lower()
+            yield number, _ALIASES.get(keyword, keyword), _without_comment(said["value"])
 
 
 def _words(value: str) -> list[str]:
@@ -100,12 +122,16 @@ def _without_comment(value: str) -> str:
 
 def _matching(files: Mapping[str, str], pattern: str) -> list[str]:
     """glob(7), in lexical order: no `*` reaches over a slash, or stands for a name with a dot before it."""
-    absolute = posixpath.join(posixpath.dirname(MAIN), pattern)
-    folder, name = posixpath.split(absolute)
-    return sorted(
-        path
-        for path in files
-        if posixpath.dirname(path) == folder
-        and fnmatchcase(posixpath.basename(path), name)
-        and (name.startswith(".") or not posixpath.basename(path).startswith("."))
+    steps = _absolute(pattern).split("/")
+    return sorted(path for path in files if _fits(path.split("/"), steps))
+
+
+def _absolute(pattern: str) -> str:
+    return posixpath.join(posixpath.dirname(MAIN), pattern)
+
+
+def _fits(names: Sequence[str], patterns: Sequence[str]) -> bool:
+    return len(names) == len(patterns) and all(
+        fnmatchcase(name, pattern) and (pattern.startswith(".") or not name.startswith("."))
+        for name, pattern in zip(names, patterns, strict=True)
     )

@@ -15,17 +15,23 @@ from fnmatch import fnmatchcase
 
 _KEYWORDS = (
     *("DenyUsers", "AllowUsers", "DenyGroups", "AllowGroups"),
-    *("AuthenticationMethods", "AuthorizedKeysFile", "AuthorizedKeysCommand"),
+    *("AuthenticationMethods", "AuthorizedKeysFile", "AuthorizedKeysCommand", "TrustedUserCAKeys"),
+    *("ListenAddress", "ForceCommand", "MaxSessions"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Comer:
-    """Who comes in: groups are None where they are not known."""
+    """Who comes in: groups are None where they are not known.
+
+    `server` is where to, as `ADDRESS PORT`; empty: not known. `keys` is `none` where no file of keys exists.
+    """
 
     user: str
     groups: frozenset[str] | None
     address: str
+    server: str = ""
+    keys: str | None = None
 
 
 def closing(text: str, comer: Comer) -> Iterator[tuple[str, str]]:
@@ -41,10 +47,22 @@ def closing(text: str, comer: Comer) -> Iterator[tuple[str, str]]:
             yield "DenyGroups", " ".join(said["DenyGroups"])
         if said["AllowGroups"] and not any(_is_in(one, comer.groups) for one in said["AllowGroups"]):
             yield "AllowGroups", " ".join(said["AllowGroups"])
-    if said["AuthenticationMethods"] and not any(map(_takes_keys, said["AuthenticationMethods"])):
-        yield "AuthenticationMethods", " ".join(said["AuthenticationMethods"])
-    if said["AuthorizedKeysFile"] == ["none"] and said["AuthorizedKeysCommand"] in ([], ["none"]):
-        yield "AuthorizedKeysFile", "none"
+    yield from _by_means(said, comer)
+
+
+def _by_means(said: dict[str, list[str]], comer: Comer) -> Iterator[tuple[str, str]]:
+    """Whoever it is: by which keys, where to, and for what."""
+    others = {*said["AuthorizedKeysCommand"], *said["TrustedUserCAKeys"]} - {"none"}
+    no_file = said["AuthorizedKeysFile"] == ["none"] or comer.keys == "none"
+    closes = {
+        "AuthenticationMethods": not any(map(_takes_keys, said["AuthenticationMethods"])),
+        "AuthorizedKeysFile": no_file and not others,
+        "ListenAddress": bool(comer.server)
+        and not any(_listens(one, comer) for one in said["ListenAddress"]),
+        "ForceCommand": said["ForceCommand"][:1] == ["internal-sftp"],
+        "MaxSessions": said["MaxSessions"] == ["0"],
+    }
+    yield from ((word, " ".join(said[word])) for word, is_so in closes.items() if said[word] and is_so)
 
 
 def _values(text: str, keyword: str) -> Iterator[str]:
@@ -53,6 +71,17 @@ def _values(text: str, keyword: str) -> Iterator[str]:
         name, *values = line.split()
         if name == keyword.lower():
             yield from values
+
+
+def _listens(written: str, comer: Comer) -> bool:
+    """Whether the daemon would still be where we came to: `0.0.0.0:22`, `[::]:22`."""
+    host, _, port = written.rpartition(":")
+    address, _, to = comer.server.partition(" ")
+    with suppress(ValueError):
+        ours, its = ipaddress.ip_address(address), ipaddress.ip_address(host.strip("[]"))
+        same = ours == its or (its.is_unspecified and its.version == ours.version)
+        return same and port == to
+    return port == to
 
 
 def _is_user(pattern: str, comer: Comer) -> bool | None:

@@ -29,6 +29,7 @@ _COPIED = {
         "ConnectTimeout",
     )
 }  # those by which we connect: docs/ssh.md
+_SINGLE: Final = ("HostName", "User", "HostKeyAlias")
 
 
 def as_ssh(name: str) -> dict[str, str]:
@@ -43,13 +44,19 @@ def as_ssh(name: str) -> dict[str, str]:
 def copy(name: str) -> Words:
     """The words by which we connect, as another block may have them. Raises CxlstateError (CXC108)."""
     found = _lookup(name, ssh_config.files(), ours=False)
-    texts = ((word, found[key]) for key, word in _COPIED.items() if key in found)
-    return (*((word, str(text)) for word, text in texts), *_identities(found.get("identityfile")))
+    texts = ((word, str(found[key])) for key, word in _COPIED.items() if key in found)
+    words = ((word, _whole(text) if word in _SINGLE else text) for word, text in texts)
+    return (*words, *_identities(found.get("identityfile")))
 
 
 def _identities(files: object) -> Iterator[tuple[str, str]]:
     for path in files if isinstance(files, list) else ():
-        yield "IdentityFile", f'"{path}"' if " " in path else path
+        yield "IdentityFile", _whole(path)
+
+
+def _whole(text: str) -> str:
+    """One argument, of which the library has taken the quotes."""
+    return f'"{text}"' if " " in text else text
 
 
 def _lookup(name: str, files: Sequence[Path], *, ours: bool) -> dict[str, object]:

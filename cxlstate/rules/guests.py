@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from cxlstate.core.connect import Through
+from cxlstate.core.connect import Ssh, Through
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.resources.provision.spec import Provision
+from cxlstate.resources.sshd.spec import SshdSpec
 from cxlstate.resources.vm.spec import VmSpec
 from cxlstate.rules.words import TreeRule, of
 from cxlstate.spec.envelope import GUEST
@@ -54,4 +55,22 @@ def new_guests_let_us_in(tree: Tree) -> Iterator[Diagnostic]:
             )
 
 
-RULES: Final[tuple[TreeRule, ...]] = (guests_have_a_vm, new_guests_let_us_in)
+def the_way_to_guests_stays_open(tree: Tree) -> Iterator[Diagnostic]:
+    """CXH206: guests are reached by SSH through the connection to their host, which has to forward."""
+    through = [
+        guest.id for guest in tree.guests if isinstance(guest.connect, Through) and guest.connect.via == "ssh"
+    ]
+    for me in of(tree.host.resources, SshdSpec) if isinstance(tree.host.connect, Ssh) and through else ():
+        if me.spec.allow_tcp_forwarding is False:
+            yield Diagnostic(
+                "CXH206",
+                "AllowTcpForwarding no would close the way to the guests",
+                path=(*me.path, "allow_tcp_forwarding"),
+                address=me.address,
+                found=f"allow_tcp_forwarding: false, and {', '.join(through)} by SSH through this host",
+                expected="allow_tcp_forwarding: true",
+                hint="remove `allow_tcp_forwarding`, or write `connect: {via: agent}` at the guests",
+            )
+
+
+RULES: Final[tuple[TreeRule, ...]] = (guests_have_a_vm, new_guests_let_us_in, the_way_to_guests_stays_open)

@@ -34,7 +34,10 @@ class Accounts:
 
     def getent(self, words: Sequence[str]) -> Ended:
         """`getent group|passwd [KEY…]`: status 2 where any key is missing; the others are still shown."""
-        database, *keys = words
+        database, *keys = [word for word in words if word != "--service=files"]
+        if database == "initgroups":
+            numbers = {name: self._numbers(name) for name in keys}
+            return Ended(stdout="".join(f"{name:<21} {' '.join(of)}\n" for name, of in numbers.items()))
         if database not in _DATABASES:
             return unknown(("getent", *words))
         try:
@@ -122,6 +125,10 @@ class Accounts:
         """The name of a user's primary group."""
         gid = (_find(self._lines(USERS), name) or ":::").split(":")[3]
         return (_find(self._lines(GROUP), gid) or "").split(":")[0]
+
+    def _numbers(self, name: str) -> list[str]:
+        lines = [line.split(":") for line in self._lines(GROUP)]
+        return [line[2] for line in lines if name in line[3].split(",")]
 
     def groups(self, name: str) -> list[str]:
         """All of a user's, as id(1) prints them: the primary one first."""

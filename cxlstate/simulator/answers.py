@@ -16,6 +16,7 @@ from cxlstate.core.read import (
     FileSystem,
     Glob,
     Holders,
+    Included,
     LibvirtRead,
     Links,
     MapAndRead,
@@ -26,6 +27,7 @@ from cxlstate.core.read import (
     SshLogin,
     TimeLoads,
 )
+from cxlstate.formats.sshd_config import includes
 from cxlstate.simulator.accounts import Accounts
 from cxlstate.simulator.blocks import Blocks
 from cxlstate.simulator.dax import DEVDAX, Bus, extents
@@ -58,6 +60,8 @@ def _of_the_kernel(host: Host, read: PosixRead) -> Answer:
             return _file(host, path, limit)
         case Glob(pattern=pattern, limit=limit):
             return _files(host, pattern, limit, first_line=False)
+        case Included(path=path, limit=limit):
+            return _included(host, path, limit)
         case Attributes(pattern=pattern):
             return _files(host, pattern, 1 << 16, first_line=True)
         case Links(pattern=pattern) | Names(pattern=pattern):
@@ -119,6 +123,20 @@ def _files(host: Host, pattern: str, limit: int, *, first_line: bool) -> Answer:
         found = {
             path: Answer(one.status, one.stdout.split(b"\n")[0], one.stderr) for path, one in found.items()
         }
+    return Answer(0, files=found)
+
+
+def _included(host: Host, first: str, limit: int) -> Answer:
+    """Each file once, however often it is named."""
+    found: dict[str, Answer] = {}
+    paths = [first]
+    while paths:
+        path = paths.pop(0)
+        if path in found or not host.files.is_file(path):
+            continue
+        found[path] = _file(host, path, limit)
+        for pattern in includes(found[path].text):
+            paths += host.files.glob(pattern)
     return Answer(0, files=found)
 
 

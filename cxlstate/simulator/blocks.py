@@ -161,7 +161,7 @@ class Blocks:
             Block(f"{name}{one.number}", "", one.size, one.start, one.number, name) for one in disk.partitions
         )
         mine = next(one for one in blocks if one.number == part.number)
-        return partitions.growth(mine, Block(name, "", disk.size), blocks).sectors
+        return partitions.growth(mine, Block(name, "", disk.size), blocks, partitions.DOS).sectors
 
     def _mount(self, point: str) -> Mount | None:
         found = [one for one in mount_lines(mountinfo(self._world)) if one.point == point]

@@ -62,7 +62,7 @@ def _fill(directory: Path, power: Power | None, of: Path, seed: dict[str, bytes]
     (root / "etc/shadow").chmod(0o640)
     (root / "usr/bin").mkdir(parents=True)
     for shell in ("bash", "sh"):
-        (root / "usr/bin" / shell).touch()
+        (root / "usr/bin" / shell).touch(0o755)
     (root / "bin").symlink_to("usr/bin")
     for kernel in KERNELS:
         for name in (f"vmlinuz-{kernel}", f"initrd.img-{kernel}"):

@@ -57,6 +57,9 @@ class Nd:
 
     def files(self) -> Iterator[tuple[str, str]]:
         """Attributes in sysfs."""
+        for name in ("nd_pmem", "dax_pmem"):
+            if name in self._world.running.modules:
+                yield f"/sys/bus/nd/drivers/{name}/uevent", ""
         for number, one in enumerate(self._world.nvdimms):
             yield f"{_FOLDER}/region{number}/resource", f"{int(one.start, 16):#x}\n"
             yield f"{_FOLDER}/region{number}/nstype", f"{5 if one.labelled else 4}\n"

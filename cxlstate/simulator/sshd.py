@@ -49,8 +49,8 @@ class Sshd:
         self._files = files
 
     def run(self, words: Sequence[str]) -> Ended:
-        """`sshd -t`, `-T`, `-G`."""
-        if list(words) not in (["-t"], ["-T"], ["-G"]):
+        """`sshd -t`, `-T`, `-G`, and `-T -C` for nobody that a line is about."""
+        if list(words[:1]) not in (["-t"], ["-T"], ["-G"]) or list(words[1:2]) not in ([], ["-C"]):
             return unknown(("sshd", *words))
         if "openssh-server" not in self._world.installed:
             return Ended(127, stderr="sh: sshd: not found\n")
@@ -93,7 +93,7 @@ class Sshd:
         return [name for one in within or outside for name in one.value.split()]
 
     def _directives(self) -> Iterator[Directive]:
-        paths = [MAIN, *self._files.glob(f"{FOLDER}/*.conf")]
+        paths = [MAIN, *self._files.glob(f"{FOLDER}/*")]
         return directives({path: self._files.text(path) for path in paths if self._files.is_file(path)})
 
     def _complaints(self) -> Iterator[str]:

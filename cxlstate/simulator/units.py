@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 from cxlstate.simulator.ended import Ended, unknown
 from cxlstate.simulator.unit_files import FOLDER, UnitFiles
@@ -28,6 +29,11 @@ _PROPERTIES = (
     "StateChangeTimestamp",
 )
 _HAVE_A_RESULT = (".service", ".socket", ".timer", ".mount")
+
+
+def _time(seconds: int) -> str:
+    """With TZ=UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%a %Y-%m-%d %H:%M:%S UTC") if seconds else ""
 
 
 class Units:
@@ -111,7 +117,7 @@ class Units:
             name, _, value = option.partition("=")
             if name in ("--property", "-p"):
                 asked.update(value.split(","))
-            elif option not in ("--no-pager", "--all", "--timestamp=unix"):
+            elif option not in ("--no-pager", "--all"):
                 return unknown(("systemctl", "show", *options))
         blocks = [self._properties(self._canonical(name)) for name in given]
         return Ended(
@@ -147,7 +153,7 @@ class Units:
             "DropInPaths": "",
             "UnitFileState": file_state,
             "NeedDaemonReload": "yes" if self._own.stale(name) else "no",
-            "StateChangeTimestamp": f"@{self._since.get(name, 0)}",
+            "StateChangeTimestamp": _time(self._since.get(name, 0)),
         }
         if name.endswith(_HAVE_A_RESULT):
             shown["Result"] = "exit-code" if state == "failed" else "success"

@@ -17,6 +17,7 @@ from cxlstate.core.reference import Reference
 from cxlstate.core.secret import Secret
 from cxlstate.machine import own_files
 from cxlstate.spec import yaml_text
+from cxlstate.spec.withheld import variable
 
 _MOST_BYTES = 1 << 16
 _SECONDS = 60
@@ -37,10 +38,10 @@ def fetching(folder: Path) -> Callable[[Reference], Secret]:
 def _content(reference: Reference, folder: Path) -> bytes:
     match reference.way:
         case "env":
-            name = reference.words[0].encode()
-            if name not in os.environb:
+            value = variable(reference.words[0])
+            if value is None:
                 raise _unavailable(reference, "not set", hint=f"export {reference.words[0]}")
-            return os.environb[name]
+            return value
         case "file":
             try:
                 return own_files.read(folder / Path(reference.words[0]).expanduser(), _MOST_BYTES)

@@ -11,6 +11,7 @@ from cxlstate.machine import own_files
 from cxlstate.spec import yaml_text
 from cxlstate.spec.connection import MAX_PORT, SSH, is_host_name, parse_connect
 from cxlstate.spec.document import Document, Mapping, Scalar
+from cxlstate.spec.withheld import withhold
 
 
 def glimpse(paths: Sequence[Path]) -> Ssh | None:
@@ -27,7 +28,10 @@ def glimpse(paths: Sequence[Path]) -> Ssh | None:
     except own_files.Unreadable:
         return None
     document, problems = yaml_text.parse(content, str(paths[0]))
-    return None if document is None or problems else _ssh(document)
+    if document is None or problems:
+        return None
+    withhold(document)  # before a process is started that connects
+    return _ssh(document)
 
 
 def _ssh(document: Document) -> Ssh | None:

@@ -28,6 +28,7 @@ from cxlstate.spec.envelope import API_VERSION, GUEST, MAX_RESOURCE_NAME, NOT_YE
 from cxlstate.spec.fetching import content_beside, fetching, text_beside
 from cxlstate.spec.tree import Machine, Tree
 from cxlstate.spec.vocabulary import Vocabulary
+from cxlstate.spec.withheld import withhold
 
 _ENVELOPE: Final = {
     Scope.ROOT: ("apiVersion", "host"),
@@ -66,6 +67,8 @@ class Reading:
         if document is None:
             return None
         self.document = document
+        if FETCH in self.context:
+            withhold(document)
         tree = self._tree(document.root)
         known = {problem.source for problem in problems}  # what YAML refused has no meaning besides
         self.problems = [

@@ -73,3 +73,20 @@ def test_a_literal_secret_is_not_repeated(run):
     assert status == 1
     assert b"CXS214" in said
     assert b"hunter2" not in said
+
+
+def test_no_program_that_is_started_inherits_what_the_spec_names_as_a_secret(run, tmp_path, monkeypatch):
+    """Neither a command that prints another secret, nor what an SSH configuration starts."""
+    command = "[sh, -c, 'env >printed; echo x']"
+    Path("spec.yaml").write_text(SPEC.replace("[cat, token]", command))
+    assert run("plan", "spec.yaml")[0] == 2
+    monkeypatch.setenv("LAB_TOKEN", "hunter1")
+    (tmp_path / "config").write_text(f"Host h\n  ProxyCommand env >{tmp_path}/proxied\n")
+    monkeypatch.setenv("CXLSTATE_SSH_CONFIG", f"{tmp_path}/config")
+    Path("spec.yaml").write_text(SPEC.replace("sim:host", "ssh://h"))
+    assert run("plan", "spec.yaml")[0] == 1
+    for name in ("printed", "proxied"):
+        inherited = (tmp_path / name).read_text()
+        assert "PATH=" in inherited
+        assert "hunter1" not in inherited
+        assert "saltsalt" not in inherited

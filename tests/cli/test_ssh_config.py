@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import stat
+import subprocess
 from pathlib import Path
 
 import jsonschema
@@ -194,6 +195,25 @@ def test_an_alias_of_another_name_is_copied(run, specs, config):
     )
 
 
+def test_what_is_copied_is_read_by_ssh_as_it_was(run, specs, config, tmp_path):
+    """A user of a domain may have a blank in the name; the library takes the quotes away."""
+    words = {
+        "User": '"odd user"',
+        "HostName": "%h.lab%%x",
+        "UserKnownHostsFile": '"~/a b/kh" ~/c',
+        "Port": "2200",
+    }
+    config.write_text("Host lab\n" + "".join(f"  {key} {value}\n" for key, value in words.items()))
+    (tmp_path / "out").write_text(run(specs(connect="ssh://lab"))[1])
+
+    def read(file, host):
+        done = subprocess.run(["ssh", "-F", file, "-G", host], capture_output=True, text=True, check=True)
+        said = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+        return {key: said[key.lower()] for key in words}
+
+    assert read(tmp_path / "out", "one") == read(config, "lab")
+
+
 def test_this_machine_needs_no_way_to_itself(run, specs):
     status, out, _ = run(specs(connect="local"))
     assert status == 0
@@ -237,7 +257,7 @@ def test_what_libvirt_cannot_tell_is_not_known(run, specs, bench):
 
 
 @pytest.mark.parametrize(
-    "address", ["10.0.0.1\n    ProxyCommand evil", "evil", "-oProxyCommand=x", "10.0.0.1 x"]
+    "address", ["10.0.0.1\n    ProxyCommand evil", "evil", "-oProxyCommand=x", "10.0.0.1 x", "fe80::1%$(id)"]
 )
 def test_what_a_host_tells_is_an_address_or_nothing(run, specs, monkeypatch, address):
     monkeypatch.setattr(ssh_hosts, "_way", lambda *_: GuestAccess(running=True, addresses=(address,)))

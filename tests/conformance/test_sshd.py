@@ -6,12 +6,12 @@ import pytest
 
 from cxlstate.core.action import Run
 from cxlstate.core.read import SshLogin
+from cxlstate.formats import units
 from cxlstate.formats.sshd_config import DROP_IN, FOLDER, effective
 
 UNIT = (
     "systemctl",
     "show",
-    "--timestamp=unix",
     "--property=Id,Names,LoadState,ActiveState,StateChangeTimestamp",
 )
 
@@ -101,4 +101,6 @@ def test_what_does_not_run_or_cannot_is_not_reloaded(machine, unit, status, said
 
 def since(machine):
     lines = machine.ask(*UNIT, operands=("ssh.service",)).text.splitlines()
-    return int(next(line for line in lines if line.startswith("StateChangeTimestamp=")).partition("=@")[2])
+    return units.since(
+        next(line for line in lines if line.startswith("StateChangeTimestamp=")).partition("=")[2]
+    )

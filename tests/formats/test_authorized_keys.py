@@ -57,3 +57,24 @@ def test_a_key_is_added_and_the_rest_stays(key, before):
 def test_a_line_with_other_options_is_replaced_where_it_is(key):
     before = f'# a\n  command="false" {key}\n# b'
     assert with_keys(before, [key]) == f"# a\n{key}\n# b"
+
+
+def test_the_first_line_of_a_key_counts(key):
+    """What cloud-init put there for root refuses, whatever stands below."""
+    refusing = f'command="echo no" {key}'
+    text = f"{refusing}\n{key}\n"
+    assert [index for index, _, _ in missing(text, [key])] == [0]
+    after = with_keys(text, [key])
+    assert refusing not in after
+    assert missing(after, [key]) == []
+
+
+def test_a_line_for_other_addresses_is_passed_over(key):
+    assert missing(f'from="10.0.0.0/8",no-pty {key}\n{key}\n', [key]) == []
+
+
+def test_one_key_may_be_wanted_twice(key):
+    wanted = [f"no-pty {key}", key]
+    after = with_keys(f'command="x" {key}\n', wanted)
+    assert missing(after, wanted) == []
+    assert with_keys(after, wanted) == after

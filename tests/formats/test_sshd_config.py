@@ -10,6 +10,7 @@ import pytest
 
 from cxlstate.formats import sshd_config
 from cxlstate.formats.sshd_config import deciding, directives, effective, exceptions, plain
+from cxlstate.resources.sshd.probe import EFFECTIVE
 
 KEYWORDS = {
     "passwordauthentication": "yes",
@@ -39,6 +40,21 @@ FILES = {
         "": '  passwordauthentication=no # why\n\tPermitRootLogin "no"\n#PubkeyAuthentication no\n'
         "ChallengeResponseAuthentication no\n",
     },
+    "match all beats what is outside": {
+        "": f"{INCLUDE}PasswordAuthentication no\n",
+        "10-a.conf": "PermitRootLogin no\nMatch all\nPermitRootLogin yes\nAllowTcpForwarding no\n",
+        "20-b.conf": "Match all\nPermitRootLogin no\n",
+    },
+    "an include within match all": {
+        "": f"Match User bob\nPasswordAuthentication no\nMatch all\n{INCLUDE}",
+        "10-a.conf": "PermitRootLogin no\n",
+    },
+    "match all within a match": {
+        "": f"Match User bob\n{INCLUDE}",
+        "10-a.conf": "Match all\nPasswordAuthentication no\n",
+    },
+    "everybody by patterns": {"": "Match User * Address *\nPermitRootLogin no\n"},
+    "returns and a tab": {"": "PermitRootLogin no \r\n\tPasswordAuthentication\tno\r\n"},
     "hidden and elsewhere": {"": INCLUDE, ".a.conf": "PasswordAuthentication no\n", "b.txt": "Foo\n"},
     "the first of two": {
         "": "PermitRootLogin without-password\nPermitRootLogin yes\nAllowTcpForwarding no\n"
@@ -60,7 +76,7 @@ def test_it_reads_the_files_as_sshd_does(files, tmp_path, monkeypatch):
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
     Path("/run/sshd").mkdir(exist_ok=True)
     real = subprocess.run(
-        ["/usr/sbin/sshd", "-T", "-f", main, "-h", tmp_path / "key"],
+        ["/usr/sbin/sshd", *EFFECTIVE.argv[1:], "-f", main, "-h", tmp_path / "key"],
         capture_output=True,
         text=True,
         check=True,

@@ -16,6 +16,7 @@ from cxlstate.core.answers import Answer
 from cxlstate.core.read import (
     Attributes,
     Glob,
+    Included,
     LibvirtDomain,
     LibvirtNetwork,
     Links,
@@ -69,7 +70,7 @@ _PARTS = ("inactive.xml", "active.xml", "facts", "affinity", "ports")
 
 def answer(read: Read, good: Answer | None = None) -> st.SearchStrategy[Answer]:
     """An answer to any read, of its own shape, or of another."""
-    if not isinstance(read, Glob | Attributes | Links | Names | LibvirtDomain | LibvirtNetwork):
+    if not isinstance(read, Glob | Included | Attributes | Links | Names | LibvirtDomain | LibvirtNetwork):
         return one(good)
     if isinstance(read, LibvirtDomain | LibvirtNetwork):
         names = st.sampled_from(_PARTS)

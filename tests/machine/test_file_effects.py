@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -53,6 +54,19 @@ def test_what_is_not_written_is_kept_and_the_old_content_is_stored(writer, tmp_p
     assert os.getxattr(path, "user.note") == b"kept"
     assert (tmp_path / "state" / "blobs" / digest(b"old")).read_bytes() == b"old"
     assert journal(tmp_path)[-1]["after"] == digest(b"new")
+
+
+@pytest.mark.skipif(shutil.which("setfacl") is None, reason="needs acl")
+def test_who_may_do_what_stays_also_with_another_owner(writer, tmp_path):
+    """An access control list, and set-user-ID, which chown(1) takes away."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    path.chmod(0o4750)
+    subprocess.run(["setfacl", "-m", "u:daemon:r", path], check=True)
+    assert writer.perform(PutFile(str(path), b"new", digest(b"old"), owner="bin"), ENTRY) == DONE
+    assert path.stat().st_mode & 0o7777 == 0o4750
+    said = subprocess.run(["getfacl", "-cn", path], capture_output=True, text=True, check=True).stdout
+    assert "user:1:r--" in said
 
 
 def test_of_a_secret_nothing_is_kept(writer, tmp_path):

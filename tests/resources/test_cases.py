@@ -59,7 +59,8 @@ class and its fields in their order: `UpdateNetwork default add-last ip-dhcp-hos
 `PinDomain cxl_vmx vcpu 0-3 1`, `GrowImage /srv/a.qcow2 1073741824 qcow2`. A flag is its name, and nothing
 where it is off; texts of XML, hashes, the wish of an `EditDomain`, and a number that is -1 are left out.
 A file that is asked for and has no answer does not exist; a pattern matches the files that have an
-answer. The parts of a domain or network go before those of the host one by one; null takes a part out.
+answer, and what `Include` lines name is all in that folder that has one. The parts of a domain or
+network go before those of the host one by one; null takes a part out.
 An answer that nobody asked for is a mistake in the case. Of a diagnostic and an action only
 what the case names is compared; that there are no others always is. `exports`, `describe`, `measurable`,
 `suspend`, `resume` and `later` are compared where the case has them. `holds` are texts that must stand in
@@ -101,6 +102,7 @@ from cxlstate.core.read import (
     FileSystem,
     Glob,
     Holders,
+    Included,
     LibvirtAddresses,
     LibvirtDomain,
     LibvirtNetwork,
@@ -370,6 +372,8 @@ def _asks_for(read: Read, path: str, said: Any) -> bool:
         return True
     is_link = isinstance(said, dict) and "link" in said
     match read:
+        case Included(path=first):
+            return not is_link and path.startswith(f"{first.rpartition('/')[0]}/")
         case Glob(pattern=pattern) | Attributes(pattern=pattern):
             return not is_link and _matches(pattern, path)
         case Links(pattern=pattern):
@@ -426,7 +430,7 @@ def _answer(read: Read, texts: dict[str, Any], folder: Path) -> Answer:
 def _unanswered(read: Read, texts: dict[str, Any], folder: Path) -> Answer:
     """What matches a pattern; else that it is not there."""
     match read:
-        case Glob() | Attributes() | Links():
+        case Glob() | Included() | Attributes() | Links():
             matching = [path for path in texts if _asks_for(read, path, texts[path])]
             return Answer(0, files={path: _one(texts[path], folder) for path in matching})
         case Exists() | Names():

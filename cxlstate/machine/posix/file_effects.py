@@ -69,13 +69,14 @@ look() {
     cat ./old >"$tmp/old" && sync "$tmp/old" && mv "$tmp/old" "$store/$before" && sync "$store" || fail
 }
 put() {
+    if [ -f ./old ]; then chown --reference="../$name" ./new || fail; fi
+    [ -z "$whose" ] || chown -- "$whose" ./new || fail
     if [ -f ./old ]; then
-        chown --reference="../$name" ./new && chmod --reference="../$name" ./new || fail
+        cp --attributes-only --preserve=mode -- "../$name" ./new || fail
         cp --attributes-only --preserve=xattr -- "../$name" ./new 2>/dev/null
     else
         chmod 0644 ./new || fail
     fi
-    [ -z "$whose" ] || chown -- "$whose" ./new || fail
     [ -z "$mode" ] || chmod "$mode" ./new || fail
     if [ -f ./old ]; then cmp -s ./old "../$name" && [ ! -L "../$name" ]; else [ ! -e "../$name" ]; fi \
         || finish stale 0

@@ -40,6 +40,7 @@ from cxlstate.core.read import (
     FileSystem,
     Glob,
     Holders,
+    Included,
     Links,
     MapAndRead,
     Names,
@@ -120,7 +121,7 @@ def script(nonce: str, questions: Sequence[PosixQuestion]) -> bytes:
     parts = [f"nonce={quote(nonce)}\n{settings}{read_shell.PRELUDE}{_patience(reads)}".encode()]
     if any(isinstance(read, DeviceRead) for read in reads):
         parts.append(device_reads.FUNCTIONS.encode())
-    if any(isinstance(read, SshLogin | AuthorizedKeys) for read in reads):
+    if any(isinstance(read, SshLogin | AuthorizedKeys | Included) for read in reads):
         parts.append(login_reads.FUNCTIONS.encode())
     parts.append(b"work() {\n")
     for only_if, some in groupby(enumerate(questions), lambda numbered: _condition(numbered[1])):
@@ -188,15 +189,13 @@ def _question(index: int, read: PosixRead) -> str:
             return f"{reader} {index} {limit + 1} {quote(path)}\n"
         case Glob(pattern=pattern, limit=limit):
             return _proven(index, [pattern], f"contents {index} {limit + 1} {_word(pattern)}")
+        case Included(path=path, limit=limit):
+            return _proven(index, [path], f"included {index} {limit + 1} {quote(path)}")
         case Exists(patterns=patterns):
             nothing = _proven(index, patterns, ":")
             return f"if any {_words(read)}; then said {index} yes; else\n{nothing}fi\n"
-        case Attributes(pattern=pattern):
-            return _each(index, pattern, f'attribute {index} "$found" {LINE_LIMIT + 1}')
-        case Links(pattern=pattern):
-            return _each(index, pattern, f'link {index} "$found"')
-        case Names(pattern=pattern):
-            return _each(index, pattern, f'name {index} "$found"')
+        case Attributes() | Links() | Names():
+            return _of_each(index, read)
         case SshLogin() | AuthorizedKeys():
             return f"ask {index} {login_reads.question(read)}\n"
         case Holders() | MapAndRead() | FileSystem() | TimeLoads():
@@ -204,6 +203,17 @@ def _question(index: int, read: PosixRead) -> str:
         case Command(argv=argv, operands=operands):
             words = " ".join(map(quote, (*argv, *operands)))
             return f"ask {index} {words}\n"
+
+
+def _of_each(index: int, read: Attributes | Links | Names) -> str:
+    """What is asked of everything that a pattern matches."""
+    match read:
+        case Attributes(pattern=pattern):
+            return _each(index, pattern, f'attribute {index} "$found" {LINE_LIMIT + 1}')
+        case Links(pattern=pattern):
+            return _each(index, pattern, f'link {index} "$found"')
+        case Names(pattern=pattern):
+            return _each(index, pattern, f'name {index} "$found"')
 
 
 def _each(index: int, pattern: str, act: str) -> str:
@@ -320,7 +330,7 @@ def _judged(read: PosixRead, answer: Answer | NotAsked, members: dict[str, Answe
     match read:
         case File(limit=limit):
             return _whole_file(answer, limit)
-        case Glob(limit=limit):
+        case Glob(limit=limit) | Included(limit=limit):
             judged = {path: _whole_file(member, limit) for path, member in members.items()}
             return _of_pattern(answer, judged)
         case Attributes():

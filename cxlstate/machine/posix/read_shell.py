@@ -17,8 +17,9 @@ from typing import Final
 # `text` only what is as long as the file. All else is left to `head`.
 PRELUDE: Final = r"""
 LC_ALL=C
+TZ=UTC
 PATH=${PATH:-/usr/bin:/bin}:/usr/local/sbin:/usr/sbin:/sbin
-export LC_ALL PATH
+export LC_ALL TZ PATH
 newline='
 '
 mark() { printf '\n%s %s\n' "$nonce" "$1"; }

@@ -10,11 +10,11 @@ from cxlstate.core.address import AllOf
 from cxlstate.core.answers import Answers, ReadFailed
 from cxlstate.core.observation import Present, Unknown
 from cxlstate.core.read import FileSystem, Names, Read
-from cxlstate.formats import filesystem, partitions, storage
+from cxlstate.formats import blocks, filesystem, partitions, storage
 from cxlstate.formats.filesystem import Extent
 from cxlstate.formats.partitions import Block, Growth
 
-GROWPART: Final = Names("/usr/bin/growpart")
+GROWPART: Final = Names("/usr/*bin/growpart")
 PACKAGES: Final = {
     "growpart": "cloud-guest-utils",
     "dumpe2fs": "e2fsprogs",
@@ -29,7 +29,7 @@ class Live:
     """A mounted file system. `block` is None where it is on no disk of the machine.
 
     `disk` and `growth` are None where the file system is not on a partition. `extent` is None, and `untold`
-    says why, where its type has no tool here.
+    says why, where its type has no tool here. A `logical` partition is within an extended one.
     """
 
     type: str
@@ -40,11 +40,12 @@ class Live:
     extent: Extent | None = None
     untold: str = ""
     read_only: bool = False
+    logical: bool = False
 
 
 def reads(point: str) -> tuple[Read, ...]:
     """Mounts, disks, and the superblock."""
-    return (storage.MOUNTS, *partitions.READS, GROWPART, FileSystem(point))
+    return (storage.MOUNTS, *partitions.READS, blocks.SIGNATURES, GROWPART, FileSystem(point))
 
 
 def observe(point: str, answers: Answers) -> Present[Live | None] | Unknown:
@@ -74,19 +75,23 @@ def _seen(point: str, answers: Answers) -> Live | None:
     lines = [one for one in storage.mount_lines(answers.text(storage.MOUNTS)) if one.point == point]
     if not lines:
         return None
-    mount, blocks = lines[-1], partitions.read_blocks(answers)
+    mount, every = lines[-1], partitions.read_blocks(answers)
     name = posixpath.basename(mount.source)
-    block = next((one for one in blocks if mount.number == one.device), None) or next(
-        (one for one in blocks if mount.source.startswith("/dev/") and one.name == name), None
+    block = next((one for one in every if mount.number == one.device), None) or next(
+        (one for one in every if mount.source.startswith("/dev/") and one.name == name), None
     )
     read_only = "ro" in mount.options.split(",")
     if block is None or block.stacked or mount.type not in filesystem.TYPES:
         return Live(mount.type, mount.source, block, read_only=read_only)
-    disk = next((one for one in blocks if one.name == block.disk), None)
+    disk = next((one for one in every if one.name == block.disk), None)
     extent, untold = None, ""
     try:
         extent = filesystem.parse(mount.type, answers.text(FileSystem(point)), block.name)
     except ValueError as error:
         untold = str(error)
-    growth = partitions.growth(block, disk, blocks) if disk else None
-    return Live(mount.type, mount.source, block, disk, growth, extent, untold, read_only)
+    if disk is None:
+        return Live(mount.type, mount.source, block, None, None, extent, untold, read_only)
+    matters = partitions.needs_table(block, disk)
+    table = blocks.tables(answers.text(blocks.SIGNATURES)).get(disk.name) if matters else None
+    growth, logical = partitions.growth(block, disk, every, table), partitions.is_logical(block, table)
+    return Live(mount.type, mount.source, block, disk, growth, extent, untold, read_only, logical)

@@ -78,7 +78,7 @@ def _steps(point: str, live: Live) -> Iterator[tuple[Change, Action]]:
         run = Run(("growpart", f"/dev/{disk.name}", str(block.number)))
         yield _grown("partition", block.bytes, size), Action(f"let {block.name} fill {disk.name}", run)
     if not live.extent.fills(size):
-        run = Run(_resize(point, live.type, block.name))
+        run = Run(_resize(point, live.type, block.name, live.extent.number))
         yield _grown("size", live.extent.size, size), Action(f"let the {live.type} on {point} fill it", run)
 
 
@@ -86,11 +86,11 @@ def _grown(word: str, old: int, new: int) -> Change:
     return Change((word,), _shown(old), _shown(new))
 
 
-def _resize(point: str, kind: str, name: str) -> tuple[str, ...]:
+def _resize(point: str, kind: str, name: str, number: int) -> tuple[str, ...]:
     if kind == filesystem.XFS:
         return ("xfs_growfs", point)
     if kind == filesystem.BTRFS:
-        return ("btrfs", "filesystem", "resize", "max", point)
+        return ("btrfs", "filesystem", "resize", "max" if number == 1 else f"{number}:max", point)
     return ("resize2fs", f"/dev/{name}")
 
 
@@ -111,6 +111,8 @@ def _problems(point: str, live: Live) -> Iterator[Diagnostic]:
         )
     elif live.extent and _is_blocked(live):
         yield _blocked(live)
+    elif live.logical and live.growth and live.growth.sectors:
+        yield _logical(live)
     elif live.read_only and tuple(_steps(point, live)):
         yield Diagnostic(
             "CXF305",
@@ -176,6 +178,20 @@ def _blocked(live: Live) -> Diagnostic:
         found=f"{free} are free behind {behind}, none behind {name}",
         expected=f"free space right behind {name}",
         hint=f"remove or move {behind} if nobody needs it there, or write `grow: false`",
+    )
+
+
+def _logical(live: Live) -> Diagnostic:
+    block, disk = live.block, live.disk
+    name, of = block.name if block else "", disk.name if disk else ""
+    return Diagnostic(
+        "CXF307",
+        f"{name} is a logical partition",
+        path=GROW,
+        found=f"{name}, within an extended partition of {of}",
+        expected="a primary partition, or one of a GPT",
+        hint=f"grow the extended partition and {name} by hand (`parted /dev/{of}`, `resizepart`), "
+        f"and plan again: the file system follows",
     )
 
 

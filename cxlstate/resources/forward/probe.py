@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from cxlstate.core.answers import Answers, ReadFailed, describe
 from cxlstate.core.read import Command, Exists, File, PosixRead
 from cxlstate.formats import filter_gate, forward_table
+from cxlstate.formats import units as unit_times
 from cxlstate.formats.forward_table import Table
 from cxlstate.formats.inode import inode_of, stat
 from cxlstate.resources.forward import keepers
@@ -31,7 +32,7 @@ _PROPERTIES: Final = (
 _DAEMONS: Final = ("libvirtd.service", "virtnetworkd.service")
 _MANAGERS: Final = ("docker.service", "firewalld.service", "ufw.service")
 UNITS: Final = Command(
-    ("systemctl", "show", "--timestamp=unix", f"--property={','.join(_PROPERTIES)}"),
+    ("systemctl", "show", f"--property={','.join(_PROPERTIES)}"),
     (keepers.UNIT, *_DAEMONS, *_MANAGERS),
 )
 _FILES: Final[tuple[PosixRead, ...]] = (*(File(path) for path in keepers.FILES), stat(keepers.HOOK))
@@ -189,10 +190,13 @@ def _running(units: Mapping[str, Mapping[str, str]], names: tuple[str, ...]) -> 
 def _deaf(units: Mapping[str, Mapping[str, str]], written: int | None) -> Iterator[str]:
     """A daemon looks for hooks when it starts, and when it is reloaded (virHookInitialize)."""
     for name in _running(units, _DAEMONS):
-        since = units[name].get("StateChangeTimestamp", "").removeprefix("@")
-        if not since.isdecimal():
+        try:
+            since = unit_times.since(units[name].get("StateChangeTimestamp", ""))
+        except ValueError:
+            since = 0
+        if not since:
             raise ReadFailed(UNITS, f"systemctl does not say since when {name} runs")
-        if written is None or written > int(since):
+        if written is None or written > since:
             yield name
 
 

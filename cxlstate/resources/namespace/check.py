@@ -10,7 +10,7 @@ from cxlstate.core.units import format_address, format_size
 from cxlstate.formats import dax
 from cxlstate.formats.dax import Device
 from cxlstate.formats.ndctl import Namespace, Region
-from cxlstate.resources.namespace.probe import Live, Use
+from cxlstate.resources.namespace.probe import Live, Use, hidden
 from cxlstate.resources.namespace.spec import PAGED, NamespaceSpec
 
 REGION_ALIGN = 16 << 20
@@ -44,6 +44,15 @@ def located(spec: NamespaceSpec, found: tuple[Region, ...], live: Live) -> Itera
             found=_listed(found),
             expected="one region",
             hint=f"name it by its address: region: {found[0].start or 0:#x}",
+        )
+    elif unseen := hidden(found[0], live):
+        yield Diagnostic(
+            "CXA315",
+            f"{unseen[0]} is disabled: what is in it cannot be seen",
+            path=_identity(spec),
+            found=f"{found[0].name}: {_where(found[0])}",
+            expected="a region and a namespace that are enabled",
+            hint=unseen[1],
         )
     elif len(found[0].namespaces) > 1:
         yield Diagnostic(

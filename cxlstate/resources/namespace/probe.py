@@ -10,7 +10,7 @@ from cxlstate.core.address import Address, AllOf
 from cxlstate.core.answers import Answers, ReadFailed
 from cxlstate.core.exports import NvdimmOfVm
 from cxlstate.core.observation import Present, Unknown
-from cxlstate.core.read import Holders, Read
+from cxlstate.core.read import Exists, Holders, Read
 from cxlstate.formats import blocks, dax, modprobe, ndctl, storage
 from cxlstate.formats.dax import Device, Holder
 from cxlstate.formats.ndctl import Namespace, Region
@@ -18,11 +18,13 @@ from cxlstate.resources.namespace.spec import NamespaceSpec
 
 MODULES: Final = ("nd_pmem", "dax_pmem")
 HOLDERS: Final = tuple(map(Holders, ("dax[0-9]*", "pmem[0-9]*")))
+DRIVERS: Final = {name: Exists(f"/sys/bus/nd/drivers/{name}/uevent") for name in MODULES}
 READS: Final[tuple[Read, ...]] = (
     *ndctl.READS,
     *dax.READS,
     *HOLDERS,
     *map(modprobe.info, MODULES),
+    *DRIVERS.values(),
     *(storage.MOUNTS, blocks.SIGNATURES, blocks.SWAPS),
 )
 
@@ -99,21 +101,26 @@ def observe(spec: NamespaceSpec, answers: Answers) -> Present[Live] | Unknown:
         return Unknown(failed.reason, cure, hint=_ROOT if denied else None)
     except ValueError as error:
         return Unknown(str(error))
-    closed = next((region for region in live.regions if not region.enabled), None)
-    if closed:  # its namespaces are not even on the bus
-        return Unknown(
-            f"{closed.name} is disabled: what is in it cannot be seen",
-            hint=f"ndctl enable-region {closed.name}",
-        )
-    idle = next((one for region in live.regions for one in region.namespaces if not one.enabled), None)
-    if idle is None or live.missing:
+    possible = meant(spec, None, live)
+    unseen = [one for one in possible if hidden(one, live)]
+    waits = any(not answers.exists(one) for one in DRIVERS.values()) and any(one.enabled for one in unseen)
+    if not unseen or (len(unseen) < len(possible) and not waits):
         return Present(live)
-    # Its mode and what is in it are only seen by the driver that has it (mode_show in namespace_devs.c).
-    return Unknown(
-        f"{idle.name} is disabled: what is in it cannot be seen",
-        tuple(Address("module", name) for name in MODULES),
-        hint=f"ndctl enable-namespace {idle.name}",
-    )
+    name, hint = hidden(unseen[0], live) or ("", "")
+    cures = tuple(Address("module", name) for name in MODULES) if unseen[0].enabled else ()
+    return Unknown(f"{name} is disabled: what is in it cannot be seen", cures, hint=hint)
+
+
+def hidden(region: Region, live: Live) -> tuple[str, str] | None:
+    """What keeps the content of a region from being seen, and the cure. None: it is seen.
+
+    Namespaces of a disabled region are not even on the bus. The mode of one and what is in it are only seen
+    by the driver that has it (mode_show in namespace_devs.c).
+    """
+    if not region.enabled:
+        return region.name, f"ndctl enable-region {region.name}"
+    idle = next((one for one in region.namespaces if not one.enabled), None)
+    return (idle.name, f"ndctl enable-namespace {idle.name}") if idle and not live.missing else None
 
 
 def _seen(spec: NamespaceSpec, answers: Answers) -> Live:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
@@ -49,30 +50,35 @@ def _broken(said: str) -> Diagnostic:
 def _overruled(wanted: Mapping[str, str], found: list[Directive]) -> Iterator[Diagnostic]:
     """The drop-in is not read at all, or only after another line has decided."""
     read = [one for one in found if one.file == DROP_IN]
-    if wanted and not [one for one in read if one.match is None]:
+    if wanted and not [one for one in read if one.is_for_all]:
         where = f"within `Match {read[0].match}`" if read else "not at all"
         yield Diagnostic(
             "CXH202",
             f"{MAIN} does not include {FOLDER}",
             found=f"{DROP_IN} is read {where}",
             expected=f"Include {FOLDER}/*.conf",
-            hint=f"put `Include {FOLDER}/*.conf` at the top of {MAIN}",
+            hint=f"put `Include {FOLDER}/*.conf` at the top of {MAIN} (OpenSSH 8.2 or later)",
         )
         return
     for word, value in wanted.items():
         first = deciding(found, KEYWORDS[word])
         if first is not None and first.file != DROP_IN and plain(first.value) != value:
-            late = first.file == MAIN
             yield Diagnostic(
                 "CXH203",
                 f"another line decides {KEYWORDS[word]} first",
                 path=(word,),
                 found=str(first),
                 expected=f"{KEYWORDS[word]} {value}, from {DROP_IN}",
-                hint=f"move `Include {FOLDER}/*.conf` to the top of {MAIN}"
-                if late
-                else f"remove that line, or rename {first.file} so that it sorts behind 00-cxlstate.conf",
+                hint=_makes_way(first),
             )
+
+
+def _makes_way(first: Directive) -> str:
+    if first.match is not None:
+        return f"remove that line: it is below `Match {first.match}`, which beats what is outside of any"
+    if posixpath.dirname(first.file) == FOLDER:
+        return f"remove that line, or rename {first.file} so that it sorts behind 00-cxlstate.conf"
+    return f"move `Include {FOLDER}/*.conf` to the top of {MAIN}"
 
 
 def _locked_out(wanted: Mapping[str, str], live: SshdLive) -> Iterator[Diagnostic]:
@@ -95,6 +101,8 @@ def _locked_out_by_others(
     """Lines that the daemon has not read yet, since it let us in: with ours it would read them, too."""
     login = live.login
     closed = dict(login.closed)
+    if live.socket:
+        closed.pop("ListenAddress", None)
     if "pubkey_authentication" not in wanted and login.effective.get("pubkeyauthentication") == "no":
         closed["PubkeyAuthentication"] = "no"
     root = login.effective.get("permitrootlogin", "")

@@ -7,29 +7,28 @@ from dataclasses import dataclass
 from typing import Final
 
 from cxlstate.core.answers import Answers, ReadFailed, failure
-from cxlstate.core.read import Command, File, Glob, Read, SshLogin
-from cxlstate.formats import sshd_config, sshd_login
+from cxlstate.core.read import Command, Included, Read, SshLogin
+from cxlstate.formats import sshd_config, sshd_login, units
 from cxlstate.formats.inode import inode_of, stat
-from cxlstate.formats.sshd_config import DROP_IN, FOLDER, MAIN
+from cxlstate.formats.sshd_config import DROP_IN, MAIN
 from cxlstate.formats.sshd_login import Comer
 
 # `-T` needs the keys of the host and /run/sshd, which is there while the daemon runs; `-G` (OpenSSH 9.3)
-# needs neither.
-EFFECTIVE: Final = Command(("sshd", "-T"))
+# needs neither. Where there is a `Match`, 7.7 and some that follow want to be told of a connection
+# ("'Match User' in configuration but 'user' not in connection test specification").
+EFFECTIVE: Final = Command(
+    ("sshd", "-T", "-C", "user=,host=,addr=192.0.2.1,laddr=192.0.2.2,lport=1")  # nobody that a line is about
+)
 WITHOUT_DAEMON: Final = Command(("sshd", "-G"))
 NO_FOLDER: Final = "Missing privilege separation directory"
-DROP_INS: Final = Glob(f"{FOLDER}/*.conf")
+FILES: Final = Included(MAIN)
 # A unit last changed its state when it was reloaded or later (unit_notify in systemd's src/core/unit.c).
 UNITS: Final = Command(
-    (
-        *("systemctl", "show", "--timestamp=unix"),
-        "--property=Id,Names,LoadState,ActiveState,StateChangeTimestamp",
-    ),
-    ("ssh.service", "sshd.service"),
+    ("systemctl", "show", "--property=Id,Names,LoadState,ActiveState,StateChangeTimestamp"),
+    ("ssh.service", "sshd.service", "ssh.socket", "sshd.socket"),
 )
-READS: Final[tuple[Read, ...]] = (
-    *(EFFECTIVE, WITHOUT_DAEMON, SshLogin(), File(MAIN), DROP_INS, stat(DROP_IN), UNITS),
-)
+READS: Final[tuple[Read, ...]] = (*(EFFECTIVE, WITHOUT_DAEMON, SshLogin(), FILES, stat(DROP_IN), UNITS),)
+CHALLENGE: Final = "ChallengeResponseAuthentication"
 _INVALID: Final = 255
 _ACTIVE: Final = ("active", "reloading")
 
@@ -57,7 +56,8 @@ class Login:
 class SshdLive:
     """`broken` is what sshd says to a configuration that it does not take; then `effective` is empty.
 
-    `files` are all that sshd reads, by path; `changed` is when our drop-in was written.
+    `files` are all that sshd reads, by path; `changed` is when our drop-in was written. Behind a `socket` the
+    daemon does not listen itself.
     """
 
     effective: Mapping[str, str]
@@ -67,11 +67,17 @@ class SshdLive:
     changed: int | None
     unit: Unit | None
     lacks_folder: bool = False
+    socket: bool = False
 
     @property
     def ours(self) -> str | None:
         """Our drop-in."""
         return self.files.get(DROP_IN)
+
+    @property
+    def two_words(self) -> bool:
+        """Whether challenge-response is a word of its own, which opens what the other closed (before 8.7)."""
+        return CHALLENGE.lower() in self.effective
 
     @property
     def outdated(self) -> bool:
@@ -82,24 +88,37 @@ class SshdLive:
 
 def parse(answers: Answers) -> SshdLive:
     """Raises ReadFailed."""
-    files = {MAIN: answers.text_or_none(File(MAIN)) or "", **answers.files(DROP_INS)}
+    files = answers.files(FILES)
     inode = inode_of(DROP_IN, answers)
-    unit = unit_of(answers)
+    unit, socket = (
+        unit_of(answers),
+        any(one["Id"].endswith(".socket") and _runs(one) for one in _units(answers)),
+    )
     effective, broken, lacks_folder = _effective(answers)
     changed = inode.changed if inode else None
-    return SshdLive(effective, broken, _login(answers), files, changed, unit, lacks_folder)
+    return SshdLive(effective, broken, _login(answers), files, changed, unit, lacks_folder, socket)
 
 
 def unit_of(answers: Answers) -> Unit | None:
     """`ssh` on Debian, `sshd` elsewhere; None: systemd knows neither. Raises ReadFailed."""
-    for block in answers.text(UNITS).split("\n\n"):
-        said = dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line)
-        if said.get("LoadState") == "loaded":
-            since = said.get("StateChangeTimestamp", "").removeprefix("@")
-            if not since.isdecimal():
-                raise ReadFailed(UNITS, f"systemctl does not say since when {said['Id']} is so")
-            return Unit(said["Id"], said.get("ActiveState") in _ACTIVE, int(since))
+    for said in _units(answers):
+        if said["Id"].endswith(".service") and said.get("LoadState") == "loaded":
+            try:
+                since = units.since(said.get("StateChangeTimestamp", ""))
+            except ValueError as error:
+                raise ReadFailed(UNITS, f"systemctl does not say since when {said['Id']} is so") from error
+            return Unit(said["Id"], _runs(said), since)
     return None
+
+
+def _units(answers: Answers) -> list[dict[str, str]]:
+    blocks = answers.text(UNITS).split("\n\n")
+    found = [dict(line.partition("=")[::2] for line in one.splitlines() if "=" in line) for one in blocks]
+    return [one for one in found if "Id" in one]
+
+
+def _runs(unit: Mapping[str, str]) -> bool:
+    return unit.get("ActiveState") in _ACTIVE
 
 
 def _effective(answers: Answers) -> tuple[Mapping[str, str], str | None, bool]:
@@ -127,5 +146,6 @@ def _login(answers: Answers) -> Login:
         raise ReadFailed(SshLogin(), "the machine does not say who we are")
     effective = "\n".join(line for line in lines if not line.startswith("login "))
     groups = frozenset(said["groups"].split()) if said.get("groups") else None
-    closed = dict(sshd_login.closing(effective, Comer(said["user"], groups, said.get("client", ""))))
+    comer = Comer(said["user"], groups, said.get("client", ""), said.get("server", ""), said.get("keys"))
+    closed = dict(sshd_login.closing(effective, comer))
     return Login(said["user"], said.get("client"), sshd_config.effective(effective), closed)

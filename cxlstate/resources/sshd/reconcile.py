@@ -56,7 +56,7 @@ class SshdReconciler(Reconciler[SshdSpec, SshdLive]):
         """What sshd would do with our drop-in is judged before it is written."""
         if not isinstance(seen, Present):
             return _to_come(resource.spec) if isinstance(seen, Absent) else Assessment()
-        live, content = seen.live, _content(resource.spec)
+        live, content = seen.live, _content(resource.spec, seen.live)
         changes = tuple(_changes(resource.spec, content, live))
         return Assessment(
             problems=tuple(check.problems(resource.spec, content, live, acts=bool(changes))),
@@ -83,8 +83,11 @@ class SshdReconciler(Reconciler[SshdSpec, SshdLive]):
         return (Leftover("", (Change(("drop-in",), DROP_IN, None),), actions),)
 
 
-def _content(spec: SshdSpec) -> str:
-    return _HEADER + "".join(f"{KEYWORDS[word]} {value}\n" for word, value in spec.wanted().items())
+def _content(spec: SshdSpec, live: SshdLive | None = None) -> str:
+    lines = [f"{KEYWORDS[word]} {value}\n" for word, value in spec.wanted().items()]
+    if live and live.two_words and (value := spec.wanted().get("kbd_interactive_authentication")):
+        lines.append(f"{probe.CHALLENGE} {value}\n")
+    return _HEADER + "".join(lines)
 
 
 def _changes(spec: SshdSpec, content: str, live: SshdLive) -> Iterator[Change]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.formats.inode import Inode
 from cxlstate.resources.user.probe import UserLive
 from cxlstate.resources.user.spec import User
 
 _HASH = re.compile(rb"[!*]|!?\$[0-9a-z]{1,4}\$[\x21-\x39\x3b-\x7e]{8,}")  # crypt(5): no blank, no colon
+_NOWHERE = ("", "/", "/nonexistent", "/dev/null", "/proc")  # of users of the system
 _FIRST_PERSON = 1000  # UID_MIN in login.defs(5)
 _LAST_PERSON = 60000  # UID_MAX
 
@@ -25,12 +26,23 @@ def problems(name: str, spec: User, live: UserLive) -> Iterator[Diagnostic]:
         return
     if live.is_us:
         yield _locks_out(name, spec)
+    elif not live.local and (word := _changed(spec, live)):
+        yield _of_a_directory(name, word)
     elif spec.state == "absent" and not _FIRST_PERSON <= live.number <= _LAST_PERSON:
         yield _of_the_system(name, live.number)
     if spec.home and spec.home != live.home:
         yield _elsewhere(name, spec.home, live.home)
-    if live.keys and live.keys.obstacle:
+    yield from _of_keys(name, spec, live)
+
+
+def _of_keys(name: str, spec: User, live: UserLive) -> Iterator[Diagnostic]:
+    """Whether sshd would find them and take them."""
+    if spec.authorized_keys and live.home in _NOWHERE:
+        yield _homeless(name, live.home)
+    elif live.keys and live.keys.obstacle:
         yield _in_the_way(*live.keys.obstacle)
+    elif live.keys and live.keys.loose:
+        yield _ignored(name, *live.keys.loose)
 
 
 def _not_hashed(spec: User) -> Diagnostic:
@@ -74,6 +86,50 @@ def _of_the_system(name: str, number: int) -> Diagnostic:
         found=f"uid {number}",
         expected=f"{_FIRST_PERSON} to {_LAST_PERSON}",
         hint="remove the package that made it",
+    )
+
+
+def _changed(spec: User, live: UserLive) -> str | None:
+    """The first word that would change the entry of an account."""
+    differs = {
+        "state": spec.state == "absent",
+        "shell": spec.shell and spec.shell != live.shell,
+        "password_hash": spec.hash is not None and spec.hash != live.hash,
+    }
+    return next((word for word, is_so in differs.items() if is_so), None)
+
+
+def _of_a_directory(name: str, word: str) -> Diagnostic:
+    return Diagnostic(
+        "CXU206",
+        f"user {name} is not in /etc/passwd",
+        path=(word,),
+        found="a user of a directory service, such as LDAP",
+        expected="an account of this machine",
+        hint=f"change it in the directory, and remove `{word}`; groups and keys can be set here",
+    )
+
+
+def _ignored(name: str, path: str, inode: Inode) -> Diagnostic:
+    return Diagnostic(
+        "CXU207",
+        f"sshd does not trust the authorized keys of {name}",
+        Severity.WARNING,
+        path=("authorized_keys",),
+        found=f"{path}: {inode.owner}:{inode.group} {inode.permissions:04o}",
+        expected=f"owner {name} or root, nobody else may write, and {name} may read (StrictModes)",
+        hint=f"on the machine: chown {name} {path}; chmod u+r,go-w {path}",
+    )
+
+
+def _homeless(name: str, home: str) -> Diagnostic:
+    return Diagnostic(
+        "CXU208",
+        f"{name} has no home for keys",
+        path=("authorized_keys",),
+        found=f"home {home}" if home else "no home",
+        expected="a directory of the user's own",
+        hint=f"give it one: usermod --home /home/{name} {name}",
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from stat import S_IRGRP, S_IROTH, S_IWGRP, S_IWOTH
 
 from cxlstate.core.answers import Answers, ReadFailed, failure
 from cxlstate.core.read import AuthorizedKeys, Command, Read, SshLogin
@@ -18,18 +19,23 @@ _KEYS = ".ssh/authorized_keys"
 
 @dataclass(frozen=True, slots=True)
 class KeysLive:
-    """The file of keys below `home`, and what is in its place or on the way if that is no regular file."""
+    """The file of keys below `home`, and what is in its place or on the way if that is no regular file.
+
+    `loose` is the first on the way that sshd does not trust.
+    """
 
     path: str
     content: bytes | None = None
     obstacle: tuple[str, Inode] | None = None
+    loose: tuple[str, Inode] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UserLive:
     """What of it was asked for. `missing` are groups or the shell that are not there, as `group kvm`.
 
-    `number` is None where there is no such user; `same_group` is whether a group has its name.
+    `number` is None where there is no such user; `same_group` is whether a group has its name. One that is
+    not `local` is from a directory service.
     """
 
     number: int | None
@@ -41,13 +47,16 @@ class UserLive:
     hash: Secret | None = field(default=None, repr=False)
     keys: KeysLive | None = None
     is_us: bool = False
+    local: bool = True
 
 
 def reads(name: str, spec: User) -> tuple[Read, ...]:
     """Of groups, only those that matter: a machine of a directory service may have thousands."""
     asked: list[Read] = [_passwd(name)]
     if groups := _groups(name, spec):
-        asked.append(_group(groups))
+        asked += (_group(groups), _initgroups(name))
+    if spec.shell or spec.password_hash or spec.state == "absent":
+        asked.append(_local(name))
     if spec.shell:
         asked.append(stat(spec.shell))
     if spec.password_hash:
@@ -63,12 +72,13 @@ def parse(name: str, spec: User, answers: Answers) -> UserLive:
     groups = _groups(name, spec)
     found = {fields[0]: fields for fields in _records(_group(groups), answers)} if groups else {}
     missing = [f"group {group}" for group in dict.fromkeys(spec.groups) if group not in found]
-    if spec.shell and inode_of(spec.shell, answers) is None:
+    if spec.shell and not _runs(inode_of(spec.shell, answers)):
         missing.append(f"shell {spec.shell}")
     if name not in users:
         return UserLive(None, missing=tuple(missing), same_group=name in found)
     fields = users[name]
-    is_in = (group for group in spec.groups if group in found and _has(found[group], name, fields[3]))
+    ids = _ids(name, answers) if groups else frozenset()
+    is_in = (group for group in spec.groups if group in found and _has(found[group], name, {fields[3], *ids}))
     return UserLive(
         number=int(fields[2]) if fields[2].isdecimal() else 0,
         groups=frozenset(is_in),
@@ -78,8 +88,14 @@ def parse(name: str, spec: User, answers: Answers) -> UserLive:
         same_group=name in found,
         hash=_hash(name, answers) if spec.password_hash else None,
         keys=_keys(name, answers) if spec.authorized_keys else None,
+        local=_local(name) not in reads(name, spec) or answers.raw(_local(name)).status != _NOT_ALL_FOUND,
         is_us=_may_lock_out(spec) and f"login user {name}" in answers.raw(SshLogin()).text.splitlines(),
     )
+
+
+def _runs(shell: Inode | None) -> bool:
+    """Whether sshd would start it (`allowed_user` in auth.c); where a link leads is not asked."""
+    return shell is not None and (shell.is_link or (shell.is_file and bool(shell.permissions & 0o111)))
 
 
 def _may_lock_out(spec: User) -> bool:
@@ -90,8 +106,14 @@ def _groups(name: str, spec: User) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*spec.groups, *([name] if spec.may_be_made else []))))
 
 
-def _has(group: Sequence[str], name: str, primary: str) -> bool:
-    return group[2] == primary or name in group[3].split(",")
+def _has(group: Sequence[str], name: str, ids: Collection[str]) -> bool:
+    return group[2] in ids or name in group[3].split(",")
+
+
+def _ids(name: str, answers: Answers) -> frozenset[str]:
+    """Of all its groups: a directory service may list no members (`ignore_group_members` of sssd-ldap(5))."""
+    lines = [line.split() for line in answers.raw(_initgroups(name)).text.splitlines()]
+    return frozenset(number for words in lines if words[:1] == [name] for number in words[1:])
 
 
 def _hash(name: str, answers: Answers) -> Secret:
@@ -110,20 +132,40 @@ def _keys(name: str, answers: Answers) -> KeysLive:
     content = answers.raw(AuthorizedKeys(name)).stdout.partition(b"\ncontent\n")[2]
     inodes = records(listed)
     path = f"{home}/{_KEYS}"
+    way = [(one, inodes[one]) for one in (home, f"{home}/.ssh", path) if one in inodes]
+    loose = next(((one, inode) for one, inode in way if not _is_trusted(inode, name)), None)
     for folder in (home, f"{home}/.ssh"):
         if folder in inodes and not inodes[folder].is_folder:
             return KeysLive(path, obstacle=(folder, inodes[folder]))
     if path not in inodes:
-        return KeysLive(path)
+        return KeysLive(path, loose=loose)
     if not inodes[path].is_file:
         return KeysLive(path, obstacle=(path, inodes[path]))
     if len(content) != inodes[path].size:
         raise ReadFailed(AuthorizedKeys(name), f"{path} is too large, or was changed meanwhile")
-    return KeysLive(path, content)
+    return KeysLive(path, content, loose=loose)
+
+
+def _is_trusted(inode: Inode, user: str) -> bool:
+    """As StrictModes has it (`auth_secure_path` in misc.c); Debian's lets a group of the user's own write.
+
+    The file itself is read as the user.
+    """
+    writes = inode.permissions & S_IWOTH or (inode.permissions & S_IWGRP and inode.group != user)
+    hidden = inode.is_file and inode.owner != user and not inode.permissions & (S_IRGRP | S_IROTH)
+    return inode.owner in (user, "root") and not writes and not hidden
 
 
 def _passwd(name: str) -> Command:
     return Command(("getent", "passwd"), (name,))
+
+
+def _local(name: str) -> Command:
+    return Command(("getent", "--service=files", "passwd"), (name,))
+
+
+def _initgroups(name: str) -> Command:
+    return Command(("getent", "initgroups"), (name,))
 
 
 def _shadow(name: str) -> Command:
