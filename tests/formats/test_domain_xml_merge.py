@@ -469,7 +469,11 @@ REFUSED = {
         Domain(disks=(Disk("vda", format="qcow2"),)),
         "vda is shareable",
     ),
-    "an interface to nowhere": (DOMAIN, Domain(interfaces=(Interface(NEW),)), f"mac {NEW} .it has .*, and a new one needs network or bridge"),
+    "an interface to nowhere": (
+        DOMAIN,
+        Domain(interfaces=(Interface(NEW),)),
+        f"mac {NEW} .it has .* needs network or bridge",
+    ),
     "another chipset": (DOMAIN, Domain(machine="pc"), "pc-q35-10.0 cannot become pc: the devices"),
     "no domain": ("<network/>", Domain(), "not a domain: it begins with <network>"),
     "a number of which there are not so many": (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from cxlstate.core.domain import Disk
@@ -101,6 +101,17 @@ def encrypted(xml: str) -> frozenset[str]:
     found = document(xml).findall("devices/disk")
     keyed = ("encryption", "source/encryption")
     return frozenset(disk(one).target for one in found if any(one.find(path) is not None for path in keyed))
+
+
+def backing(xml: str) -> Mapping[str, tuple[str, ...]]:
+    """By the targets of disks, the files that their images are overlays of, as far as libvirt says."""
+    return {disk(one).target: tuple(_below(one)) for one in document(xml).findall("devices/disk")}
+
+
+def _below(one: Element) -> Iterator[str]:
+    for source in one.iterfind(".//backingStore/source"):
+        if path := source.get("file") or source.get("dev"):
+            yield path
 
 
 _WITH_IDE: Final = ("pc", "isapc")

@@ -41,7 +41,7 @@ def diagnose(me: Resource[VmSpec], live: Seen, wished: Domain, inputs: Inputs) -
     if isinstance(live, Live):
         yield from _of_the_old_switch(live, wished)
         yield from sources.diagnose(spec, live, wished)
-    lacking = list(_too_little(spec) if isinstance(live, Missing) else _existing(spec, live))
+    lacking = list(_too_little(spec) if isinstance(live, Missing) else _existing(spec, live, wished))
     yield from lacking or _unmakeable(me, live, wished)
 
 
@@ -260,7 +260,7 @@ def _written(spec: VmSpec, path: Path) -> Path:
 # What is there ----------------------------------------------------------------------------------------
 
 
-def _existing(spec: VmSpec, live: Live) -> Iterator[Diagnostic]:
+def _existing(spec: VmSpec, live: Live, wished: Domain) -> Iterator[Diagnostic]:
     if live.inactive is None:
         yield Diagnostic(
             "CXQ307",
@@ -280,9 +280,11 @@ def _existing(spec: VmSpec, live: Live) -> Iterator[Diagnostic]:
             expected="cpu.numa with the memory of each cell",
         )
     if live.managed_save and not live.runs:
+        matters = spec.state == "running" or domain_xml.differences(wished, live.inactive)
         yield Diagnostic(
             "CXQ309",
             "the VM has a managed save image",
+            Severity.ERROR if matters else Severity.WARNING,
             found="a saved state, which the next start resumes whatever the definition says",
             expected="none",
             hint="`virsh start NAME` resumes it; `virsh managedsave-remove NAME` discards its memory",
