@@ -429,7 +429,7 @@ REFUSED = {
     "hugepages of anonymous memory": (
         "<domain><memoryBacking><source type='anonymous'/></memoryBacking></domain>",
         Domain(hugepages=0),
-        "a source of type anonymous",
+        "has <source type='anonymous'/>",
     ),
     "an NVDIMM of nothing": (DOMAIN, Domain(nvdimm=(Nvdimm(slot=0, size=GIB),)), "needs a size"),
     "an NVDIMM without a size": (DOMAIN, Domain(nvdimm=(Nvdimm("/a"),)), "needs a size"),

@@ -41,7 +41,7 @@ _IN_SLOTS: Final = ("dimm", "nvdimm", "virtio-mem")
 """Models that take a slot of `<maxMemory>`; all of them did before libvirt 9.1 or so."""
 
 _NOT_HUGE: Final = (("source", "type", "anonymous"), ("allocation", "mode", "ondemand"))
-"""What libvirt takes no hugepages with (qemuValidateDomainDefMemory). They go before a source of type file."""
+"""What libvirt takes no hugepages with (qemuValidateDomainDefMemory); before a file, they are taken."""
 
 
 Modules = tuple[tuple[int | None, int | None], ...]

@@ -104,14 +104,14 @@ def _settle_cells(root: Element) -> None:
 
 
 def _check_hugepages(root: Element) -> None:
-    """qemuValidateDomainDefMemory."""
+    """As qemuValidateDomainDefMemory does."""
     backing = root.find("memoryBacking")
     if backing is None or backing.find("hugepages") is None:
         return
     if backing.find("allocation[@mode='ondemand']") is not None:
-        raise Refused("hugepages are not allowed with memory allocation ondemand")
+        raise Refused("hugepages are not allowed with memory allocation ondemand", UNSUPPORTED)
     if backing.find("source[@type='anonymous']") is not None:
-        raise Refused("hugepages are not allowed with anonymous memory source")
+        raise Refused("hugepages are not allowed with anonymous memory source", UNSUPPORTED)
 
 
 def _settle_sums(root: Element, modules: list[Element]) -> None:
