@@ -15,7 +15,7 @@ from cxlstate.core.path import Path, show
 from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import format_cpus, format_size
 from cxlstate.formats import domain_xml
-from cxlstate.resources.vm import paths, placement, sources
+from cxlstate.resources.vm import models, paths, placement, sources
 from cxlstate.resources.vm.devices import NvdimmSpec
 from cxlstate.resources.vm.probe import Host, Live, Missing, Seen
 from cxlstate.resources.vm.spec import VmSpec
@@ -34,6 +34,7 @@ def diagnose(me: Resource[VmSpec], live: Seen, wished: Domain, inputs: Inputs) -
         return
     runs = isinstance(live, Live) and live.runs
     yield from placement.diagnose(spec, live.host)
+    yield from models.diagnose(spec)
     yield from _in_kib(spec, live)
     yield from _nvdimms(me, inputs, None if runs else live.host)
     if not runs:
@@ -49,6 +50,7 @@ def before_it_is_seen(me: Resource[VmSpec], host: Host, inputs: Inputs) -> Itera
     """What the host and the devices tell already, while libvirt says nothing of the VM."""
     if me.spec.state != "absent":
         yield from placement.diagnose(me.spec, host)
+        yield from models.diagnose(me.spec)
         yield from _in_kib(me.spec, None)
         yield from _nvdimms(me, inputs, None)
         yield from paths.diagnose(me.spec, host.opened)
