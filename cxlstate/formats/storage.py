@@ -190,7 +190,7 @@ def way_reads(path: str) -> tuple[Command | File, ...]:
 
 def way(path: str, answers: Answers) -> Way:
     """What the machine says of the way to a file."""
-    found = {name: one for name in folders(path) if (one := _known(name, answers))}
+    found = {name: one for name in folders(path) if (one := known(name, answers))}
     mounts = answers.raw(MOUNTS)
     lines = tuple(mount_lines(mounts.text)) if mounts.status == 0 else ()
     return Way(found, lines, _qemu_user(answers))
@@ -219,7 +219,8 @@ def _plain(text: str) -> str:
     return _ESCAPED.sub(lambda match: chr(int(match[1], 8)), text)
 
 
-def _known(name: str, answers: Answers) -> Stat | None:
+def known(name: str, answers: Answers) -> Stat | None:
+    """As `stat_of`, and None also where there is no stat(1)."""
     answer = answers.raw(stat(name))
     return None if answer.status == NOT_FOUND else stat_of(name, answers)
 

@@ -152,10 +152,12 @@ def child(parent: Element, tag: str, order: Sequence[str]) -> Element:
     return found
 
 
-def place(parent: Element, new: Element, order: Sequence[str], by: str | None = None) -> None:
+def place(
+    parent: Element, new: Element, order: Sequence[str], by: str | None = None, *, first: bool = False
+) -> None:
     """Put a new child where libvirt would have written it, indented as what is around it.
 
-    Of those with the same name it is the last one, or stands by the number in the attribute `by`.
+    Of those with the same name it is the last, or the first, or stands by the number in the attribute `by`.
     """
 
     def rank(one: Element) -> tuple[int, int]:
@@ -164,8 +166,8 @@ def place(parent: Element, new: Element, order: Sequence[str], by: str | None = 
 
     mine = rank(new)
     known = [(rank(one), index) for index, one in enumerate(parent) if one.tag in order]
-    before = [index for other, index in known if other <= mine]
-    behind = [index for other, index in known if other > mine]
+    before = [index for other, index in known if other < mine or (other == mine and not first)]
+    behind = [index for other, index in known if other > mine or (other == mine and first)]
     _insert(parent, before[-1] + 1 if before else behind[0] if behind else len(parent), new)
 
 

@@ -11,6 +11,7 @@ from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import Path
 from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import format_size
+from cxlstate.formats import domain_xml
 from cxlstate.resources.dax.spec import DaxSpec
 from cxlstate.resources.image.spec import ImageSpec
 from cxlstate.resources.network.spec import NetworkSpec
@@ -136,6 +137,33 @@ def an_address_is_one_interface(resources: Resources) -> Iterator[Diagnostic]:
                 )
 
 
+def a_uuid_is_one_vm(resources: Resources) -> Iterator[Diagnostic]:
+    """CXR210: two VMs that are made of one XML are not both made with its UUID (a warning)."""
+    first: dict[str, Resource[VmSpec]] = {}
+    for me in _vms(resources):
+        uuid = _uuid(me.spec)
+        if uuid and (other := first.setdefault(uuid, me)) is not me:
+            yield Diagnostic(
+                "CXR210",
+                "two VMs have the same UUID in their xml",
+                Severity.WARNING,
+                path=(*me.path, "xml"),
+                address=me.address,
+                found=f"{uuid}, also in {other.address}",
+                expected="a UUID of its own, or none: libvirt makes one up",
+                hint=f"remove the line <uuid> from {me.spec.xml.path}" if me.spec.xml else None,
+            )
+
+
+def _uuid(spec: VmSpec) -> str | None:
+    """As libvirt compares it: without hyphens and case (virUUIDParse). What is no XML, others tell."""
+    try:
+        _, uuid = domain_xml.identity(spec.xml.text) if spec.xml else ("", None)
+    except ValueError:
+        return None
+    return uuid.replace("-", "").lower() if uuid else None
+
+
 def a_disk_is_in_one_vm(resources: Resources) -> Iterator[Diagnostic]:
     """CXR207: a file that two VMs write to is soon none."""
     images = _by_address(resources, ImageSpec)
@@ -199,6 +227,7 @@ RULES: Final[tuple[Rule, ...]] = (
     a_device_is_shared_by_consent,
     shared_memory_has_one_label,
     an_address_is_one_interface,
+    a_uuid_is_one_vm,
     a_disk_is_in_one_vm,
     a_vm_is_plugged_into_what_is_there,
     a_file_is_one_image,

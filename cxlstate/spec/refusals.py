@@ -79,8 +79,14 @@ def unknown_key(path: Path, document: Document, known: KnownKeys) -> Diagnostic:
         source=document.locate_key(path),
         found=quote(word),
         expected=f"one of {', '.join(possible)}" if possible else None,
-        hint=did_you_mean(word, possible),
+        hint=_belongs(word, path, known) or did_you_mean(word, possible),
     )
+
+
+def _belongs(word: str, path: Path, known: KnownKeys) -> str | None:
+    """Where a key of the top level stands one deeper, as `networks` in `host`."""
+    at_the_top = len(path) == 2 and word in known(())  # noqa: PLR2004  # a key in a section
+    return f"write {word} at the top level of the file, beside {path[0]}" if at_the_top else None
 
 
 def wrong_type(path: Path, expected: str, document: Document, node: Node) -> Diagnostic:

@@ -162,6 +162,11 @@ LEFT = {
 }
 """What an edit takes out."""
 
+_USB = "<controller type='usb' index='0' model='piix3-uhci'/>" + "".join(
+    f"<input type='{kind}' bus='usb'><address type='usb' bus='0' port='{port}'/></input>"
+    for port, kind in ((1, "tablet"), (2, "keyboard"))
+)
+
 REFUSED = {
     "readonly": (_rebussed("virtio", "sata", "<readonly/>", "readonly sata disks"), "vda cannot be readonly"),
     "readonly on IDE": (
@@ -240,6 +245,16 @@ REFUSED = {
             "",
         ),
         "vda is a LUN, which has to be a block device",
+    ),
+    "a disk where each USB port is taken": (
+        Left(
+            _USB + _disk("virtio", ""),
+            _USB + _disk("usb", ""),
+            Domain(disks=(Disk("vda", bus="usb"),)),
+            "No free USB ports",
+            machine="pc",
+        ),
+        "vda cannot be on usb: no port",
     ),
     "an empty CD-ROM drive that becomes a disk": (
         Left(

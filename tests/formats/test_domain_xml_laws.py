@@ -127,6 +127,8 @@ def _without_entries(root: Element, wish: Domain, before: Domain) -> None:
     named = {(one.path, one.slot) for one in wish.nvdimm or ()}
     paths, slots = {path for path, _ in named}, {slot for _, slot in named} - {None}
     _drop_all(one for one in root.findall("devices/disk") if disk(one).target in touched)
+    scsi = root.findall("devices/controller[@type='scsi']") if wish.disks else []
+    _drop_all(one for one in scsi if one.find("address") is None)  # what a first disk on SCSI needs
     _drop_all(one for one in root.findall("devices/interface") if interface(one).mac in plugged)
     _drop_all(one for one in root.findall("cpu/numa/cell") if int(one.get("id", "0")) not in cells)
     for one in root.findall("devices/memory[@model='nvdimm']"):

@@ -292,6 +292,7 @@ CASES = {
 - <target dev='vda' bus='virtio'/>
 + <target dev='vda' bus='scsi'/>
 - <address type='pci' domain='0x0000' bus='0x04' slot='0x00' function='0x0'/>
++ <controller type='scsi' index='0' model='virtio-scsi'/>
 """,
     ),
     "a medium in the drive": (

@@ -265,13 +265,33 @@ SHARED = {
         Domain(firmware="bios"),
         "<domain><os><type>hvm</type></os></domain>",
     ),
-    "a second port where the first is no console": (
+    "a port before the first, which is no console": (
         "<domain><devices><serial type='file'/></devices></domain>",
         Domain(console=True),
         (
-            "<domain><devices><serial type='file'/><serial type='pty'><target type='isa-serial' port='1'/>"
-            "</serial></devices></domain>"
+            "<domain><devices><serial type='pty'><target type='isa-serial' port='1'/></serial>"
+            "<serial type='file'/></devices></domain>"
         ),
+    ),
+    "a controller that guests have a driver for": (
+        (
+            "<domain><devices><disk type='file'><driver name='qemu' type='raw'/><source file='/a'/>"
+            "<target dev='sda' bus='sata'/></disk></devices></domain>"
+        ),
+        Domain(disks=(Disk("sda", bus="scsi"),)),
+        (
+            "<domain><devices><disk type='file'><driver name='qemu' type='raw'/><source file='/a'/>"
+            "<target dev='sda' bus='scsi'/></disk><controller type='scsi' index='0' model='virtio-scsi'/>"
+            "</devices></domain>"
+        ),
+    ),
+    "every interface of an address that is to be absent": (
+        (
+            "<domain><devices><interface type='user'><mac address='52:54:00:00:00:01'/></interface>"
+            "<interface type='user'><mac address='52:54:0:0:0:1'/></interface></devices></domain>"
+        ),
+        Domain(interfaces=(Interface(BRIDGED, absent=True),)),
+        "<domain><devices/></domain>",
     ),
     "a bus that was left to libvirt": (
         (
@@ -295,7 +315,8 @@ SHARED = {
         (
             "<domain><devices><disk type='file'><driver/><geometry cyls='1'/><target dev='vda' bus='sata'/>"
             "</disk><disk type='file'><target dev='sda' bus='usb'/><serial/></disk><disk type='file'>"
-            "<target dev='sdb' bus='scsi'/></disk></devices></domain>"
+            "<target dev='sdb' bus='scsi'/></disk><controller type='scsi' index='0' model='virtio-scsi'/>"
+            "</devices></domain>"
         ),
     ),
     "an interface without a source": (
@@ -408,7 +429,7 @@ REFUSED = {
     "hugepages of anonymous memory": (
         "<domain><memoryBacking><source type='anonymous'/></memoryBacking></domain>",
         Domain(hugepages=0),
-        "a source of type anonymous",
+        "has <source type='anonymous'/>",
     ),
     "an NVDIMM of nothing": (DOMAIN, Domain(nvdimm=(Nvdimm(slot=0, size=GIB),)), "needs a size"),
     "an NVDIMM without a size": (DOMAIN, Domain(nvdimm=(Nvdimm("/a"),)), "needs a size"),
@@ -423,7 +444,11 @@ REFUSED = {
         Domain(nvdimm=(Nvdimm("/a", size=GIB),)),
         "nothing says how much memory",
     ),
-    "a disk of nothing": (DOMAIN, Domain(disks=(Disk("vdc", format="raw"),)), "vdc needs a path"),
+    "a disk of nothing": (
+        DOMAIN,
+        Domain(disks=(Disk("vdc", format="raw"),)),
+        "target vdc .it has vda, vdb, sda., and a new one needs path and format",
+    ),
     "a new CD-ROM drive on virtio": (
         DOMAIN,
         Domain(disks=(Disk("vdc", device="cdrom", bus="virtio"),)),
@@ -444,7 +469,11 @@ REFUSED = {
         Domain(disks=(Disk("vda", format="qcow2"),)),
         "vda is shareable",
     ),
-    "an interface to nowhere": (DOMAIN, Domain(interfaces=(Interface(NEW),)), f"{NEW} needs a network"),
+    "an interface to nowhere": (
+        DOMAIN,
+        Domain(interfaces=(Interface(NEW),)),
+        f"mac {NEW} .it has .* needs network or bridge",
+    ),
     "another chipset": (DOMAIN, Domain(machine="pc"), "pc-q35-10.0 cannot become pc: the devices"),
     "no domain": ("<network/>", Domain(), "not a domain: it begins with <network>"),
     "a number of which there are not so many": (

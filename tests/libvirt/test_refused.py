@@ -46,7 +46,11 @@ FILE = "<disk type='file' device='disk'><source file='/a'/>{}</disk>"
 PLUG = "<interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='br0'/>{}</interface>"
 DIRECT = "<interface type='direct'><source dev='eth0' mode='bridge'/>{}</interface>"
 # vCPUs and tuning, the processor, devices.
+ONE_VCPU = "<vcpu>1</vcpu>"
+HUGE = "<memoryBacking><hugepages/>{}</memoryBacking>"
 TAKEN = {
+    "huge pages with a source that is a file": (ONE_VCPU + HUGE.format("<source type='file'/>"), "", ""),
+    "huge pages that are shared": (ONE_VCPU + HUGE.format("<access mode='shared'/>"), "", ""),
     "all plugged in": ("<vcpu>4</vcpu>", "", ""),
     "two of four": ("<vcpu current='2'>4</vcpu>", "", ""),
     "255": ("<vcpu>255</vcpu>", "", ""),
@@ -84,6 +88,8 @@ TAKEN = {
 }
 MEMNODE = "<memnode cellid='3' mode='strict' nodeset='0'/>"
 REFUSED = {
+    "huge pages on demand": (ONE_VCPU + HUGE.format("<allocation mode='ondemand'/>"), "", ""),
+    "huge pages of anonymous memory": (ONE_VCPU + HUGE.format("<source type='anonymous'/>"), "", ""),
     "memory of a cell that there is not": (
         f"<vcpu>1</vcpu><numatune><memory nodeset='0'/>{MEMNODE}</numatune>",
         "",

@@ -206,6 +206,14 @@ def test_a_file_without_permission_is_told(tmp_path):
     assert [problem.code for problem in load([tmp_path], KINDS).diagnostics] == ["CXS112"]
 
 
+def test_a_key_of_the_top_level_is_said_to_belong_there(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text("apiVersion: cxlstate/v1\nhost:\n  name: h\n  connect: local\n  networks: {}\n")
+    (problem,) = load([file], kinds()).diagnostics
+    assert problem.code == "CXS201"
+    assert problem.hint == "write networks at the top level of the file, beside host"
+
+
 def test_two_files_cannot_be_for_one_host(tmp_path):
     write(tmp_path, "a.yaml", HEAD)
     write(tmp_path, "b.yaml", HEAD.replace("name: h", "name: H"))

@@ -1,7 +1,7 @@
 """The XML of a libvirt domain: read, compared by meaning, edited in what a spec owns, and made new."""
 
 from cxlstate.formats.domain_xml.compare import Difference, differences
-from cxlstate.formats.domain_xml.disks import encrypted
+from cxlstate.formats.domain_xml.disks import backing, encrypted
 from cxlstate.formats.domain_xml.guest import console_log, has_agent_channel
 from cxlstate.formats.domain_xml.impossible import Impossible
 from cxlstate.formats.domain_xml.interfaces import kept
@@ -16,6 +16,7 @@ __all__ = [
     "Difference",
     "Impossible",
     "as_it_ran",
+    "backing",
     "console_log",
     "differences",
     "encrypted",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from cxlstate.core.domain import Disk
 from cxlstate.core.path import Path
-from cxlstate.formats.domain_xml import order
-from cxlstate.formats.domain_xml.impossible import Impossible
+from cxlstate.formats.domain_xml import order, usb
+from cxlstate.formats.domain_xml.impossible import Impossible, lacking
 from cxlstate.formats.domain_xml.meaning import chipset
 from cxlstate.formats.domain_xml.read import FILES, disk, document
 from cxlstate.formats.xml import Element, child, element, place, set_attribute, take_out, take_out_all
@@ -50,6 +50,19 @@ def edit(root: Element, wished: tuple[Disk, ...]) -> None:
             _fill(found, one, path, frozenset(_refused(found)))
         else:
             _add(root, one, path)
+    if _lacks_scsi(root, {one.target for one in wished}):
+        model = {"type": "scsi", "index": "0", "model": "virtio-scsi"}
+        place(child(root, "devices", order.DOMAIN), element("controller", model), order.DEVICES)
+
+
+def _lacks_scsi(root: Element, wished: Collection[str]) -> bool:
+    """Whether libvirt would add a controller of its own: an lsilogic, which few guests have a driver for.
+
+    qemuDomainGetSCSIControllerModel; virt-install writes virtio-scsi.
+    """
+    found = [disk(one) for one in root.findall("devices/disk")]
+    on_scsi = any(one.bus == "scsi" and one.target in wished for one in found)
+    return on_scsi and root.find("devices/controller[@type='scsi']") is None
 
 
 def check(root: Element, wished: tuple[Disk, ...]) -> None:
@@ -58,12 +71,7 @@ def check(root: Element, wished: tuple[Disk, ...]) -> None:
     qemuValidateDomainDeviceDefControllerIDE: IDE is built into i440fx, and can be had nowhere else.
     virDomainDefPostParseUSB…: "USB is disabled for this domain, but USB devices are present".
     """
-    on_usb = {disk(one).target for one in root.findall("devices/disk") if disk(one).bus == "usb"}
-    if root.find("devices/controller[@type='usb'][@model='none']") is not None:
-        for index, one in enumerate(wished):
-            if not one.absent and one.target in on_usb:
-                why = f"{one.target} cannot be on usb: the VM has USB turned off"
-                raise Impossible(why, ("disks", index, "bus"), "write bus: sata")
+    _check_usb(root, wished)
     type_ = root.find("os/type[@machine]")
     if type_ is None or chipset(machine := type_.get("machine", "")) in _WITH_IDE:
         return
@@ -74,11 +82,36 @@ def check(root: Element, wished: tuple[Disk, ...]) -> None:
             raise Impossible(why, ("disks", index, "bus"), "write bus: sata")
 
 
+def _check_usb(root: Element, wished: tuple[Disk, ...]) -> None:
+    """A hub, which libvirt adds where ports run short, needs one itself: else "No free USB ports"."""
+    off = root.find("devices/controller[@type='usb'][@model='none']") is not None
+    found = {disk(one).target: one for one in root.findall("devices/disk") if disk(one).bus == "usb"}
+    for index, one in enumerate(wished):
+        on_usb = None if one.absent else found.get(one.target)
+        if on_usb is None:
+            continue
+        why = "the VM has USB turned off" if off else "no port of its controllers and hubs is free"
+        if off or (on_usb.find("address") is None and usb.free_ports(root.find("devices")) <= 0):
+            why = f"{one.target} cannot be on usb: {why}"
+            raise Impossible(why, ("disks", index, "bus"), "write bus: sata")
+
+
 def encrypted(xml: str) -> frozenset[str]:
     """Targets of disks whose images have a key; in definitions of old it stands beside the source."""
     found = document(xml).findall("devices/disk")
     keyed = ("encryption", "source/encryption")
     return frozenset(disk(one).target for one in found if any(one.find(path) is not None for path in keyed))
+
+
+def backing(xml: str) -> Mapping[str, tuple[str, ...]]:
+    """By the targets of disks, the files that their images are overlays of, as far as libvirt says."""
+    return {disk(one).target: tuple(_below(one)) for one in document(xml).findall("devices/disk")}
+
+
+def _below(one: Element) -> Iterator[str]:
+    for source in one.iterfind(".//backingStore/source"):
+        if path := source.get("file") or source.get("dev"):
+            yield path
 
 
 _WITH_IDE: Final = ("pc", "isapc")
@@ -87,7 +120,8 @@ _WITH_IDE: Final = ("pc", "isapc")
 def _add(root: Element, wished: Disk, path: Path) -> None:
     device = wished.device or "disk"
     if wished.path is None and device == "disk":
-        raise Impossible(f"a new disk {wished.target} needs a path", path, "write path: and format:")
+        there = [disk(one).target for one in root.findall("devices/disk")]
+        raise lacking("target", wished.target, "path and format", there, path)
     new = element("disk", {"type": "file", "device": device})
     new.append(element("driver", {"name": "qemu"}))
     new.append(element("target", {"dev": wished.target, "bus": wished.bus or _usual_bus(wished)}))
@@ -119,7 +153,8 @@ def _refused(one: Element) -> Iterator[Refusal]:
     readonly, driver = one.find("readonly") is not None, one.find("driver")
     options = {} if driver is None else {str(key): str(value) for key, value in driver.attrib.items()}
     if readonly and it.device == "disk" and it.bus in ("ide", "sata"):
-        yield Refusal(f"cannot be readonly: libvirt has no such disks on {it.bus}", "bus", "write bus: scsi")
+        cure = "write readonly: false, or bus: scsi"
+        yield Refusal(f"cannot be readonly: libvirt has no such disks on {it.bus}", "bus", cure)
     if one.find("shareable") is not None and it.format not in (None, "raw") and it.device not in _REMOVABLE:
         yield Refusal("is shareable, which libvirt lets only raw disks be", "format", "write format: raw")
     if one.find("transient") is not None and not _may_be_transient(one, readonly=readonly):

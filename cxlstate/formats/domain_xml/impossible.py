@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cxlstate.core.path import Path
 
 
@@ -16,3 +18,14 @@ class Impossible(ValueError):
         super().__init__(why)
         self.path = path
         self.cure = cure
+
+
+def lacking(key: str, value: str, needs: str, there: Sequence[str], path: Path) -> Impossible:
+    """A disk or interface that is not there, and of which too little is said to make it.
+
+    `key` is the word by which it is found; `needs` is what a new one needs; `there` are those of the VM.
+    """
+    has = f"it has {', '.join(there)}" if there else "it has none"
+    why = f"no device of the VM has {key} {value} ({has}), and a new one needs {needs}"
+    mistaken = f"write {key}: {there[0]}, or " if len(there) == 1 else ""
+    return Impossible(why, path, f"{mistaken}add {needs}")

@@ -8,7 +8,7 @@ from typing import Final
 from cxlstate.core.domain import Interface
 from cxlstate.core.path import Path
 from cxlstate.formats.domain_xml import order
-from cxlstate.formats.domain_xml.impossible import Impossible
+from cxlstate.formats.domain_xml.impossible import Impossible, lacking
 from cxlstate.formats.domain_xml.meaning import is_model
 from cxlstate.formats.domain_xml.read import console, document, interface
 from cxlstate.formats.xml import (
@@ -27,22 +27,20 @@ def edit(root: Element, wished: tuple[Interface, ...]) -> None:
     """Those that the wish names, by their MAC address."""
     for index, one in enumerate(wished):
         path: Path = ("interfaces", index)
-        found = next(
-            (each for each in root.findall("devices/interface") if interface(each).mac == one.mac), None
-        )
+        found = [each for each in root.findall("devices/interface") if interface(each).mac == one.mac]
         if one.absent:
-            if found is not None:
-                take_out(found)
-        elif found is not None:
-            _fill(found, one, path)
+            for each in found:  # libvirt lets several have one address
+                take_out(each)
+        elif found:
+            _fill(found[0], one, path)
         else:
             _add(root, one, path)
 
 
 def _add(root: Element, wished: Interface, path: Path) -> None:
     if wished.network is None and wished.bridge is None:
-        why = f"a new interface {wished.mac} needs a network or a bridge"
-        raise Impossible(why, path, "write network: default")
+        there = [interface(one).mac for one in root.findall("devices/interface")]
+        raise lacking("mac", wished.mac, "network or bridge", there, path)
     new = element("interface", {"type": "network"})
     new.append(element("mac", {"address": wished.mac}))
     new.append(element("model", {"type": wished.model or "virtio"}))
@@ -196,7 +194,7 @@ def edit_console(root: Element, *, wished: bool | None) -> None:
     port = _free_port(devices)
     serial = element("serial", {"type": "pty"})
     serial.append(element("target", {"type": "isa-serial", "port": str(port)}))
-    place(devices, serial, order.DEVICES)
+    place(devices, serial, order.DEVICES, first=True)  # which `virsh console` opens
     if port == 0 and devices.find("console") is None:
         first = element("console", {"type": "pty"})
         first.append(element("target", {"type": "serial", "port": "0"}))

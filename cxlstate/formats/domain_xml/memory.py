@@ -40,8 +40,8 @@ from cxlstate.formats.xml import (
 _IN_SLOTS: Final = ("dimm", "nvdimm", "virtio-mem")
 """Models that take a slot of `<maxMemory>`; all of them did before libvirt 9.1 or so."""
 
-_NOT_HUGE: Final = ("anonymous", "file")
-"""Sources that libvirt takes no hugepages with (virDomainDefValidateInternal)."""
+_NOT_HUGE: Final = (("source", "type", "anonymous"), ("allocation", "mode", "ondemand"))
+"""What libvirt takes no hugepages with (qemuValidateDomainDefMemory); before a file, they are taken."""
 
 
 Modules = tuple[tuple[int | None, int | None], ...]
@@ -267,11 +267,10 @@ def edit_hugepages(root: Element, wished: int | None) -> None:
     there = hugepages(root)
     if wished is None or (there is not None and kib(there) == kib(wished)):
         return
-    if (source := root.find("memoryBacking/source")) is not None and source.get("type") in _NOT_HUGE:
-        raise Impossible(
-            f"the memory of the VM has a source of type {source.get('type')}, which has no huge pages",
-            ("hugepages",),
-        )
+    for tag, key, value in _NOT_HUGE:
+        if root.find(f"memoryBacking/{tag}[@{key}='{value}']") is not None:
+            why = f"the memory of the VM has <{tag} {key}='{value}'/>, with which there are no huge pages"
+            raise Impossible(why, ("hugepages",))
     pages = child(child(root, "memoryBacking", order.DOMAIN), "hugepages", order.MEMORY_BACKING)
     take_out_all(pages, "page")
     if wished:

@@ -324,8 +324,27 @@ def _interfaces(root: Element) -> tuple[Interface, ...]:
 
 
 def console(root: Element) -> bool:
-    """Whether `virsh console` reaches it: that needs a pseudo-terminal."""
-    return any(root.find(f"devices/{tag}[@type='pty']") is not None for tag in ("console", "serial"))
+    """Whether `virsh console` reaches it: the first console has to be a pseudo-terminal."""
+    one = first_console(root)
+    return one is not None and one.get("type") == "pty"
+
+
+def first_console(root: Element) -> Element | None:
+    """The device that `virsh console` opens (qemuDomainOpenConsole).
+
+    The first serial port, where libvirt makes the first console of that (virDomainDefAddConsoleCompat), else
+    the first console.
+    """
+    serial, one = root.find("devices/serial"), root.find("devices/console")
+    if serial is None or one is None:
+        return serial if one is None else one
+    target, kind = one.find("target"), _attribute(serial, "target", "type")
+    alias = target is None or target.get("type", "serial") == "serial"
+    return serial if alias or kind not in _NO_CONSOLES else one
+
+
+_NO_CONSOLES: Final = ("pci-serial", "usb-serial", "isa-debug")
+"""Serial ports that are no console of themselves."""
 
 
 # Boot -------------------------------------------------------------------------------------------------

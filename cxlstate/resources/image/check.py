@@ -23,8 +23,8 @@ def diagnose(spec: ImageSpec, live: Seen) -> Iterator[Diagnostic]:
     elif live.info is None:
         yield _no_file(spec)
     elif not spec.wanted:
-        if live.in_use:
-            yield _in_use(spec)
+        if live.in_use or live.is_read:
+            yield _in_use(spec, "writing" if live.in_use else "reading")
     else:
         yield from _of_image(spec, live, live.info)
 
@@ -227,8 +227,14 @@ def _source_in_use(base: Base) -> Diagnostic:
         path=("source", "path"),
         found=f"somebody has {base.path} open for writing",
         expected="a source that stays as it is",
-        hint="shut the guest down that runs on it; virsh domblklist DOMAIN shows its disks",
+        hint=_WHO,
     )
+
+
+_WHO: Final = (
+    "shut the guest down that runs on it: virsh domblklist DOMAIN shows its disks, "
+    "losetup the files of loop devices"
+)
 
 
 def _cannot_grow(spec: ImageSpec, live: Live, info: Info) -> Iterator[Diagnostic]:
@@ -237,6 +243,15 @@ def _cannot_grow(spec: ImageSpec, live: Live, info: Info) -> Iterator[Diagnostic
     if info.encrypted and not live.in_use:
         hint = f"{leave}, or start its guest first: QEMU has the key, and grows it then"
         yield _encrypted(spec.path, ("size",), "grow", hint if info.format == "qcow2" else leave)
+    elif live.is_read:
+        yield Diagnostic(
+            "CXI317",
+            "qemu-img cannot grow an image that somebody reads",
+            path=("size",),
+            found=f"{spec.path} is open for reading: a backing file, or a CD-ROM",
+            expected="nobody who reads it",
+            hint=f"{leave}: a guest sees the size of its overlay, and that can grow; or {_WHO}",
+        )
     elif info.fixed:
         yield Diagnostic(
             "CXI316",
@@ -259,14 +274,14 @@ def _encrypted(name: str, path: Path, verb: str, hint: str) -> Diagnostic:
     )
 
 
-def _in_use(spec: ImageSpec) -> Diagnostic:
+def _in_use(spec: ImageSpec, does: str) -> Diagnostic:
     return Diagnostic(
         "CXI307",
         "the image is in use",
         path=("state",),
-        found=f"somebody has {spec.path} open for writing",
+        found=f"somebody has {spec.path} open for {does}",
         expected="nobody",
-        hint="shut the guest down that runs on it; virsh domblklist DOMAIN shows its disks",
+        hint=_WHO,
     )
 
 

@@ -7,13 +7,14 @@ import posixpath
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final
 
 from cxlstate.core.address import AllOf
 from cxlstate.core.answers import NOT_FOUND, Answers, ReadFailed, failure
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
-from cxlstate.core.read import Command, File, Names, Read
-from cxlstate.formats.storage import NOWHERE, Stat, Way, stat, stat_of, way, way_reads
+from cxlstate.core.read import Attributes, Command, File, Names, Read
+from cxlstate.formats.storage import NOWHERE, Stat, Way, known, stat, stat_of, way, way_reads
 from cxlstate.resources.image.spec import ImageSpec
 
 CACHE: Final = "/var/lib/cxlstate/images"
@@ -26,8 +27,19 @@ LOCKS: Final = File("/proc/locks")
 _LOCK: Final = re.compile(
     r"^\d+: (?:-> )?OFDLCK +\S+ +\S+ -?\d+ ([0-9a-f]+):([0-9a-f]+):(\d+) (\d+) (\d+|EOF)$", re.MULTILINE
 )
-_WRITES: Final = 101  # RAW_LOCK_PERM_BASE and the bit of BLK_PERM_WRITE
+_READS: Final = 100  # RAW_LOCK_PERM_BASE and the bit of BLK_PERM_CONSISTENT_READ
+_WRITES: Final = 101  # and that of BLK_PERM_WRITE
 _LOCKED: Final = 'Failed to get shared "write" lock'  # block/file-posix.c
+LOOPS: Final = Attributes("/sys/block/loop*/loop/backing_file")
+READ_ONLY: Final = Attributes("/sys/block/loop*/ro")
+
+
+class Users(Enum):
+    """What those who have an image open do with it, at most."""
+
+    NONE = "nothing"
+    READ = "read"
+    WRITE = "write"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +61,7 @@ class Info:
 class Base:
     """The source on the machine. `part` is how many bytes of a download are there; `way` leads to it.
 
-    `in_use`: somebody writes to it. Of a raw one, that is not seen.
+    `in_use`: a QEMU or a loop device writes to it.
     """
 
     path: str
@@ -70,13 +82,18 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """An image that is there. `base` is looked at for an overlay alone."""
+    """An image that is there. `base` is looked at for an overlay alone.
+
+    `in_use`: somebody writes to it. `is_read`: a QEMU or a loop device reads it, and nobody writes: it is
+    a backing file, or a CD-ROM.
+    """
 
     stat: Stat
     info: Info | None
     in_use: bool
     base: Base | None = None
     way: Way = NOWHERE
+    is_read: bool = False
 
 
 Seen = Live | Missing
@@ -92,12 +109,13 @@ def base_path(spec: ImageSpec) -> str | None:
 def reads(spec: ImageSpec) -> Sequence[Read]:
     """The image twice, since only without -U it tells whether somebody writes to it."""
     path = spec.path
-    asked: list[Read] = [Names(path), stat(path), _info(path), _info(path, shared=True), LOCKS]
-    asked += way_reads(path)
+    asked: list[Read] = [Names(path), stat(path), _info(path), _info(path, shared=True)]
+    asked += [LOCKS, LOOPS, READ_ONLY, *way_reads(path)]
     base = base_path(spec) if spec.wanted else None
     if base:
         asked += [
             Names(base),
+            stat(base),
             _info(base),
             _info(base, shared=True),
             *(way_reads(base) if spec.overlay else ()),
@@ -133,9 +151,10 @@ def observe(spec: ImageSpec, answers: Answers) -> Observation[Seen]:
     file = _file(spec.path, answers)
     if not file.regular:
         return Present(Live(file, None, in_use=False))
-    info, in_use = _parsed(spec.path, answers), _in_use(spec.path, file, answers)
+    info, users = _parsed(spec.path, answers), _users(spec.path, file, answers)
     base = _base(spec, answers) if spec.wanted and spec.overlay else None
-    return Present(Live(file, info, in_use, base, way(spec.path, answers)))
+    in_use, is_read = users is Users.WRITE, users is Users.READ
+    return Present(Live(file, info, in_use, base, way(spec.path, answers), is_read))
 
 
 def _info(path: str, *, shared: bool = False) -> Command:
@@ -160,7 +179,9 @@ def _base(spec: ImageSpec, answers: Answers) -> Base | None:
         return None
     if path in answers.files(Names(path)):
         leads = way(path, answers) if spec.overlay else NOWHERE
+        file = known(path, answers)
         in_use = _LOCKED in answers.raw(_info(path)).stderr
+        in_use = in_use or (file is not None and _seen(path, file, answers) is Users.WRITE)
         return Base(path, there=True, info=_parsed(path, answers), way=leads, in_use=in_use)
     if spec.source is None or spec.source.path:
         return Base(path, there=False)
@@ -168,23 +189,37 @@ def _base(spec: ImageSpec, answers: Answers) -> Base | None:
     return Base(path, there=False, part=part.size if part else 0)
 
 
-def _in_use(path: str, file: Stat, answers: Answers) -> bool:
-    """Whether somebody writes to it. Who only reads, as from a backing file, is not seen here.
-
-    Who opens a raw image to read lets others write to it (bdrv_default_perms): that one is seen by its lock.
-    """
+def _users(path: str, file: Stat, answers: Answers) -> Users:
+    """What those who have it open do with it, by qemu-img and by what the kernel tells."""
     read = _info(path)
     answer = answers.raw(read)
     if answer.status and _LOCKED not in answer.stderr:
         raise failure(read, answer)
-    return answer.status != 0 or _is_locked(file, answers.text_or_none(LOCKS) or "")
+    return Users.WRITE if answer.status else _seen(path, file, answers)
 
 
-def _is_locked(file: Stat, locks: str) -> bool:
-    """Whether somebody has QEMU's lock of who writes: a byte for each permission (block/file-posix.c)."""
+def _seen(path: str, file: Stat, answers: Answers) -> Users:
+    """By QEMU's locks, and by loop devices.
+
+    Who opens a raw image to read lets others write to it (bdrv_default_perms), and qemu-img says nothing.
+    """
+    locks = answers.text_or_none(LOCKS) or ""
+    read_only = {name: text.strip() == "1" for name, text in answers.files(READ_ONLY).items()}
+    loops = [
+        read_only.get(f"{posixpath.dirname(posixpath.dirname(name))}/ro", False)
+        for name, text in answers.files(LOOPS).items()
+        if text.rstrip("\n") == path
+    ]
+    if _is_locked(file, locks, _WRITES) or not all(loops):
+        return Users.WRITE
+    return Users.READ if loops or _is_locked(file, locks, _READS) else Users.NONE
+
+
+def _is_locked(file: Stat, locks: str, permission: int) -> bool:
+    """Whether somebody has QEMU's lock of a permission: a byte for each (block/file-posix.c)."""
     for major, minor, inode, start, end in _LOCK.findall(locks):
         number = f"{int(major, 16)}:{int(minor, 16)}"
-        covers = int(start) <= _WRITES and (end == "EOF" or int(end) >= _WRITES)
+        covers = int(start) <= permission and (end == "EOF" or int(end) >= permission)
         if covers and (number, inode) == (file.number, file.identity.partition(":")[2]):
             return True
     return False

@@ -110,7 +110,7 @@ def _changes(spec: ImageSpec, live: Seen | None) -> Iterator[Change]:
         yield Change(SOURCE, None, _origin(spec.source))
     stat = live.stat
     for path, old, new in ((OWNER, stat.owner, spec.owner), (GROUP, stat.group, spec.group)):
-        if new not in (None, old) and not live.in_use:  # libvirt lends it to QEMU while a guest runs
+        if new not in (None, old) and not (live.in_use or live.is_read):  # libvirt lends it to QEMU
             yield Change(path, old, new)
     if spec.mode not in (None, stat.permissions):
         yield Change(MODE, stat.permissions, spec.mode)

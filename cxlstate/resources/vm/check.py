@@ -15,7 +15,7 @@ from cxlstate.core.path import Path, show
 from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import format_cpus, format_size
 from cxlstate.formats import domain_xml
-from cxlstate.resources.vm import paths, placement, sources
+from cxlstate.resources.vm import models, paths, placement, sources
 from cxlstate.resources.vm.devices import NvdimmSpec
 from cxlstate.resources.vm.probe import Host, Live, Missing, Seen
 from cxlstate.resources.vm.spec import VmSpec
@@ -34,6 +34,7 @@ def diagnose(me: Resource[VmSpec], live: Seen, wished: Domain, inputs: Inputs) -
         return
     runs = isinstance(live, Live) and live.runs
     yield from placement.diagnose(spec, live.host)
+    yield from models.diagnose(spec)
     yield from _in_kib(spec, live)
     yield from _nvdimms(me, inputs, None if runs else live.host)
     if not runs:
@@ -41,7 +42,7 @@ def diagnose(me: Resource[VmSpec], live: Seen, wished: Domain, inputs: Inputs) -
     if isinstance(live, Live):
         yield from _of_the_old_switch(live, wished)
         yield from sources.diagnose(spec, live, wished)
-    lacking = list(_too_little(spec) if isinstance(live, Missing) else _existing(spec, live))
+    lacking = list(_too_little(spec) if isinstance(live, Missing) else _existing(spec, live, wished))
     yield from lacking or _unmakeable(me, live, wished)
 
 
@@ -49,6 +50,7 @@ def before_it_is_seen(me: Resource[VmSpec], host: Host, inputs: Inputs) -> Itera
     """What the host and the devices tell already, while libvirt says nothing of the VM."""
     if me.spec.state != "absent":
         yield from placement.diagnose(me.spec, host)
+        yield from models.diagnose(me.spec)
         yield from _in_kib(me.spec, None)
         yield from _nvdimms(me, inputs, None)
         yield from paths.diagnose(me.spec, host.opened)
@@ -260,7 +262,7 @@ def _written(spec: VmSpec, path: Path) -> Path:
 # What is there ----------------------------------------------------------------------------------------
 
 
-def _existing(spec: VmSpec, live: Live) -> Iterator[Diagnostic]:
+def _existing(spec: VmSpec, live: Live, wished: Domain) -> Iterator[Diagnostic]:
     if live.inactive is None:
         yield Diagnostic(
             "CXQ307",
@@ -280,9 +282,11 @@ def _existing(spec: VmSpec, live: Live) -> Iterator[Diagnostic]:
             expected="cpu.numa with the memory of each cell",
         )
     if live.managed_save and not live.runs:
+        matters = spec.state == "running" or domain_xml.differences(wished, live.inactive)
         yield Diagnostic(
             "CXQ309",
             "the VM has a managed save image",
+            Severity.ERROR if matters else Severity.WARNING,
             found="a saved state, which the next start resumes whatever the definition says",
             expected="none",
             hint="`virsh start NAME` resumes it; `virsh managedsave-remove NAME` discards its memory",

@@ -1,4 +1,4 @@
-"""Where a VM runs: CPUs and nodes that the host has, and memory that is near them."""
+"""Where a VM runs: CPUs, nodes and huge pages that the host has, and memory that is near them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.domain import CpuNumbers
 from cxlstate.core.path import Path
-from cxlstate.core.units import format_cpus
+from cxlstate.core.units import format_cpus, format_size
 from cxlstate.resources.vm.probe import Host
 from cxlstate.resources.vm.spec import VmSpec
 
@@ -17,6 +17,7 @@ def diagnose(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
     yield from _pins(spec, host)
     yield from _nodes(spec, host)
     yield from _far_away(spec, host)
+    yield from _huge_pages(spec, host)
 
 
 def _pinned(spec: VmSpec) -> Iterator[tuple[Path, CpuNumbers]]:
@@ -84,3 +85,38 @@ def _far_away(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
 
 def _cpus_of(nodes: Iterable[int], host: Host) -> CpuNumbers:
     return frozenset[int]().union(*(host.nodes.get(node, frozenset()) for node in nodes))
+
+
+def _huge_pages(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
+    """QEMU ends where there are too few: "unable to map backing store for guest RAM".
+
+    A warning, since the spec may reserve them on the kernel command line, for after a reboot.
+    """
+    size, pools = spec.hugepages, host.huge_pages
+    if not size or not pools:
+        return
+    sizes = ", ".join(format_size(one) for one in sorted(pools))
+    if size is not True and size not in pools:
+        yield Diagnostic(
+            "CXQ336",
+            "the host has no huge pages of this size",
+            path=("hugepages",),
+            found=format_size(size),
+            expected=f"one of {sizes}",
+            hint=f"write hugepages: {format_size(max(pools, key=lambda one: one * pools[one]))}",
+        )
+        return
+    most = max(one * count for one, count in pools.items() if size is True or one == size)
+    needed = spec.memory or sum(cell.memory for cell in spec.cells)
+    if needed > most:
+        of = "of any size" if size is True else f"of {format_size(size)}"
+        yield Diagnostic(
+            "CXQ336",
+            "the host has too few huge pages for the VM",
+            Severity.WARNING,
+            path=("hugepages",),
+            found=f"{format_size(most) if most else 'no memory'} in huge pages {of}",
+            expected=f"at least {format_size(needed)}",
+            hint="reserve them: hugepagesz=SIZE hugepages=COUNT in host.grub.args, "
+            "or COUNT into /sys/kernel/mm/hugepages/hugepages-SIZEkB/nr_hugepages",
+        )

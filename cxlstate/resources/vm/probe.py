@@ -26,6 +26,8 @@ from cxlstate.resources.vm.states import RUNS
 
 ONLINE: Final = File("/sys/devices/system/cpu/online")
 NODES: Final = Attributes("/sys/devices/system/node/node*/cpulist")
+HUGE_PAGES: Final = Attributes("/sys/kernel/mm/hugepages/hugepages-*/nr_*hugepages")
+"""`nr_hugepages`, `nr_overcommit_hugepages` (Documentation/admin-guide/mm/hugetlbpage.rst)."""
 LINKS: Final = Links(f"{restore.LINKS}/*")
 
 PROVIDERS: Final = (
@@ -52,6 +54,8 @@ class Host:
     opened: Mapping[str, Opened] = field(default_factory=dict)
     seed: bool = False
     """A seed of ours for its guest's first boot is there."""
+    huge_pages: Mapping[int, int] = field(default_factory=dict)
+    """How many there may be at most, by their size, for a VM that is to have them; empty: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +106,8 @@ def reads(me: Resource[VmSpec]) -> tuple[Read, ...]:
     name, spec = me.name, me.spec
     way = access.reads(name) if me.has_guest else ()
     seed = _seed(me) if is_provisioned(me) else ()
-    holders = (dax.HOLDERS,) if spec.nvdimm else ()
-    return (LibvirtDomain(name), ONLINE, NODES, LINKS, *holders, *paths.reads(spec), *way, *seed)
+    memory = (*([dax.HOLDERS] if spec.nvdimm else []), *([HUGE_PAGES] if spec.hugepages else []))
+    return (LibvirtDomain(name), ONLINE, NODES, LINKS, *memory, *paths.reads(spec), *way, *seed)
 
 
 def is_provisioned(me: Resource[VmSpec]) -> bool:
@@ -181,7 +185,20 @@ def _host(spec: VmSpec, answers: Answers) -> Host:
         holders, hidden = _holders(answers.text(dax.HOLDERS)) if spec.nvdimm else (), ""
     except ReadFailed as failed:
         holders, hidden = None, failed.reason
-    return Host(parse_cpus(online), nodes, links, holders, hidden, paths.seen(spec, answers))
+    pages = _huge_pages(answers.files(HUGE_PAGES)) if spec.hugepages else {}
+    opened = paths.seen(spec, answers)
+    return Host(parse_cpus(online), nodes, links, holders, hidden, opened, huge_pages=pages)
+
+
+def _huge_pages(files: Mapping[str, str]) -> Mapping[int, int]:
+    """Those that were made at once, and those that may be made when they are needed."""
+    found: dict[int, int] = {}
+    for path, text in files.items():
+        match = re.search(r"/hugepages-(\d+)kB/nr_(?:overcommit_)?hugepages$", path)
+        if match and text.strip().isdecimal():
+            size = int(match[1]) << 10
+            found[size] = found.get(size, 0) + int(text)
+    return found
 
 
 @lru_cache(maxsize=4)

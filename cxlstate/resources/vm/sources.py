@@ -20,15 +20,34 @@ _FORMATS: Final = {".qcow2": "qcow2", ".raw": "raw", ".iso": "raw"}
 def diagnose(spec: VmSpec, live: Live, wished: Domain) -> Iterator[Diagnostic]:
     """Of disks whose path the spec changes, and of those that it adds to a VM that is there."""
     there = {one.target: one for one in (live.inactive.disks if live.inactive else None) or ()}
-    encrypted = domain_xml.encrypted(live.xml)
+    encrypted, backing = domain_xml.encrypted(live.xml), domain_xml.backing(live.xml)
     for number, (disk, wish) in enumerate(zip(spec.disks or (), wished.disks or (), strict=True)):
         old = there.get(disk.target)
         if wish.path is None or disk.state == "absent" or (old and old.path == wish.path):
+            continue
+        if old and old.path and (wish.path in backing[disk.target] or "snapshots" in live.keeps):
+            yield _moved_on(number, disk, old.path, wish.path, live)
             continue
         if wish.format is None:
             yield from _format(number, disk, old)
         if disk.target in encrypted:
             yield _keeps_encryption(number, disk, wish.path)
+
+
+def _moved_on(number: int, disk: DiskSpec, path: str, wished: str, live: Live) -> Diagnostic:
+    """After an external snapshot the old image is a backing file: a write to it destroys its overlay."""
+    is_below = wished in domain_xml.backing(live.xml)[disk.target]
+    return Diagnostic(
+        "CXQ335",
+        f"{disk.target} is an overlay of that image" if is_below else f"{disk.target} has snapshots",
+        path=("disks", number, "image" if disk.image else "path"),
+        found=f"{path} over {wished}" if is_below else f"{path}, and {live.keeps} of the VM",
+        expected=f"path: {path}",
+        hint=f"write path: {path}; or merge it back while the VM runs: "
+        f"`virsh blockcommit NAME {disk.target} --active --pivot --wait`"
+        if is_below
+        else f"write path: {path}; `virsh snapshot-list NAME --tree` shows the snapshots",
+    )
 
 
 def _format(number: int, disk: DiskSpec, old: Disk | None) -> Iterator[Diagnostic]:

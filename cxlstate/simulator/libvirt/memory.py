@@ -96,10 +96,22 @@ def _settle_cells(root: Element) -> None:
         reordered(one, "id", "cpus", "memory", "unit")
     if highest >= max_vcpu(root):
         raise Refused("Number of CPUs in <numa> exceeds the <vcpu> count", INTERNAL)
+    _check_hugepages(root)
     for page in root.findall("memoryBacking/hugepages/page"):
         nowhere = [node for node in meaning.cpus(page.get("nodeset")) if node >= len(cells(root))]
         if nowhere:
             raise Refused(f"hugepages: node {min(nowhere)} not found")
+
+
+def _check_hugepages(root: Element) -> None:
+    """As qemuValidateDomainDefMemory does."""
+    backing = root.find("memoryBacking")
+    if backing is None or backing.find("hugepages") is None:
+        return
+    if backing.find("allocation[@mode='ondemand']") is not None:
+        raise Refused("hugepages are not allowed with memory allocation ondemand", UNSUPPORTED)
+    if backing.find("source[@type='anonymous']") is not None:
+        raise Refused("hugepages are not allowed with anonymous memory source", UNSUPPORTED)
 
 
 def _settle_sums(root: Element, modules: list[Element]) -> None:

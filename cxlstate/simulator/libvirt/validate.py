@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from cxlstate.formats.domain_xml import drives
+from cxlstate.formats.domain_xml import drives, usb
 from cxlstate.formats.xml import Element
 from cxlstate.simulator.libvirt.refused import INTERNAL, UNSUPPORTED, XML, Refused
 
@@ -39,6 +39,10 @@ def check(devices: Element) -> None:
     if off and devices.find("disk/target[@bus='usb']") is not None:
         why = "USB is disabled for this domain, but USB devices are present in the domain XML"
         raise Refused(why, XML)
+    # virDomainUSBAddressAssign: a hub, which is added where ports run short, needs one itself
+    placeless = [one for one in devices.findall("disk/target[@bus='usb']/..") if one.find("address") is None]
+    if placeless and usb.free_ports(devices) <= 0:
+        raise Refused("No free USB ports", INTERNAL)
     for one in devices.findall("interface"):
         for kind, why in _of_interface(one):
             raise Refused(why, kind)
