@@ -148,7 +148,8 @@ def _not_known(unit: Unit, goal: Goal, lines: Sequence[Line]) -> Iterator[Diagno
 def _lost(goal: Goal, lines: Sequence[Line]) -> Iterator[Diagnostic]:
     """What others ask for, which the kernel keeps without our arguments and not with them.
 
-    A setting that is ours by name was to be changed, and is not told.
+    A setting that is ours by name was to be changed, and is not told. `quiet` sets another log level for the
+    console, as everybody knows who writes it: a warning.
     """
     asked = {one.slot for unit in goal.wanted for one in _asked(unit)}
     told: set[Argument] = set()
@@ -167,6 +168,7 @@ def _lost(goal: Goal, lines: Sequence[Line]) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 "CXG340",
                 f"{theirs} would lose its effect",
+                severity=Severity.WARNING if one.slot == kernel_rules.LOGLEVEL else Severity.ERROR,
                 path=("args",) if any(unit.owner == "grub" for unit in goal.wanted) else (),
                 found=f"{' '.join(goal.drop_in.add)} before {theirs}"
                 if one.by >= start
