@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cxlstate.formats import grub_menu, grub_script
-from cxlstate.formats.grub_menu import chosen, default, environment, menu
+from cxlstate.formats.grub_menu import chosen, environment, menu
 from tests.conformance.test_boot import WORDS
 
 MENU = """\
@@ -67,19 +67,20 @@ def test_the_default_is_a_number_a_title_or_an_id(wanted, title):
     assert item.title == title
 
 
-@pytest.mark.parametrize(
-    ("text", "variables", "value"),
-    [
-        (MENU, {}, ""),
-        (MENU, {"saved_entry": "c"}, "c"),
-        (MENU, {"saved_entry": "c", "next_entry": "Memory"}, "Memory"),
-        (MENU, {"saved_entry": "c", "next_entry": ""}, "c"),
-        ('set default="1>2"\n', {"saved_entry": "c"}, "1>2"),
-        ("", {"saved_entry": "c"}, "0"),
-    ],
-)
-def test_what_grubenv_says_goes_before_grub_cfg(text, variables, value):
-    assert default(text, variables)[0] == value
+ONE_LINERS = """\
+menuentry 'Reboot' { reboot }
+menuentry "a { b" --id one --class x { linux /vmlinuz root=/dev/vda1 ro ; initrd /initrd.img } # mine
+submenu "More" {
+  menuentry 'Off' --id off {halt}
+}
+"""
+
+
+def test_an_entry_may_stand_on_one_line():
+    found = menu(ONE_LINERS)
+    assert [(one.title, one.id) for one in found] == [("Reboot", ""), ("a { b", "one"), ("More", "")]
+    assert found[1].kernels == [(2, ("/vmlinuz", "root=/dev/vda1", "ro"))]
+    assert [one.id for one in found[2].items or []] == ["off"]
 
 
 def test_an_environment_block_is_read():
