@@ -115,9 +115,7 @@ def _over_kernel(index: int, entry: MemmapEntry, live: Live) -> Iterator[Diagnos
 def _beside_others(index: int, entry: MemmapEntry, live: Live) -> Iterator[Diagnostic]:
     """What other arguments of the boot entries say of the same memory, and would get or lose."""
     others = [one for one in dict.fromkeys(_all_arguments(live)) if not _all_ours(one, live.ours)]
-    stronger = next(
-        (one for one in others if any(one.wins_over(entry.region) for one in _regions(one))), None
-    )
+    stronger = next((one for one in others if _is_stronger(one, entry.region)), None)
     if stronger:
         yield Diagnostic(
             "CXM332",
@@ -125,7 +123,7 @@ def _beside_others(index: int, entry: MemmapEntry, live: Live) -> Iterator[Diagn
             path=(index,),
             found=f"{stronger} in the boot entries",
             expected="no other argument about the same memory",
-            hint=f"remove {stronger} where it is set: of two types the kernel takes the one with the larger number",
+            hint=f"remove {stronger} where it is set: of two types the kernel takes the larger one",
         )
     crash = next((one for one in others if any(map(entry.range.overlaps, _fixed_crash_kernel(one)))), None)
     if crash:
@@ -143,8 +141,9 @@ def _all_arguments(live: Live) -> Iterator[Argument]:
     return (one for line in live.entries or (live.running,) for one in line)
 
 
-def _regions(argument: Argument) -> list[memmap.Region]:
-    return [one for one in memmap.items((argument,)) if isinstance(one, memmap.Region)]
+def _is_stronger(argument: Argument, region: memmap.Region) -> bool:
+    regions = (one for one in memmap.items((argument,)) if isinstance(one, memmap.Region))
+    return any(one.wins_over(region) for one in regions)
 
 
 def _fixed_crash_kernel(argument: Argument) -> Iterator[Range]:

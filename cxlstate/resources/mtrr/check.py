@@ -172,7 +172,7 @@ def _forced(judged: Judged) -> Iterator[Diagnostic]:
         path=judged.place(high[0]),
         found=f"the processor forces write-back from 4GiB {reach} (SYSCFG Tom2ForceMemTypeWB)",
         expected="memory that becomes uncached by its MTRRs",
-        hint="run `cxlstate explain CXT314`: an apply looks at the mapping, and links no device that is cached",
+        hint="run `cxlstate explain CXT314`: an apply looks at the mapping and links no cached device",
     )
 
 
