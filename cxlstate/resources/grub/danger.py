@@ -33,7 +33,7 @@ _UNITS: Final = {
     "5": "graphical.target",
 }
 _SHELLS: Final = frozenset({"sh", "bash", "dash", "busybox"})
-_OF_OTHER_SYSTEMS: Final = "30_os-prober"
+_OF_OTHER_SYSTEMS: Final = "_os-prober"  # with a number in front, which decides on the place in the menu
 _VARIABLE_ALONE: Final = re.compile(r"(?:[^=$]+=)?\$\{?[A-Za-z_]\w*\}?", re.ASCII)
 _SCRIPTS_OWN: Final = ("$vt_handoff", "${vt_handoff}")
 
@@ -126,7 +126,7 @@ def _diagnosed(lines: Iterable[_Line], goal: Goal, live: Live) -> tuple[Diagnost
         for finding in _findings(line, live):
             known = finding.effect in in_force or finding.reads in in_force
             eaten = grub_menu.eaten(finding.word, live.variables)
-            meant = line.section == _OF_OTHER_SYSTEMS or not eaten or finding.code == "CXG323"
+            meant = line.section.endswith(_OF_OTHER_SYSTEMS) or not eaten or finding.code == "CXG323"
             mild = known or not finding.reads or (line.tested and meant)
             severity = Severity.WARNING if mild else Severity.ERROR
             key = (finding.code, finding.reads or finding.word)
@@ -310,7 +310,7 @@ def _cure(
     word, section = finding.word, finding.line.section
     if assignment is None and finding.line.generated:
         return "run `update-grub`; if it is there again, take it out of /etc/grub.d/10_linux"
-    if section == _OF_OTHER_SYSTEMS:
+    if section.endswith(_OF_OTHER_SYSTEMS):
         return f"correct it in the system that {finding.line.title!r} starts, then run `update-grub` here"
     again = ""
     if assignment is None and section:

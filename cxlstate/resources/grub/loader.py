@@ -20,6 +20,7 @@ from cxlstate.formats import grub_cfg, grub_default, grub_menu
 from cxlstate.formats.grub_defaults import Defaults
 from cxlstate.formats.grub_menu import Item
 from cxlstate.formats.kernel_cmdline import Argument
+from cxlstate.formats.sh import quote
 
 GRUB2_CFG: Final = Attributes("/boot/grub2/grub.cfg")
 BLS_ENTRIES: Final = Attributes("/boot/loader/entries/*.conf")
@@ -205,11 +206,15 @@ def _is_dom0(answers: Answers, running: Sequence[Argument]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """An entry that boots next, and what says so. Not `certain`: a condition of grub.cfg decides on it."""
+    """An entry that boots next, and what says so. Not `certain`: a condition of grub.cfg decides on it.
+
+    `instead` is how GRUB calls the first entry of 10_linux.
+    """
 
     item: Item
     source: str
     certain: bool = True
+    instead: str = "0"
 
     @property
     def named(self) -> str:
@@ -228,8 +233,15 @@ def next_entries(
         found = grub_default.defaults(line, environment)
         wanted += [replace(one, certain=not set_later) for one in found]
     chosen = ((grub_menu.chosen(menu, one.value), one) for one in sorted(wanted, key=_is_uncertain))
-    boots = [Boot(item, one.source, one.certain) for item, one in chosen if item is not None]
+    instead = _first_of_10_linux(menu)
+    boots = [Boot(item, one.source, one.certain, instead) for item, one in chosen if item is not None]
     return tuple(one for at, one in enumerate(boots) if one not in boots[:at])
+
+
+def _first_of_10_linux(menu: list[Item]) -> str:
+    """By number where it is the first of all; else by its id, which no other script can move."""
+    found = next((one for one in menu if one.section == "10_linux" and one.items is None), None)
+    return "0" if found is None or found is menu[0] else found.id or found.title
 
 
 def _is_uncertain(one: grub_default.Default) -> bool:
@@ -291,20 +303,21 @@ def _astray(one: Boot, what: str, *, expected: str, replaced: str | None = None)
         severity=Severity.ERROR if one.certain else Severity.WARNING,
         found=one.named,
         expected=expected,
-        hint=_choose(one.item, one.source, replaced),
+        hint=_choose(one, replaced),
     )
 
 
 XEN_REPLACES: Final = ("GRUB_CMDLINE_LINUX_XEN_REPLACE", "GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT")
 
 
-def _choose(item: Item, source: str, replaced: str | None) -> str:
-    if item.section in XEN:
+def _choose(one: Boot, replaced: str | None) -> str:
+    source, instead = one.source, one.instead if one.instead.isdigit() else quote(one.instead)
+    if one.item.section in XEN:
         return f"write the arguments into {replaced}, and take them out of the specification"
     if source.startswith("next_entry"):
         return "boot that entry first, or run `grub-editenv /boot/grub/grubenv unset next_entry`"
     if source.startswith("saved_entry"):
-        return "run `grub-set-default 0`, if the newest kernel is to boot"
+        return f"run `grub-set-default {instead}`, if the newest kernel is to boot"
     if source.startswith("`set default`"):
         return f"take it out of {source.rpartition(' ')[2]}, if the newest kernel is to boot"
-    return "set GRUB_DEFAULT=0 in /etc/default/grub, if the newest kernel is to boot"
+    return f"set GRUB_DEFAULT={instead} in /etc/default/grub, if the newest kernel is to boot"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -283,6 +284,8 @@ def _stand_in(sections: AbstractSet[str]) -> str:
         return "reset the changes of grub-customizer: its *_proxy scripts rewrite the entries of 10_linux"
     if "10_linux_zfs" in sections:
         return "set the arguments by hand: entries of 10_linux_zfs are not supported"
+    if moved := next((one for one in sorted(sections) if re.fullmatch(r"\d+_linux", one)), None):
+        return f"run `mv /etc/grub.d/{moved} /etc/grub.d/10_linux && update-grub`: another name is not known"
     return "run `chmod +x /etc/grub.d/10_linux && update-grub`"
 
 
