@@ -168,6 +168,17 @@ def _path(default: str) -> tuple[str, str]:
     return parts[0].replace(">>", ">"), parts[1] if len(parts) > 1 else ""
 
 
+def regenerated(text: str, custom: str) -> str:
+    """A grub.cfg with what `/etc/grub.d/40_custom` holds by now, where the script is of the usual form."""
+    _, _, rest = custom.partition("\n")
+    command, _, body = rest.partition("\n")
+    begin, end = (f"### {word} /etc/grub.d/40_custom ###" for word in ("BEGIN", "END"))
+    before, found, behind = text.partition(f"{begin}\n")
+    if command.strip() != "exec tail -n +3 $0" or not found:
+        return text
+    return f"{before}{begin}\n{body}\n{end}{behind.partition(end)[2]}"
+
+
 def environment(text: str) -> dict[str, str]:
     """`grubenv`: NAME=VALUE lines behind a header, filled up with `#` (`grub-core/lib/envblk.c`)."""
     lines = re.split(r"(?<!\\)\n", text)

@@ -115,6 +115,11 @@ def items(arguments: Iterable[Argument]) -> tuple[Item, ...]:
     )
 
 
+def is_stronger(argument: Argument, region: Region) -> bool:
+    """Whether an argument takes memory of a region for something else."""
+    return any(isinstance(item, Region) and item.wins_over(region) for item in items((argument,)))
+
+
 def faked(value: str) -> tuple[Region, ...]:
     """What `efi_fake_mem=SIZE@START:ATTRIBUTE,…` makes Soft Reserved: memory that gets EFI_MEMORY_SP.
 

@@ -128,3 +128,14 @@ if [ a = b ]; then set many=one; else set many=two; fi
 @pytest.mark.parametrize("word", WORDS)
 def test_words_are_read_as_the_emulated_host_was_seen_to_hand_them_over(word):
     assert grub_script.readings(word, grub_menu.values({}, "Debian GNU/Linux")) == ((WORDS[word],),)
+
+
+CUSTOM = "#!/bin/sh\nexec tail -n +3 $0\nmenuentry 'New' {\n\tlinux /new root=/dev/vda1\n}\n"
+
+
+def test_grub_cfg_as_it_will_be_has_what_40_custom_holds_by_now():
+    titles = [one.title for one in menu(grub_menu.regenerated(MENU, CUSTOM))]
+    assert titles == ["A", "More > A", "New"]
+    assert grub_menu.regenerated(MENU, CUSTOM.replace("exec tail", "cat")) == MENU
+    assert grub_menu.regenerated("", CUSTOM) == ""
+    assert grub_menu.regenerated(MENU, "") == MENU

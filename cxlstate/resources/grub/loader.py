@@ -222,10 +222,9 @@ class Boot:
         return f"{self.item.name}, by {'' if self.certain else 'a condition around '}{self.source}"
 
 
-def next_entries(
-    menu: list[Item], configuration: str, environment: dict[str, str], defaults: Defaults
-) -> tuple[Boot, ...]:
+def next_entries(configuration: str, environment: dict[str, str], defaults: Defaults) -> tuple[Boot, ...]:
     """The entries that boot next, by grub.cfg and by the defaults; the certain ones first."""
+    menu = grub_menu.menu(configuration)
     wanted = [*grub_default.defaults(configuration, environment)]
     set_later = [one for one in wanted if one.source.startswith("`set default`")]  # also when written anew
     if (configured := defaults["GRUB_DEFAULT"]) and not any(one.certain for one in set_later):

@@ -123,8 +123,9 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
         refusals += unusable
     else:
         found, refused = _entries(grub_cfg or "")
-        menu = [*grub_menu.menu(grub_cfg or ""), *grub_menu.menu(custom_cfg)]
-        boots = loader.next_entries(menu, f"{grub_cfg}\n{custom_cfg}", environment, defaults)
+        menus = dict.fromkeys((grub_cfg or "", grub_menu.regenerated(grub_cfg or "", custom_script)))
+        each = (loader.next_entries(f"{menu}\n{custom_cfg}", environment, defaults) for menu in menus)
+        boots = tuple(one for several in each for one in several)
         refusals += refused
     lost = loader.lost([one for one in boots if one.certain])
     tboot = module_entries(grub_cfg or "", loader.TBOOT)

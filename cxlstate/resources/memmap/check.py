@@ -115,7 +115,7 @@ def _over_kernel(index: int, entry: MemmapEntry, live: Live) -> Iterator[Diagnos
 def _beside_others(index: int, entry: MemmapEntry, live: Live) -> Iterator[Diagnostic]:
     """What other arguments of the boot entries say of the same memory, and would get or lose."""
     others = [one for one in dict.fromkeys(_all_arguments(live)) if not _all_ours(one, live.ours)]
-    stronger = next((one for one in others if _is_stronger(one, entry.region)), None)
+    stronger = next((one for one in others if memmap.is_stronger(one, entry.region)), None)
     if stronger:
         yield Diagnostic(
             "CXM332",
@@ -139,11 +139,6 @@ def _beside_others(index: int, entry: MemmapEntry, live: Live) -> Iterator[Diagn
 
 def _all_arguments(live: Live) -> Iterator[Argument]:
     return (one for line in live.entries or (live.running,) for one in line)
-
-
-def _is_stronger(argument: Argument, region: memmap.Region) -> bool:
-    regions = (one for one in memmap.items((argument,)) if isinstance(one, memmap.Region))
-    return any(one.wins_over(region) for one in regions)
 
 
 def _fixed_crash_kernel(argument: Argument) -> Iterator[Range]:
