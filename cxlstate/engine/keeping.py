@@ -12,6 +12,7 @@ from cxlstate.core.address import ScopedAddress
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic, Severity
 from cxlstate.core.guest import HostKey
 from cxlstate.core.machine import MachineId
+from cxlstate.core.reconciler import Implied
 from cxlstate.engine.plan import PENDING, MachinePlan, Plan, Status
 from cxlstate.engine.reading import way_of
 from cxlstate.engine.record import Record
@@ -43,13 +44,18 @@ class Keeper:
         return {one.machine.parent or "" for one in plan.machines if self._keeps_key(one)}
 
     def _records(self, plan: MachinePlan) -> None:
-        """What is now in force, for `drift`, on the machine it is on; only what is new is written."""
+        """What is now in force, for `drift`, on the machine it is on; only what is new is written.
+
+        What was implied, and is not there any more, has no record: a run that was stopped behind its last
+        effect would keep the one of before for ever.
+        """
         observed = self.run.seen.machines.get(plan.machine.id)
         if observed is None:
             return
         at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
         before = observed.records or {}
-        new = {}
+        gone = (one for one in before if isinstance(self.run.kinds.get(one.kind), Implied))
+        new: dict[str, str | None] = {str(one): None for one in gone if one not in observed.resources}
         for resource in plan.resources:
             if resource.status is Status.IN_SYNC or resource.status in PENDING:
                 kept = before.get(resource.address)
@@ -58,7 +64,7 @@ class Keeper:
         if new and plan.machine.id not in self._unwritable:
             self._write(plan, new)
 
-    def _write(self, plan: MachinePlan, new: dict[str, str]) -> None:
+    def _write(self, plan: MachinePlan, new: dict[str, str | None]) -> None:
         """Raises CxlstateError of a host. A guest that cannot be written keeps nobody from anything."""
         guest = plan.machine.id
         try:

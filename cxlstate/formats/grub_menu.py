@@ -1,15 +1,14 @@
-"""GRUB's whole menu in `grub.cfg`: every entry of every script, the default one, and the variables.
+"""GRUB's whole menu in `grub.cfg`: every entry of every script, the chosen one, and the variables.
 
 Sources: GRUB 2.12 `grub-core/commands/menuentry.c` (options, `$1` is the title), `normal/menu.c`
 (`get_entry_number`: a number, a title or an id; `>` leads into a submenu; what is not found is the first
-entry), `normal/main.c` and `docs/grub.texi` (variables that GRUB itself sets), `util/grub.d/00_header.in`
-(`next_entry` goes before the default).
+entry), `normal/main.c` and `docs/grub.texi` (variables that GRUB itself sets).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -19,9 +18,10 @@ from cxlstate.formats.grub_script import GrubSyntaxError, Values
 
 _SECTION: Final = re.compile(r"### (BEGIN|END) (?:\S*/)?(\S+) ###")
 _ITEM: Final = re.compile(r"(menuentry|submenu)\s+(.*?)\s*\{\s*(?:#.*)?")
+ONE_LINE: Final = re.compile(
+    r"menuentry\s+((?:\"(?:[^\"\\]|\\.)*\"|'[^']*'|\\.|[^\"'\\{])*)\{(.*)\}\s*(?:#.*)?", re.ASCII
+)
 _KERNEL: Final = re.compile(r"(linux|linux16|linuxefi|module|module2|xen_module)\s+(.*)")
-_DEFAULT: Final = re.compile(r"(?:set\s+)?default=(.*)")
-_CORRECTION: Final = re.compile(r"""if \[ "x\$default" = '(.*?)' \]; then default='(.*?)'; fi;""")
 _SET: Final = re.compile(
     r"(?:^|[;\s])(?:set\s+)?([A-Za-z_]\w*)=((?:\"[^\"]*\"|'[^']*'|\\.|[^\s;\"'\\])*)", re.ASCII
 )
@@ -71,20 +71,26 @@ class Item:
         return f"{self.title!r} of {self.section}" if self.section else repr(self.title)
 
 
+def lines(text: str, section: str = "") -> Iterator[tuple[int, str, str]]:
+    """Number, script that wrote it, and text of each line that is no comment."""
+    for number, line in enumerate(map(str.strip, text.split("\n")), 1):
+        if mark := _SECTION.fullmatch(line):
+            section = mark[2] if mark[1] == "BEGIN" else ""
+        elif not line.startswith("#"):
+            yield number, section, line
+
+
 def menu(text: str) -> list[Item]:
     """The entries and submenus of a grub.cfg, in order."""
     top = Item("", "", "", items=[])
     open_blocks: list[Item] = [top]
-    section = ""
-    for number, raw in enumerate(text.split("\n"), 1):
-        line = raw.strip()
-        if mark := _SECTION.fullmatch(line):
-            section = mark[2] if mark[1] == "BEGIN" else ""
-        elif line.startswith("#"):
-            continue
+    for number, section, line in lines(text):
+        parent = open_blocks[-1]
+        if whole := ONE_LINE.fullmatch(line):
+            if parent.items is not None:
+                parent.items.append(_whole_item(whole[1], whole[2], section, number))
         elif entry := _ITEM.fullmatch(line):
             item = _item(entry[2], section, submenu=entry[1] == "submenu")
-            parent = open_blocks[-1]
             if parent.items is not None:
                 parent.items.append(item)
             open_blocks.append(item)
@@ -92,9 +98,18 @@ def menu(text: str) -> list[Item]:
             open_blocks.append(Item("", "", section))  # a function
         elif line == "}" and len(open_blocks) > 1:
             open_blocks.pop()
-        elif (kernel := _KERNEL.fullmatch(line)) and open_blocks[-1].items is None:
-            open_blocks[-1].kernels.append((number, _words(kernel[2])))
+        elif (kernel := _KERNEL.fullmatch(line)) and parent.items is None:
+            parent.kernels.append((number, _words(kernel[2])))
     return top.items or []
+
+
+def _whole_item(source: str, commands: str, section: str, number: int) -> Item:
+    """An entry on a line of its own: `menuentry 'Reboot' { reboot }`."""
+    item = _item(source, section, submenu=False)
+    for command in map(str.strip, commands.split(";")):
+        if kernel := _KERNEL.fullmatch(command):
+            item.kernels.append((number, _words(kernel[2])))
+    return item
 
 
 def _item(source: str, section: str, *, submenu: bool) -> Item:
@@ -104,11 +119,11 @@ def _item(source: str, section: str, *, submenu: bool) -> Item:
         if word == "$menuentry_id_option" or word in _WITH_VALUE:
             value = next(words, "")
             if word in ("$menuentry_id_option", "--id"):
-                identity = _plain(value)
+                identity = plain(value)
         elif word.startswith("--id="):
-            identity = _plain(word.removeprefix("--id="))
+            identity = plain(word.removeprefix("--id="))
         elif not word.startswith("--") and not title:
-            title = _plain(word)
+            title = plain(word)
     return Item(title, identity, section, items=[] if submenu else None)
 
 
@@ -124,7 +139,7 @@ def _words(source: str) -> tuple[str, ...]:
     return words
 
 
-def _plain(word: str) -> str:
+def plain(word: str) -> str:
     """A word without its quotes, as `menuentry` gets it."""
     return re.sub(r"\\(.)|['\"]", lambda found: found[1] or "", word)
 
@@ -153,35 +168,15 @@ def _path(default: str) -> tuple[str, str]:
     return parts[0].replace(">>", ">"), parts[1] if len(parts) > 1 else ""
 
 
-def default(text: str, environment: Mapping[str, str]) -> tuple[str, str]:
-    """What a grub.cfg boots, and what says so: grubenv's `next_entry`, its `saved_entry`, or grub.cfg."""
-    if following := environment.get("next_entry"):
-        return following, "next_entry in /boot/grub/grubenv"
-    found, source = "0", "GRUB_DEFAULT in /etc/default/grub"
-    for value, section in _defaults(text):
-        if "saved_entry" in value:
-            found, source = environment.get("saved_entry", ""), "saved_entry in /boot/grub/grubenv"
-        elif "$" not in value:
-            found, source = _plain(value), _who_set_it(section)
-    # 10_linux corrects titles of GRUB 1.99, of entries that are in a submenu since (title_correction_code)
-    corrected = {f"x{before}": after for before, after in _CORRECTION.findall(text)}
-    return corrected.get(f"x{found}") or corrected.get(found) or found, source
-
-
-def _defaults(text: str) -> Iterable[tuple[str, str]]:
-    """Each assignment to `default`, with the script that wrote it."""
-    section = "00_header"
-    for line in map(str.strip, text.split("\n")):
-        if mark := _SECTION.fullmatch(line):
-            section = mark[2] if mark[1] == "BEGIN" else ""
-        elif match := _DEFAULT.fullmatch(line):
-            yield match[1], section
-
-
-def _who_set_it(section: str) -> str:
-    if section == "00_header":
-        return "GRUB_DEFAULT in /etc/default/grub"
-    return f"`set default` in {f'/etc/grub.d/{section}' if section else '/boot/grub/custom.cfg'}"
+def regenerated(text: str, custom: str) -> str:
+    """A grub.cfg with what `/etc/grub.d/40_custom` holds by now, where the script is of the usual form."""
+    _, _, rest = custom.partition("\n")
+    command, _, body = rest.partition("\n")
+    begin, end = (f"### {word} /etc/grub.d/40_custom ###" for word in ("BEGIN", "END"))
+    before, found, behind = text.partition(f"{begin}\n")
+    if command.strip() != "exec tail -n +3 $0" or not found:
+        return text
+    return f"{before}{begin}\n{body}\n{end}{behind.partition(end)[2]}"
 
 
 def environment(text: str) -> dict[str, str]:
@@ -245,10 +240,10 @@ def _collect(line: str, known: dict[str, list[str] | None]) -> None:
         known[next(filter(None, found.groups()))] = None
     for name, source in _SET.findall(line):
         try:
-            plain = not grub_script.variables(source)
+            is_plain = not grub_script.variables(source)
         except GrubSyntaxError:
-            plain = False
-        if not plain:
+            is_plain = False
+        if not is_plain:
             known[name] = None
         elif (before := known.setdefault(name, [])) is not None:
-            before.append(_plain(source))
+            before.append(plain(source))

@@ -28,9 +28,14 @@ _Kept = tuple[str, str, int, bool]
 
 @dataclass
 class _State:
-    """The static variables of `mm/hugetlb.c`; `last` is `last_mhp`, 0 stands for the default size."""
+    """The static variables of `mm/hugetlb.c`; `last` is `last_mhp`, 0 stands for the default size.
+
+    `again` are sizes that are the default one already: `default_hugepagesz=1G hugepagesz=1G` is how most
+    people write it, and the kernel takes it without a word.
+    """
 
     sizes: dict[int, int] = field(default_factory=dict)
+    again: dict[int, int] = field(default_factory=dict)
     pages: dict[int, tuple[str, int]] = field(default_factory=dict)
     default: tuple[int, int] | None = None
     current: int = 0
@@ -64,7 +69,7 @@ class _State:
     def _size(self, index: int, size: int) -> None:
         again_default = self.default is not None and size == self.default[0] and size not in self.pages
         if size not in self.sizes or again_default:
-            self.sizes.setdefault(size, index)
+            (self.again if size in self.sizes else self.sizes)[size] = index
             self.current, self.valid = size, True
 
     def _default(self, index: int, size: int) -> None:
@@ -81,7 +86,7 @@ def in_force(arguments: Sequence[tuple[str, str | None]]) -> Iterator[_Kept]:
     default = state.default_size
     if state.default:
         yield "default huge page size", size_text(default), state.default[1], False
-    for size, index in state.sizes.items():
+    for size, index in (*state.sizes.items(), *state.again.items()):
         yield f"huge pages of {size_text(size)}", "supported", index, False
     for size, (number, index) in state.pages.items():
         yield _slot(size), number, index, False

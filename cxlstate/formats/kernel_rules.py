@@ -126,13 +126,17 @@ def _console(argument: Named) -> Iterator[Setting]:
     yield Setting(f"console {device}", options, Keep.FIRST, implied=not comma)
 
 
+LOGLEVEL: Final = "console loglevel"
+"""How much of the kernel's log is shown on the console: nothing runs otherwise for it."""
+
+
 def _loglevel(argument: Named) -> Iterator[Setting]:
     """`quiet` and `debug` store a level where `loglevel` stores its (init/main.c). Others read them, too."""
     levels = {"quiet": "4", "debug": "10"}
     if argument.name in levels:
         yield Setting(argument.name, "")
     value = levels.get(argument.name, argument.value or "")
-    yield Setting("console loglevel", value, implied=argument.name in levels)
+    yield Setting(LOGLEVEL, value, implied=argument.name in levels)
 
 
 def _lockdown(argument: Named) -> Iterator[Setting]:

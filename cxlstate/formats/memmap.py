@@ -28,6 +28,8 @@ _CONVERSION: Final = re.compile(
     r"(?:-(0x[0-9a-f]+|[0-9]+))?(?:\+(0x[0-9a-f]+|[0-9]+))?", re.ASCII | re.IGNORECASE
 )
 _RAM_TYPE: Final = 1  # E820_TYPE_RAM
+_E820: Final = {"@": 1, "$": 2, "#": 3, "!": 12}
+"""`enum e820_type` in `arch/x86/include/asm/e820/types.h`."""
 _EFI_MEMORY_SP: Final = 0x40000  # Documentation/admin-guide/kernel-parameters.txt of 6.1, efi_fake_mem=
 
 
@@ -57,6 +59,15 @@ class Region:
             return False
         old, new = (memparse(one)[0] for one in match.groups(default="0"))
         return old in (0, _RAM_TYPE) and new != _RAM_TYPE
+
+    def wins_over(self, other: Region) -> bool:
+        """Whether memory in both becomes what this one says: of a larger type (`e820__update_table`).
+
+        A `%` changes what is there at its turn; that is not looked at.
+        """
+        theirs, mine = _E820.get(other.sign), _E820.get(self.sign)
+        apart = self.start + self.size <= other.start or other.start + other.size <= self.start
+        return not apart and None not in (theirs, mine) and (mine or 0) > (theirs or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +113,11 @@ def items(arguments: Iterable[Argument]) -> tuple[Item, ...]:
         if argument.name == "memmap" and argument.value
         for item in parse_value(argument.value)
     )
+
+
+def is_stronger(argument: Argument, region: Region) -> bool:
+    """Whether an argument takes memory of a region for something else."""
+    return any(isinstance(item, Region) and item.wins_over(region) for item in items((argument,)))
 
 
 def faked(value: str) -> tuple[Region, ...]:

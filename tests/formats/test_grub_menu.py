@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cxlstate.formats import grub_menu, grub_script
-from cxlstate.formats.grub_menu import chosen, default, environment, menu
+from cxlstate.formats.grub_menu import chosen, environment, menu
 from tests.conformance.test_boot import WORDS
 
 MENU = """\
@@ -67,19 +67,20 @@ def test_the_default_is_a_number_a_title_or_an_id(wanted, title):
     assert item.title == title
 
 
-@pytest.mark.parametrize(
-    ("text", "variables", "value"),
-    [
-        (MENU, {}, ""),
-        (MENU, {"saved_entry": "c"}, "c"),
-        (MENU, {"saved_entry": "c", "next_entry": "Memory"}, "Memory"),
-        (MENU, {"saved_entry": "c", "next_entry": ""}, "c"),
-        ('set default="1>2"\n', {"saved_entry": "c"}, "1>2"),
-        ("", {"saved_entry": "c"}, "0"),
-    ],
-)
-def test_what_grubenv_says_goes_before_grub_cfg(text, variables, value):
-    assert default(text, variables)[0] == value
+ONE_LINERS = """\
+menuentry 'Reboot' { reboot }
+menuentry "a { b" --id one --class x { linux /vmlinuz root=/dev/vda1 ro ; initrd /initrd.img } # mine
+submenu "More" {
+  menuentry 'Off' --id off {halt}
+}
+"""
+
+
+def test_an_entry_may_stand_on_one_line():
+    found = menu(ONE_LINERS)
+    assert [(one.title, one.id) for one in found] == [("Reboot", ""), ("a { b", "one"), ("More", "")]
+    assert found[1].kernels == [(2, ("/vmlinuz", "root=/dev/vda1", "ro"))]
+    assert [one.id for one in found[2].items or []] == ["off"]
 
 
 def test_an_environment_block_is_read():
@@ -127,3 +128,14 @@ if [ a = b ]; then set many=one; else set many=two; fi
 @pytest.mark.parametrize("word", WORDS)
 def test_words_are_read_as_the_emulated_host_was_seen_to_hand_them_over(word):
     assert grub_script.readings(word, grub_menu.values({}, "Debian GNU/Linux")) == ((WORDS[word],),)
+
+
+CUSTOM = "#!/bin/sh\nexec tail -n +3 $0\nmenuentry 'New' {\n\tlinux /new root=/dev/vda1\n}\n"
+
+
+def test_grub_cfg_as_it_will_be_has_what_40_custom_holds_by_now():
+    titles = [one.title for one in menu(grub_menu.regenerated(MENU, CUSTOM))]
+    assert titles == ["A", "More > A", "New"]
+    assert grub_menu.regenerated(MENU, CUSTOM.replace("exec tail", "cat")) == MENU
+    assert grub_menu.regenerated("", CUSTOM) == ""
+    assert grub_menu.regenerated(MENU, "") == MENU

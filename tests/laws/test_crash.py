@@ -171,6 +171,7 @@ STORIES = {
     "host memory": ((RAM_AWAY,), MEMORY),
     "another cover was in force": ((MEMORY,), NARROW),
     "host memory is dropped": ((MEMORY,), RAM_AWAY),
+    "nothing of grub's is left": ((RAM_AWAY,), {"packages": ["hello"]}),
     "networks and VMs": ((LIBVIRT,), VIRTUAL),
     "other networks and VMs were there": ((VIRTUAL,), VIRTUAL_TOO),
     "guests": ((LIBVIRT,), GUESTS),

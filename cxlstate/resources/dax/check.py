@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Final
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Inputs, KernelArguments, ModuleKeptOut
@@ -47,8 +49,33 @@ def missing(live: Missing) -> Diagnostic:
         "dax device not found",
         found=live.instead,
         expected="a device with the memory, node or name that is written",
-        hint="`daxctl list -M` shows the devices; memory without one needs the module dax_hmem or dax_cxl",
+        hint=_why_missing(live),
     )
+
+
+_WHY_MISSING: Final = (
+    (r"region\d+", "load dax_cxl; `cxl list --regions` shows whether the region is committed"),
+    (
+        r"Persistent Memory.*",
+        "`ndctl list --namespaces --idle`: only a devdax namespace has a device",
+    ),
+    (r"Soft Reserved", "load dax_hmem, which makes a device of it, or dax_cxl for memory of a CXL region"),
+    (
+        r"CXL Window \d+",
+        "`cxl list --regions --decoders`: `cxl create-region` makes a region in it",
+    ),
+    (r"System RAM", "have the firmware mark it as specific-purpose memory (its setup; on AMD: SPM)"),
+)
+"""By what the memory is called; the first one that fits."""
+
+
+def _why_missing(live: Missing) -> str:
+    if live.taken_by and live.taken_by.startswith("efi="):
+        return f"add {live.taken_by} to host.grub.absent: it makes RAM of such memory"
+    if live.taken_by:
+        return f"take {live.taken_by} off the kernel command line: it takes that memory"
+    found = (cure for name, cure in _WHY_MISSING if any(re.fullmatch(name, one) for one in live.under))
+    return next(found, "`daxctl list -M` shows the devices")
 
 
 def in_the_way(holders: tuple[Holder, ...], name: str) -> Diagnostic | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -13,7 +13,7 @@ from cxlstate.core.answers import Answers, ReadFailed
 from cxlstate.core.observation import Present, Unknown
 from cxlstate.core.read import Command, File, Links, MapAndRead, PosixRead
 from cxlstate.core.units import format_address
-from cxlstate.formats import dax, modprobe, mtrr, restore
+from cxlstate.formats import dax, kernel_cmdline, memmap, modprobe, mtrr, restore
 from cxlstate.formats.dax import Device, Holder
 from cxlstate.formats.iomem import HiddenAddresses, Range
 from cxlstate.resources.dax.spec import DaxSpec
@@ -39,10 +39,16 @@ _ZONE = re.compile(r"Node (\d+), zone +(\w+)\n((?:(?!Node ).*\n?)*)")
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """There is no such device, and what is there in its place. A link that is left is told."""
+    """There is no such device, and what is there in its place. A link that is left is told.
+
+    `under` are the names that /proc/iomem has for its memory, `taken_by` is the argument of the running
+    kernel that keeps it from being a device.
+    """
 
     instead: str
     link: str | None
+    under: tuple[str, ...] = ()
+    taken_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +146,9 @@ def _seen(spec: DaxSpec, name: str, answers: Answers) -> Live | Missing:
     link = answers.files(LINKS).get(f"{restore.LINKS}/{name}")
     found = [one for one in devices if _is_meant(one, spec)]
     if not found:
-        return Missing(_instead(spec, devices, memory), link)
+        under = tuple(dict.fromkeys(one.name for one in memory if any(map(one.overlaps, spec.memory))))
+        taken_by = _taken_by(spec, answers.text(modprobe.COMMAND_LINE))
+        return Missing(_instead(spec, devices, under), link, under, taken_by)
     device, *others = found
     mapped, unproven = _mapped(device, answers)
     offline = modprobe.added_offline(answers.text(modprobe.COMMAND_LINE))
@@ -167,14 +175,24 @@ def _is_meant(device: Device, spec: DaxSpec) -> bool:
     return device.target_node == spec.target_node
 
 
-def _instead(spec: DaxSpec, devices: tuple[Device, ...], memory: tuple[Range, ...]) -> str:
+def _instead(spec: DaxSpec, devices: tuple[Device, ...], under: Sequence[str]) -> str:
     if not spec.memory:
         nodes = {one: "no node" if one.target_node is None else f"node {one.target_node}" for one in devices}
         names = ", ".join(f"{one.name} ({node})" for one, node in nodes.items())
         return f"there is {names or 'no dax device'}"
-    under = [one for one in memory if any(map(one.overlaps, spec.memory))]
-    said = ", ".join(dict.fromkeys(one.name for one in under))
-    return f"that memory is {said}" if said else "there is no memory at all"
+    return f"that memory is {', '.join(under)}" if under else "there is no memory at all"
+
+
+def _taken_by(spec: DaxSpec, command_line: str) -> str | None:
+    """`efi=nosoftreserve` makes RAM of it (drivers/firmware/efi/efi.c), `memmap=` what it says."""
+    for one in kernel_cmdline.parse(command_line):
+        if one.name == "efi" and "nosoftreserve" in (one.value or "").split(","):
+            return one.text
+        regions = (item for item in memmap.items([one]) if isinstance(item, memmap.Region) and item.takes_ram)
+        taken = [Range(item.start, item.start + item.size) for item in regions if item.sign != "%"]
+        if any(part.overlaps(mine) for part in taken for mine in spec.memory):
+            return one.text
+    return None
 
 
 def _mapped(device: Device, answers: Answers) -> tuple[tuple[Mapped, ...], str]:

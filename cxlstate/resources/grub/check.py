@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -65,6 +66,8 @@ def diagnose(outlook: Outlook) -> Iterator[Diagnostic]:
     yield from _contradictions(goal)
     yield from _beyond_our_filter(goal, live)
     yield from _too_long(goal)
+    yield from _not_ascii(goal, live)
+    yield from _another_root(goal)
     yield from beside_others(goal, partial(standing, live=live))
 
 
@@ -155,6 +158,43 @@ def _in_variable(pattern: Argument, variable: str) -> str:
 def names(pattern: Argument, found: tuple[Argument, ...]) -> bool:
     """Whether a pattern means one of them."""
     return any(kernel_cmdline.names(pattern, argument) for argument in found)
+
+
+def _another_root(goal: Goal) -> Iterator[Diagnostic]:
+    """A file system that is not there ends the boot: of two `root=` the kernel takes the last one."""
+    own = next((unit.arguments for unit in goal.wanted if unit.owner == "grub"), ())
+    for index, mine in enumerate(own):
+        words = (word for one in goal.forecasts for word in one.entry.fixed.split())
+        theirs = next((word for word in words if word.startswith("root=")), None)
+        if mine.name == "root" and theirs is not None and kernel_cmdline.read(theirs) != mine:
+            yield Diagnostic(
+                "CXG344",
+                f"{mine} takes the place of {theirs}",
+                severity=Severity.WARNING,
+                path=("args", index),
+                found=f"{theirs}, which /etc/grub.d/10_linux has found",
+                expected="the file system that this host runs on",
+                hint=f"remove {mine} from grub.args, unless `findmnt /` says the same",
+            )
+
+
+def _not_ascii(goal: Goal, live: Live) -> Iterator[Diagnostic]:
+    """What is copied from a web page: to the kernel such quotes are letters, and U+00A0 ends in a blank.
+
+    `isspace` of `lib/ctype.c` takes the byte 0xA0 for one.
+    """
+    for word in dict.fromkeys(word for one in goal.forecasts for word in one.words if not word.isascii()):
+        found = dict.fromkeys(char for char in word if not char.isascii())
+        names = ", ".join(f"U+{ord(char):04X} {unicodedata.name(char, '')}".rstrip() for char in found)
+        place = standing(kernel_cmdline.read(grub_script.expand(word)), live) or "/boot/grub/grub.cfg"
+        yield Diagnostic(
+            "CXG343",
+            f"`{word}` is not plain ASCII",
+            severity=Severity.WARNING,
+            found=f"{names} in {place}",
+            expected="ASCII letters and signs: the quotes \" and ', and blanks of the space bar",
+            hint=f"type it anew in {place}, then run `update-grub`",
+        )
 
 
 def _too_long(goal: Goal) -> Iterator[Diagnostic]:

@@ -33,6 +33,8 @@ _UNITS: Final = {
     "5": "graphical.target",
 }
 _SHELLS: Final = frozenset({"sh", "bash", "dash", "busybox"})
+_OF_OTHER_SYSTEMS: Final = "_os-prober"  # with a number in front, which decides on the place in the menu
+_VARIABLE_ALONE: Final = re.compile(r"(?:[^=$]+=)?\$\{?[A-Za-z_]\w*\}?", re.ASCII)
 _SCRIPTS_OWN: Final = ("$vt_handoff", "${vt_handoff}")
 
 
@@ -41,12 +43,13 @@ class _Line:
     """One kernel command line of grub.cfg.
 
     `tested`: a person wrote it for a boot that he chooses himself. `generated`: 10_linux wrote it.
-    `recovery`: as a recovery entry.
+    `recovery`: as a recovery entry. `section` is the script that wrote it.
     """
 
     title: str
     place: str
     words: tuple[str, ...]
+    section: str = ""
     tested: bool = False
     generated: bool = False
     recovery: bool = False
@@ -88,7 +91,7 @@ def _ours(entry: Entry, words: tuple[str, ...]) -> _Line:
 
 def _others(live: Live) -> Iterator[_Line]:
     """Entries of other scripts than 10_linux, and those of custom.cfg."""
-    boots = {item.title for item, _ in live.boots}
+    boots = {one.item.title for one in live.boots if one.certain}
     for item in grub_menu.entries(grub_menu.menu(live.grub_cfg)):
         if item.section != "10_linux":
             yield from _lines(item, GRUB_CFG.path, boots)
@@ -104,7 +107,11 @@ def _lines(item: grub_menu.Item, path: str, boots: AbstractSet[str]) -> Iterator
     for number, words in item.kernels:
         generated = item.section in (*loader.XEN, loader.TBOOT, "10_linux_zfs")
         yield _Line(
-            item.title, f"{path}:{number}", words[1:], tested=not generated and item.title not in boots
+            item.title,
+            f"{path}:{number}",
+            words[1:],
+            item.section,
+            tested=not generated and item.title not in boots,
         )
 
 
@@ -119,7 +126,8 @@ def _diagnosed(lines: Iterable[_Line], goal: Goal, live: Live) -> tuple[Diagnost
         for finding in _findings(line, live):
             known = finding.effect in in_force or finding.reads in in_force
             eaten = grub_menu.eaten(finding.word, live.variables)
-            mild = known or not finding.reads or (line.tested and not (eaten and finding.code != "CXG323"))
+            meant = line.section.endswith(_OF_OTHER_SYSTEMS) or not eaten or finding.code == "CXG323"
+            mild = known or not finding.reads or (line.tested and meant)
             severity = Severity.WARNING if mild else Severity.ERROR
             key = (finding.code, finding.reads or finding.word)
             if key not in found or (severity is Severity.ERROR and found[key].severity is not severity):
@@ -269,7 +277,7 @@ def _diagnostic(
         severity=severity,
         found=found + running,
         expected=_expected(finding),
-        hint=_cure(finding, assignment, place, swallowed=bool(swallowed)),
+        hint=_cure(finding, assignment, place, eaten, swallowed=bool(swallowed)),
     )
 
 
@@ -296,14 +304,25 @@ def _expected(finding: _Finding) -> str:
             return "`\\$` in grub.cfg for each $ that the kernel is to read"
 
 
-def _cure(finding: _Finding, assignment: Assignment | None, place: str, *, swallowed: bool) -> str:
+def _cure(
+    finding: _Finding, assignment: Assignment | None, place: str, eaten: tuple[str, ...], *, swallowed: bool
+) -> str:
+    word, section = finding.word, finding.line.section
     if assignment is None and finding.line.generated:
         return "run `update-grub`; if it is there again, take it out of /etc/grub.d/10_linux"
+    if section.endswith(_OF_OTHER_SYSTEMS):
+        return f"correct it in the system that {finding.line.title!r} starts, then run `update-grub` here"
+    again = ""
+    if assignment is None and section:
+        place, again = f"/etc/grub.d/{section}", ", then run `update-grub`"
     if not swallowed:
-        return f"take {finding.word} out of {place}"
+        return f"take {word} out of {place}{again}"
+    if eaten and _VARIABLE_ALONE.fullmatch(word):
+        setting = f"`grub-editenv /boot/grub/grubenv set {eaten[0]}=…`"
+        return f"take {word} out of {place}{again}; or set the variable: {setting}"
     if assignment is None:
-        return f"write {grub_script.escaped(finding.word)} in {place}"
-    return f"write {_corrected(finding.word, assignment)} in {place}"
+        return f"write {grub_script.escaped(word)} in {place}{again}"
+    return f"write {_corrected(word, assignment)} in {place}"
 
 
 def _corrected(word: str, assignment: Assignment) -> str:

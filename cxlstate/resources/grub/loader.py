@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cxlstate.core.answers import Answers
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.read import Attributes, File, Glob, Names, Read
-from cxlstate.formats import grub_cfg, grub_menu
+from cxlstate.formats import grub_cfg, grub_default, grub_menu
 from cxlstate.formats.grub_defaults import Defaults
 from cxlstate.formats.grub_menu import Item
 from cxlstate.formats.kernel_cmdline import Argument
+from cxlstate.formats.sh import quote
 
 GRUB2_CFG: Final = Attributes("/boot/grub2/grub.cfg")
 BLS_ENTRIES: Final = Attributes("/boot/loader/entries/*.conf")
@@ -30,6 +32,8 @@ HYPERVISOR: Final = Attributes("/sys/hypervisor/type")
 GRUBENV: Final = File("/boot/grub/grubenv")
 EFI_GRUB: Final = Glob("/boot/efi/EFI/*/grub.cfg")
 MKCONFIG: Final = File("/usr/sbin/grub-mkconfig")
+TBOOT_LOG: Final = Names("/sys/kernel/debug/x86/tboot_log")
+"""There where tboot started the kernel (`tboot_late_init` in Linux `arch/x86/kernel/tboot.c`)."""
 
 READS: Final[tuple[Read, ...]] = (
     *(
@@ -43,6 +47,7 @@ READS: Final[tuple[Read, ...]] = (
         GRUBENV,
         MKCONFIG,
         EFI_GRUB,
+        TBOOT_LOG,
     ),
 )
 
@@ -141,8 +146,8 @@ def _image(running: Sequence[Argument]) -> str | None:
     return next((one.value for one in running if one.name == "BOOT_IMAGE"), None)
 
 
-def doubt(answers: Answers, running: Sequence[Argument]) -> Diagnostic | None:
-    """GRUB is not ruled out, and nothing shows that it started this kernel.
+def doubt(answers: Answers, running: Sequence[Argument], *, tboot: bool = False) -> Diagnostic | None:
+    """GRUB is not ruled out, and nothing shows that it started this kernel. `tboot`: its menu has tboot.
 
     A unified kernel image may hold a copy of an earlier `/proc/cmdline`, with GRUB's `BOOT_IMAGE=` in it;
     `StubInfo` is set at each boot (systemd `src/boot/stub.c`).
@@ -153,18 +158,23 @@ def doubt(answers: Answers, running: Sequence[Argument]) -> Diagnostic | None:
         (one.text for one in running if one.name == "initrd"), None
     )  # syslinux names it, GRUB does not
     is_grubs = image is not None and initrd is None and not (extlinux or stubs)
-    if is_grubs or _is_dom0(answers, running):
+    by_tboot = tboot and image is None and bool(answers.files(TBOOT_LOG))
+    if is_grubs or by_tboot or _is_dom0(answers, running):
         return _another_menu(answers)
     seen = "BOOT_IMAGE=" + image if image is not None else "no BOOT_IMAGE= in /proc/cmdline"
     seen += f" {initrd}" if initrd else ""
     for path in (*extlinux, *answers.files(EFI_LOADER), *stubs):
         seen += f"; {path} exists"
+    hint = "after kexec or a direct kernel boot, boot this host once through GRUB, then plan again"
+    if tboot and image is None:
+        seen += f"; no {TBOOT_LOG.pattern}"
+        hint = f"if tboot started it: `mount -t debugfs none /sys/kernel/debug`, then plan again; {hint}"
     return Diagnostic(
         "CXG321",
         "cannot tell which boot loader started this kernel",
         found=seen,
         expected="BOOT_IMAGE=… in /proc/cmdline, as GRUB writes it, and no other loader's files",
-        hint="after kexec or a direct kernel boot, boot this host once through GRUB, then plan again",
+        hint=hint,
     )
 
 
@@ -194,30 +204,65 @@ def _is_dom0(answers: Answers, running: Sequence[Argument]) -> bool:
     return xen and any(one.text == "placeholder" for one in running)
 
 
-def next_entries(
-    menu: list[Item], configuration: str, environment: dict[str, str], defaults: Defaults
-) -> tuple[tuple[Item, str], ...]:
-    """The entries that boot next, by grub.cfg and by the defaults, each with what says so."""
-    wanted = [grub_menu.default(configuration, environment)]
-    set_later = wanted[0][1].startswith("`set default`")  # behind 00_header, also when it is written anew
-    if (configured := defaults["GRUB_DEFAULT"]) and not set_later:
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """An entry that boots next, and what says so. Not `certain`: a condition of grub.cfg decides on it.
+
+    `instead` is how GRUB calls the first entry of 10_linux.
+    """
+
+    item: Item
+    source: str
+    certain: bool = True
+    instead: str = "0"
+
+    @property
+    def named(self) -> str:
+        """For people."""
+        return f"{self.item.name}, by {'' if self.certain else 'a condition around '}{self.source}"
+
+
+def next_entries(configuration: str, environment: dict[str, str], defaults: Defaults) -> tuple[Boot, ...]:
+    """The entries that boot next, by grub.cfg and by the defaults; the certain ones first."""
+    menu = grub_menu.menu(configuration)
+    wanted = [*grub_default.defaults(configuration, environment)]
+    set_later = [one for one in wanted if one.source.startswith("`set default`")]  # also when written anew
+    if (configured := defaults["GRUB_DEFAULT"]) and not any(one.certain for one in set_later):
         line = 'default="${saved_entry}"' if configured == "saved" else f"default='{configured}'"
-        wanted.append(grub_menu.default(line, environment))
-    found = [(grub_menu.chosen(menu, value), source) for value, source in dict.fromkeys(wanted)]
-    return tuple((item, source) for item, source in found if item is not None)
+        found = grub_default.defaults(line, environment)
+        wanted += [replace(one, certain=not set_later) for one in found]
+    chosen = ((grub_menu.chosen(menu, one.value), one) for one in sorted(wanted, key=_is_uncertain))
+    instead = _first_of_10_linux(menu)
+    boots = [Boot(item, one.source, one.certain, instead) for item, one in chosen if item is not None]
+    return tuple(one for at, one in enumerate(boots) if one not in boots[:at])
 
 
-def lost(chosen: Sequence[tuple[Item, str]]) -> Diagnostic | None:
+def _first_of_10_linux(menu: list[Item]) -> str:
+    """By number where it is the first of all; else by its id, which no other script can move."""
+    found = next((one for one in menu if one.section == "10_linux" and one.items is None), None)
+    return "0" if found is None or found is menu[0] else found.id or found.title
+
+
+def _is_uncertain(one: grub_default.Default) -> bool:
+    return not one.certain
+
+
+def astray(boots: Sequence[Boot], defaults: Defaults) -> Diagnostic | None:
+    """What is wrong with the entries that boot next; what is certain goes first."""
+    certain = [one for one in boots if one.certain]
+    found = (without_arguments(certain, defaults), lost(certain), without_arguments(boots, defaults))
+    return next(filter(None, found), None) or lost(boots)
+
+
+def lost(boots: Sequence[Boot]) -> Diagnostic | None:
     """The entry that boots next starts no network: recovery, another system, a memory test."""
-    for item, source in chosen:
-        recovery = grub_cfg.RECOVERY in item.id
-        if recovery or not any(_starts_linux(words) for _, words in item.kernels):
-            return Diagnostic(
-                "CXG322",
-                f"the entry that boots next {'is a recovery entry' if recovery else 'starts no Linux'}",
-                found=f"{item.name}, by {source}",
+    for one in boots:
+        recovery = grub_cfg.RECOVERY in one.item.id
+        if recovery or not any(_starts_linux(words) for _, words in one.item.kernels):
+            return _astray(
+                one,
+                "is a recovery entry" if recovery else "starts no Linux",
                 expected="an entry that starts this host for use",
-                hint=_choose(item, source, None),
             )
     return None
 
@@ -227,37 +272,51 @@ def _starts_linux(words: Sequence[str]) -> bool:
     return not words or any(word.startswith(("root=", "boot=", "$")) for word in words[1:])
 
 
-def without_arguments(chosen: Sequence[tuple[Item, str]], defaults: Defaults) -> Diagnostic | None:
+def without_arguments(boots: Sequence[Boot], defaults: Defaults) -> Diagnostic | None:
     """The entry that boots next gets no argument from `GRUB_CMDLINE_LINUX`."""
     replaced = (
         XEN_REPLACES[0] if defaults[XEN_REPLACES[0]] else None
     )  # the drop-in adds to GRUB_CMDLINE_LINUX
-    for item, source in chosen:
-        if item.section in ("10_linux", TBOOT) or (item.section in XEN and replaced is None):
+    for one in boots:
+        section = one.item.section
+        if section in ("10_linux", TBOOT) or (section in XEN and replaced is None):
             continue
-        found = f"{item.name}, by {source}"
-        if item.section in XEN:
-            found += f"; {replaced} takes the place of GRUB_CMDLINE_LINUX there"
-        return Diagnostic(
-            "CXG322",
-            "the entry that boots next takes no configured arguments",
-            found=found,
+        told = _astray(
+            one,
+            "takes no configured arguments",
             expected="an entry that /etc/grub.d/10_linux wrote",
-            hint=_choose(item, source, replaced),
+            replaced=replaced,
         )
+        if section in XEN:
+            found = f"{told.found}; {replaced} takes the place of GRUB_CMDLINE_LINUX there"
+            return replace(told, found=found)
+        return told
     return None
+
+
+def _astray(one: Boot, what: str, *, expected: str, replaced: str | None = None) -> Diagnostic:
+    """A warning where a condition, which only GRUB can tell, decides on the entry."""
+    return Diagnostic(
+        "CXG322",
+        f"the entry that {'boots' if one.certain else 'may boot'} next {what}",
+        severity=Severity.ERROR if one.certain else Severity.WARNING,
+        found=one.named,
+        expected=expected,
+        hint=_choose(one, replaced),
+    )
 
 
 XEN_REPLACES: Final = ("GRUB_CMDLINE_LINUX_XEN_REPLACE", "GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT")
 
 
-def _choose(item: Item, source: str, replaced: str | None) -> str:
-    if item.section in XEN:
+def _choose(one: Boot, replaced: str | None) -> str:
+    source, instead = one.source, one.instead if one.instead.isdigit() else quote(one.instead)
+    if one.item.section in XEN:
         return f"write the arguments into {replaced}, and take them out of the specification"
     if source.startswith("next_entry"):
         return "boot that entry first, or run `grub-editenv /boot/grub/grubenv unset next_entry`"
     if source.startswith("saved_entry"):
-        return "run `grub-set-default 0`, if the newest kernel is to boot"
+        return f"run `grub-set-default {instead}`, if the newest kernel is to boot"
     if source.startswith("`set default`"):
         return f"take it out of {source.rpartition(' ')[2]}, if the newest kernel is to boot"
-    return "set GRUB_DEFAULT=0 in /etc/default/grub, if the newest kernel is to boot"
+    return f"set GRUB_DEFAULT={instead} in /etc/default/grub, if the newest kernel is to boot"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import Path
-from cxlstate.formats import hugetlb, kernel_cmdline, kernel_rules
+from cxlstate.formats import hugetlb, kernel_cmdline, kernel_rules, memmap
 from cxlstate.formats.kernel_cmdline import Argument
 from cxlstate.formats.kernel_rules import InForce
 from cxlstate.resources.grub.goal import Goal, Unit
@@ -22,6 +22,7 @@ def beside_others(goal: Goal, standing: Standing) -> Iterator[Diagnostic]:
     lines = [goal.line(one) for one in goal.forecasts]
     for unit in goal.wanted:
         yield from _useless(unit)
+        yield from _stronger_ranges(unit, goal, lines, standing)
         if any(kernel_rules.lacking(line, unit.arguments) for line in lines):
             yield from _without_effect(unit, goal, lines, standing)
         else:
@@ -42,6 +43,26 @@ def _useless(unit: Unit) -> Iterator[Diagnostic]:
                 found=str(unit),
                 expected=_rule_in_words(mine),
                 hint=f"remove {mine} from {_section(unit)}",
+            )
+
+
+def _stronger_ranges(
+    unit: Unit, goal: Goal, lines: Sequence[Line], standing: Standing
+) -> Iterator[Diagnostic]:
+    """Ranges of `memmap` that another one takes, which comes with grub.cfg; `memmap` tells those in it."""
+    there = {argument for one in goal.forecasts for argument in one.entry.arguments}
+    coming = [one for one in dict.fromkeys(one for line in lines for one in line) if one not in there]
+    for index, mine in enumerate(unit.arguments):
+        regions = [item for item in memmap.items((mine,)) if isinstance(item, memmap.Region)]
+        other = next((one for one in coming if any(memmap.is_stronger(one, each) for each in regions)), None)
+        if other:
+            yield Diagnostic(
+                "CXG310",
+                f"{other} overrides {mine}",
+                path=_path(unit, index),
+                found=f"{other} in {standing(other) or 'a script of /etc/grub.d'}",
+                expected="no other argument about the same memory",
+                hint=f"remove {other} there: of two types the kernel takes the larger one",
             )
 
 
@@ -148,7 +169,8 @@ def _not_known(unit: Unit, goal: Goal, lines: Sequence[Line]) -> Iterator[Diagno
 def _lost(goal: Goal, lines: Sequence[Line]) -> Iterator[Diagnostic]:
     """What others ask for, which the kernel keeps without our arguments and not with them.
 
-    A setting that is ours by name was to be changed, and is not told.
+    A setting that is ours by name was to be changed, and is not told. `quiet` sets another log level for the
+    console, as everybody knows who writes it: a warning.
     """
     asked = {one.slot for unit in goal.wanted for one in _asked(unit)}
     told: set[Argument] = set()
@@ -167,6 +189,7 @@ def _lost(goal: Goal, lines: Sequence[Line]) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 "CXG340",
                 f"{theirs} would lose its effect",
+                severity=Severity.WARNING if one.slot == kernel_rules.LOGLEVEL else Severity.ERROR,
                 path=("args",) if any(unit.owner == "grub" for unit in goal.wanted) else (),
                 found=f"{' '.join(goal.drop_in.add)} before {theirs}"
                 if one.by >= start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -61,7 +62,7 @@ class Live:
     variables: grub_menu.Variables
     custom_script: str = ""
     custom_cfg: str = ""
-    boots: tuple[tuple[grub_menu.Item, str], ...] = ()
+    boots: tuple[loader.Boot, ...] = ()
     refusals: tuple[Diagnostic, ...] = ()
     kernel_at: tuple[Range, ...] = ()
     memory_end: int | None = None
@@ -115,17 +116,19 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
     to_set = "\n".join((grub_cfg or "", custom_cfg, answers.text_or_none(TUNED_SCRIPT) or "", custom_script))
     environment = grub_menu.environment(answers.text_or_none(loader.GRUBENV) or "")
     found: tuple[Entry, ...] = ()
-    boots: tuple[tuple[grub_menu.Item, str], ...] = ()
+    boots: tuple[loader.Boot, ...] = ()
     if foreign := loader.other(answers, defaults, grub_cfg, running):
         refusals = [foreign]
     elif unusable := _unusable(by_hand):
         refusals += unusable
     else:
         found, refused = _entries(grub_cfg or "")
-        menu = [*grub_menu.menu(grub_cfg or ""), *grub_menu.menu(custom_cfg)]
-        boots = loader.next_entries(menu, f"{grub_cfg}\n{custom_cfg}", environment, defaults)
+        menus = dict.fromkeys((grub_cfg or "", grub_menu.regenerated(grub_cfg or "", custom_script)))
+        each = (loader.next_entries(f"{menu}\n{custom_cfg}", environment, defaults) for menu in menus)
+        boots = tuple(one for several in each for one in several)
         refusals += refused
-    lost = loader.lost(boots)
+    lost = loader.lost([one for one in boots if one.certain])
+    tboot = module_entries(grub_cfg or "", loader.TBOOT)
     script, not_understood = _script(answers.text_or_none(LINUX_SCRIPT))
     return Live(
         by_hand=by_hand,
@@ -143,11 +146,11 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
         kernel_at=_kernel(_iomem(answers), running),
         memory_end=_memory_end(_iomem(answers), running),
         ram=_ram(_iomem(answers), running),
-        doubt=None if foreign else loader.doubt(answers, running),
-        astray=loader.without_arguments(boots, defaults) or lost,
+        doubt=None if foreign else loader.doubt(answers, running, tboot=bool(tboot)),
+        astray=loader.astray(boots, defaults),
         lost=lost,
         xen=module_entries(grub_cfg or "", *loader.XEN),
-        tboot=module_entries(grub_cfg or "", loader.TBOOT),
+        tboot=tboot,
         for_xen=CommandLines(*(defaults[name] for name in loader.XEN_REPLACES)),
     )
 
@@ -282,6 +285,8 @@ def _stand_in(sections: AbstractSet[str]) -> str:
         return "reset the changes of grub-customizer: its *_proxy scripts rewrite the entries of 10_linux"
     if "10_linux_zfs" in sections:
         return "set the arguments by hand: entries of 10_linux_zfs are not supported"
+    if moved := next((one for one in sorted(sections) if re.fullmatch(r"\d+_linux", one)), None):
+        return f"run `mv /etc/grub.d/{moved} /etc/grub.d/10_linux && update-grub`: another name is not known"
     return "run `chmod +x /etc/grub.d/10_linux && update-grub`"
 
 

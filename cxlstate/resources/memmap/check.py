@@ -12,6 +12,7 @@ from cxlstate.formats import kernel_cmdline, memmap
 from cxlstate.formats.iomem import RAM, SOFT_RESERVED, Range, covered, gaps
 from cxlstate.formats.kaslr import LOAD_ADDRESS, stub_may_ignore_memmap
 from cxlstate.formats.kernel_cmdline import Argument
+from cxlstate.formats.memparse import memparse
 from cxlstate.resources.memmap.probe import Live
 from cxlstate.resources.memmap.spec import MemmapEntry
 
@@ -26,6 +27,7 @@ def diagnose(entries: tuple[MemmapEntry, ...], live: Live) -> Iterator[Diagnosti
             yield from _no_ram(index, entry, live)
             yield from _soft_reserved(index, entry, live)
             yield from _over_kernel(index, entry, live)
+            yield from _beside_others(index, entry, live)
         else:
             yield from _not_in_force(index, entry, live)
         if entry.type == "pmem":
@@ -108,6 +110,44 @@ def _over_kernel(index: int, entry: MemmapEntry, live: Live) -> Iterator[Diagnos
             expected="nokaslr, or a kernel whose EFI stub keeps out: 6.10, 6.9.4, 6.6.33, 6.1.93 or later",
             hint=_NOKASLR,
         )
+
+
+def _beside_others(index: int, entry: MemmapEntry, live: Live) -> Iterator[Diagnostic]:
+    """What other arguments of the boot entries say of the same memory, and would get or lose."""
+    others = [one for one in dict.fromkeys(_all_arguments(live)) if not _all_ours(one, live.ours)]
+    stronger = next((one for one in others if memmap.is_stronger(one, entry.region)), None)
+    if stronger:
+        yield Diagnostic(
+            "CXM332",
+            f"{stronger} overrides {entry.argument}",
+            path=(index,),
+            found=f"{stronger} in the boot entries",
+            expected="no other argument about the same memory",
+            hint=f"remove {stronger} where it is set: of two types the kernel takes the larger one",
+        )
+    crash = next((one for one in others if any(map(entry.range.overlaps, _fixed_crash_kernel(one)))), None)
+    if crash:
+        yield Diagnostic(
+            "CXM333",
+            f"{entry.argument} takes the memory of {crash}",
+            path=(index,),
+            found=f"{crash} in the boot entries",
+            expected="a range beside it",
+            hint="choose another range, or write crashkernel= without a place: the kernel finds one then",
+        )
+
+
+def _all_arguments(live: Live) -> Iterator[Argument]:
+    return (one for line in live.entries or (live.running,) for one in line)
+
+
+def _fixed_crash_kernel(argument: Argument) -> Iterator[Range]:
+    """`crashkernel=SIZE@START` is reserved there or nowhere (`reserve_crashkernel_generic`)."""
+    if argument.name == "crashkernel" and "@" in (argument.value or ""):
+        size, rest = memparse(argument.value or "")
+        start, behind = memparse(rest.removeprefix("@"))
+        if size and rest.startswith("@") and not behind:
+            yield Range(start, start + size)
 
 
 def _fixed_kernel(live: Live) -> list[Range]:

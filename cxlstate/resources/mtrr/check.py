@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -23,6 +23,7 @@ from cxlstate.resources.mtrr.under import Others
 from cxlstate.resources.mtrr.wider import wider
 
 _MANY: Final = 3
+_FOUR_GIB: Final = 4 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +65,22 @@ def diagnose(one: Judged) -> Iterator[Diagnostic]:
         yield _no_registers(one.live.missing)
     elif not one.aim.misses:
         yield from _over_ram(one)
-        yield from _over_others(one)
-        for content in one.come:
-            for problem in conflicts(content, one.left, one.live.registers):
-                yield replace(problem, path=one.place(content))
+        yield from _once(_over_others(one))
+        yield from _once(
+            replace(problem, path=one.place(content))
+            for content in one.come
+            for problem in conflicts(content, one.left, one.live.registers)
+        )
+        yield from _forced(one)
+
+
+def _once(problems: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """The ranges of a cover, which have one place in the spec, and one cause: told by the first of them."""
+    alike: dict[tuple[object, ...], list[Diagnostic]] = {}
+    for one in problems:
+        alike.setdefault((one.code, one.path, one.found), []).append(one)
+    for first, *more in alike.values():
+        yield replace(first, message=f"{first.message}, and {len(more)} more") if more else first
 
 
 def without_live(spec: MtrrSpec, aim: Goal) -> Iterator[Diagnostic]:
@@ -122,21 +135,45 @@ def _window_misses(spec: MtrrSpec, device: Sequence[Range]) -> Diagnostic:
 
 
 def _over_ram(judged: Judged) -> Iterator[Diagnostic]:
-    """RAM without its cache makes a machine crawl. That it is write-back is as it should be."""
+    """RAM without its cache makes a machine crawl. That it is write-back is as it should be.
+
+    Told once for each place in the spec: a cover has one for all of its ranges.
+    """
     if judged.spec.type == WRITE_BACK:
         return
+    over: dict[Path, list[Content]] = {}
     for one in judged.aim.wanted:
-        found = under.ram([one.block], judged.live.iomem, judged.known)
-        if not found:
-            continue
+        if under.ram([one.block], judged.live.iomem, judged.known):
+            over.setdefault(judged.place(one), []).append(one)
+    for place, (first, *more) in over.items():
+        blocks = [one.block for one in (first, *more)]
+        found = under.ram(blocks, judged.live.iomem, judged.known)
         yield Diagnostic(
             "CXT301",
-            f"{one} would take the cache from System RAM",
-            path=judged.place(one),
+            f"{first}{f' and {len(more)} more' if more else ''} would take the cache from System RAM",
+            path=place,
             found=_named(found),
             expected="no System RAM but what memmap takes away",
             hint=_out_of_the_way(judged.live, found),
         )
+
+
+def _forced(judged: Judged) -> Iterator[Diagnostic]:
+    """Before anything is written: what the processor takes for write-back whatever the registers say."""
+    top = judged.live.forced_to
+    high = [one for one in judged.come if one.block.end > _FOUR_GIB and (top is None or one.block.base < top)]
+    if not high or not (top or judged.live.forces) or judged.spec.type == WRITE_BACK:
+        return
+    reach = f"to {format_address(top)}" if top else "to its TOP_MEM2, which this kernel does not tell"
+    yield Diagnostic(
+        "CXT314",
+        "the kernel may map the device write-back, whatever its MTRRs are",
+        Severity.WARNING,
+        path=judged.place(high[0]),
+        found=f"the processor forces write-back from 4GiB {reach} (SYSCFG Tom2ForceMemTypeWB)",
+        expected="memory that becomes uncached by its MTRRs",
+        hint="run `cxlstate explain CXT314`: an apply looks at the mapping and links no cached device",
+    )
 
 
 def _out_of_the_way(live: Live, found: Sequence[Range]) -> str:

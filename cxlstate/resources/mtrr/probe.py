@@ -87,7 +87,8 @@ class Live:
     """`count` is how many variable registers there are, if the kernel's log still says so.
 
     `missing` says why there is no interface to registers at all. `kmem_built_in`: no list keeps kmem out,
-    and what counts is `added_offline`, whether the memory that it adds is left offline.
+    and what counts is `added_offline`, whether the memory that it adds is left offline. `forces`: the kernel
+    says that write-back is forced from 4 GiB on, up to `forced_to` where that is known.
     """
 
     registers: Registers
@@ -96,6 +97,8 @@ class Live:
     missing: str | None = None
     kmem_built_in: bool = False
     added_offline: bool = False
+    forces: bool = False
+    forced_to: int | None = None
 
 
 def content_of(register: Register) -> Content:
@@ -118,7 +121,13 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
         return Unknown(failed.reason, hint=_ROOT if refused else None)
     except ValueError as error:
         return Unknown(str(error))
-    return Present(Live(registers, memory, _count(answers), missing, built_in, offline))
+    log = _log(answers)
+    count, forces, top = (
+        mtrr.variable_registers(log),
+        mtrr.forces_write_back(log),
+        dax.forced_write_back(log),
+    )
+    return Present(Live(registers, memory, count, missing, built_in, offline, forces, top))
 
 
 def read_registers(answers: Answers) -> Registers:
@@ -165,7 +174,7 @@ def _missing(answers: Answers) -> str | None:
     return None
 
 
-def _count(answers: Answers) -> int | None:
-    """The log may be closed to us, or have lost its beginning: then the number is not known."""
+def _log(answers: Answers) -> str:
+    """It may be closed to us, or have lost its beginning: then it says nothing."""
     answer = answers.raw(LOG)
-    return mtrr.variable_registers(answer.text) if answer.status == 0 else None
+    return answer.text if answer.status == 0 else ""

@@ -19,6 +19,7 @@ KERNEL = "{kernel}"
 _ARCHITECTURE = r"(:[a-z0-9][a-z0-9-]*)?"
 _PLAIN = rf"[a-z0-9][a-z0-9+.-]*[a-z0-9+.]{_ARCHITECTURE}"
 _NAME = rf"[a-z0-9][a-z0-9+.-]*([a-z0-9+.]|\{{kernel\}}([a-z0-9+.-]*[a-z0-9+.])?){_ARCHITECTURE}"
+_NO_ARCHITECTURES = ("any", "native")  # words of dependencies (deb-src-control(5)); dpkg takes neither
 _VERSION = r"[0-9][A-Za-z0-9.+:~-]*"  # deb-version(7)
 
 
@@ -38,6 +39,14 @@ def _name(text: str) -> str:
             found=text[:80],
             expected="lower case letters, digits, + - and . (two at least), perhaps :architecture",
             hint="write a version after =, alternatives with |: `ndctl=77-2`, `mawk | gawk`",
+        )
+    if (architecture := text.partition(":")[2]) in _NO_ARCHITECTURES:
+        raise problem(
+            "CXP101",
+            "invalid Debian package name",
+            found=text[:80],
+            expected="the name of one architecture, as `dpkg --print-architecture` prints it",
+            hint=f"remove :{architecture}: without one the machine's own architecture is meant",
         )
     return text
 

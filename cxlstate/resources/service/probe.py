@@ -13,7 +13,7 @@ from cxlstate.core.read import Command
 # keys come in an order of its own, those a unit does not have are missing.
 _PROPERTIES = (
     *("Id", "Names", "LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload"),
-    *("Result", "Type", "RemainAfterExit", "TriggeredBy", "Conflicts"),
+    *("Result", "Type", "RemainAfterExit", "TriggeredBy", "Conflicts", "FragmentPath"),
 )
 _UP = ("active", "reloading", "refreshing")
 
@@ -26,7 +26,7 @@ def show(unit: str) -> Command:
 
 @dataclass(frozen=True, slots=True)
 class UnitLive:
-    """A unit that systemd knows. `socket` is its active socket, if it has one."""
+    """A unit that systemd knows. `socket` is its active socket, if it has one; `path` is its unit file."""
 
     id: str
     names: frozenset[str]
@@ -39,6 +39,7 @@ class UnitLive:
     runs_once: bool
     socket: str | None
     conflicts: frozenset[str] = frozenset()
+    path: str = ""
 
     @property
     def masked(self) -> bool:
@@ -89,6 +90,7 @@ def parse(unit: str, answers: Answers) -> UnitLive | None:
         runs_once=block.get("Type") == "oneshot" and block.get("RemainAfterExit") == "no",
         socket=_active_socket(unit, block, blocks),
         conflicts=frozenset(block.get("Conflicts", "").split()),
+        path=block.get("FragmentPath", ""),
     )
 
 

@@ -22,6 +22,7 @@ from cxlstate.resources.service.spec import Service, UnitName, unit_of
 _ENABLED = ("enabled",)
 _RUNNING = ("running",)
 _MASKED = ("masked",)
+_MASKS = "/etc/systemd/system/"
 
 _SSH = frozenset({"ssh.service", "sshd.service", "ssh.socket", "sshd.socket"})
 
@@ -141,6 +142,7 @@ def _problems(spec: Service, live: UnitLive) -> tuple[Diagnostic, ...]:
     """What systemd could not do, and what may surprise."""
     found = (
         _not_loaded(spec, live),
+        _cannot_be_masked(spec, live),
         _enabled_is_fixed(spec, live),
         _runs_once(spec, live),
         _locks_out(spec, live),
@@ -255,6 +257,20 @@ def _not_loaded(spec: Service, live: UnitLive) -> Diagnostic | None:
         found=live.load,
         expected="loaded",
         hint=f"run `systemd-analyze verify {live.id}` on the machine",
+    )
+
+
+def _cannot_be_masked(spec: Service, live: UnitLive) -> Diagnostic | None:
+    """A mask is a link where the file is (`unit_file_mask` in systemd `src/shared/install.c`)."""
+    if not spec.masked or live.masked or not live.path.startswith(_MASKS):
+        return None
+    return Diagnostic(
+        "CXV204",
+        f"{live.id} cannot be masked: its unit file is in {_MASKS.rstrip('/')}",
+        path=_MASKED,
+        found=live.path,
+        expected="a unit file of a package, in /usr/lib/systemd/system",
+        hint="write `enabled: false` and `running: false`, or move the unit file away",
     )
 
 
