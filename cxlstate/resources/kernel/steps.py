@@ -14,7 +14,7 @@ from cxlstate.core.file import PutFile, Unpack
 from cxlstate.formats.patch_stack import Stacked
 from cxlstate.formats.patching import Standing
 from cxlstate.resources.kernel.goal import Goal, is_in, name_of_note
-from cxlstate.resources.kernel.probe import Live, note, stamp, tarball
+from cxlstate.resources.kernel.probe import Live, note, stamp
 from cxlstate.resources.kernel.proof import Proven
 from cxlstate.resources.kernel.spec import HOUR, Build, KernelSpec
 
@@ -23,9 +23,9 @@ _LOG: Final = "/var/lib/cxlstate/logs/kernel.log"
 """What the command said that ran last: where one fails, that one."""
 
 
-def unpacked(spec: KernelSpec) -> Assessment:
+def unpacked(spec: KernelSpec, archive: str) -> Assessment:
     """Where there is only the tarball, or there will be: what is in it is known once it is unpacked."""
-    source, archive = spec.source, tarball(spec.source)
+    source = spec.source
     action = Action(f"unpack {archive}", Unpack(archive, source), why="takes minutes, and some 2GiB")
     return Assessment(
         changes=(Change(("source",), None, f"unpacked from {archive}"), *_then(spec)),
