@@ -1,7 +1,8 @@
 """Cached or not, by recorded timings of memory that is cached, and by modelled ones of memory that is not.
 
 What was recorded is in `tests/formats/loads`: of a machine that was quiet, and busy with three programs
-that read memory on the same processor; and of a processor that QEMU emulates (TCG).
+that read memory on the same processor, or with a load of 15 and the lowest priority; of a file that stands
+for a device with several places; and of a processor that QEMU emulates (TCG).
 """
 
 import random
@@ -39,7 +40,12 @@ def uncached(one, latency, jitter):
         memory=replace(
             memory, first=later(memory.again), again=later(memory.again), repeated=later(memory.repeated)
         ),
+        elsewhere=elsewhere(one, later),
     )
+
+
+def elsewhere(one, change):
+    return tuple(replace(part, repeated=change(part.repeated)) for part in one.elsewhere)
 
 
 def in_parts(one, latency, past, jitter):
@@ -62,8 +68,7 @@ def disturbed(one, share, jitter):
             rounds, first=some(rounds.first), again=some(rounds.again), repeated=some(rounds.repeated)
         )
 
-    parts = tuple(replace(part, repeated=some(part.repeated)) for part in one.elsewhere)
-    return replace(one, memory=both(one.memory), ordinary=both(one.ordinary), elsewhere=parts)
+    return replace(one, memory=both(one.memory), ordinary=both(one.ordinary), elsewhere=elsewhere(one, some))
 
 
 def slower(one, factor):
@@ -74,14 +79,15 @@ def slower(one, factor):
             *(tuple(each * factor for each in kind) for kind in (rounds.first, rounds.again, rounds.repeated))
         )
 
-    return replace(one, memory=all_of(one.memory), ordinary=all_of(one.ordinary))
+    parts = elsewhere(one, lambda rounds: tuple(each * factor for each in rounds))
+    return replace(one, memory=all_of(one.memory), ordinary=all_of(one.ordinary), elsewhere=parts)
 
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_what_was_recorded_of_memory_that_is_cached_is_cached(name):
     verdict = judge(RECORDED[name], "kvm")
     assert verdict.access is Access.CACHED
-    assert verdict.why.startswith("a repeated load takes 1.")
+    assert 0.5 < float(verdict.why.split()[4]) < 2  # ns
 
 
 @given(recorded, st.floats(60, 2000), seeds)
@@ -134,7 +140,12 @@ def test_a_clock_that_takes_long_itself_hides_nothing(one, latency, jitter):
         )  # fmt: skip
 
     for machine, access in ((one, Access.CACHED), (uncached(one, latency, jitter), Access.UNCACHED)):
-        timed = replace(machine, memory=clocked(machine.memory), ordinary=clocked(machine.ordinary))
+        timed = replace(
+            machine,
+            memory=clocked(machine.memory),
+            ordinary=clocked(machine.ordinary),
+            elsewhere=elsewhere(machine, lambda rounds: tuple(each + 1000 / 256 for each in rounds)),
+        )
         assert judge(timed, "kvm").access is access
 
 
