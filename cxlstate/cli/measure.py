@@ -48,10 +48,11 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 def command(address: str, paths: tuple[Path, ...], as_json: bool) -> int:
     """Tell whether loads from memory go past the cache, and how long they take. Changes nothing.
 
-    ADDRESS is a dax device of the spec (dax.cxl0), a NUMA node of the host (node:2), or the same in a
-    guest (cxl_vmx:node:0). The memory is mapped for reading by python3 on that machine, for a
-    few seconds at most; it does not matter who else uses it. Loads from it are compared with loads from
-    ordinary memory by the same processor. An emulated processor has no cache: there it cannot tell.
+    ADDRESS is a dax device of the spec (dax.cxl0), a NUMA node of the host (node:2), or a namespace or a
+    node of a guest (cxl_vmx:namespace.cxl, cxl_vmx:node:0). The memory is mapped for reading by python3 on
+    that machine, for a few seconds at most; it does not matter who else uses it. Loads from it are compared
+    with loads from ordinary memory by the same processor. An emulated processor has no cache: there it
+    cannot tell.
 
     \b
     Examples:

@@ -13,14 +13,17 @@ they are: what the guest's page tables and the hypervisor's come to together.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
 from typing import Final
 
 from cxlstate.core.address import Address
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.machine import MachineId
 from cxlstate.core.measure import Measurable
+from cxlstate.core.units import format_address
 from cxlstate.formats.loads import Loads, undisturbed
 
 _EMULATED: Final = ("qemu", "bochs")
@@ -50,6 +53,7 @@ class Access(StrEnum):
 
     CACHED = "cached"
     UNCACHED = "uncached"
+    MIXED = "partly cached"
     CANNOT_TELL = "cannot tell"
 
 
@@ -82,16 +86,49 @@ def judge(loads: Loads, vm: str | None) -> Verdict:
     """The verdict. `vm` is what systemd-detect-virt(1) says, None where it said nothing."""
     if doubt := _emulated(loads, vm) or _odd(loads):
         return Verdict(Access.CANNOT_TELL, doubt)
-    here, usual = undisturbed(loads.memory.repeated), undisturbed(loads.ordinary.repeated)
-    times = here / usual
-    single = undisturbed(loads.memory.again) - loads.step
-    why = f"a repeated load takes {here:.3g} ns, from ordinary memory {usual:.3g} ns"
-    if times <= _ALIKE and single < _SINGLE:
-        return Verdict(Access.CACHED, why)
-    if times >= _APART and single >= _SINGLE:
-        return Verdict(Access.UNCACHED, why)
-    more = f"{times:.1f} times as long, and {single:.0f} ns more where it is alone"
-    return Verdict(Access.CANNOT_TELL, f"{why}: {more}, which is neither; measure again")
+    usual, places = undisturbed(loads.ordinary.repeated), _places(loads)
+    found = {at: _access(here / usual) for at, here in places.items()}
+    first, single = found[0], undisturbed(loads.memory.again) - loads.step
+    if (single < _SINGLE) is not (first is Access.CACHED):
+        found[0] = Access.CANNOT_TELL
+    if Access.CANNOT_TELL in found.values():
+        return Verdict(Access.CANNOT_TELL, f"{_neither(found, places, usual, single)}; measure again")
+    if len({*found.values()}) > 1:
+        return Verdict(Access.MIXED, _where(found, places, usual))
+    return Verdict(first, f"a repeated load takes {places[0]:.3g} ns, from ordinary memory {usual:.3g} ns")
+
+
+def _places(loads: Loads) -> dict[int, float]:
+    """How long a repeated load takes, by the offset in the memory."""
+    return {0: undisturbed(loads.memory.repeated)} | {
+        part.at: undisturbed(part.repeated) for part in loads.elsewhere
+    }
+
+
+def _access(times: float) -> Access:
+    if times <= _ALIKE:
+        return Access.CACHED
+    return Access.UNCACHED if times >= _APART else Access.CANNOT_TELL
+
+
+def _neither(found: Mapping[int, Access], places: Mapping[int, float], usual: float, single: float) -> str:
+    """The first place that is neither. Single loads are timed of the first one only."""
+    at = next(at for at, access in found.items() if access is Access.CANNOT_TELL)
+    where, alone = (f" at {format_address(at)}", "") if at else ("", f", and {single:.0f} ns more alone")
+    here = places[at]
+    return (
+        f"a repeated load{where} takes {here:.3g} ns, from ordinary memory {usual:.3g} ns: "
+        f"{here / usual:.1f} times as long{alone}, which is neither"
+    )
+
+
+def _where(found: Mapping[int, Access], places: Mapping[int, float], usual: float) -> str:
+    """Where it is what, in the order of the offsets."""
+    runs = [
+        f"{access.value} at {', '.join(f'{format_address(at)} ({places[at]:.3g} ns)' for at in run)}"
+        for access, run in groupby(sorted(found), key=lambda at: found[at])
+    ]
+    return f"{'; '.join(runs)}; from ordinary memory a repeated load takes {usual:.3g} ns"
 
 
 def _emulated(loads: Loads, vm: str | None) -> str:
@@ -109,7 +146,7 @@ def _odd(loads: Loads) -> str:
     """Times that no processor with its own memory has."""
     if loads.rounds < _ROUNDS:
         return f"only {loads.rounds} rounds in the time there was; measure again"
-    usual, here = undisturbed(loads.ordinary.repeated), undisturbed(loads.memory.repeated)
+    usual, here = undisturbed(loads.ordinary.repeated), max(_places(loads).values())
     if not 0 < usual <= _SLOWEST_CACHE or loads.step > _SLOWEST_STEP:
         said = (
             f"a repeated load from ordinary memory takes {usual:.3g} ns, a step of Python {loads.step:.0f} ns"
@@ -135,7 +172,8 @@ def problems(asked: Measurable, access: Access, loads: Loads) -> tuple[Diagnosti
             )
         )
     first = loads.first(loads.memory)
-    if asked.latency and access is not Access.CANNOT_TELL and not asked.latency.holds(first):
+    from_memory = access is Access.UNCACHED or (access is not Access.CANNOT_TELL and loads.cold)
+    if asked.latency and from_memory and not asked.latency.holds(first):
         found.append(
             Diagnostic(
                 "CXX102",

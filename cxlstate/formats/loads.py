@@ -15,6 +15,9 @@ _ONE_IN: Final = 8
 not matter while they leave some rounds alone."""
 
 
+_MOST: Final = 1024  # of anything that is listed
+
+
 @dataclass(frozen=True, slots=True)
 class Rounds:
     """Nanoseconds a load, a round each: of single loads, the first and again, and of repeated ones."""
@@ -25,22 +28,33 @@ class Rounds:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Another place of a device: its offset, and nanoseconds of a repeated load there, a round each."""
+
+    at: int
+    repeated: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Loads:
     """Loads of the memory and of ordinary memory, by one processor.
 
-    `cold`: no first load came from a cache. `firmware` is the read latency that it tells, in ns. `virtual`:
-    the processor says that it is one of a virtual machine. `siblings` share its core; `balancing`: the
-    kernel moves pages between nodes.
+    `memory` is of the first pages of a device, `elsewhere` is all over it. `cold`: no first load came from a
+    cache. `firmware` is the read latency that it tells, in ns, for the nodes `initiators`. `virtual`: the
+    processor says that it is one of a virtual machine. `siblings` share its core; `balancing`: the kernel
+    moves pages between nodes.
     """
 
     memory: Rounds
     ordinary: Rounds
+    elsewhere: tuple[Part, ...]
     cpu: int
     node: int | None
     cold: bool
     model: str
     virtual: bool
     firmware: int | None
+    initiators: tuple[int, ...]
     governor: str
     siblings: tuple[int, ...]
     balancing: bool
@@ -48,9 +62,9 @@ class Loads:
     @property
     def rounds(self) -> int:
         """How often each was timed."""
-        return min(
-            len(one) for rounds in (self.memory, self.ordinary) for one in (rounds.first, rounds.repeated)
-        )
+        both = (self.memory, self.ordinary)
+        kinds = (one for rounds in both for one in (rounds.first, rounds.again, rounds.repeated))
+        return min(map(len, (*kinds, *(part.repeated for part in self.elsewhere))))
 
     @property
     def step(self) -> float:
@@ -76,28 +90,43 @@ def parse(text: str) -> Loads:
         return Loads(
             memory=_rounds(said["memory"], loads, chain),
             ordinary=_rounds(said["ordinary"], loads, chain),
+            elsewhere=tuple(
+                Part(_number(one[0]), _each("elsewhere", one[1], loads)) for one in said["elsewhere"][:_MOST]
+            ),
             cpu=_number(said["cpu"]),
             node=node,
             cold=said["cold"] is True,
             model=_word(said["model"]),
             virtual=said["virtual"] is True,
             firmware=firmware,
+            initiators=_numbers(said["initiators"]),
             governor=_word(said["governor"]),
-            siblings=tuple(map(_number, said["siblings"])),
+            siblings=_numbers(said["siblings"]),
             balancing=said["balancing"] is True,
         )
-    except (KeyError, TypeError, RecursionError) as odd:
+    except (LookupError, TypeError, RecursionError) as odd:
         raise ValueError(f"no timings: {type(odd).__name__}: {odd}") from odd
 
 
 def _rounds(said: Any, loads: int, chain: int) -> Rounds:
-    def each(name: str, number: int) -> tuple[float, ...]:
-        rounds = tuple(_number(one) / number for one in said[name])
-        if not rounds:
-            raise ValueError(f"no timings: {name} is empty")
-        return rounds
+    return Rounds(
+        _each("first", said["first"], chain),
+        _each("again", said["again"], chain),
+        _each("repeated", said["repeated"], loads),
+    )
 
-    return Rounds(each("first", chain), each("again", chain), each("repeated", loads))
+
+def _each(name: str, said: Any, number: int) -> tuple[float, ...]:
+    rounds = tuple(one / number for one in _numbers(said))
+    if not rounds:
+        raise ValueError(f"no timings: {name} is empty")
+    return rounds
+
+
+def _numbers(said: Any) -> tuple[int, ...]:
+    if not isinstance(said, list) or len(said) > _MOST:
+        raise ValueError(f"no timings: {str(said)[:40]!r} is no short list of numbers")
+    return tuple(map(_number, said))
 
 
 def _number(said: Any, least: int = 0) -> int:

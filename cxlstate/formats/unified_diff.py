@@ -19,6 +19,7 @@ MAX_CHARACTERS: Final = 1 << 20
 MAX_FILES: Final = 100
 _NOWHERE: Final = "/dev/null"
 _HUNK: Final = re.compile(r"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@")
+_SAME: Final = re.compile(r"diff --git (\S+) \1\n")
 _SIGNATURE: Final = ("-- \n", "--\n", "-- ", "--")  # of a mail, below the last hunk
 _REFUSED: Final = {
     "rename ": "a rename (git diff --no-renames writes it as a removal and a creation)",
@@ -151,6 +152,7 @@ class _Reader:
         self._lines = lines
         self._at = 0
         self._mode: int | None = None  # of the extended header that we are in
+        self._unprefixed = False  # its `diff --git` line has the same name twice (`patch -p0`)
 
     def files(self) -> Iterator[tuple[int, FileDiff]]:
         """Each diff, and the line that it begins in."""
@@ -166,6 +168,7 @@ class _Reader:
             if line.startswith("diff --git "):
                 self._refuse_empty(header)
                 header, self._mode = self._at, None
+                self._unprefixed = _SAME.fullmatch(line) is not None
             elif header is not None:
                 self._extended(line)
             self._at += 1
@@ -192,8 +195,13 @@ class _Reader:
             )
 
     def _file(self) -> FileDiff:
+        if all(line.endswith("\r\n") for line in self._lines[self._at : self._at + 3]):
+            raise self._error("its lines end with CR LF: dos2unix makes a patch of it")
+        names = [line[4:].split("\t")[0] for line in self._lines[self._at : self._at + 2]]
         old, new = self._name("--- "), self._name("+++ ")
         path = new or old
+        if (names[0] == names[1] and path) or self._unprefixed:
+            raise self._error("no a/ and b/ ahead of the path: git -c diff.noprefix=false diff writes them")
         if path is None:
             raise self._error(f"both names are {_NOWHERE}")
         if old and new and old != new:

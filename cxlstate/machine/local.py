@@ -7,8 +7,10 @@ import selectors
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 from cxlstate.machine import limits
 from cxlstate.machine.libvirt.access import Access
@@ -21,6 +23,7 @@ from cxlstate.machine.qga.ask import Ask
 
 _CHUNK = 1 << 16
 _TURN = 0.5  # seconds
+_LOOKS = 5  # at who is left: one may have begun another meanwhile
 
 
 class LocalTransport:
@@ -46,8 +49,7 @@ class LocalTransport:
             stdout, stderr = _gather(process, time.monotonic() + timeout, limit)
             return Reply(process.wait(timeout), stdout, stderr)
         except BaseException:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _end(process.pid)
             raise
         finally:
             _release(process)
@@ -127,6 +129,26 @@ def _start(command: str, stdin: int) -> subprocess.Popen[bytes]:
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+
+
+def _end(session: int) -> None:
+    """Kill all that is in a session, group by group: timeout(1) makes one of its own for all else."""
+    for _ in range(_LOOKS):
+        groups = {group for group, its in _groups() if its == session}
+        if not groups:
+            return
+        for group in groups:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+
+
+def _groups() -> Iterator[tuple[int, int]]:
+    """Process group and session of every process that is alive: proc_pid_stat(5)."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, ValueError):
+            state, _, group, session, *_ = stat.read_text("ascii", "replace").rpartition(")")[2].split()
+            if state not in ("Z", "X"):
+                yield int(group), int(session)
 
 
 def _release(process: subprocess.Popen[bytes]) -> None:

@@ -10,10 +10,10 @@ from click import style
 from cxlstate.core.address import ScopedAddress
 from cxlstate.core.units import format_cpus
 from cxlstate.engine.caching import Access, Measurement
-from cxlstate.formats.loads import Loads, undisturbed
+from cxlstate.formats.loads import Loads, Part, undisturbed
 from cxlstate.render.shown import field
 
-_COLOURS = {Access.CACHED: "green", Access.UNCACHED: "cyan", Access.CANNOT_TELL: "yellow"}
+_COLOURS = {Access.CACHED: "green", Access.UNCACHED: "cyan"}
 
 
 def measured_text(found: Sequence[Measurement], indent: str = "  ") -> str:
@@ -22,7 +22,7 @@ def measured_text(found: Sequence[Measurement], indent: str = "  ") -> str:
 
 
 def _lines(one: Measurement, indent: str) -> Iterator[str]:
-    access = style(one.verdict.access.value, fg=_COLOURS[one.verdict.access], bold=True)
+    access = style(one.verdict.access.value, fg=_COLOURS.get(one.verdict.access, "yellow"), bold=True)
     yield f"{indent}{style(field(one.name), bold=True)}  {access}: {field(one.verdict.why)}"
     rows = _figures(one, one.loads) if one.loads else ()
     for name, text in rows:
@@ -33,7 +33,7 @@ def _figures(one: Measurement, loads: Loads) -> Iterator[tuple[str, str]]:
     yield "memory", f"{_times(loads, of_memory=True)}{_as_written(one)}"
     yield "ordinary", _times(loads, of_memory=False)
     if loads.firmware is not None:
-        yield "firmware", f"says {loads.firmware} ns"
+        yield "firmware", f"says {loads.firmware} ns{_whence(loads)}"
     yield "measured", f"by {_processor(one, loads)}"
     if disturbs := _disturbs(loads):
         yield "may vary", "; ".join(disturbs)
@@ -53,6 +53,13 @@ def _processor(one: Measurement, loads: Loads) -> str:
     node = "" if loads.node is None else f" of node {loads.node}"
     virtual = f", in a virtual machine ({one.vm})" if one.vm not in (None, "none") else ""
     return f"CPU {loads.cpu}{node} ({loads.model or 'of no name'}){virtual}"
+
+
+def _whence(loads: Loads) -> str:
+    """What the firmware says is of its own choice of nodes."""
+    if not loads.initiators or loads.node in loads.initiators:
+        return ""
+    return f", from node {', '.join(map(str, loads.initiators))}"
 
 
 def _disturbs(loads: Loads) -> list[str]:
@@ -85,12 +92,22 @@ def measured_json(one: Measurement) -> dict[str, Any]:
         "expected": expected.value if expected else None,
         "latency": str(asked.latency) if asked and asked.latency else None,
         "ns": _nanoseconds(loads) if loads else None,
+        "places": _places(loads) if loads else None,
         "cpu": loads.cpu if loads else None,
         "node": loads.node if loads else None,
         "processor": loads.model if loads else None,
         "virtual": one.vm,
         "disturbs": _disturbs(loads) if loads else None,
     }
+
+
+def _places(loads: Loads) -> list[dict[str, float]]:
+    """Where in a device repeated loads were timed, by the offset in bytes; none of a node."""
+    first = [Part(0, loads.memory.repeated)] if loads.elsewhere else []
+    return [
+        {"offset": part.at, "repeated": round(undisturbed(part.repeated), 1)}
+        for part in (*first, *loads.elsewhere)
+    ]
 
 
 def _nanoseconds(loads: Loads) -> dict[str, float | None]:

@@ -21,8 +21,19 @@ host:
       range: {{start: 322GiB, size: 96GiB}}
       latency: {latency}
 {mtrr}"""
+GUEST = """\
+apiVersion: cxlstate/v1
+host: {name: box, connect: 'sim:box'}
+vms:
+  g1:
+    state: shut-off
+    memory: 1GiB
+    vcpu: 1
+    guest: {connect: {user: u}}
+"""
 MTRR = "  mtrr: {cxl0: {cover: dax.cxl0, within: {start: 320GiB, end: 448GiB}}}\n"
 DEVICE, NODE = "dax.cxl0", "node:2"
+PLACES = [0, *(((96 << 30) - (2 << 20)) * number // 7 >> 21 << 21 for number in range(1, 8))]
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +165,7 @@ def test_the_document_has_the_figures_and_what_was_expected(run, applied):
                 "ordinary_repeated": 1.0,
                 "firmware": 220,
             },
+            "places": [{"offset": at, "repeated": 220.0} for at in PLACES],
             "cpu": 47,
             "node": 1,
             "processor": "simulated processor",
@@ -183,6 +195,45 @@ def test_memory_that_is_cached_all_the_same_is_an_error(run, applied, monkeypatc
     assert "dax.cxl0  cached: a repeated load takes 1 ns" in out
     assert "error[CXX101] memory is cached, and should be uncached" in err
     assert "expected uncached: its MTRRs are uncachable" in err
+
+
+def test_memory_of_which_a_part_is_cached_is_neither_and_an_error(run, applied):
+    """A register is lost behind the kernel's back: the first 62 GiB alone are past the cache."""
+
+    def lose(world):
+        device_of(world)["memory_type"] = "write-back"
+        world["running"]["mtrr"].pop()
+
+    before = change(applied, lose)
+    try:
+        status, out, _ = run("measure", DEVICE, write(applied))
+        said = measured(run, "measure", DEVICE, write(applied))[1]
+    finally:
+        (applied / "box" / "machine.json").write_text(before)
+    assert status == 0  # nothing says what it has to be: `plan` tells of the registers
+    assert "dax.cxl0  partly cached: uncached at 0 (220 ns), " in out
+    assert "cached at 0x" in out
+    (found,) = said["measurements"]
+    assert found["verdict"] == "partly cached"
+    assert [one["repeated"] for one in found["places"]] == [220.0] * 5 + [1.0] * 3
+
+
+def test_a_guest_is_measured_by_way_of_its_host(run, tmp_path):
+    """A simulated guest is a machine of its own; one that does not run is told."""
+    path = tmp_path / "box.yaml"
+    path.write_text(GUEST)
+    for name in ("g1:node:0", "box/g1:node:0"):
+        status, out, err = run("measure", name, str(path))
+        assert (status, err) == (5, "")
+        assert out.startswith("box/g1\n  node:0  cannot tell: ")
+        assert "vm.g1" in out
+
+
+@pytest.mark.parametrize("name", ["module.kmem", "dax.cxl1", "node:99999", "node:7", NODE, DEVICE])
+def test_json_is_one_document_whatever_comes_of_it(run, tmp_path, name):
+    status, out, _ = run("measure", name, write(tmp_path), "--json")
+    assert json.loads(out)["format"] == 2
+    assert status in (0, 5, 64)
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,18 @@ REFUSED = {
     "absolute": ("--- /etc/passwd\n+++ /etc/passwd\n" + BODY, 1, "not a path below a tree"),
     "absolute below a/": ("--- a//etc/passwd\n+++ b//etc/passwd\n" + BODY, 1, "not a path below a tree"),
     "no folder ahead": ("--- x.c\n+++ x.c\n" + BODY, 1, "not a path below a tree"),
+    "for patch -p0": (
+        "--- drivers/dax/x.c\n+++ drivers/dax/x.c\n" + BODY,
+        3,
+        "no a/ and b/ ahead",
+    ),
+    "for patch -p0, made": (
+        GIT.replace("a/x.c b/", "drivers/x.c drivers/")
+        + "--- /dev/null\n+++ drivers/x.c\n@@ -0,0 +1 @@\n+a\n",
+        4,
+        "no a/ and b/ ahead",
+    ),
+    "CR LF": ((HEAD + BODY).replace("\n", "\r\n"), 1, "dos2unix"),
     "hooks of git": ("--- /dev/null\n+++ b/.git/hooks/x\n@@ -0,0 +1 @@\n+a\n", 2, "not a path below a tree"),
     "quoted": ('--- "a/\\303\\251"\n+++ "b/\\303\\251"\n' + BODY, 1, "not a path below a tree"),
     "what a terminal obeys": ("--- a/\x1b[2J\n+++ b/\x1b[2J\n" + BODY, 1, "cannot be printed"),

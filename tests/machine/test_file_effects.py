@@ -8,11 +8,14 @@ import subprocess
 
 import pytest
 
-from cxlstate.core.action import RemoveFile
+from cxlstate.core.action import RemoveFile, Run
 from cxlstate.core.file import PermitFile, PutFile
 from cxlstate.core.secret import Secret
 from cxlstate.machine.outcome import Outcome, Result
+from cxlstate.machine.posix.agent import Settings
+from cxlstate.machine.posix.writer import PosixWriter
 from tests.machine.conftest import ENTRY, digest
+from tests.machine.test_image_effects import Mounted
 from tests.machine.test_writing import journal, leftovers
 
 DONE = Outcome(Result.DONE)
@@ -178,3 +181,32 @@ while True:
         attacker.wait()
     assert list(roots.iterdir()) == []
     assert modes(roots) == (0, 0, 0o755)
+
+
+# A disk that takes nothing: as of a kernel's source tree ----------------------------------------------
+
+FULL = "mount -t tmpfs -o size=64k none {0} && cp {0}.c {0}/hmem.c && head -c 1M /dev/zero >{0}/full;"
+CLOSED = "cp {0}.c {0}/hmem.c && mount --bind {0} {0} && mount -o remount,ro,bind {0};"
+
+
+@pytest.mark.parametrize(
+    ("mount", "why"), [(FULL, "No space left on device"), (CLOSED, "Read-only file system")]
+)
+def test_a_file_is_whole_where_the_disk_takes_nothing(places, tmp_path, mount, why):
+    tree, before = tmp_path / "tree", b"old line\n" * 400
+    tree.mkdir()
+    tree.with_suffix(".c").write_bytes(before)
+    path = tree / "hmem.c"
+    writer = PosixWriter(
+        Mounted(mount.format(tree)), "box", survives_reboot=False, settings=Settings(**places, patience=5)
+    )
+    for effect in (
+        PutFile(str(path), b"new line\n" * 9000, digest(before)),
+        PutFile(str(tree / ".cxlstate-note.patch"), b"a note\n" * 9000),
+    ):
+        outcome = writer.perform(effect, ENTRY)
+        assert (outcome.result, why in outcome.output) == (Result.FAILED, True), outcome
+    found = writer.perform(Run(("find", str(tree), "-type", "f")), ENTRY).output.split()
+    assert {*found} - {f"{tree}/full"} == {str(path)}
+    assert writer.perform(Run(("sha256sum", str(path))), ENTRY).output.split()[0] == digest(before)
+    writer.close()

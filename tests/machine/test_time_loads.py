@@ -6,9 +6,12 @@ The file is mapped as a device would be, in a mount namespace with a sysfs of it
 from __future__ import annotations
 
 import ast
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -144,6 +147,20 @@ def test_any_alignment_will_do(device, tmp_path, align):
 
 
 @needs_root
+@pytest.mark.parametrize(("align", "size"), [(4 << 10, 8 << 20), (2 << 20, 8 << 20), (2 << 20, 2 << 20)])
+def test_repeated_loads_are_timed_all_over_it(device, tmp_path, align, size):
+    (device / "align").write_text(f"{align}\n")
+    (device / "size").write_text(f"{size}\n")
+    found = timed(PosixReader(Apart(tmp_path), "box"))
+    places = [part.at for part in found.elsewhere]
+    assert places == sorted({*places} - {0})
+    assert all(at % align == 0 for at in places)
+    last = size - -(-16384 // align) * align
+    assert places[-1:] == ([last] if last else [])
+    assert judge(found, "kvm").access in (Access.CACHED, Access.CANNOT_TELL)
+
+
+@needs_root
 @pytest.mark.parametrize("driver", [None, "../../../../bus/dax/drivers/kmem"])
 def test_what_is_not_bound_to_device_dax_says_so(device, tmp_path, driver):
     (device / "driver").unlink()
@@ -168,3 +185,104 @@ def test_without_python_it_is_said(device, tmp_path):
         (tools / tool).symlink_to(f"/usr/bin/{tool}")
     with pytest.raises(ReadFailed, match="python3 is not installed"):
         timed(PosixReader(Apart(tmp_path, path=str(tools)), "box"))
+
+
+# What keeps it from ending well ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "said"),
+    [
+        ("import os; os.kill(os.getpid(), 7)", 135, "SIGBUS: it cannot be read"),
+        ("import os; os.kill(os.getpid(), 9)", 137, "SIGKILL: it was killed"),
+        ("signal.alarm(1)\nwhile True: pass", 142, "it did not end within 30 s"),
+        ("import no_such_module", 1, "No module named 'no_such_module'"),
+    ],
+)
+def test_how_it_ended_is_said(program, status, said):
+    done = call_time_loads(device_reads._BEGIN, program)
+    assert (done.returncode, said in done.stderr.splitlines()[-1]) == (status, True), done.stderr
+
+
+def call_time_loads(begin, program):
+    text = f"{device_reads.FUNCTIONS}\ntime_loads node0 {quote(begin)} {quote(program)}\n"
+    return subprocess.run(["sh", "-s"], input=text, text=True, capture_output=True, check=False)
+
+
+def test_a_python_that_is_too_old_is_told_before_it_sees_the_program():
+    """3.6 does not know `from __future__ import annotations`: it would tell of a wrong line."""
+    begin = "import sys; sys.version_info = (3, 6, 15)\n" + device_reads._BEGIN
+    done = call_time_loads(begin, "no program of Python")
+    assert (done.returncode, done.stderr) == (1, "python3 is 3.6 there, and has to be 3.8 or later\n")
+    ast.parse(device_reads._BEGIN, feature_version=(3, 4))
+
+
+def inside(expression, **constants):
+    """The value of an expression in the module, in a process of its own."""
+    program = (
+        "import runpy, sys; all_of = runpy.run_path(sys.argv[1], run_name='it')\n"
+        f"all_of['word'].__globals__.update({constants!r})\n"
+        f"print(eval({expression!r}, all_of))"
+    )
+    path = Path(device_reads.__file__).with_name("time_loads.py")
+    done = subprocess.run([sys.executable, "-c", program, path], text=True, capture_output=True, check=False)
+    return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
+
+
+def test_it_is_the_first_to_go_where_memory_is_short():
+    """And not a VM whose memory is bound to that node."""
+    assert inside("(die_first(), word('/proc/self/oom_score_adj'))") == "(None, '1000')"
+
+
+@pytest.mark.parametrize(("free", "asks"), [(0, False), (16 << 10, True), ((16 << 10) - 1, False)])
+def test_nothing_is_taken_from_a_node_that_has_little(tmp_path, free, asks):
+    node = tmp_path / "node3"
+    node.mkdir()
+    (node / "meminfo").write_text(f"Node 3 MemTotal:  99999 kB\nNode 3 MemFree:   {free} kB\n")
+    said = inside("ordinary(4 << 20, 3)", NODES=str(tmp_path), MBIND=1 << 20)  # ENOSYS
+    why = "mbind: Function not implemented" if asks else f"{free >> 10} MiB of it are free"
+    assert said == f"node3 has no memory for us: {why}"
+
+
+def test_a_processor_without_an_end_does_not_hold_it_up(tmp_path):
+    """The file of one that ends without an empty line."""
+    path = tmp_path / "cpuinfo"
+    path.write_text("model name\t: x86\nflags\t\t: fpu hypervisor")
+    assert inside("processor()", CPUINFO=str(path)) == "('x86', True)"
+
+
+@needs_root
+def test_ctrl_c_leaves_nothing_behind(tmp_path):
+    """Of a local machine: what runs there ends with us, and not half a minute later."""
+    (tmp_path / "h.yaml").write_text("apiVersion: cxlstate/v1\nhost: {name: h, connect: local}\n")
+    shim = tmp_path / "python3"
+    pid = tmp_path / "pid"
+    shim.write_text(f"#!/bin/sh\necho $$ >{pid}.new && mv {pid}.new {pid}\nexec sleep 99\n")
+    shim.chmod(0o755)
+    with subprocess.Popen(
+        [
+            *("env", "--default-signal=INT"),  # whoever runs the tests in the background has it ignored
+            *(sys.executable, "-m", "cxlstate", "measure", "node:0", tmp_path / "h.yaml", "--json"),
+        ],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        number = int(wait_for(pid))
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    assert json.loads(out)["diagnostics"]
+    assert process.returncode not in (0, 5)
+    for _ in range(50):
+        if not Path(f"/proc/{number}").exists():
+            return
+        time.sleep(0.1)
+    pytest.fail("what was started there still runs")
+
+
+def wait_for(path):
+    for _ in range(600):
+        if path.exists():
+            return path.read_text()
+        time.sleep(0.1)
+    raise TimeoutError(path)

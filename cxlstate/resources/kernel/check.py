@@ -12,7 +12,7 @@ from cxlstate.formats.kernel_patches import shipped
 from cxlstate.formats.patch_stack import Stacked
 from cxlstate.formats.patching import Standing
 from cxlstate.resources.kernel.goal import Goal, is_in, name_of_note
-from cxlstate.resources.kernel.probe import Live, Note, note, tarball
+from cxlstate.resources.kernel.probe import Live, Note, inner, note, tarball
 from cxlstate.resources.kernel.spec import KernelSpec
 
 STOPS: Final = ("CXK412", "CXK413")
@@ -52,8 +52,10 @@ def _without_link(spec: KernelSpec, at: str) -> str:
 
 def _way_to_a_tree(source: str, live: Live) -> str:
     """What stands there may be somebody's: it is not for us to unpack over it."""
-    if live.folder and live.has_tarball:
-        return f"mv {source} {source}.old, and apply: {tarball(source)} is unpacked then"
+    if live.folder and live.has_inner:
+        return f"write the folder that its tarball is for: source: {inner(source)}"
+    if live.folder and live.tarball:
+        return f"mv {source} {source}.old, and apply: {live.tarball} is unpacked then"
     return f"put a kernel there, or its tarball at {tarball(source)}; or write the path of another as source"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
@@ -57,14 +57,15 @@ def goal(spec: KernelSpec, live: Live) -> Goal:
     known = {name for name, note in over.items() if name in shipped() and _reads(note, live)}
     dropped = tuple(Series(name, (over[name].patch,)) for name in sorted(known))
     found = stack(wanted, (*absent, *dropped), live.files)
-    notes = dict(_notes(wanted, found, live))
     gone = [name_of_note(series) for series in (*absent, *dropped)]
+    ended = tuple(name for name in gone if name in live.notes)
+    notes = dict(_notes(wanted, found, live, [live.notes[name] for name in ended]))
     return Goal(
         found,
         dropped,
         tuple(name for name in over if name not in known),
         notes,
-        tuple(name for name in gone if name in live.notes),
+        ended,
         dict(_modes(wanted, Kind.CREATE)) | dict(_modes((*absent, *dropped), Kind.REMOVE)),
         _digest(spec, found) if spec.build else "",
     )
@@ -75,14 +76,37 @@ def _reads(note: Note, live: Live) -> bool:
     return bool(note.patch.files) and all(file.path in live.files for file in note.patch.files)
 
 
-def _notes(wanted: tuple[Series, ...], found: Stack, live: Live) -> Iterator[tuple[str, str]]:
-    """Of each patch the hunks that we put in, now and before: what others put in, we do not take back."""
+def _notes(
+    wanted: tuple[Series, ...], found: Stack, live: Live, ended: Sequence[Note]
+) -> Iterator[tuple[str, str]]:
+    """Of each patch the hunks that we put in, now and before: what others put in, we do not take back.
+
+    One that stays in the place of another (a copy of a shipped one) inherits what the note of that has.
+    """
     for series, one in zip(wanted, found.wanted, strict=True):
-        if one.missing is None or one.standing is Standing.FAILS:
+        if one.standing is Standing.FAILS:
             continue
-        before = live.notes.get(name_of_note(series))
-        patch = _joined(series, one.missing, before)
-        yield name_of_note(series), f"Applied by cxlstate in boot {live.boot}\n\n{write(patch)}"
+        name = name_of_note(series)
+        before = live.notes.get(name)
+        if one.missing is not None:
+            yield name, _text(live.boot, _joined(series, one.missing, before))
+        elif before is None and (heir := _inherited(series, ended)):
+            yield name, _text(heir.boot, heir.patch)
+
+
+def _text(boot: str, patch: Patch) -> str:
+    return f"Applied by cxlstate in boot {boot}\n\n{write(patch)}"
+
+
+def _inherited(series: Series, ended: Sequence[Note]) -> Note | None:
+    """What a patch makes of a note that goes: its hunks that change the same lines, whatever is around."""
+    for note in ended:
+        theirs = set(map(_edit, _hunks(note.patch)))
+        for form in series.variants:
+            ours = {hunk for hunk in _hunks(form) if _edit(hunk) in theirs}
+            if ours:
+                return replace(note, patch=_only(form, ours))
+    return None
 
 
 def _joined(series: Series, missing: Patch, before: Note | None) -> Patch:
@@ -91,15 +115,27 @@ def _joined(series: Series, missing: Patch, before: Note | None) -> Patch:
         return missing
     now = _hunks(missing)
     form = next(one for one in series.variants if now <= _hunks(one))
-    ours = now | _hunks(before.patch)
+    return _only(form, now | _hunks(before.patch))
+
+
+_Hunk = tuple[str, tuple[str, ...]]
+"""The path of its file, and its lines."""
+
+
+def _only(patch: Patch, hunks: set[_Hunk]) -> Patch:
     kept = (
-        replace(file, hunks=tuple(hunk for hunk in file.hunks if (file.path, hunk.lines) in ours))
-        for file in form.files
+        replace(file, hunks=tuple(hunk for hunk in file.hunks if (file.path, hunk.lines) in hunks))
+        for file in patch.files
     )
     return Patch(tuple(file for file in kept if file.hunks))
 
 
-def _hunks(patch: Patch) -> set[tuple[str, tuple[str, ...]]]:
+def _edit(hunk: _Hunk) -> _Hunk:
+    path, lines = hunk
+    return path, tuple(line for line in lines if line[0] != " ")
+
+
+def _hunks(patch: Patch) -> set[_Hunk]:
     return {(file.path, hunk.lines) for file in patch.files for hunk in file.hunks}
 
 

@@ -20,7 +20,7 @@ from cxlstate.resources.kernel.spec import KernelSpec
 BOOT_ID: Final = File("/proc/sys/kernel/random/boot_id")
 RELEASE: Final = File("/proc/sys/kernel/osrelease")
 _BOOT: Final = re.compile(r"^(?:Applied|Installed) by cxlstate in boot ([0-9a-f-]{36})$", re.MULTILINE)
-_DEBIAN: Final = re.compile(r"/usr/src/linux-source-[0-9]+\.[0-9]+")
+_PACKAGED: Final = re.compile(r"/usr/src/(linux-source-[0-9]+(?:\.[0-9]+)+)(?P<inner>/\1)?")
 _DIGEST: Final = re.compile(r"^Of ([0-9a-f]{64})$", re.MULTILINE)
 
 
@@ -32,14 +32,29 @@ def note(source: str, name: str) -> str:
     return f"{source}/.cxlstate-{name.removesuffix('.patch')}.patch"
 
 
+def tarballs(source: str) -> tuple[str, str]:
+    """Beside the folder that they unpack to: what Debian's and Ubuntu's `linux-source` packages bring."""
+    return f"{source}.tar.xz", f"{source}.tar.bz2"
+
+
 def tarball(source: str) -> str:
-    """What Debian's `linux-source` packages bring, beside the folder that it unpacks to."""
-    return f"{source}.tar.xz"
+    """Which of them to expect. Ubuntu's stands in a folder of its own, and so does what it unpacks to.
+
+    Source: `install-source` in debian/rules.d/3-binary-indep.mk of Ubuntu's kernels.
+    """
+    named = _PACKAGED.fullmatch(source)
+    return tarballs(source)[bool(named and named["inner"])]
+
+
+def inner(source: str) -> str:
+    """Where the tree of Ubuntu's package unpacks to, if `source` is the folder that the package brings."""
+    return f"{source}/{posixpath.basename(source)}"
 
 
 def package(source: str) -> str | None:
-    """The package of Debian that brings such a tarball."""
-    return posixpath.basename(source) if _DEBIAN.fullmatch(source) else None
+    """The package that brings such a tarball."""
+    named = _PACKAGED.fullmatch(source)
+    return named[1] if named else None
 
 
 def stamp(source: str) -> str:
@@ -71,18 +86,19 @@ class Live:
     boot: str = ""
     release: str = ""
     has_makefile: bool = True
-    has_tarball: bool = False
+    tarball: str = ""
+    has_inner: bool = False
     devices: tuple[Device, ...] = ()
 
     @property
     def to_unpack(self) -> bool:
         """Whether there is nothing but the tarball."""
-        return self.folder is None and self.barrier is None and self.has_tarball
+        return self.folder is None and self.barrier is None and bool(self.tarball)
 
     @property
     def to_come(self) -> bool:
         """Whether there is nothing at all."""
-        return self.folder is None and self.barrier is None and not self.has_tarball
+        return self.folder is None and self.barrier is None and not self.tarball
 
     @property
     def installed(self) -> str:
@@ -100,7 +116,8 @@ class Live:
 def reads(spec: KernelSpec) -> Iterator[Question]:
     """Of each file also what leads to it: a link would lead out of the tree."""
     notes = note(spec.source, "*")
-    yield from map(stat, (*ways(spec.source), f"{spec.source}/Makefile", tarball(spec.source)))
+    archives = (*tarballs(spec.source), *tarballs(inner(spec.source)))
+    yield from map(stat, (*ways(spec.source), f"{spec.source}/Makefile", *archives))
     yield from (BOOT_ID, RELEASE, Glob(notes), File(stamp(spec.source)))
     own = _paths(spec)
     for path in own:
@@ -119,8 +136,9 @@ def observe(spec: KernelSpec, answers: Answers) -> Live:
     barrier = obstacle(f"{source}/Makefile", answers)
     makefile = None if barrier else inode_of(f"{source}/Makefile", answers)
     if makefile is None:
-        there = inode_of(tarball(source), answers)
-        return Live(folder, barrier, has_makefile=False, has_tarball=there is not None and there.is_file)
+        archive = _archive(tarballs(source), answers)
+        has_inner = bool(_archive(tarballs(inner(source)), answers))
+        return Live(folder, barrier, has_makefile=False, tarball=archive, has_inner=has_inner)
     notes = dict(_notes(source, answers.files(Glob(note(source, "*")))))
     paths = (*_paths(spec), *(_shipped_paths() if notes else ()))
     files: dict[str, str | None] = {}
@@ -141,6 +159,12 @@ def observe(spec: KernelSpec, answers: Answers) -> Live:
         answers.text(RELEASE).strip(),
         devices=_devices(answers) if spec.proof else (),
     )
+
+
+def _archive(paths: Sequence[str], answers: Answers) -> str:
+    """The first that is there. Ubuntu's package also has a link, which is none."""
+    there = ((path, inode_of(path, answers)) for path in paths)
+    return next((path for path, one in there if one and one.is_file), "")
 
 
 def _devices(answers: Answers) -> tuple[Device, ...]:

@@ -52,8 +52,10 @@ class Kernel(Reconciler[KernelSpec, Live]):
         """What is not in, not installed, not running, and not seen."""
         if isinstance(seen, Unknown):
             return Assessment(later=tuple(steps.later(resource.spec)))
-        if isinstance(seen, Absent) or seen.live.to_unpack:
-            return steps.unpacked(resource.spec)
+        if isinstance(seen, Absent):
+            return steps.unpacked(resource.spec, probe.tarball(resource.spec.source))
+        if seen.live.to_unpack:
+            return steps.unpacked(resource.spec, seen.live.tarball)
         spec, live = resource.spec, seen.live
         if problem := check.no_tree(spec, live):
             return Assessment(problems=(problem,), facts=(("source", f"{spec.source}, not there"),))

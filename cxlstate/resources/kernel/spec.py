@@ -68,7 +68,7 @@ def _patch(value: object, info: ValidationInfo) -> WrittenPatch:
             f"{value} is not a unified diff that can be applied",
             found=f"{value}:{error.line}: {error.reason}",
             expected="edits, creations or removals of regular files, as `git diff` writes them",
-            hint="make it anew in the source tree: git diff --no-renames",
+            hint="make it anew in the source tree: git -c diff.noprefix=false diff --no-renames",
         ) from error
 
 

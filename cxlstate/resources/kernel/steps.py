@@ -11,10 +11,11 @@ from cxlstate.core.action import Action, Reboot, RemoveFile, Risk, Run, undoing
 from cxlstate.core.assessment import Assessment, Later
 from cxlstate.core.change import Change
 from cxlstate.core.file import PutFile, Unpack
+from cxlstate.formats.inode import Inode
 from cxlstate.formats.patch_stack import Stacked
 from cxlstate.formats.patching import Standing
 from cxlstate.resources.kernel.goal import Goal, is_in, name_of_note
-from cxlstate.resources.kernel.probe import Live, note, stamp, tarball
+from cxlstate.resources.kernel.probe import Live, note, stamp
 from cxlstate.resources.kernel.proof import Proven
 from cxlstate.resources.kernel.spec import HOUR, Build, KernelSpec
 
@@ -23,9 +24,9 @@ _LOG: Final = "/var/lib/cxlstate/logs/kernel.log"
 """What the command said that ran last: where one fails, that one."""
 
 
-def unpacked(spec: KernelSpec) -> Assessment:
+def unpacked(spec: KernelSpec, archive: str) -> Assessment:
     """Where there is only the tarball, or there will be: what is in it is known once it is unpacked."""
-    source, archive = spec.source, tarball(spec.source)
+    source = spec.source
     action = Action(f"unpack {archive}", Unpack(archive, source), why="takes minutes, and some 2GiB")
     return Assessment(
         changes=(Change(("source",), None, f"unpacked from {archive}"), *_then(spec)),
@@ -84,10 +85,10 @@ def _edits(source: str, live: Live, aim: Goal) -> Iterator[Action]:
     """A note is written before the files that it is about, and goes after them: a stop loses nothing."""
     for name, text in aim.notes.items():
         before = live.notes[name].text if name in live.notes else None
-        yield _put(f"note what {name} changes", note(source, name), text, before)
+        yield _put(f"note what {name} changes", note(source, name), text, before, like=live.folder)
     for path, content in aim.stack.tree.items():
         if content != live.files[path]:
-            yield _file(f"{source}/{path}", content, live.files[path], aim.modes.get(path))
+            yield _file(f"{source}/{path}", content, live.files[path], aim.modes.get(path), live.folder)
     for name in aim.ended:
         yield _file(note(source, name), None, live.notes[name].text)
 
@@ -101,21 +102,36 @@ def _built(source: str, build: Build, live: Live, aim: Goal) -> Iterator[Action]
             effect = Run((*there, *argv), timeout=build.hours * HOUR, typed=typed, log=_LOG)
             yield Action(f"{verb} the kernel: {line}", effect, why=why)
     text = f"Installed by cxlstate in boot {live.boot}\nOf {aim.digest}\n"
-    yield _put("note what was installed", stamp(source), text, live.stamp or None)
+    yield _put("note what was installed", stamp(source), text, live.stamp or None, like=live.folder)
 
 
-def _file(path: str, content: str | None, before: str | None, mode: int | None = None) -> Action:
+def _file(
+    path: str, content: str | None, before: str | None, mode: int | None = None, like: Inode | None = None
+) -> Action:
     if content is None:
         undo = undoing(PutFile(path, _bytes(before or "")))
         return Action(f"remove {path}", RemoveFile(path, _sha256(before or "")), undo=undo)
-    return _put(f"edit {path}" if before is not None else f"write {path}", path, content, before, mode)
+    does = f"edit {path}" if before is not None else f"write {path}"
+    return _put(does, path, content, before, mode=mode, like=like)
 
 
-def _put(does: str, path: str, content: str, before: str | None, mode: int | None = None) -> Action:
+def _put(  # noqa: PLR0913  # what is put, and whose it is
+    does: str,
+    path: str,
+    content: str,
+    before: str | None,
+    *,
+    mode: int | None = None,
+    like: Inode | None = None,
+) -> Action:
+    """A file that is new in the tree of a user is that user's, `like` the tree itself."""
     digest = _sha256(content)
+    theirs = before is None and like is not None and like.owner not in ("root", "UNKNOWN")
+    owner, group = (like.owner, like.group) if like and theirs else ("", "")
     back = RemoveFile(path, digest) if before is None else PutFile(path, _bytes(before), digest)
     expected = None if before is None else _sha256(before)
-    return Action(does, PutFile(path, _bytes(content), expected, mode=mode), undo=undoing(back))
+    effect = PutFile(path, _bytes(content), expected, owner, group.replace("UNKNOWN", ""), mode=mode)
+    return Action(does, effect, undo=undoing(back))
 
 
 def facts(spec: KernelSpec, aim: Goal, proof: Proven) -> tuple[tuple[str, str], ...]:
