@@ -40,12 +40,8 @@ class ImageReconciler(Reconciler[ImageSpec, Seen]):
     key: ClassVar[object] = ImageName
 
     def needs(self, me: Resource[ImageSpec]) -> Sequence[Need]:
-        """Packages bring qemu-img, and the user that QEMU runs as.
-
-        A seed stands before there is a disk that a guest may have used: what keeps it from being made keeps
-        back the disks, too, which would be taken for used ones after that.
-        """
-        return (Need(AllOf("package"), How.AFTER), Need(AllOf("provision"), How.AWAITS))
+        """Packages bring qemu-img, and the user that QEMU runs as."""
+        return (Need(AllOf("package"), How.AFTER),)
 
     def reads(self, me: Resource[ImageSpec]) -> Sequence[Read]:
         """The file, what qemu-img sees in it, and its source."""

@@ -14,7 +14,7 @@ from cxlstate.words.accounts import lines
 
 _DISKS = "disks"
 CLAIM = "{}\n"
-"""Kept before the first seed is written: what is there then is ours, and is not made from this."""
+"""Kept before the first seed is written, and where one was given up: what is there is ours, and no guest's."""
 
 
 def boot(vm: str, spec: Provision, macs: Sequence[str]) -> FirstBoot:

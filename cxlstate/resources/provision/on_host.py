@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from cxlstate.core.action import Action, RemoveFile, Run, WriteFile
-from cxlstate.core.address import Address, AllOf
+from cxlstate.core.address import Address, AllOf, NeedsOf
 from cxlstate.core.answers import Answers, ReadFailed
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
@@ -43,9 +43,14 @@ class SeedLive:
 
 
 def needs(me: Me) -> tuple[Need, ...]:
-    """What the VM tells of itself; it awaits us."""
+    """What the VM tells of itself; it awaits us.
+
+    A seed stands before there is a disk that a guest may have used: what keeps it from being made keeps back
+    the images of its VM, too, which would be taken for used ones after that.
+    """
+    vm = Address("vm", me.vm)
     after = [Need(AllOf(kind), How.AFTER) for kind in ("package", "service")]
-    return (*after, Need(Address("vm", me.vm), How.KNOWS))
+    return (*after, Need(vm, How.KNOWS), Need(NeedsOf(vm, "image"), How.PRECEDES))
 
 
 def reads(me: Me) -> tuple[Read, ...]:
@@ -99,15 +104,20 @@ def _steps(
     before = made.CLAIM if live.kept is None else live.kept
     actions = (
         *_forget_keys(me, vm, live),  # in this order: what is kept is of the seed that is there
-        *((Action("keep that the seed is ours", _note(me, before, None)),) if live.kept is None else ()),
+        *((Action("keep that the seed is ours", _note(me.vm, before, None)),) if live.kept is None else ()),
         Action(f"write {path}", seed),
-        *(() if same else (Action("keep what it is made from", _note(me, text, before)),)),
+        *(() if same else (Action("keep what it is made from", _note(me.vm, text, before)),)),
     )
     return (Change((), old, f"a seed for the first boot: {_said(me.spec)}"),), actions
 
 
-def _note(me: Me, text: str, before: str | None) -> WriteFile:
-    return WriteFile(cloud_init.made_from(me.vm), text.encode(), _digest(before), mode=0o600)
+def claimed(vm: str, kept: str) -> Action:
+    """Of a seed that is given up: it stays ours until it is gone, and no guest was made by it."""
+    return Action("keep that its first boot was given up", _note(vm, made.CLAIM, kept))
+
+
+def _note(vm: str, text: str, before: str | None) -> WriteFile:
+    return WriteFile(cloud_init.made_from(vm), text.encode(), _digest(before), mode=0o600)
 
 
 def _forget_keys(me: Me, vm: GuestToBe, live: SeedLive) -> Iterator[Action]:
