@@ -7,7 +7,7 @@ The life cycle of a resource, and who calls what when, is told in `docs/life-cyc
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
@@ -80,8 +80,8 @@ class Resource(Generic[S]):
     address: Address
     spec: S
     path: Path = ()
-    guest: frozenset[str] | None = None
-    """The kinds in the section of its guest, if its entry has one."""
+    guest: Mapping[str, Any] | None = None
+    """The kinds in the section of its guest, if its entry has one, each with one of its specs."""
     vm: str = ""
     """The name of the VM in whose entry it stands, if in any."""
 

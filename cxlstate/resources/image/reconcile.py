@@ -60,7 +60,7 @@ class ImageReconciler(Reconciler[ImageSpec, Seen]):
         live = seen.live if isinstance(seen, Present) else None
         partly = seen.partly if isinstance(seen, Unknown) and isinstance(seen.partly, Missing) else None
         there = None if live is None and partly is None else isinstance(live, Live)
-        image = DiskImage(spec.path, spec.format, _size_to_be(spec, live), there)
+        image = DiskImage(spec.path, spec.format, _size_to_be(spec, live), there, probe.base_path(spec))
         exports = (image,) if spec.wanted else ()
         if isinstance(seen, Unknown):
             problems = tuple(before_it_is_seen(spec, partly)) if partly and spec.wanted else ()
