@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from cxlstate.simulator import customizing
@@ -14,6 +17,7 @@ OFFLINE = (
     .replace("qemu-utils]", "qemu-utils, libguestfs-tools]")
 )
 DISK = "h/root/var/lib/libvirt/images/g.qcow2"
+GOLDEN = Path(__file__).parents[1] / "golden"
 KEPT = "h/root/var/lib/cxlstate/guests/g"
 
 
@@ -44,10 +48,18 @@ def test_from_nothing_to_a_guest_that_people_can_log_in_to(spec):
     assert run("drift", str(spec)) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("name", "words"), [("customize-1-plan", ("plan",)), ("customize-2-apply", ("apply", "--yes"))]
+)
+def test_it_is_told_as_it_was(spec, name, words):
+    said = run(*words, str(spec))[1].replace(f"{spec.parent}/", "")
+    assert re.sub(r" \(\d+ s\)", "", said) == (GOLDEN / f"{name}.txt").read_text()
+
+
 def test_a_plan_of_a_bare_host_tells_all_of_it_and_waits_for_the_program(spec):
     said = run("plan", str(spec))[1]
     line = next(line for line in said.splitlines() if "provision.g" in line)
-    assert "+ /var/lib/libvirt/images/g.qcow2: cxl-vmx; users comsys; DHCP" in line
+    assert "+ /var/lib/libvirt/images/g.qcow2 customized: cxl-vmx; users comsys; DHCP" in line
     spec.write_text(OFFLINE.replace(", libguestfs-tools", ""))
     status, said = run("apply", "--yes", str(spec))
     assert status == 5

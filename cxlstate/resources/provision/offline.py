@@ -109,7 +109,7 @@ def assess(me: Me, seen: Observation[ImageLive], inputs: Inputs) -> Assessment:
     return Assessment(
         exports,
         told,
-        (Change((), None, f"{vm.root.path}: {made.said(me.spec)}"),),
+        (Change((), None, f"{vm.root.path} customized: {made.said(me.spec)}"),),
         (_customize(me, vm, vm.root),),
         facts,
         later=tuple(_later(vm.root)),
