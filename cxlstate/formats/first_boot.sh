@@ -1,3 +1,4 @@
+#!/bin/sh
 # shellcheck shell=sh
 # What virt-customize runs as root in the file systems of a guest that has never booted. All of this is
 # constant; `formats/first_boot_script.py` puts calls of these verbs behind it, in quoted words. The first that

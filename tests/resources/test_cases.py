@@ -178,7 +178,9 @@ def outcome(
     guest = {one: SimpleNamespace(seeded=case.get("seeded", True)) for one in case.get("guest", ())}
     given = (Address.parse(one).name for one in case.get("given", ()) if one.startswith("vm."))
     vm = case.get("vm") or next(given, "")
-    me = Resource(Address(kind.kind, case.get("name", "")), read.spec, guest=guest if "guest" in case else None, vm=vm)
+    me = Resource(
+        Address(kind.kind, case.get("name", "")), read.spec, guest=guest if "guest" in case else None, vm=vm
+    )
     reads = tuple(kind.reads(me))
     if case.get("inspected"):
         assert isinstance(kind, Inspects)
