@@ -43,7 +43,8 @@ lab-crash: lab-setup ## stop after every single action and step, emulated and si
 	$(BIN)/pytest -v -s --every-crash tests/e2e/test_stop_anywhere.py tests/laws/test_crash.py \
 		tests/laws/test_images.py tests/simulator/test_host_memory.py
 
-lab-all: lab-setup ## every test on the emulated hosts; SHARD=1/3 is the first third of them
+lab-all: setup ## every test on the emulated hosts; SHARD=1/3 is the first third of them
+	tools/test-setup long
 	$(BIN)/python tools/suite lab-all $(SHARD)
 
 docs: setup      ## regenerate schemas/, docs/errors.md and what the documents' commands print

@@ -95,6 +95,7 @@ ALL = {
     "tests/e2e/test_provision.py": 40,
     "tests/e2e/test_runbook.py": 30,
     "tests/e2e/test_first_boot.py": 6,
+    "tests/e2e/test_virt_customize.py": 6,
     "tests/e2e/test_virtual_machines.py": 40,
     "tests/e2e/test_host_memory.py": 15,
     "tests/e2e/test_foundation.py": 10,

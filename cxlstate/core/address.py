@@ -45,4 +45,12 @@ class ScopedAddress:
         return f"{self.machine}{':' if is_guest(self.machine) else '/'}{self.address}"
 
 
+@dataclass(frozen=True, slots=True)
+class NeedsOf:
+    """The resources of a kind that another one needs by name: the images of a VM."""
+
+    of: Address
+    kind: str
+
+
 Target = Address | AllOf

@@ -81,13 +81,14 @@ class MtrrRanges:
 class DiskImage:
     """A disk image on the host. `size` is its virtual size in bytes; None: known once it is there.
 
-    `there`: whether it is; None: not known.
+    `there`: whether it is; None: not known. `source`: the file on the host that it is made from.
     """
 
     path: str
     format: str
     size: int | None = None
     there: bool | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ class GuestToBe:
 
     `defined`: there is such a VM; None: not known. `new`: whoever will be in it is made by this spec, since
     neither the VM is there, nor was a disk of it before the seed. `seeded`: it has the seed. `disks` are the
-    paths that it writes to, `used` those that are there. `macs` are the addresses of its interfaces.
+    paths that it writes to, `used` those that are there. `macs` are the addresses of its interfaces. `root`
+    is the first of its disks that it writes to, if that is an image.
     """
 
     defined: bool | None
@@ -105,6 +107,7 @@ class GuestToBe:
     disks: tuple[str, ...] = ()
     used: tuple[str, ...] = ()
     macs: tuple[str, ...] = ()
+    root: DiskImage | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from cxlstate.core.effect import Effect
 from cxlstate.core.secret import Secret
+
+
+class Provisioning(Protocol):
+    """What a VM is told of the spec of its guest's first boot."""
+
+    @property
+    def seeded(self) -> bool:
+        """Whether the VM is given a seed for it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,34 @@ class WriteSeed(Effect):
     def journalled(self) -> dict[str, object]:
         """Without what is in it."""
         return {"effect": "write-seed", "path": self.path, "instance": self.boot.instance}
+
+
+@dataclass(frozen=True, slots=True)
+class CustomizeImage(Effect):
+    """Make of a disk image what a first boot is to find, by virt-customize, before there is a VM.
+
+    It is done to a copy, which takes the place of the image whole: what stops half way leaves the image as it
+    was. FAILED, and nothing done, where the image holds anything else than the `source` that it was made
+    from, is in use, or has a file system that was not unmounted. The host keeps the guest's public host keys,
+    `made_from`, and which file it is; `log` keeps what virt-customize says, while it runs and afterwards.
+    """
+
+    vm: str
+    path: str
+    format: str
+    source: str
+    boot: FirstBoot
+    made_from: str
+    log: str = field(compare=False)
+    timeout: int = 3600
+
+    def shown(self) -> str:
+        """As virt-customize(1). The script is a file that root alone reads: hashes of passwords are in it."""
+        return f"virt-customize --format {self.format} --add {shlex.quote(self.path)} --run first-boot"
+
+    def journalled(self) -> dict[str, object]:
+        """Without what is done to it."""
+        return {"effect": "customize-image", "path": self.path, "instance": self.boot.instance}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ The life cycle of a resource, and who calls what when, is told in `docs/life-cyc
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from cxlstate.core.action import Action
-from cxlstate.core.address import Address, Target
+from cxlstate.core.address import Address, NeedsOf, Target
 from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
@@ -51,13 +51,14 @@ class How(Enum):
     """`REQUIRES`: must be in force before. `AFTER`: only later in the order, if it is declared.
 
     `KNOWS`: its exports are wanted, whatever the order. `AWAITS`: must be in force before, and its
-    exports are not told, since it wants to know ours.
+    exports are not told, since it wants to know ours. `PRECEDES`: it awaits us, and need not know of us.
     """
 
     REQUIRES = "requires"
     AWAITS = "awaits"
     AFTER = "after"
     KNOWS = "knows"
+    PRECEDES = "precedes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Need:
     It is of the same machine, or, `on_parent`, of the host that a guest runs on.
     """
 
-    target: Target
+    target: Target | NeedsOf
     how: How
     on_parent: bool = False
 
@@ -79,8 +80,8 @@ class Resource(Generic[S]):
     address: Address
     spec: S
     path: Path = ()
-    guest: frozenset[str] | None = None
-    """The kinds in the section of its guest, if its entry has one."""
+    guest: Mapping[str, Any] | None = None
+    """The kinds in the section of its guest, if its entry has one, each with one of its specs."""
     vm: str = ""
     """The name of the VM in whose entry it stands, if in any."""
 

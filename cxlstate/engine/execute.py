@@ -14,6 +14,7 @@ from cxlstate.core.address import ScopedAddress
 from cxlstate.core.consent import Consents
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic
 from cxlstate.core.effect import Effect
+from cxlstate.core.first_boot import CustomizeImage
 from cxlstate.core.libvirt import LibvirtEffect, StopDomain
 from cxlstate.core.machine import MachineId, host_of
 from cxlstate.engine.plan import ResourcePlan
@@ -202,7 +203,7 @@ def _diagnostic(
                 hint=f"see why on its console, or let its power be cut: --allow power-off-vm={named}",
             )
         case _:
-            log = action.effect.log if isinstance(action.effect, Run) else ""
+            log = action.effect.log if isinstance(action.effect, Run | CustomizeImage) else ""
             more = f", and more of it in {log} on {machine}" if log else ""
             return replace(
                 common,

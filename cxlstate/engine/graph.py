@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
-from cxlstate.core.address import Address, AllOf, ScopedAddress
+from cxlstate.core.address import Address, AllOf, NeedsOf, ScopedAddress
 from cxlstate.core.diagnostic import fail
 from cxlstate.core.machine import MachineId
 from cxlstate.core.reconciler import How, Need
@@ -44,15 +44,27 @@ class Graph:
             self._kinds.setdefault((at.machine, at.address.kind), []).append(at)
             self._needs[at] = []
         for at, several in needs.items():
-            self._needs[at] = [(need.how, self._node(at.machine, need)) for need in several]
+            for need in several:
+                for node in self._nodes(at.machine, need, needs):
+                    if need.how is not How.PRECEDES:
+                        self._needs[at].append((need.how, node))
+                    elif isinstance(node, ScopedAddress) and node in self._needs:
+                        self._needs[node].append((How.AWAITS, at))
 
-    def _node(self, machine: MachineId, need: Need) -> Node:
+    def _nodes(
+        self, machine: MachineId, need: Need, needs: Mapping[ScopedAddress, Sequence[Need]]
+    ) -> Iterable[Node]:
         where = (self._parents.get(machine) or "") if need.on_parent else machine
         match need.target:
             case AllOf() as target:
-                return _All(where, target)
+                yield _All(where, target)
             case Address() as target:
-                return ScopedAddress(where, target)
+                yield ScopedAddress(where, target)
+            case NeedsOf(of=of, kind=kind):
+                named = (one.target for one in needs.get(ScopedAddress(where, of), ()) if not one.on_parent)
+                for address in dict.fromkeys(named):
+                    if isinstance(address, Address) and address.kind == kind:
+                        yield ScopedAddress(where, address)
 
     def declared(self, node: Node) -> Sequence[ScopedAddress]:
         """The declared resources that a node stands for."""
@@ -62,7 +74,8 @@ class Graph:
 
     def meant(self, at: ScopedAddress, target: Address | AllOf) -> Sequence[ScopedAddress]:
         """The declared resources of the same machine that a target means."""
-        return self.declared(self._node(at.machine, Need(target, How.KNOWS)))
+        (node,) = self._nodes(at.machine, Need(target, How.KNOWS), {})
+        return self.declared(node)
 
     def targets(self, at: ScopedAddress, *how: How) -> Iterable[ScopedAddress]:
         """The declared resources that one needs in any of these ways."""

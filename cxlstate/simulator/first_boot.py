@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from cxlstate.formats import cloud_init, seed_iso
+from cxlstate.formats import cloud_init, first_boot_script, seed_iso
 from cxlstate.simulator.accounts import USERS, Accounts
 from cxlstate.simulator.ended import Ended, unknown
 from cxlstate.simulator.files import Files
@@ -19,6 +20,9 @@ from cxlstate.simulator.world import World
 _RESULT: Final = "/run/cloud-init/status.json"
 _INSTANCE: Final = "/var/lib/cloud/data/instance-id"
 _INSTANCES: Final = "/var/lib/cloud/instances"
+OFFLINE: Final = "offline"
+"""A file that says of those of a seed that virt-customize has done what they say."""
+_MARK: Final = b"\n-- customized --\n"
 _ESCAPED: Final = re.compile(r"\\U([0-9a-f]{8})")
 
 
@@ -29,6 +33,17 @@ def seed_of(content: bytes) -> dict[str, bytes] | None:
     except ValueError:
         return None
     return files if label == seed_iso.LABEL and {"meta-data", "user-data"} <= files.keys() else None
+
+
+def kept(seed: Mapping[str, bytes]) -> bytes:
+    """How an image holds it, behind its header."""
+    return _MARK + json.dumps({name: b64encode(one).decode() for name, one in seed.items()}).encode()
+
+
+def made_of(image: bytes) -> dict[str, bytes] | None:
+    """What virt-customize made of the system in an image, as the files of a seed."""
+    _, mark, text = image.partition(_MARK)
+    return {name: b64decode(one) for name, one in json.loads(text).items()} if mark else None
 
 
 class CloudInit:
@@ -44,6 +59,9 @@ class CloudInit:
         """What it does when the machine boots: nothing without a seed, or where it is kept from starting."""
         if seed is None or self._files.exists(cloud_init.DISABLED):
             return
+        if OFFLINE in seed:
+            self._customized(seed)
+            return
         try:
             name = str(_read(seed["meta-data"])["instance-id"])
             if self._files.text(_INSTANCE).strip() != name:
@@ -52,6 +70,13 @@ class CloudInit:
         except (KeyError, TypeError, ValueError) as odd:
             said = {"status": "error", "boot_status_code": "enabled-by-generator", "errors": [str(odd)]}
         self._running[_RESULT] = json.dumps({**said, "recoverable_errors": {}})
+
+    def _customized(self, seed: dict[str, bytes]) -> None:
+        """The disk that it boots from has all of it already, and cloud-init is off."""
+        self._make(_read(seed["user-data"].removeprefix(b"#cloud-config\n")))
+        name = _read(seed["meta-data"])["instance-id"]
+        self._files.write(first_boot_script.TOLD, f"{name}\n".encode(), mode=0o644)
+        self._files.write(cloud_init.DISABLED, b"", mode=0o644)
 
     def run(self, words: Sequence[str]) -> Ended:
         """`cloud-init status [--format json]`, or `--wait`: it is always done by the time it is asked."""
@@ -69,16 +94,18 @@ class CloudInit:
     def _first(self, name: str, user_data: bytes) -> None:
         if not user_data.startswith(b"#cloud-config\n"):
             raise ValueError("user-data is no cloud-config")
-        said = _read(user_data.removeprefix(b"#cloud-config\n"))
+        self._make(_read(user_data.removeprefix(b"#cloud-config\n")))
+        for path in cloud_init.leftovers(name):
+            self._files.write(path, user_data, mode=0o600)
+        self._files.write(f"{_INSTANCES}/{name}/boot-finished", b"", mode=0o644)
+        self._files.write(_INSTANCE, f"{name}\n".encode(), mode=0o644)
+
+    def _make(self, said: dict[str, Any]) -> None:
         for user in said["users"]:
             if user != "default":
                 self._user(user)
         if hostname := said.get("hostname"):
             self._files.write("/etc/hostname", f"{hostname}\n".encode(), mode=0o644)
-        for path in cloud_init.leftovers(name):
-            self._files.write(path, user_data, mode=0o600)
-        self._files.write(f"{_INSTANCES}/{name}/boot-finished", b"", mode=0o644)
-        self._files.write(_INSTANCE, f"{name}\n".encode(), mode=0o644)
 
     def _user(self, said: dict[str, Any]) -> None:
         name = said["name"]

@@ -45,7 +45,7 @@ def power(world: World, domain: ActiveDomain, files: Files) -> Power:
     """
     dimms, root = [], document(domain.xml, "domain")
     disks = filter(None, map(devices.source, root.findall("devices/disk")))
-    seed = next((path for path in disks if seed_in(files, path) is not None), "")
+    seed = next((path for path in disks if seed_in(files, path)), "")
     for one in root.findall("devices/memory[@model='nvdimm']"):
         place = one.find("address")
         assert place is not None  # noqa: S101  # of everything that was started
@@ -57,8 +57,11 @@ def power(world: World, domain: ActiveDomain, files: Files) -> Power:
 
 
 def seed_in(files: Files, path: str) -> dict[str, bytes] | None:
-    """What cloud-init finds on a disk, if that is a seed."""
-    return first_boot.seed_of(files.read(path)) if path.endswith(".iso") and files.is_file(path) else None
+    """What cloud-init finds on a disk, if that is a seed; what virt-customize made of one, if it did."""
+    if not files.is_file(path):
+        return None
+    of = first_boot.seed_of if path.endswith(".iso") else first_boot.made_of
+    return of(files.read(path))
 
 
 def _source(world: World, path: str) -> str:

@@ -160,6 +160,7 @@ class Disks:
             "%f": f"{info.st_mode if link else self.mounts.mode(path):x}",
             "%d": str(0 if link else self.mounts.device(path)),
             "%Y": str(int(info.st_mtime)),
+            "%W": str(info.st_mtime_ns),  # the birth: a simulated image is never written to
             "%i": str(info.st_ino),
             "%s": str(info.st_size),
             "%U": user,

@@ -9,7 +9,7 @@ from typing import Any
 from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.effect import Effect
 from cxlstate.core.file import PermitFile, PutFile, SetPassword, Unpack
-from cxlstate.core.first_boot import AwaitFirstBoot, WriteSeed
+from cxlstate.core.first_boot import AwaitFirstBoot, CustomizeImage, WriteSeed
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.formats import cloud_init, password, seed_iso
@@ -17,7 +17,7 @@ from cxlstate.machine import generated
 from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.performing import waited_for
 from cxlstate.machine.posix.effects import LOG
-from cxlstate.simulator import images
+from cxlstate.simulator import customizing, images
 from cxlstate.simulator.ended import Ended, unknown
 from cxlstate.simulator.files import Files
 from cxlstate.simulator.libvirt.refused import Refused
@@ -56,6 +56,10 @@ def _write_seed(effect: WriteSeed, session: Session) -> tuple[str, Outcome]:
     image = seed_iso.image(cloud_init.files(effect.boot, password.sha512_crypt))
     session.replace(effect.path, image, 0o600)
     return "", Outcome(Result.DONE)
+
+
+def _customize(effect: CustomizeImage, session: Session) -> tuple[str, Outcome]:
+    return "", customizing.customize(effect, session)
 
 
 def _await_first_boot(_effect: AwaitFirstBoot, session: Session) -> tuple[str, Outcome]:
@@ -161,6 +165,7 @@ SIMULATED: dict[type[Effect], Performer] = {
     Unpack: _of_somebody,
     SetPassword: _of_somebody,
     WriteSeed: _write_seed,
+    CustomizeImage: _customize,
     AwaitFirstBoot: _await_first_boot,
     Run: _run,
     Step: _step,

@@ -229,11 +229,11 @@ class Reading:
             self.problems.append(replace(found, path=place, source=self.document.locate(place)))
         return read
 
-    def _guest(self, vm: Address, node: Node, path: Path) -> frozenset[str]:
+    def _guest(self, vm: Address, node: Node, path: Path) -> dict[str, Any]:
         """The kinds in the section of a guest: how it is reached, and entries as below `host`."""
         if not isinstance(node, Mapping):
             self.problems.append(refusals.wrong_type(path, "a mapping", self.document, node))
-            return frozenset()
+            return {}
         envelope = {
             key: plain(node.entries[key].value) for key in _ENVELOPE[Scope.GUEST] if key in node.entries
         }
@@ -245,7 +245,7 @@ class Reading:
         if read.whole:
             way = read.spec.connect
             self.guests[vm] = (Through(vm, way.user, way.via, way.port), resources)
-        return frozenset(one.address.kind for one in resources)
+        return {one.address.kind: one.spec for one in resources}
 
     def _named(self, kind: Reconciler[Any, Any], name: str, path: Path) -> bool:
         try:

@@ -160,6 +160,29 @@ NEW_GUEST = {
         },
     },
 }
+BASE = {"path": "/var/lib/libvirt/images/base.qcow2", "format": "qcow2", "size": "1GiB"}
+WITH_BASE = {
+    **LIBVIRT,
+    "packages": ["libvirt-daemon-system", "qemu-utils", "libguestfs-tools"],
+    "images": {"base": BASE},
+}
+OF_G1 = NEW_GUEST["vms"]["g1"]
+CUSTOMIZED = {
+    **WITH_BASE,
+    "images": {
+        "base": BASE,
+        "system": {"path": "/var/lib/libvirt/images/g1.qcow2", "source": {"path": BASE["path"]}},
+    },
+    "vms": {
+        "g1": {
+            **OF_G1,
+            "guest": {
+                **OF_G1["guest"],
+                "provision": OF_G1["guest"]["provision"] | {"method": "virt-customize"},
+            },
+        }
+    },
+}
 NO_DEVICE = {"packages": LIBVIRT["packages"], "modules": LIBVIRT["modules"]}
 IN_USE = {**LIBVIRT, "vms": {"g1": {**GUEST, "nvdimm": [NVDIMM]}}}
 OFF = {"state": "shut-off"}
@@ -177,6 +200,7 @@ STORIES = {
     "guests": ((LIBVIRT,), GUESTS),
     "a namespace in a guest": ((LIBVIRT,), IN_NVDIMM),
     "a guest from nothing": ((LIBVIRT,), NEW_GUEST),
+    "a guest from nothing, without a seed": ((WITH_BASE,), CUSTOMIZED),
     "a seed is dropped": ((UNPROVEN,), UNPROVISIONED),
     "a device that a VM has is dropped": ((IN_USE,), NO_DEVICE),
 }

@@ -65,7 +65,7 @@ DOMAIN = """\
 
 def build(folder: Path) -> None:
     """Make `kernel` and `initrd` in a folder."""
-    unpacked = _unpacked()
+    unpacked = unpacked()
     (kernel,) = (unpacked / "boot").glob("vmlinuz-*")
     shutil.copy(kernel, folder / "kernel")
     files: dict[str, tuple[int, bytes]] = {
@@ -89,7 +89,7 @@ def _libraries(program: str) -> list[str]:
     return re.findall(r"(/\S+) \(0x", said)
 
 
-def _unpacked() -> Path:
+def unpacked() -> Path:
     """Both packages, unpacked in a folder that is kept."""
     listed = subprocess.run(
         ["apt-cache", "depends", "linux-image-cloud-amd64"], capture_output=True, text=True, check=False

@@ -7,6 +7,7 @@ A case is `tests/resources/<kind>/<case>.yaml`:
     name: kmem                # the key of the entry, for kinds that stand in a map
     vm: cxl_vmx               # the VM in whose entry it stands, for kinds in the section of a guest
     guest: [provision]        # the kinds in the section of its guest, for a VM
+    seeded: false             # the first boot of that guest takes no seed
     host: captured/host.yaml  # answers of a whole host; those of the case go before, null takes one out
     answers:                  # what the machine says, by path or command line
       /proc/cmdline: 'root=/dev/vda1 ro'              # the text; a list is joined by blanks
@@ -57,7 +58,7 @@ The effect of a `Step` is written `Step VERB WORD…`, memory that an action sus
 `suspends: [{start: 0x5000000000, end: 0x7000000000}]`. An effect on libvirt or on a disk image is its
 class and its fields in their order: `UpdateNetwork default add-last ip-dhcp-host live config`,
 `PinDomain cxl_vmx vcpu 0-3 1`, `GrowImage /srv/a.qcow2 1073741824 qcow2`. A flag is its name, and nothing
-where it is off; texts of XML, hashes, the wish of an `EditDomain`, and a number that is -1 are left out.
+where it is off; texts of XML, hashes, what a guest is made from, the wish of an `EditDomain`, and a number that is -1 are left out.
 A file that is asked for and has no answer does not exist; a pattern matches the files that have an
 answer, and what `Include` lines name is all in that folder that has one. The parts of a domain or
 network go before those of the host one by one; null takes a part out.
@@ -75,6 +76,7 @@ from dataclasses import asdict, fields, is_dataclass, replace
 from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -87,7 +89,17 @@ from cxlstate.core.answers import Answer, Answers, NotAsked, ReadFailed, describ
 from cxlstate.core.assessment import Assessment, Collective, Hold
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.exports import DaxDevice, Export, Inputs, MtrrRanges, NvdimmOfVm, RestoreStep, Seed
+from cxlstate.core.exports import (
+    DaxDevice,
+    DiskImage,
+    Export,
+    GuestToBe,
+    Inputs,
+    MtrrRanges,
+    NvdimmOfVm,
+    RestoreStep,
+    Seed,
+)
 from cxlstate.core.file import PutFile
 from cxlstate.core.libvirt import EditDomain
 from cxlstate.core.measure import Measurable
@@ -165,10 +177,12 @@ def outcome(
         refused = read.refused.errors() if read.refused else []
         found = [*map(_invalid, refused), *map(_diagnostic, read.problems)]
         return {"invalid": _chosen(found, case.get("invalid", []))}
-    guest = frozenset(case["guest"]) if "guest" in case else None
+    guest = {one: SimpleNamespace(seeded=case.get("seeded", True)) for one in case.get("guest", ())}
     given = (Address.parse(one).name for one in case.get("given", ()) if one.startswith("vm."))
     vm = case.get("vm") or next(given, "")
-    me = Resource(Address(kind.kind, case.get("name", "")), read.spec, guest=guest, vm=vm)
+    me = Resource(
+        Address(kind.kind, case.get("name", "")), read.spec, guest=guest if "guest" in case else None, vm=vm
+    )
     reads = tuple(kind.reads(me))
     if case.get("inspected"):
         assert isinstance(kind, Inspects)
@@ -488,6 +502,8 @@ def _export(written: dict[str, Any]) -> Export:
         return NvdimmOfVm(align_of=Address.parse(of) if of else None, **value)
     if build is DaxDevice:
         return _device(**value)
+    if build is GuestToBe and "root" in value:
+        return GuestToBe(**{**value, "root": DiskImage(**value["root"])})
     return build(**value) if isinstance(value, dict) else build(tuple(value))
 
 
@@ -594,7 +610,7 @@ def _word(name: str, value: Any) -> str:
         case tuple():
             return " ".join(map(str, value))
         case _:
-            hidden = name in {"xml", "expected", "content", "hash"} or is_dataclass(value)
+            hidden = name in {"xml", "expected", "content", "hash", "made_from"} or is_dataclass(value)
             return "" if hidden else str(value)
 
 

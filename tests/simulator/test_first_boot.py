@@ -251,3 +251,54 @@ def test_to_begin_again_takes_what_the_hint_of_a_failed_first_boot_says(unproven
     status, said = run("apply", "--yes", str(unproven))
     assert status == 0, said
     assert (guest_of(unproven) / "etc/hostname").read_text() == "cxl-vmx\n"
+
+
+TWO = SPEC.replace(
+    "vms:\n",
+    """\
+  other: {path: /var/lib/libvirt/images/o.qcow2, format: qcow2, size: 1GiB}
+vms:
+  o:
+    state: running
+    memory: 1GiB
+    vcpu: 1
+    disks: [{target: vda, image: image.other}]
+""",
+)
+
+
+def test_what_one_guest_lacks_keeps_back_its_own_disks_alone(spec, monkeypatch):
+    spec.write_text(TWO)
+    monkeypatch.setenv("FIRST_BOOT", "")
+    status, said = run("apply", "--yes", str(spec))
+    assert status == 1
+    assert "error[CXP406]" in said
+    images = spec.parent / "h/root/var/lib/libvirt/images"
+    assert [one.name for one in images.glob("*.qcow2")] == ["o.qcow2"]
+    assert (spec.parent / "h/root/etc/libvirt/qemu/o.xml").exists()
+    monkeypatch.setenv("FIRST_BOOT", PASSWORD)
+    status, said = run("apply", "--yes", str(spec))
+    assert status == 0, said
+
+
+@pytest.mark.parametrize("defined", [True, False])
+def test_a_first_boot_that_was_given_up_is_never_taken_for_a_proven_one(spec, monkeypatch, defined):
+    """The seed goes with consent, or by itself where no VM has it; then `provision` is written again."""
+
+    def fails(self, name, user_data):
+        raise ValueError("no such group: sudo")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(first_boot.CloudInit, "_first", fails)
+        run("apply", "--yes", str(spec))
+    definition = spec.parent / "h/root/etc/libvirt/qemu/g.xml"
+    assert definition.exists()
+    given_up = unprovisioned(SPEC)
+    spec.write_text(given_up if defined else given_up.replace("state: running", "state: absent"))
+    of = ("power-off-vm", "destroy-data=h/vm.g", "destroy-data=h/provision.g")
+    status, said = run("apply", "--yes", "--allow", ",".join(of), str(spec))
+    assert (status, definition.exists(), (spec.parent / SEED).exists()) == (0, defined, False), said
+    spec.write_text(SPEC)
+    status, said = run("plan", str(spec))
+    found = ("warning[CXP402]", 0) if defined else ("error[CXP401]", 1)
+    assert (found[0] in said, status) == (True, found[1]), said

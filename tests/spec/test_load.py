@@ -394,7 +394,7 @@ def test_what_is_said_of_a_first_boot_is_of_the_guest_and_of_its_host():
     of_guest = {str(me.address): me for me in tree.guests[0].resources}
     assert list(of_host) == ["vm.cxl_vmx", "vm.bare", "provision.cxl_vmx", "provision.bare"]
     assert list(of_guest) == ["provision", "package.ndctl"]
-    assert of_host["vm.cxl_vmx"].guest == {"provision", "package"}
+    assert (of_host["vm.cxl_vmx"].guest or {}).keys() == {"provision", "package"}
     assert of_host["provision.cxl_vmx"].vm == of_guest["provision"].vm == "cxl_vmx"
     assert of_host["provision.cxl_vmx"].path == of_guest["provision"].path
     assert of_host["provision.cxl_vmx"].spec == of_guest["provision"].spec

@@ -82,7 +82,7 @@ done
 
 # `look` FILE [FORMAT]: what qemu-img sees in it. Its JSON is one line a value, those of the image itself
 # four blanks in (`qobject_to_json_pretty`); a text cannot look like one, since quotes in it are escaped.
-_LOOK = r"""
+LOOK = r"""
 command -v qemu-img >/dev/null || fail 'qemu-img is not installed (package qemu-utils)'
 look() {
     seen=$(qemu-img info --output=json -U ${2:+-f "$2"} "$1") || fail
@@ -96,7 +96,7 @@ look() {
 # root's alone (or ours, where we are not root): who else may write to one could put a link there between
 # two of our steps, which qemu-img, chown and chmod follow. In a sticky folder nobody can move what is
 # root's (inode(7)). What is not there yet is made by root, in a folder of root's.
-_WALK = r"""
+WALK = r"""
 exposed() {
     fail "users other than root can replace files in $1 (owner $(stat -c '%U:%G, mode %a' -- "$1")): \
 choose a path in folders that only root can write to, such as /var/lib/libvirt/images"
@@ -295,25 +295,25 @@ def make_image(state: str, effect: MakeImage, entry: Entry) -> bytes:
         "mode": _octal(effect.mode),
         "state": state,
     }
-    return script(state, entry, variables, effect.journalled(), FILES + _WALK + _LOOK + _MAKE)
+    return script(state, entry, variables, effect.journalled(), FILES + WALK + LOOK + _MAKE)
 
 
 def grow_image(state: str, effect: GrowImage, entry: Entry) -> bytes:
     """Grow it, or have the guest that holds it grow its disk."""
     variables = {"path": effect.path, "size": str(effect.size), "format": effect.format}
-    return script(state, entry, variables, effect.journalled(), _WALK + _LOOK + _GROW)
+    return script(state, entry, variables, effect.journalled(), WALK + LOOK + _GROW)
 
 
 def remove_image(state: str, effect: RemoveImage, entry: Entry) -> bytes:
     """Remove it, if it is the one that the plan has seen, and nobody has it open."""
     variables = {"path": effect.path, "identity": effect.identity}
-    return script(state, entry, variables, effect.journalled(), _WALK + _REMOVE)
+    return script(state, entry, variables, effect.journalled(), WALK + _REMOVE)
 
 
 def permit_image(state: str, effect: PermitImage, entry: Entry) -> bytes:
     """Set owner, group or mode."""
     variables = {"path": effect.path, "whose": effect.whose, "mode": _octal(effect.mode)}
-    return script(state, entry, variables, effect.journalled(), _WALK + _PERMIT)
+    return script(state, entry, variables, effect.journalled(), WALK + _PERMIT)
 
 
 def _octal(mode: int | None) -> str:

@@ -12,13 +12,20 @@ from typing import Any, TypeVar
 from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteFile
 from cxlstate.core.effect import Effect
 from cxlstate.core.file import PermitFile, PutFile, SetPassword, Unpack
-from cxlstate.core.first_boot import AwaitFirstBoot, WriteSeed
+from cxlstate.core.first_boot import AwaitFirstBoot, CustomizeImage, WriteSeed
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.libvirt import LibvirtEffect
 from cxlstate.machine import generated
 from cxlstate.machine.outcome import Entry, Outcome, Result
 from cxlstate.machine.performing import waited_for
-from cxlstate.machine.posix import effects, elsewhere, file_effects, first_boot_effects, image_effects
+from cxlstate.machine.posix import (
+    customize_effects,
+    effects,
+    elsewhere,
+    file_effects,
+    first_boot_effects,
+    image_effects,
+)
 from cxlstate.machine.posix.session import Session, text
 from cxlstate.machine.posix.transport import LockLost, Lost, Unclear
 
@@ -77,6 +84,10 @@ def _of_images(_: Effect) -> int:
     return image_effects.PATIENCE
 
 
+def _of_customizing(effect: CustomizeImage) -> int:
+    return image_effects.PATIENCE + (1 + customize_effects.LAUNCHES) * effect.timeout
+
+
 IMAGES: dict[type[Effect], Performer] = {
     FetchFile: by_script(image_effects.fetch_file, _of_images),
     MakeImage: by_script(image_effects.make_image, _of_images),
@@ -94,6 +105,7 @@ POSIX: dict[type[Effect], Performer] = {
     SetPassword: by_script(file_effects.set_password),
     Run: by_script(effects.run, lambda effect: effect.timeout),
     Step: by_script(effects.step, lambda effect: effect.timeout),
+    CustomizeImage: by_script(customize_effects.customize_image, _of_customizing),
     WriteSeed: by_script(first_boot_effects.write_seed),
     AwaitFirstBoot: by_script(first_boot_effects.await_first_boot, lambda effect: effect.timeout),
     Generate: _generate,

@@ -40,12 +40,8 @@ class ImageReconciler(Reconciler[ImageSpec, Seen]):
     key: ClassVar[object] = ImageName
 
     def needs(self, me: Resource[ImageSpec]) -> Sequence[Need]:
-        """Packages bring qemu-img, and the user that QEMU runs as.
-
-        A seed stands before there is a disk that a guest may have used: what keeps it from being made keeps
-        back the disks, too, which would be taken for used ones after that.
-        """
-        return (Need(AllOf("package"), How.AFTER), Need(AllOf("provision"), How.AWAITS))
+        """Packages bring qemu-img, and the user that QEMU runs as."""
+        return (Need(AllOf("package"), How.AFTER),)
 
     def reads(self, me: Resource[ImageSpec]) -> Sequence[Read]:
         """The file, what qemu-img sees in it, and its source."""
@@ -64,7 +60,7 @@ class ImageReconciler(Reconciler[ImageSpec, Seen]):
         live = seen.live if isinstance(seen, Present) else None
         partly = seen.partly if isinstance(seen, Unknown) and isinstance(seen.partly, Missing) else None
         there = None if live is None and partly is None else isinstance(live, Live)
-        image = DiskImage(spec.path, spec.format, _size_to_be(spec, live), there)
+        image = DiskImage(spec.path, spec.format, _size_to_be(spec, live), there, probe.base_path(spec))
         exports = (image,) if spec.wanted else ()
         if isinstance(seen, Unknown):
             problems = tuple(before_it_is_seen(spec, partly)) if partly and spec.wanted else ()

@@ -14,7 +14,7 @@ from cxlstate.words.accounts import lines
 
 _DISKS = "disks"
 CLAIM = "{}\n"
-"""Kept before the first seed is written: what is there then is ours, and is not made from this."""
+"""Kept before the first seed is written, and where one was given up: what is there is ours, no guest's."""
 
 
 def boot(vm: str, spec: Provision, macs: Sequence[str]) -> FirstBoot:
@@ -49,6 +49,13 @@ def otherwise(kept: str, spec: Provision, macs: Sequence[str]) -> tuple[str, ...
     if isinstance(before, dict):
         before.pop(_DISKS, None)
     return tuple(dict.fromkeys(show(path) for path in _differences(before, now)))
+
+
+def said(spec: Provision) -> str:
+    """In a line of a plan."""
+    words = [spec.hostname] if spec.hostname else []
+    words += [f"users {', '.join(spec.users)}"] if spec.users else []
+    return "; ".join([*words, *(["DHCP"] if spec.network else [])]) or spec.method
 
 
 def _of(spec: Provision, macs: Sequence[str]) -> dict[str, Any]:

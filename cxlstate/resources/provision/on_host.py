@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from cxlstate.core.action import Action, RemoveFile, Run, WriteFile
-from cxlstate.core.address import Address, AllOf
+from cxlstate.core.address import Address, AllOf, NeedsOf
 from cxlstate.core.answers import Answers, ReadFailed
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
-from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import GuestToBe, Inputs, Seed
 from cxlstate.core.first_boot import WriteSeed
 from cxlstate.core.libvirt import DetachDisk
@@ -20,7 +20,7 @@ from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import File, LibvirtDomain, Names, Read
 from cxlstate.core.reconciler import How, Need, Resource
 from cxlstate.formats import cloud_init, host_keys
-from cxlstate.resources.provision import made
+from cxlstate.resources.provision import made, problems
 from cxlstate.resources.provision.spec import Provision
 
 Me = Resource[Provision]
@@ -43,9 +43,14 @@ class SeedLive:
 
 
 def needs(me: Me) -> tuple[Need, ...]:
-    """What the VM tells of itself; it awaits us."""
+    """What the VM tells of itself; it awaits us.
+
+    A seed stands before there is a disk that a guest may have used: what keeps it from being made keeps back
+    the images of its VM, too, which would be taken for used ones after that.
+    """
+    vm = Address("vm", me.vm)
     after = [Need(AllOf(kind), How.AFTER) for kind in ("package", "service")]
-    return (*after, Need(Address("vm", me.vm), How.KNOWS))
+    return (*after, Need(vm, How.KNOWS), Need(NeedsOf(vm, "image"), How.PRECEDES))
 
 
 def reads(me: Me) -> tuple[Read, ...]:
@@ -77,11 +82,11 @@ def assess(me: Me, seen: Observation[SeedLive], inputs: Inputs) -> Assessment:
     given = (vm.new and not odd) or (vm.seeded and live.made)
     exports = (Seed(cloud_init.instance(me.vm), given, _finish(me) if given else ()),)
     if isinstance(seen, Unknown):
-        return Assessment(exports, tuple(_impossible(me, vm)) if given else ())
+        return Assessment(exports, tuple(problems.impossible(me, vm)) if given else ())
     facts = (("seed", "there" if live.there else "none"),)
-    problems = tuple(_problems(me, vm, live))
+    told = tuple(_problems(me, vm, live))
     changes, actions = _steps(me, vm, live, given=given)
-    return Assessment(exports, problems, changes, actions, facts)
+    return Assessment(exports, told, changes, actions, facts)
 
 
 def _steps(
@@ -99,15 +104,20 @@ def _steps(
     before = made.CLAIM if live.kept is None else live.kept
     actions = (
         *_forget_keys(me, vm, live),  # in this order: what is kept is of the seed that is there
-        *((Action("keep that the seed is ours", _note(me, before, None)),) if live.kept is None else ()),
+        *((Action("keep that the seed is ours", _note(me.vm, before, None)),) if live.kept is None else ()),
         Action(f"write {path}", seed),
-        *(() if same else (Action("keep what it is made from", _note(me, text, before)),)),
+        *(() if same else (Action("keep what it is made from", _note(me.vm, text, before)),)),
     )
-    return (Change((), old, f"a seed for the first boot: {_said(me.spec)}"),), actions
+    return (Change((), old, f"a seed for the first boot: {made.said(me.spec)}"),), actions
 
 
-def _note(me: Me, text: str, before: str | None) -> WriteFile:
-    return WriteFile(cloud_init.made_from(me.vm), text.encode(), _digest(before), mode=0o600)
+def claimed(vm: str, kept: str) -> Action:
+    """Of a seed that is given up: it stays ours until it is gone, and no guest was made by it."""
+    return Action("keep that its first boot was given up", _note(vm, made.CLAIM, kept))
+
+
+def _note(vm: str, text: str, before: str | None) -> WriteFile:
+    return WriteFile(cloud_init.made_from(vm), text.encode(), _digest(before), mode=0o600)
 
 
 def _forget_keys(me: Me, vm: GuestToBe, live: SeedLive) -> Iterator[Action]:
@@ -138,30 +148,17 @@ def _finish(me: Me) -> tuple[Action, ...]:
     return tuple(replace(one, why="on the host", on_parent=True) for one in taken_away(me.vm))
 
 
-def _said(spec: Provision) -> str:
-    words = [spec.hostname] if spec.hostname else []
-    words += [f"users {', '.join(spec.users)}"] if spec.users else []
-    return "; ".join([*words, *(["DHCP"] if spec.network else [])]) or spec.method
-
-
 # Problems --------------------------------------------------------------------------------------------
 
 
 def _problems(me: Me, vm: GuestToBe, live: SeedLive) -> Iterator[Diagnostic]:
     old = sorted({*vm.used} - (made.disks(live.kept) if vm.new else set()))
     if vm.new:
-        yield from _impossible(me, vm)
+        yield from problems.impossible(me, vm)
     if vm.new and live.there and live.kept is None:
         yield _of_another(me)
     elif vm.defined and not live.made:
-        yield Diagnostic(
-            "CXP402",
-            f"the guest in {me.vm} was there before, and is not provisioned",
-            Severity.WARNING,
-            found=f"a VM {me.vm} of which nothing says that cxlstate has provisioned it",
-            expected="a VM and a disk that this spec makes",
-            hint="remove `provision`, and say the rest with `users`, `sshd` and `files` of the guest",
-        )
+        yield problems.was_there(me.vm)
     elif not vm.defined and old and (vm.new or not live.made):
         yield Diagnostic(
             "CXP401",
@@ -170,15 +167,8 @@ def _problems(me: Me, vm: GuestToBe, live: SeedLive) -> Iterator[Diagnostic]:
             expected="a disk that this spec makes",
             hint="let an entry of `images` make it, and write image: image.NAME; or remove `provision`",
         )
-    if live.kept and live.made and not vm.new and (differs := made.otherwise(live.kept, me.spec, vm.macs)):
-        yield Diagnostic(
-            "CXP403",
-            f"the guest in {me.vm} was provisioned otherwise",
-            Severity.WARNING,
-            found=f"{', '.join(differs)}: not as when it was provisioned",
-            expected="what its seed was made from: a guest is provisioned once",
-            hint="say it with `users`, `sshd` and `files` of the guest, which change one that is there",
-        )
+    if live.kept and live.made and not vm.new:
+        yield from problems.otherwise(me, vm, live.kept)
 
 
 def _of_another(me: Me) -> Diagnostic:
@@ -190,27 +180,3 @@ def _of_another(me: Me) -> Diagnostic:
         expected="no file there before the first boot is prepared",
         hint=f"see what it is, and move it away: mv {shlex.quote(path)} {shlex.quote(path)}.old",
     )
-
-
-def _impossible(me: Me, vm: GuestToBe) -> Iterator[Diagnostic]:
-    """What no seed can be made from."""
-    if me.spec.network and not vm.macs:
-        yield Diagnostic(
-            "CXP407",
-            f"{me.vm} has no interface that could ask for an address",
-            path=("network",),
-            found="no `interfaces` in the VM",
-            expected="an interface with its MAC address",
-            hint=f"add one to vms.{me.vm}.interfaces, or remove `network`",
-        )
-    for name, user in me.spec.users.items():
-        secret = user.account(name).password
-        if secret is not None and (not secret.reveal() or b"\0" in secret.reveal()):
-            yield Diagnostic(
-                "CXP406",
-                f"{name} cannot have this password",
-                path=("users", name, "password"),
-                found=f"what {user.password} gives is empty, or has a NUL in it",
-                expected="a password",
-                hint="see what is there; remove `password` for a user who logs in with a key",
-            )

@@ -77,7 +77,8 @@ class Provision(Model):
     """What the first boot makes of the image. Done once, when the spec makes the VM and its disk."""
 
     method: Literal["cloud-init", "virt-customize"] = Field(examples=["cloud-init"])
-    """`cloud-init`: a seed (NoCloud) that the guest finds at its first boot, and that is taken away then."""
+    """`cloud-init`: a seed (NoCloud) that the guest finds at its first boot, and that is taken away then.
+    `virt-customize`: the image itself, before there is a VM; the guest needs no cloud-init."""
 
     hostname: HostName | None = Field(default=None, examples=["cxl-vmx"])
     """What the guest is called."""
@@ -88,17 +89,10 @@ class Provision(Model):
     network: FirstNetwork | None = None
     """The network. Left to the image unless written."""
 
-    @check
-    def _method_is_there(self) -> Iterator[Diagnostic]:
-        if self.method == "virt-customize":
-            yield Diagnostic(
-                "CXP404",
-                "virt-customize is not supported yet",
-                path=("method",),
-                found="method: virt-customize",
-                expected="method: cloud-init",
-                hint="write method: cloud-init; this version of cxlstate knows no other",
-            )
+    @property
+    def seeded(self) -> bool:
+        """Whether the VM is given a seed."""
+        return self.method == "cloud-init"
 
     @check
     def _root_is_told(self) -> Iterator[Diagnostic]:

@@ -12,6 +12,7 @@ from typing import Final
 from cxlstate.core.address import Address, AllOf
 from cxlstate.core.answers import Answers, ReadFailed
 from cxlstate.core.domain import CpuNumbers, Domain
+from cxlstate.core.first_boot import Provisioning
 from cxlstate.core.guest import GuestAccess
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import Attributes, File, LibvirtAddresses, LibvirtDomain, Links, Names, Read
@@ -105,7 +106,7 @@ def reads(me: Resource[VmSpec]) -> tuple[Read, ...]:
     """The domain, the host around it, what it opens by a path, the way into its guest, and its seed."""
     name, spec = me.name, me.spec
     way = access.reads(name) if me.has_guest else ()
-    seed = _seed(me) if is_provisioned(me) else ()
+    seed = _seed(me) if has_seed(me) else ()
     memory = (*([dax.HOLDERS] if spec.nvdimm else []), *([HUGE_PAGES] if spec.hugepages else []))
     return (LibvirtDomain(name), ONLINE, NODES, LINKS, *memory, *paths.reads(spec), *way, *seed)
 
@@ -113,6 +114,12 @@ def reads(me: Resource[VmSpec]) -> tuple[Read, ...]:
 def is_provisioned(me: Resource[VmSpec]) -> bool:
     """Whether the spec says what the first boot of its guest makes of it."""
     return "provision" in (me.guest or ())
+
+
+def has_seed(me: Resource[VmSpec]) -> bool:
+    """Whether that is by a seed, which the VM is given."""
+    first: Provisioning | None = (me.guest or {}).get("provision")
+    return first is not None and first.seeded
 
 
 def _seed(me: Resource[VmSpec]) -> tuple[Names, Names]:
@@ -123,7 +130,7 @@ def _seed(me: Resource[VmSpec]) -> tuple[Names, Names]:
 def observe(me: Resource[VmSpec], answers: Answers) -> Observation[Seen]:
     """What libvirt says, whatever the spec wants."""
     name, host = me.name, _host(me.spec, answers)
-    if is_provisioned(me):
+    if has_seed(me):
         host = replace(host, seed=all(map(answers.files, _seed(me))))
     try:
         parts = answers.files(LibvirtDomain(name))

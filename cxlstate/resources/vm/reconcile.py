@@ -131,7 +131,7 @@ def _defined(
     """One that is not there. Before libvirt can be asked, what is wrong with it is told once it can."""
     standing = _standing(me.spec, "shut-off", autostart=False)
     new = any(isinstance(one, GuestToBe) and one.new for one in found.exports)
-    seed = cloud_init.seed(me.name) if new else None
+    seed = cloud_init.seed(me.name) if new and probe.has_seed(me) else None
     given = (Change(("seed",), None, seed),) if seed else ()
     found = replace(found, changes=(*_made(wished), *given, *standing))
     try:

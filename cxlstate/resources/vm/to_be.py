@@ -27,12 +27,13 @@ def guest_to_be(
     macs = tuple(one.mac for one in me.spec.interfaces or () if one.state == "present")
     if isinstance(live, Live):
         return GuestToBe(defined=True, new=False, seeded=is_seeded(me.name, live), macs=macs)
-    disks = dict(_disks(me.spec, host, inputs))
+    root = next((image for _, _, image in _disks(me.spec, host, inputs)), None)
+    disks = {path: there for path, there, _ in _disks(me.spec, host, inputs)}
     used = tuple(path for path, there in disks.items() if there)
     new = (host is not None and host.seed) or not any(there is not False for there in disks.values())
     defined = False if isinstance(live, Missing) else None
     known = tuple(path for path, there in disks.items() if there is not None)
-    return GuestToBe(defined, new, disks=known, used=used, macs=macs)
+    return GuestToBe(defined, new, disks=known, used=used, macs=macs, root=root)
 
 
 def is_seeded(name: str, live: Live) -> bool:
@@ -41,15 +42,17 @@ def is_seeded(name: str, live: Live) -> bool:
     return any(one.path == cloud_init.seed(name) for one in disks)
 
 
-def _disks(spec: VmSpec, host: Host | None, inputs: Inputs) -> Iterator[tuple[str, bool | None]]:
-    """The paths of the disks that it writes to, and whether each is there; None: not known."""
+def _disks(
+    spec: VmSpec, host: Host | None, inputs: Inputs
+) -> Iterator[tuple[str, bool | None, DiskImage | None]]:
+    """The paths of the disks that it writes to, whether each is there (None: not known), and its image."""
     images = dict(inputs.all(DiskImage))
     for disk in spec.disks or ():
         if disk.state == "absent" or not is_written_to(disk):
             continue
         image = images.get(Address.parse(disk.image)) if disk.image else None
         if image:
-            yield image.path, image.there
+            yield image.path, image.there, image
         elif disk.path:
             found = host.opened.get(disk.path) if host else None
-            yield disk.path, found.stat is not None if found else None
+            yield disk.path, found.stat is not None if found else None, None
