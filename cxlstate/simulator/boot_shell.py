@@ -157,7 +157,10 @@ class BootShell:
             case "map", [device]:
                 return Bus(self._world).mapped(device)
             case _:
-                ended = self._run((name, *words), self._input())
+                given = self._input()
+                ended = self._run((name, *words), given)
+                if given or words[:1] == ["-f"]:
+                    self._step(f"ran: {name}{' -f' * (words[:1] == ['-f'])}")
                 self._tree.grow()
                 return ended
 
