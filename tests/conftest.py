@@ -70,6 +70,7 @@ SHORT = {
     "tests/conformance/test_accounts.py": 0.6,
     "tests/conformance/test_boot.py": 2.1,
     "tests/conformance/test_files.py": 0.7,
+    "tests/conformance/test_forwards.py": 1.2,
     "tests/conformance/test_host_memory.py": 1.2,
     "tests/conformance/test_images.py": 1.7,
     "tests/conformance/test_modules.py": 0.2,
