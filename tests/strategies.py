@@ -176,6 +176,22 @@ VM_WORDS = (
 PLUG = {"network": "default", "mac": "52:54:00:fc:10:bd"}
 WITH_DEVICE = {"dax": "dax.cxl0", "size": "96GiB", "label": "16MiB", "pmem": True, "access": "shared"}
 
+FORWARDS: dict[str, Any] = {
+    "web": {"listen": {"port": 8080, "address": "192.0.2.1"}, "to": {"address": "192.168.122.110"}},
+    "many": {
+        "listen": {"ports": "9000-9009", "protocol": "udp", "interface": "eno1"},
+        "to": {"address": "192.168.122.7"},
+    },
+    "moved": {
+        "listen": {"ports": "80-81"},
+        "to": {"address": "10.9.8.7", "port": 8080},
+        "from": ["outside", "guests"],
+    },
+    "none": {"listen": {"port": 1}, "to": {"address": "10.9.8.7"}, "state": "absent"},
+}
+TO_VM = {"listen": {"port": 2222, "address": "192.0.2.1"}, "to": {"vm": "plugged", "port": 22}}
+NFTABLES = "nftables"
+
 Host = dict[str, Any]
 """What stands below `host:` besides name and connect, and what stands beside it."""
 
@@ -320,6 +336,20 @@ def _virtual(draw: st.DrawFn, host: Host) -> Host:
 
 
 @st.composite
+def _forwards(draw: st.DrawFn, host: Host) -> Host:
+    """Port forwards, with what they need; to the VM, if an address is reserved for it."""
+    chosen = draw(st.lists(st.sampled_from(sorted(FORWARDS)), max_size=3, unique=True))
+    forwards = {name: FORWARDS[name] for name in chosen}
+    reserved = host.get("networks", {}).get("default", {}).get("reservations", ())
+    if "plugged" in host.get("vms", {}) and PLUG["mac"] in [one["mac"] for one in reserved]:
+        forwards["vm"] = TO_VM
+    if not forwards:
+        return host
+    packages = [one for one in host.get("packages", []) if _name(one) != NFTABLES]
+    return {**host, "packages": [*packages, NFTABLES], "forwards": forwards}
+
+
+@st.composite
 def sound(draw: st.DrawFn) -> Host:
     """A spec that every one of the machine states can be made to follow."""
     keys = ("packages", "services", "users", "files", "sshd", "modules", "grub", "memmap")
@@ -338,7 +368,7 @@ def sound(draw: st.DrawFn) -> Host:
         "memmap": draw(_memmap()),
     }
     host = draw(_host_memory({key: value for key, value in whole.items() if key not in left_out}))
-    return draw(_virtual(host))
+    return draw(_forwards(draw(_virtual(host))))
 
 
 KEYS = kinds()
@@ -643,6 +673,8 @@ DISTURBANCES = (
     "somebody has a network and a VM",
     "somebody has a reservation",
     "a network is up that nobody wants",
+    "somebody rejects what is forwarded",
+    "all rules are flushed",
     "the power was cut",
 )
 

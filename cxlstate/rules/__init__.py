@@ -24,7 +24,7 @@ RULES = (
     *slips.RULES,
     *virtual_machines.RULES,
 )
-BETWEEN = (*alignment.BETWEEN, *guests.RULES)
+BETWEEN = (*alignment.BETWEEN, *forwards.BETWEEN, *guests.RULES)
 
 
 def load(paths: Sequence[FilePath], *, fetch: bool = False) -> Loaded:

@@ -6,13 +6,19 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Final
 
+from cxlstate.core.connect import Connect, Ssh, Through
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import Path
 from cxlstate.core.reconciler import Resource
+from cxlstate.formats.forward_table import ORIGINS
 from cxlstate.resources.forward.spec import ForwardsSpec
 from cxlstate.resources.network.spec import NetworkSpec
 from cxlstate.resources.vm.spec import VmSpec
-from cxlstate.rules.words import Resources, Rule, of
+from cxlstate.rules.words import Resources, Rule, TreeRule, of
+from cxlstate.spec.tree import Tree
+
+SSH: Final = 22
+OUTSIDE: Final = ORIGINS[0]
 
 
 def the_vm_is_declared(resources: Resources) -> Iterator[Diagnostic]:
@@ -75,6 +81,33 @@ def a_forward_is_bounded(resources: Resources) -> Iterator[Diagnostic]:
                 )
 
 
+def the_way_in_stays(tree: Tree) -> Iterator[Diagnostic]:
+    """CXY404: no forward takes the port of the host's own SSH, by which it is administered."""
+    way = tree.host.connect
+    ports = {SSH} | ({way.port} if isinstance(way, Ssh) and way.port else set())
+    for me in of(tree.host.resources, ForwardsSpec):
+        for name, one in me.spec.present.items():
+            first, last = one.listen.range
+            taken = sorted(port for port in ports if first <= port <= last)
+            apart = one.listen.address is not None and not _is_at(way, str(one.listen.address))
+            if taken and one.listen.protocol == "tcp" and OUTSIDE in one.sources and not apart:
+                bounded = one.listen.interface is not None and one.listen.address is None
+                yield Diagnostic(
+                    "CXY404",
+                    f"forward {name} takes the port of the host's own SSH",
+                    Severity.WARNING if bounded else Severity.ERROR,
+                    path=(*me.path, name, "listen", "ports" if one.listen.ports else "port"),
+                    address=me.address,
+                    found=f"tcp {taken[0]}{f' on {one.listen.interface}' if bounded else ''}",
+                    expected="a port, or an address of the host, that nobody administers it by",
+                    hint="write another port, such as 2222: connections to the host would end in the guest",
+                )
+
+
+def _is_at(way: Connect | Through, address: str) -> bool:
+    return isinstance(way, Ssh) and way.host == address
+
+
 def _led_to(resources: Resources) -> Iterator[tuple[Resource[ForwardsSpec], Path, str]]:
     for me in of(resources, ForwardsSpec):
         for name, one in me.spec.present.items():
@@ -82,4 +115,5 @@ def _led_to(resources: Resources) -> Iterator[tuple[Resource[ForwardsSpec], Path
                 yield me, (*me.path, name, "to", "vm"), one.to.vm
 
 
+BETWEEN: Final[tuple[TreeRule, ...]] = (the_way_in_stays,)
 RULES: Final[tuple[Rule, ...]] = (the_vm_is_declared, the_vm_has_an_address, a_forward_is_bounded)

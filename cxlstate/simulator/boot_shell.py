@@ -31,7 +31,25 @@ _TOOLS = (
     *("awk", "cat", "cut", "find", "grep", "head", "ln", "mkdir", "mv", "readlink", "rm", "sed", "sort"),
     *("tail", "tr", "uniq", "wc"),
 )
+_ASKED = (
+    *("nft", "systemctl", "virsh"),
+    *("iptables-nft-save", "iptables-nft-restore", "iptables-legacy-save", "iptables-legacy-restore"),
+)
+"""Programs that a shell knows by no function: some of their names are none, and they are in pipelines."""
+_PROGRAM = r"""#!/bin/sh
+case " $* " in *" -f - "* | *" --noflush "*) cat >"$root/given" && mv "$root/given" "$root/input" ;; esac
+printf '%s\n' "${0##*/} $*" >&8
+read -r answered lines <&7
+[ "$answered" = 0 ] || exec >&2
+while [ "$lines" -gt 0 ]; do
+    IFS= read -r line <&7
+    printf '%s\n' "$line"
+    lines=$((lines - 1))
+done
+exit "$answered"
+"""
 _OVERLAY = r"""
+export root
 exec 7<&0 8>&1 </dev/null >&2
 ask() {
     printf '%s\n' "$*" >&8
@@ -60,13 +78,16 @@ _PYTHON = 'python3() { ask map "${4##*/}"; }\n'
 
 
 class BootShell:
-    """One run at a time. `run` is for the machine's programs; `step` is told of each change just made."""
+    """One run at a time. `run` is for the machine's programs, with their input.
+
+    `step` is told of each change just made.
+    """
 
     def __init__(
         self,
         directory: Path,
         world: World,
-        run: Callable[[tuple[str, ...]], Ended],
+        run: Callable[[tuple[str, ...], str], Ended],
         step: Callable[[str], None],
     ) -> None:
         self._root = (directory / FOLDER).absolute()
@@ -91,6 +112,9 @@ class BootShell:
             (self._root / "tools").mkdir()
             for name, path in _tools():
                 (self._root / "tools" / name).symlink_to(path)
+            for name in _ASKED:
+                (self._root / "tools" / name).write_text(_PROGRAM)
+                (self._root / "tools" / name).chmod(0o755)
             with tempfile.TemporaryFile() as said:
                 status = self._converse(["/bin/sh", "-c", program, "cxlstate", *words], said)
                 self._keep()
@@ -133,9 +157,19 @@ class BootShell:
             case "map", [device]:
                 return Bus(self._world).mapped(device)
             case _:
-                ended = self._run((name, *words))
+                given = self._input()
+                ended = self._run((name, *words), given)
+                if given or words[:1] == ["-f"]:
+                    self._step(f"ran: {name}{' -f' * (words[:1] == ['-f'])}")
                 self._tree.grow()
                 return ended
+
+    def _input(self) -> str:
+        """What a program of the machine was given on its standard input."""
+        given = self._root / "input"
+        text = given.read_text("utf-8", "surrogateescape") if given.exists() else ""
+        given.unlink(missing_ok=True)
+        return text
 
     def _told(self, path: str, line: str) -> Ended:
         number = kernel_writes.write(self._world, path, line)

@@ -13,9 +13,9 @@ from typing import Self
 
 from cxlstate.core.effect import Effect
 from cxlstate.core.fragment import Fragment
-from cxlstate.formats import restore
+from cxlstate.formats import forward_keeping, restore
 from cxlstate.machine.outcome import Outcome
-from cxlstate.simulator import guests, loader, mtrr, processes, procfs
+from cxlstate.simulator import filters, guests, loader, mtrr, processes, procfs
 from cxlstate.simulator.accounts import Accounts
 from cxlstate.simulator.blocks import Blocks
 from cxlstate.simulator.boot_shell import BootShell
@@ -25,7 +25,9 @@ from cxlstate.simulator.first_boot import CloudInit
 from cxlstate.simulator.folder import ROOT, WEB, load, save
 from cxlstate.simulator.images import Disks, Drafts, Images
 from cxlstate.simulator.kernel import Modules
+from cxlstate.simulator.libvirt.driver import DAEMON as LIBVIRTD
 from cxlstate.simulator.libvirt.driver import Libvirt
+from cxlstate.simulator.libvirt.firewall import Firewall
 from cxlstate.simulator.loader import NoBoot
 from cxlstate.simulator.ndctl import Nd
 from cxlstate.simulator.net import Devices
@@ -45,6 +47,7 @@ class Host:
 
     def __init__(self, directory: Path, world: World, step: Callable[[str], None] = lambda _: None) -> None:
         self.world = world
+        self._input = ""
         self._directory = directory
         self._step = step
 
@@ -86,7 +89,11 @@ class Host:
         return shell.run(program, words)
 
     def _shell(self, step: Callable[[str], None]) -> BootShell:
-        return BootShell(self._directory, self.world, self.run, step)
+        return BootShell(self._directory, self.world, self._run_with, step)
+
+    def _run_with(self, argv: tuple[str, ...], given: str) -> Ended:
+        self._input = given
+        return self.run(argv)
 
     @property
     def libvirt(self) -> Libvirt:
@@ -94,7 +101,21 @@ class Host:
         return self._libvirt(self._checkpoint)
 
     def _libvirt(self, step: Callable[[str], None]) -> Libvirt:
-        return Libvirt(self.world, self._disk, step, _Inside(self._directory, self.world, self._disk))
+        def hook(event: str) -> None:
+            if event in ("started", "updated") and self._has_hook():
+                self._keep_forwards(["gate"], step)
+
+        inside = _Inside(self._directory, self.world, self._disk)
+        return Libvirt(self.world, self._disk, step, inside, hook)
+
+    def _has_hook(self) -> bool:
+        """Ours alone is run here, if the daemon looked for hooks when it was there already."""
+        path = forward_keeping.HOOK
+        if self._disk.text(path) != forward_keeping.hook():
+            return False
+        info = self._disk.stat(path)
+        looked = self.world.running.since.get(LIBVIRTD, 0)
+        return info.st_mode & 0o111 != 0 and int(info.st_mtime) <= looked
 
     @property
     def _disk(self) -> Files:
@@ -118,6 +139,7 @@ class Host:
         disks, devices = Disks(self.world, files), Devices(self.world)
         blocks = Blocks(self.world, self._checkpoint)
         return {
+            **filters.programs(self.world, self._disk, self._input),
             "apt-cache": packages.cache,
             "apt-get": packages.apt_get,
             "apt-mark": packages.mark,
@@ -145,7 +167,7 @@ class Host:
             "resize2fs": blocks.resize2fs,
             "rm": self._rm,
             "rmmod": lambda words: Modules(self.world, files).rmmod(words),
-            "sh": self._plain_shell,
+            "sh": self._shell_of,
             "sshd": Sshd(self.world, files).run,
             "stat": disks.stat,
             "systemctl": units.systemctl,
@@ -155,6 +177,7 @@ class Host:
             "useradd": accounts.useradd,
             "userdel": accounts.userdel,
             "usermod": accounts.usermod,
+            "virsh": self._virsh,
             "xfs_growfs": blocks.xfs_growfs,
         }
 
@@ -170,14 +193,41 @@ class Host:
         mtrr.boot(self.world)
         Nd(self.world, lambda _: None).boot()
         Modules(self.world, self.files).boot()
-        self._units(self.files, lambda _: None).boot()
+        units = self._units(self.files, lambda _: None)
+        units.boot()
         self._libvirt(lambda _: None).boot()
+        units.boot_late()
 
     def _units(self, files: Files, step: Callable[[str], None]) -> Units:
         def execute(program: tuple[str, ...]) -> Ended:
-            return self._script(files, step) if program == _RESTORE else Ended()
+            match program:
+                case ("/bin/sh", restore.SCRIPT, "restore"):
+                    return self._script(files, step)
+                case ("/bin/sh", forward_keeping.SCRIPT, verb):
+                    return self._keep_forwards([verb], step)
+            return Ended()
 
-        return Units(self.world, UnitFiles(self.world, files), execute)
+        def started(name: str) -> None:
+            if name == LIBVIRTD and self.world.running.networks:
+                Firewall(self.world).link()
+
+        return Units(self.world, UnitFiles(self.world, files), execute, started)
+
+    def _keep_forwards(self, words: list[str], step: Callable[[str], None]) -> Ended:
+        """The script that keeps forwards, if it is ours to the byte: it is run on this computer."""
+        there = self._disk.exists(forward_keeping.SCRIPT)
+        if not there:
+            return Ended(2, stderr=f"sh: 0: cannot open {forward_keeping.SCRIPT}: No such file\n")
+        if self._disk.text(forward_keeping.SCRIPT) != forward_keeping.script():
+            return unknown(("sh", forward_keeping.SCRIPT))
+        shell = self._shell(step)
+        return shell.run(forward_keeping.simulated(shell.root, shell.overlay()), words)
+
+    def _virsh(self, words: list[str]) -> Ended:
+        """`virsh --connect network:///system net-list`: an answer says that networks are there."""
+        if words != ["--connect", "network:///system", "net-list"]:
+            return unknown(("virsh", *words))
+        return Ended()
 
     def _script(self, files: Files, step: Callable[[str], None]) -> Ended:
         """The boot script, which has to be just ours: it is run on this computer."""
@@ -240,6 +290,11 @@ class Host:
         if words != ["--vm"]:
             return unknown(("systemd-detect-virt", *words))
         return Ended(stdout="kvm\n") if self.world.power.start else Ended(1, stdout="none\n")
+
+    def _shell_of(self, words: list[str]) -> Ended:
+        if words[:1] == [forward_keeping.SCRIPT]:
+            return self._keep_forwards(words[1:], self._checkpoint)
+        return self._plain_shell(words)
 
     def _plain_shell(self, words: list[str]) -> Ended:
         """`sh -c` with commands of plain words and `;` between them, the last one perhaps after `exec`."""

@@ -21,6 +21,9 @@ def write(world: World, path: str, line: str) -> int:
     match path.split("/")[1:]:
         case ["proc", "mtrr"] if world.mtrr.registers:
             return mtrr.write(world, f"{line}\n")
+        case ["proc", "sys", "net", "ipv4", "ip_forward"]:
+            world.running.ip_forward = line != "0"
+            return 0
         case ["sys", "bus", "dax", "devices", name, "align"] if name in bus.devices:
             return bus.set_align(name, int(line))
         case ["sys", "bus", "dax", "drivers", driver, file]:

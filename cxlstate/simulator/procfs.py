@@ -47,9 +47,11 @@ def computed(world: World) -> dict[str, bytes]:
         "/proc/uptime": _uptime(world),
         "/proc/zoneinfo": zoneinfo(nodes_of_ram(world, memory), running.online),
         "/proc/sys/kernel/random/boot_id": running.boot_id + "\n",
+        "/proc/sys/net/ipv4/ip_forward": f"{int(running.ip_forward)}\n",
         "/proc/sys/kernel/osrelease": running.kernel + "\n",
         "/sys/devices/system/memory/block_size_bytes": f"{BLOCK:x}\n",
         **running.files,
+        **_old_tables(world),
         **{f"/run/libvirt/network/{name}.xml": "<networkstatus/>\n" for name in running.networks},
         **dict.fromkeys(_domain_status(world), "<domstatus/>\n"),
         **dict(_of_processes(world)),
@@ -85,6 +87,7 @@ def of_memory(world: World) -> dict[str, str]:
     files = {
         "/proc/iomem": _iomem(world, memory_map(world)),
         "/proc/uptime": _uptime(world),
+        **_old_tables(world),
         "/sys/devices/system/memory/block_size_bytes": f"{BLOCK:x}\n",
         **{f"/sys/bus/dax/drivers/{name}/uevent": "" for name in _dax_drivers(world)},
         **dict(bus.blocks()),
@@ -118,8 +121,16 @@ def refused(world: World) -> dict[str, int]:
     if world.login.root:
         return {PAT: errno.EPERM} if world.debugfs == "locked" else {}
     nd = Nd(world, lambda _: None)
-    private = dict.fromkeys((*Bus(world).private(), *nd.private(), *_domain_status(world), PAT), errno.EACCES)
+    private = dict.fromkeys(
+        (*Bus(world).private(), *nd.private(), *_domain_status(world), *_old_tables(world), PAT), errno.EACCES
+    )
     return {**private, "/proc/mtrr": errno.EPERM}
+
+
+def _old_tables(world: World) -> dict[str, str]:
+    """The tables of iptables-legacy, for root alone; the file is there with their module."""
+    names = world.running.iptables.get("legacy", {})
+    return {"/proc/net/ip_tables_names": "".join(f"{name}\n" for name in names)} if names else {}
 
 
 def _domain_status(world: World) -> list[str]:

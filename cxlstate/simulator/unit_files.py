@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import sha256
 
 from cxlstate.simulator.files import Files
@@ -41,6 +42,15 @@ class UnitFiles:
             description=said.get("Description", ""),
         )
 
+    def wanted_by(self, name: str) -> list[str]:
+        """Those that the start of a unit starts."""
+        link = f"{FOLDER}/{name}.wants/{{}}"
+        return [one for one in self.names() if self._files.link(link.format(one)) is not None]
+
+    def after(self, name: str) -> list[str]:
+        """What it is started after, if that is started at all."""
+        return self._words(name, "After")
+
     def program(self, name: str) -> tuple[str, ...]:
         """What it runs."""
         return tuple(self._settings(name).get("ExecStart", "").split())
@@ -77,14 +87,21 @@ class UnitFiles:
         return "enabled" if any(self._files.link(link) for link in links) else "disabled"
 
     def _links(self, name: str) -> list[str]:
-        targets = self._settings(name).get("WantedBy", "").split()
+        targets = self._words(name, "WantedBy")
         return [f"{FOLDER}/{target}.wants/{name}" for target in targets]
 
     def _settings(self, name: str) -> dict[str, str]:
         """The last value of each setting, whatever its section."""
+        return dict(self._lines(name))
+
+    def _words(self, name: str, setting: str) -> list[str]:
+        """Of a setting that is a list: that of all its lines."""
+        return [word for key, value in self._lines(name) if key == setting for word in value.split()]
+
+    def _lines(self, name: str) -> Iterator[tuple[str, str]]:
         lines = (line.strip() for line in self._files.text(f"{FOLDER}/{name}").splitlines())
         pairs = (line.partition("=") for line in lines if line and line[0] not in "#;[")
-        return {key.strip(): value.strip() for key, _, value in pairs}
+        return ((key.strip(), value.strip()) for key, _, value in pairs)
 
     def _digest(self, name: str) -> str:
         return sha256(self._files.read(f"{FOLDER}/{name}")).hexdigest() if self.exists(name) else ""

@@ -11,6 +11,7 @@ from cxlstate.simulator.unit_files import FOLDER, UnitFiles
 from cxlstate.simulator.world import Unit, World
 
 _NOT_APPLICABLE = 3
+_NOT_RUNNING = 3
 _NOT_INSTALLED = 5
 _WANTS = "/etc/systemd/system/multi-user.target.wants"
 _FILES = "/usr/lib/systemd/system"
@@ -37,26 +38,42 @@ def _time(seconds: int) -> str:
 
 
 class Units:
-    """The units of one machine and what they do. `execute` runs the program of a unit file on the disk."""
+    """The units of one machine and what they do. `execute` runs the program of a unit file on the disk.
+
+    `started` is told of each unit of a package that comes up.
+    """
 
     def __init__(
-        self, world: World, own: UnitFiles, execute: Callable[[tuple[str, ...]], Ended] = lambda _: Ended()
+        self,
+        world: World,
+        own: UnitFiles,
+        execute: Callable[[tuple[str, ...]], Ended] = lambda _: Ended(),
+        started: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._units = world.units
         self._states = world.running.units
         self._since = world.running.since
         self._own = own
         self._execute = execute
+        self._started = started
 
     def boot(self) -> None:
         """Start what is enabled: first what an administrator wrote, to be before the daemons."""
-        for name in self._own.names():
-            unit = self._get(name)
-            if unit is not None and unit.state == "enabled" and not unit.masked:
-                self._up(name, unit)
+        self._boot_own(late=False)
         self._own.read()
         for name, unit in self._units.items():
             if unit.state == "enabled" and not unit.masked:
+                self._up(name, unit)
+
+    def boot_late(self) -> None:
+        """Start what an administrator wrote to be after one of the daemons."""
+        self._boot_own(late=True)
+
+    def _boot_own(self, *, late: bool) -> None:
+        for name in self._own.names():
+            unit = self._get(name)
+            follows = any(one in self._units for one in self._own.after(name))
+            if unit is not None and unit.state == "enabled" and not unit.masked and follows is late:
                 self._up(name, unit)
 
     def systemctl(self, words: Sequence[str]) -> Ended:
@@ -73,6 +90,7 @@ class Units:
             return self._reset_failed(names)
         one = {
             "start": self._start,
+            "is-active": self._is_active,
             "reload": self._reload,
             "restart": self._restart,
             "reload-or-restart": self._restart,
@@ -193,6 +211,10 @@ class Units:
         if not again and name not in self._units and self._states.get(name) == "active":
             return Ended()
         self._up(name, unit)
+        if name in self._units and self._states.get(name) == "active":
+            self._started(name)
+            for own in self._own.wanted_by(name):
+                self._start(own)
         self._own.read()
         if self._states.get(name) != "failed":
             return Ended()
@@ -204,11 +226,15 @@ class Units:
         ended = self._start(name, again=True)
         return Ended(ended.status, stderr=ended.stderr.replace("Failed to start", "Failed to restart"))
 
+    def _is_active(self, name: str) -> Ended:
+        """What it says is left out: it is asked with `--quiet`."""
+        return Ended(0 if self._states.get(name) == "active" else _NOT_RUNNING)
+
     def _reload(self, name: str) -> Ended:
         unit = self._get(name)
         if unit is None:
             return Ended(_NOT_INSTALLED, stderr=f"Failed to reload {name}: Unit {name} not found.\n")
-        if not unit.reloads:
+        if not unit.reloads and unit.type != "notify-reload":
             why = f"Job type reload is not applicable for unit {name}."
             return Ended(_NOT_APPLICABLE, stderr=f"Failed to reload {name}: {why}\n")
         if self._states.get(name) != "active":

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cxlstate.simulator.netfilter import IptChain, NftTable
+
 FORMAT = 1
 _FIRST_PID = 4200
 
@@ -324,7 +326,8 @@ class Running:
 
     `files` and `links` are those of /run and /dev; `known_units` the unit files that systemd has read,
     and `since` the time of a unit's last change of state, in seconds since the epoch. `uptime` is in seconds,
-    and stands still.
+    and stands still. `nftables` are tables by family and name, without those of iptables, which are by
+    variant (`nft`, `legacy`) and name.
     """
 
     boot_id: str = ""
@@ -346,6 +349,9 @@ class Running:
     links: dict[str, str] = field(default_factory=dict)
     disabled_namespaces: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
+    ip_forward: bool = False
+    nftables: dict[str, NftTable] = field(default_factory=dict)
+    iptables: dict[str, dict[str, dict[str, IptChain]]] = field(default_factory=dict)
     uptime: int = 60
 
     @property

@@ -36,6 +36,7 @@ from cxlstate.simulator.folder import load as load_world
 from cxlstate.simulator.folder import save
 from cxlstate.simulator.host import Host
 from cxlstate.simulator.mkconfig import mkconfig
+from cxlstate.simulator.netfilter import IptChain
 from cxlstate.simulator.world import ActiveNetwork, Brings, Installed, Loaded, Package, Power, Unit, World
 from cxlstate.simulator.writer import SimWriter, power_cut
 from cxlstate.spec.load import load
@@ -413,6 +414,21 @@ def _is_up(bench: Bench) -> None:
         world.running.networks["default"] = ActiveNetwork(text, "virbr0")
 
 
+def _rejects(bench: Bench) -> None:
+    """By a rule that is ahead of all others."""
+    rule = "-p tcp -j REJECT --reject-with icmp-port-unreachable"
+    with bench.world() as world:
+        chains = world.running.iptables.setdefault("nft", {}).setdefault("filter", {})
+        chains.setdefault("FORWARD", IptChain("ACCEPT")).rules.insert(0, rule)
+
+
+def _flushed(bench: Bench) -> None:
+    """As nftables.service does by its own configuration when it starts."""
+    with bench.world() as world:
+        world.running.nftables.clear()
+        world.running.iptables.pop("nft", None)
+
+
 _DISTURB: dict[str, Callable[[Bench], None]] = {
     "apt has lists": lambda b: b.write("var/lib/apt/lists/archive_debian_dists_trixie_InRelease", ""),
     "hello is installed": _set_package("hello", "2.10-5", "install ok installed"),
@@ -441,6 +457,8 @@ _DISTURB: dict[str, Callable[[Bench], None]] = {
     "somebody has a network and a VM": _somebodys,
     "somebody has a reservation": _reserved,
     "a network is up that nobody wants": _is_up,
+    "somebody rejects what is forwarded": _rejects,
+    "all rules are flushed": _flushed,
     "the power was cut": lambda b: b.power_cut(),
 }
 

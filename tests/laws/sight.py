@@ -16,6 +16,7 @@ from cxlstate.engine.record import Cause
 from cxlstate.simulator.world import Installed, Loaded, Unit, World
 from tests.laws import sight_disks as disks
 from tests.laws import sight_files as files
+from tests.laws import sight_forwards as forwards
 from tests.laws import sight_virtual as virtual
 from tests.laws.bench import DROP_IN, GRUB_CFG, Bench
 
@@ -29,6 +30,7 @@ RICH: Host = {
         "ndctl",
         {"name": "tree", "state": "absent"},
         "qemu-utils",
+        "nftables",
     ],
     "services": {
         "libvirtd": {"enabled": True, "running": True},
@@ -55,6 +57,7 @@ RICH: Host = {
     "networks": virtual.NETWORKS,
     "vms": {**virtual.VMS, "guest": {**virtual.VMS["guest"], "guest": {**files.WORDS, **disks.WORDS}}},
     **files.WORDS,
+    **forwards.WORDS,
 }
 """At least one resource of every kind, and every leaf that a kind has."""
 
@@ -243,9 +246,14 @@ UNDONE: dict[str, tuple[str, Undo]] = {
         "package.qemu-utils",
         _world(lambda world: world.installed.pop("qemu-utils")),
     ),
+    "the package of rules is purged": (
+        "package.nftables",
+        _world(lambda world: world.installed.pop("nftables")),
+    ),
     **virtual.UNDONE,
     **files.UNDONE,
     **disks.UNDONE,
+    **forwards.UNDONE,
 }  # fmt: skip
 
 
@@ -275,6 +283,7 @@ CHANGED: tuple[tuple[Leaf, Any, str], ...] = (
     (("packages", 3), {"name": "ndctl", "state": "absent"}, "package.ndctl"),
     (("packages", 4, "state"), "present", "package.tree"),
     (("packages", 4, "name"), "cron", "package.cron"),
+    (("packages", 6), "daxctl", "package.daxctl"),
     (("services", "libvirtd", "enabled"), False, "service.libvirtd"),
     (("services", "libvirtd", "running"), False, "service.libvirtd"),
     (("services", "cron", "enabled"), True, "service.cron"),
@@ -318,6 +327,7 @@ CHANGED: tuple[tuple[Leaf, Any, str], ...] = (
     *virtual.CHANGED,
     *files.CHANGED,
     *disks.CHANGED,
+    *forwards.CHANGED,
 )
 
 

@@ -18,6 +18,7 @@ Leaf = tuple[str | int, ...]
 GIB = 1 << 30
 KERNEL, INITRD = "/boot/vmlinuz-6.12.117+deb13-amd64", "/boot/initrd.img-6.12.117+deb13-amd64"
 MAC, OTHER, GONE = "52:54:00:fc:10:bd", "52:54:00:fc:10:be", "52:54:00:fc:10:bf"
+FORWARDED = "52:54:00:fc:10:f0"  # of the VM that a forward leads to
 IMAGE = "var/lib/libvirt/images/guest.qcow2"
 IMAGES = {"system": {"path": f"/{IMAGE}", "size": "3GiB", "mode": "0600"}}
 NETWORKS: dict[str, Any] = {
@@ -30,6 +31,7 @@ NETWORKS: dict[str, Any] = {
             {"mac": MAC, "ip": "192.168.122.110", "name": "guest"},
             {"mac": OTHER, "ip": "192.168.122.111"},
             {"mac": GONE, "state": "absent"},
+            {"mac": FORWARDED, "ip": "192.168.122.112"},
         ],
     },
     "lab": {"active": True, "address": "10.9.8.1/24", "forward": "isolated", "bridge": "virbr9"},
@@ -78,6 +80,7 @@ VMS: dict[str, Any] = {
         "memory": "512MiB",
         "vcpu": 1,
         "os": {"kernel": KERNEL, "initrd": INITRD, "cmdline": "console=ttyS0"},
+        "interfaces": [{"network": "default", "mac": FORWARDED}],
     },
     "based": {"xml": "based.xml"},
 }
@@ -273,6 +276,11 @@ CHANGED: tuple[tuple[Leaf, Any, str], ...] = (
         {"mac": GONE, "ip": "192.168.122.9"},
         "network.default",
     ),
+    (
+        (*_DEFAULT, "reservations", 3),
+        {"mac": FORWARDED, "ip": "192.168.122.113"},
+        "network.default",
+    ),
     (("networks", "lab", "active"), False, "network.lab"),
     (("networks", "lab", "address"), "10.9.8.1/25", "network.lab"),
     (("networks", "lab", "forward"), "route", "network.lab"),
@@ -283,6 +291,7 @@ CHANGED: tuple[tuple[Leaf, Any, str], ...] = (
     (("vms", "direct", "memory"), "1GiB", "vm.direct"),
     (("vms", "direct", "vcpu"), 2, "vm.direct"),
     (("vms", "direct", "state"), "running", "vm.direct"),
+    (("vms", "direct", "interfaces", 0), {"network": "lab", "mac": FORWARDED}, "vm.direct"),
     (("vms", "direct", "os", "kernel"), "/boot/vmlinuz-6.12.107+deb13-amd64", "vm.direct"),
     (("vms", "direct", "os", "initrd"), "/boot/initrd.img-6.12.107+deb13-amd64", "vm.direct"),
     (("vms", "direct", "os", "cmdline"), "console=tty0", "vm.direct"),

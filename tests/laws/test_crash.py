@@ -188,6 +188,37 @@ IN_USE = {**LIBVIRT, "vms": {"g1": {**GUEST, "nvdimm": [NVDIMM]}}}
 OFF = {"state": "shut-off"}
 UNPROVEN = {**NEW_GUEST, "vms": {"g1": NEW_GUEST["vms"]["g1"] | OFF}}
 UNPROVISIONED = {**NEW_GUEST, "vms": {"g1": OFF}}
+FORWARDED = {
+    "packages": ["libvirt-daemon-system", "nftables"],
+    "networks": {
+        "default": {
+            "active": True,
+            "autostart": True,
+            "reservations": [{"mac": MACS[0], "ip": "192.168.122.110"}],
+        }
+    },
+    "vms": {
+        "g1": {**GUEST, "state": "shut-off", "interfaces": [{"network": "default", "mac": MACS[0]}]},
+    },
+}
+FORWARDS = {
+    **FORWARDED,
+    "forwards": {
+        "web": {"listen": {"port": 8080, "address": "192.0.2.1"}, "to": {"vm": "g1", "port": 80}},
+        "many": {
+            "listen": {"ports": "9000-9009", "protocol": "udp", "interface": "eno1"},
+            "to": {"address": "192.168.122.7"},
+        },
+    },
+}
+OTHER_FORWARDS = {
+    **FORWARDED,
+    "forwards": {
+        "web": {"listen": {"port": 8080, "address": "192.0.2.1"}, "to": {"address": "192.168.122.7"}},
+        "many": {"listen": {"port": 1}, "to": {"vm": "g1"}, "state": "absent"},
+        "ssh": {"listen": {"port": 2222, "interface": "eno1"}, "to": {"vm": "g1", "port": 22}},
+    },
+}
 STORIES = {
     "a fresh host": ((), FIRST),
     "another spec was in force": ((FIRST,), SECOND),
@@ -203,6 +234,9 @@ STORIES = {
     "a guest from nothing, without a seed": ((WITH_BASE,), CUSTOMIZED),
     "a seed is dropped": ((UNPROVEN,), UNPROVISIONED),
     "a device that a VM has is dropped": ((IN_USE,), NO_DEVICE),
+    "forwards": ((FORWARDED,), FORWARDS),
+    "other forwards were in force": ((FORWARDS,), OTHER_FORWARDS),
+    "forwards are dropped": ((FORWARDS,), FORWARDED),
 }
 PARTS = 2
 
@@ -302,6 +336,7 @@ EFFECTS = {
         "run",
         "the machine has booted",
     ),
+    "forwards": ("ran: nft -f", "ran: iptables-nft-restore"),
     "guests": (
         "domain started: g1",
         "in place: /srv/in.guest",

@@ -20,6 +20,7 @@ from cxlstate.engine.observe import resources_of
 from cxlstate.engine.plan import Exit, Status
 from cxlstate.formats import grub_cfg, kernel_cmdline, restore, sshd_config
 from cxlstate.render.terminal import drift_text, live_text
+from cxlstate.resources.forward import keepers as forwards
 from cxlstate.spec.load import dump, load
 from tests.laws.bench import DROP_IN, GRUB_CFG, bench
 from tests.strategies import disturbances, faulty, oddly_named, sound
@@ -175,6 +176,8 @@ def what_the_spec_does_not_name_is_as_it_was(host, disturbed):
         _groups_are_as_they_were(files, one.files(), host, installed)
         _boot_entries_are_as_they_were(files, one.files(), spec)
         _reservations_of_others_are_as_they_were(files, one.files())
+        if not any(line["effect"] == "reboot" for line in one.journal()):
+            assert _rules_of_others(one.machine()) == _rules_of_others(machine)
         _the_rest_of_the_machine_is_as_it_was(machine, one.machine(), named, installed)
 
 
@@ -214,6 +217,8 @@ def _allowed_files(host, installed):
         allowed += ["var/lib/apt/lists/", "var/lib/dpkg/updates/"]
     if "libvirt-daemon-config-network" in installed:
         allowed.append("etc/libvirt/qemu/networks/default.xml")
+    if host.get("forwards"):
+        allowed += [path.lstrip("/") for path in forwards.FILES]
     for name in host.get("networks", {}):
         allowed += [f"etc/libvirt/qemu/networks/{name}.xml", f"etc/cxlstate/networks/{name}"]
     allowed += [f"etc/libvirt/qemu/{name}.xml" for name in host.get("vms", {})]
@@ -266,6 +271,18 @@ def _reservations_of_others_are_as_they_were(before, after):
         return [line for line in files.get(path, b"").splitlines() if b"name='theirs'" in line]
 
     assert theirs(after) == theirs(before)
+
+
+def _rules_of_others(machine):
+    """In their order. What libvirt makes for a network comes and goes with it."""
+    return [
+        (variant, table, chain, rule)
+        for variant, tables in machine["running"]["iptables"].items()
+        for table, chains in tables.items()
+        for chain, one in chains.items()
+        for rule in one["rules"]
+        if "LIBVIRT" not in chain + rule and "cxlstate" not in rule
+    ]
 
 
 def _arguments(spec):

@@ -60,9 +60,8 @@ def test_every_resource_of_the_rich_spec_has_an_effect_that_can_be_undone_and_a_
     undone = {where(address) for address, _ in UNDONE.values()}
     assert declared - idle <= undone
     implied = {"boot"}
-    # Those are undone in their cases, in tests/machine/test_forwards.py, tests/kernel and
-    # tests/simulator/test_first_boot.py.
-    own_laws = {"forward", "kernel", "provision"}
+    # Those are undone in their cases, in tests/kernel and in tests/simulator/test_first_boot.py.
+    own_laws = {"kernel", "provision"}
     assert {at.address.kind for at in declared} | implied | own_laws == set(machine.kinds)
     assert implied <= {at.address.kind for at in undone}
 

@@ -7,15 +7,13 @@ from importlib.resources import files
 from typing import Final
 
 from cxlstate.core.action import Run
+from cxlstate.formats import forward_keeping
 
-TABLE: Final = "/etc/cxlstate/forwards.nft"
-SCRIPT: Final = "/etc/cxlstate/forward"
-HOOK: Final = "/etc/libvirt/hooks/network.d/50-cxlstate"
+TABLE: Final = forward_keeping.TABLE
+SCRIPT: Final = forward_keeping.SCRIPT
+HOOK: Final = forward_keeping.HOOK
 UNIT: Final = "cxlstate-forward.service"
 UNIT_FILE: Final = f"/etc/systemd/system/{UNIT}"
-
-CONSTANT: Final = {SCRIPT: "keep.sh", HOOK: "hook.sh", UNIT_FILE: "keep.service"}
-"""Those that are the same for every spec, by what they are here."""
 
 FILES: Final = (SCRIPT, TABLE, HOOK, UNIT_FILE)
 MODES: Final = {HOOK: 0o755}
@@ -28,8 +26,12 @@ DISABLE: Final = Run(("systemctl", "disable"), (UNIT,))
 
 @cache
 def content(path: str) -> str:
-    """What a constant file holds."""
-    return files(__package__).joinpath(CONSTANT[path]).read_text("utf-8")
+    """What a file holds that is the same for every spec."""
+    if path == SCRIPT:
+        return forward_keeping.script()
+    if path == HOOK:
+        return forward_keeping.hook()
+    return files(__package__).joinpath("keep.service").read_text("utf-8")
 
 
 def verb(name: str) -> Run:

@@ -94,6 +94,7 @@ def parse(answers: Answers) -> Live:
     chains = _understood(CHAINS, _chains, answers.text(CHAINS))
     units = dict(_blocks(answers.text(UNITS)))
     inode = inode_of(keepers.HOOK, answers)
+    executable = inode is not None and inode.permissions & 0o111 == 0o111  # noqa: PLR2004  # x for all
     saved = {name: filter_gate.tables(text) for name, text in _saved(chains, answers)}
     gates = {
         name: filter_gate.in_iptables(tables["filter"])
@@ -107,9 +108,9 @@ def parse(answers: Answers) -> Live:
     return Live(
         table=None if table is None else _understood(TABLE, forward_table.parse, table),
         files={path: answers.text_or_none(File(path)) for path in keepers.FILES},
-        executable=inode is not None and inode.permissions & 0o111 == 0o111,  # noqa: PLR2004  # x for all
+        executable=executable,
         unit=_unit(units.get(keepers.UNIT, {})),
-        deaf=tuple(_deaf(units, inode.changed if inode else None)),
+        deaf=tuple(_deaf(units, inode.changed if inode and executable else None)),
         forwarding=answers.text(FORWARDING).strip() == "1",
         gates=gates,
         saved=saved,
@@ -130,7 +131,7 @@ def _understood(read: Command, parser: Callable[[str], T], text: str) -> T:
 
 def _table(read: Command, answers: Answers) -> str | None:
     answer = answers.raw(read)
-    absent = answer.status != 0 and "No such file or directory" in answer.stderr
+    absent = answer.status != 0 and answer.stderr.startswith("Error: No such file or directory")
     return None if absent else answers.text(read)
 
 
@@ -188,7 +189,10 @@ def _running(units: Mapping[str, Mapping[str, str]], names: tuple[str, ...]) -> 
 
 
 def _deaf(units: Mapping[str, Mapping[str, str]], written: int | None) -> Iterator[str]:
-    """A daemon looks for hooks when it starts, and when it is reloaded (virHookInitialize)."""
+    """A daemon looks for hooks when it starts, and when it is reloaded (virHookInitialize).
+
+    One that it could not run then is none to it.
+    """
     for name in _running(units, _DAEMONS):
         try:
             since = unit_times.since(units[name].get("StateChangeTimestamp", ""))

@@ -34,18 +34,25 @@ from cxlstate.simulator.libvirt.process import device_of
 from cxlstate.simulator.libvirt.refused import Refused
 from cxlstate.simulator.world import World
 
-_DAEMON = "libvirtd.service"
+DAEMON = "libvirtd.service"
 _SOCKET = "libvirtd.socket"
 _NO_HELPER = "virt-ssh-helper is not installed"
 
 
 class Libvirt:
-    """Asked and told; `files` are those on the disk, with the eyes of root."""
+    """Asked and told; `files` are those on the disk, with the eyes of root. `hook` is that of networks."""
 
-    def __init__(self, world: World, files: Files, step: Callable[[str], None], inside: Inside) -> None:
+    def __init__(
+        self,
+        world: World,
+        files: Files,
+        step: Callable[[str], None],
+        inside: Inside,
+        hook: Callable[[str], None],
+    ) -> None:
         self._world = world
         self._files = files
-        self._networks = Networks(world, files, step)
+        self._networks = Networks(world, files, step, hook)
         self._domains = Domains(world, files, self._networks, step, inside)
 
     def answer(self, read: LibvirtRead) -> Answer:
@@ -116,7 +123,7 @@ class Libvirt:
 
     def boot(self) -> None:
         """What the daemon starts by itself when the machine has booted, if it is enabled."""
-        if self._world.running.units.get(_DAEMON) == "active":
+        if self._world.running.units.get(DAEMON) == "active":
             self._networks.boot()
             self._domains.boot()
 
@@ -156,7 +163,7 @@ class Libvirt:
         return None
 
     def _listens(self) -> bool:
-        return any(self._world.running.units.get(unit) == "active" for unit in (_DAEMON, _SOCKET))
+        return any(self._world.running.units.get(unit) == "active" for unit in (DAEMON, _SOCKET))
 
     def _installed(self, package: str) -> bool:
         one = self._world.installed.get(package)

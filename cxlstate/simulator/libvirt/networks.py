@@ -28,6 +28,7 @@ from cxlstate.machine.performing import performer
 from cxlstate.simulator.files import Files
 from cxlstate.simulator.libvirt import dhcp
 from cxlstate.simulator.libvirt.definitions import Definitions, drawn_mac, drawn_uuid
+from cxlstate.simulator.libvirt.firewall import Firewall
 from cxlstate.simulator.libvirt.refused import FAILED, INTERNAL, INVALID, UNSUPPORTED, XML, Refused
 from cxlstate.simulator.libvirt.text import add, document, reordered, under, written
 from cxlstate.simulator.world import ActiveNetwork, Process, World
@@ -42,15 +43,26 @@ _SERVER: Final = (
 
 
 class Networks:
-    """The networks of one machine. `step` is told of each change that has just been made."""
+    """The networks of one machine. `step` is told of each change that has just been made.
 
-    def __init__(self, world: World, files: Files, step: Callable[[str], None]) -> None:
+    `hook` is run with an event when the rules of a network are there.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        files: Files,
+        step: Callable[[str], None],
+        hook: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.active = world.running.networks
         self._taps = world.running.taps
         self._strays = world.running.strays
         self._running = world.running
         self._defined = Definitions(files, "network")
         self._step = step
+        self._hook = hook
+        self._firewall = Firewall(world)
 
     def perform(self, effect: LibvirtEffect) -> Outcome:
         """Do it. Raises Refused."""
@@ -120,7 +132,9 @@ class Networks:
             if nat.find("port") is None:
                 add(nat, "port", {"start": "1024", "end": "65535"})
         self.active[name] = ActiveNetwork(written(root), (_bridge(root) or "") if mode in _OWN_BRIDGE else "")
+        self._firewall.add(root)
         self._step(f"network started: {name}")
+        self._hook("started")
 
     def _serve(self, root: Element, name: str) -> None:
         """Start its dnsmasq. One that a killed daemon has left listens where it would."""
@@ -147,6 +161,7 @@ class Networks:
         for tap in self._taps.values():
             if tap.bridge == gone.bridge:
                 tap.bridge, tap.isolated = "", False
+        self._firewall.remove(document(gone.xml, "network"))
         processes = self._running.processes
         processes[:] = [one for one in processes if one.command != _SERVER.format(name)]
         self._step(f"network stopped: {name}")
@@ -197,6 +212,7 @@ class Networks:
         if new_live is not None and live is not None:
             live.xml = new_live
             self._step(f"network updated, live: {name}")
+            self._hook("updated")
         return DONE
 
     def _live(self, name: str) -> str:

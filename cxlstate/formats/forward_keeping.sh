@@ -4,22 +4,27 @@
 # Keeps port forwards in force: `load` their table, and put the rule that lets them through (the gate) ahead of
 # what refuses them, in each filter that is in use: `gate`. Run by cxlstate-forward.service, by libvirt's hook,
 # and by an apply. Nothing of a spec is in it, and nothing of libvirt's is called but by `boot`.
+#
+# Files of the kernel stand below $root, which is empty on a machine, and nothing but `tell` writes to them, so
+# that the simulator can answer in its place.
 
 LC_ALL=C
 PATH=${PATH:-/usr/bin:/bin}:/usr/local/sbin:/usr/sbin:/sbin
 export LC_ALL PATH
+root=
 
 table=/etc/cxlstate/forwards.nft
 mark=0x08000000
 
-forwarding() { echo 1 >/proc/sys/net/ipv4/ip_forward; }
+tell() { echo "$1" >"$2"; }
+forwarding() { tell 1 "$root/proc/sys/net/ipv4/ip_forward"; }
 load() { nft -f "$table"; }
 
 # The filter of a variant of iptables; to ask iptables-legacy for a table would make it.
 in_use() {
     case $1 in
         iptables-nft) nft list chain ip filter FORWARD >/dev/null 2>&1 ;;
-        iptables-legacy) grep -qsx filter /proc/net/ip_tables_names ;;
+        iptables-legacy) grep -qsx filter "$root/proc/net/ip_tables_names" ;;
         libvirt) nft list chain ip libvirt_network forward >/dev/null 2>&1 ;;
     esac
 }
@@ -61,7 +66,7 @@ unload() { ! nft list table inet cxlstate >/dev/null 2>&1 || nft delete table in
 await_libvirt() {
     for daemon in libvirtd virtnetworkd; do
         ! systemctl is-active --quiet "$daemon.service" ||
-            timeout 30 virsh --connect network:///system net-list >/dev/null 2>&1
+            timeout -k 5 30 virsh --connect network:///system net-list >/dev/null 2>&1
     done
 }
 
@@ -71,10 +76,14 @@ boot() {
     gate
 }
 
-case ${1-} in
-    forwarding | load | unload | gate | ungate | boot) "$1" ;;
-    *)
-        echo "cxlstate: not a verb: ${1-}" >&2
-        exit 64
-        ;;
-esac
+main() {
+    case ${1-} in
+        forwarding | load | unload | gate | ungate | boot) "$1" ;;
+        *)
+            echo "cxlstate: not a verb: ${1-}" >&2
+            return 64
+            ;;
+    esac
+}
+
+main "$@"
