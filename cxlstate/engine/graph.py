@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
@@ -53,6 +53,11 @@ class Graph:
                 return _All(where, target)
             case Address() as target:
                 return ScopedAddress(where, target)
+
+    @property
+    def all(self) -> Collection[ScopedAddress]:
+        """Every declared resource."""
+        return self._needs.keys()
 
     def declared(self, node: Node) -> Sequence[ScopedAddress]:
         """The declared resources that a node stands for."""

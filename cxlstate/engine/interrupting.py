@@ -10,7 +10,6 @@ from cxlstate.core.address import Address, ScopedAddress
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.libvirt import RestoreDomain, StartDomain, StopDomain
 from cxlstate.core.machine import MachineId
-from cxlstate.core.reconciler import Implied
 from cxlstate.engine.assessing import IN_FORCE, Assessed
 from cxlstate.engine.lifting import REBOOTS
 from cxlstate.engine.plan import Away, Interruption, Planned, ResourcePlan, Status, Stopped, Subject
@@ -89,7 +88,7 @@ def _reboot(of: Assessed, plans: Plans, needing: Needing) -> Interruption:
         if one.again
     ]
     implied = [
-        at for at in of.resources if at.machine == machine and isinstance(of.kinds[at.address.kind], Implied)
+        at for at in of.resources if at.machine == machine and of.kinds[at.address.kind].gathers is not None
     ]
     return Interruption(
         risk,

@@ -12,7 +12,7 @@ from cxlstate.core.reconciler import Resource
 from cxlstate.resources.forward.spec import ForwardsSpec
 from cxlstate.resources.network.spec import NetworkSpec
 from cxlstate.resources.vm.spec import VmSpec
-from cxlstate.rules.words import Resources, Rule, of
+from cxlstate.rules.words import Resources, Rule, TreeRule, of
 
 
 def the_vm_is_declared(resources: Resources) -> Iterator[Diagnostic]:
@@ -83,3 +83,4 @@ def _led_to(resources: Resources) -> Iterator[tuple[Resource[ForwardsSpec], Path
 
 
 RULES: Final[tuple[Rule, ...]] = (the_vm_is_declared, the_vm_has_an_address, a_forward_is_bounded)
+BETWEEN: Final[tuple[TreeRule, ...]] = ()

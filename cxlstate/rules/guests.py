@@ -9,7 +9,7 @@ from cxlstate.core.connect import Through
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.resources.provision.spec import Provision
 from cxlstate.resources.vm.spec import VmSpec
-from cxlstate.rules.words import TreeRule, of
+from cxlstate.rules.words import Rule, TreeRule, of
 from cxlstate.spec.envelope import GUEST
 from cxlstate.spec.tree import Tree
 
@@ -54,4 +54,5 @@ def new_guests_let_us_in(tree: Tree) -> Iterator[Diagnostic]:
             )
 
 
-RULES: Final[tuple[TreeRule, ...]] = (guests_have_a_vm, new_guests_let_us_in)
+RULES: Final[tuple[Rule, ...]] = ()
+BETWEEN: Final[tuple[TreeRule, ...]] = (guests_have_a_vm, new_guests_let_us_in)

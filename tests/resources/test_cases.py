@@ -134,7 +134,7 @@ CASES = sorted(HERE.glob("*/*.yaml"))
 @pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_the_case_comes_out_as_written(path: Path) -> None:
     case = yaml.safe_load(path.read_text())
-    kind = kinds()[path.parent.name]
+    kind = kinds()[path.parent.name].reconciler
     for action in _actions_of(case):
         assert {"effect", "risk"} <= action.keys(), f"effect and risk of {action}"
     assert outcome(kind, case, path.parent) == _expected(case)

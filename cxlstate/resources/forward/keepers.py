@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
 from typing import Final
 
 from cxlstate.core.action import Run
@@ -29,6 +28,8 @@ DISABLE: Final = Run(("systemctl", "disable"), (UNIT,))
 @cache
 def content(path: str) -> str:
     """What a constant file holds."""
+    from importlib.resources import files  # noqa: PLC0415  # slow to load, and every plan knows these paths
+
     return files(__package__).joinpath(CONSTANT[path]).read_text("utf-8")
 
 
