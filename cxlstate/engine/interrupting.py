@@ -8,7 +8,6 @@ from typing import cast
 from cxlstate.core.action import Action, Risk, effect_types, undoing
 from cxlstate.core.address import Address, ScopedAddress
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.libvirt import RestoreDomain, StartDomain, StopDomain
 from cxlstate.core.machine import MachineId
 from cxlstate.engine.assessing import IN_FORCE, Assessed
 from cxlstate.engine.lifting import REBOOTS
@@ -118,6 +117,8 @@ def _stopped(of: Assessed, plans: Plans, machine: MachineId, vm: RunningVm) -> S
 
 
 def _shut_down(name: str) -> Action:
+    from cxlstate.core.libvirt import RestoreDomain, StopDomain  # noqa: PLC0415  # few plans stop a VM
+
     return Action(
         f"shut down {name}",
         StopDomain(name, TO_SHUT_DOWN),
@@ -128,6 +129,8 @@ def _shut_down(name: str) -> Action:
 
 def start_again(name: str) -> Action:
     """A VM that ran before a reboot and does not start with the host."""
+    from cxlstate.core.libvirt import StartDomain  # noqa: PLC0415  # as above
+
     return Action(f"start {name} again", StartDomain(name), interrupts=Address("vm", name))
 
 
