@@ -6,9 +6,9 @@ from importlib import import_module
 
 from cxlstate.core.action import Step
 from cxlstate.core.fragment import Fragment
-from cxlstate.formats import restore
+from cxlstate.formats import ours
 
-FRAGMENTS = {kind: import_module(f"cxlstate.resources.{kind}.verbs").FRAGMENT for kind in restore.kinds()}
+FRAGMENTS = {kind: import_module(f"cxlstate.resources.{kind}.verbs").FRAGMENT for kind in ours.restored()}
 NONE = Fragment("none", 1, "")
 
 

@@ -419,7 +419,7 @@ def _named_freely(draw: st.DrawFn) -> Host:
     """
     package = draw(names(PackageName).filter(lambda name: ":" not in name))
     service, user, module, path = (
-        draw(names(KEYS[kind].key)) for kind in ("service", "user", "module", "file")
+        draw(names(KEYS[kind].reconciler.key)) for kind in ("service", "user", "module", "file")
     )
     group = draw(names(GroupName).filter(lambda name: name != user))  # useradd makes one of that name
     section = {
@@ -442,7 +442,7 @@ def oddly_named(draw: st.DrawFn) -> Named:
     """An entry of each kind that is named freely, under a name that its schema takes."""
     offered = draw(_named_freely())
     chosen = "network", "vm", "image", "dax", "mtrr"
-    network, vm, image, dax, mtrr = (draw(names(KEYS[kind].key)) for kind in chosen)
+    network, vm, image, dax, mtrr = (draw(names(KEYS[kind].reconciler.key)) for kind in chosen)
     plug = {"network": network, "mac": MACS[0]}
     host = _joined(
         offered,
@@ -512,7 +512,7 @@ def _provision(draw: st.DrawFn) -> dict[str, Any]:
     }
     said = {
         "hostname": draw(st.sampled_from(["a", "cxl-vmx.lab"])),
-        "users": draw(st.dictionaries(names(KEYS["user"].key), st.just(user), max_size=2)),
+        "users": draw(st.dictionaries(names(KEYS["user"].reconciler.key), st.just(user), max_size=2)),
         "network": {"dhcp4": draw(st.booleans())},
     }
     left_out = draw(st.sets(st.sampled_from(sorted(said))))
@@ -534,7 +534,7 @@ def _guest(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.booleans()):
         section["provision"] = draw(_provision())
     for kind, entries in GUEST_ENTRIES.items():
-        if found := draw(st.dictionaries(names(KEYS[kind].key), entries, max_size=2)):
+        if found := draw(st.dictionaries(names(KEYS[kind].reconciler.key), entries, max_size=2)):
             section[KEYS[kind].place.key] = found
     return dict(draw(st.permutations(list(section.items()))))
 
@@ -545,7 +545,9 @@ def trees(draw: st.DrawFn) -> Host:
     host = draw(sound())
     vms = dict(host.get("vms", {}))
     for name in draw(
-        st.lists(st.one_of(names(KEYS["vm"].key), st.sampled_from(AMBIGUOUS)), max_size=3, unique=True)
+        st.lists(
+            st.one_of(names(KEYS["vm"].reconciler.key), st.sampled_from(AMBIGUOUS)), max_size=3, unique=True
+        )
     ):
         vms[name] = VM | draw(st.sampled_from(STANDING)) | {"guest": draw(_guest())}
     return {**host, "vms": dict(draw(st.permutations(list(vms.items()))))}
@@ -559,7 +561,7 @@ def running_guests(draw: st.DrawFn) -> Named:
     """
     vms, in_guests = {}, {}
     of = draw(st.integers(0, 3))
-    for name in draw(st.lists(names(KEYS["vm"].key), min_size=of, max_size=of, unique=True)):
+    for name in draw(st.lists(names(KEYS["vm"].reconciler.key), min_size=of, max_size=of, unique=True)):
         packages = draw(st.lists(st.sampled_from(PACKAGES), max_size=1))
         section = {
             "packages": packages,

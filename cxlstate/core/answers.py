@@ -87,6 +87,10 @@ class Answers:
     def __init__(self, answers: Mapping[Read, Answer | NotAsked]) -> None:
         self._answers = answers
 
+    def __or__(self, later: Answers) -> Answers:
+        """With those of a later exchange, which count where both have one."""
+        return Answers({**self._answers, **later._answers})
+
     def raw(self, read: Read) -> Answer:
         """The answer as it came, whatever its status."""
         match self._answers.get(read):

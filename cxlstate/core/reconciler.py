@@ -1,6 +1,7 @@
 """What a kind is. All of it pure: a kind says what to read, parses the answers, names the actions.
 
-A kind lives in one folder below `resources/`, whose package exports it as `reconciler`.
+A kind lives in one folder below `resources/`. The package itself declares it (`kind`, a `Kind`), and is quick
+to load. Its module `reconcile` has the rest (`reconciler`), and is loaded when that is first needed.
 The life cycle of a resource, and who calls what when, is told in `docs/life-cycle.md`.
 """
 
@@ -10,7 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from importlib import import_module
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 from cxlstate.core.action import Action
 from cxlstate.core.address import Address, NeedsOf, Target
@@ -101,14 +103,17 @@ class Resource(Generic[S]):
         return self.address.name
 
 
-class Reconciler(ABC, Generic[S, L]):
-    """A kind. `S` is its spec model, `L` its live model, both frozen; a live of None is *absent*."""
+class Kind:
+    """A kind as its package declares it: what is known of it where no spec names it.
+
+    Of most kinds no more than this is ever loaded.
+    """
 
     kind: ClassVar[str]
     place: ClassVar[Place]
-    model: ClassVar[Any]  # what one entry is validated as: a pydantic model or annotated type
-    key: ClassVar[Any] = str  # what the name of an entry of a map is validated as, likewise
     keeps: ClassVar[Sequence[str]] = ()  # patterns of the files that it alone writes
+    traces: ClassVar[Exists | None] = None  # what is there wherever an earlier spec left anything of it
+    gathers: ClassVar[Sequence[Need] | None] = None  # see `Implied`: its needs, whatever its spec
     has_guest: ClassVar[bool] = False  # an entry may hold the section of a machine of its own, its guest
     comes_first: ClassVar[bool] = False  # all else in a guest comes after it
     reboots: ClassVar[bool] = False  # its actions may reboot the machine: what that stops is asked along
@@ -116,13 +121,30 @@ class Reconciler(ABC, Generic[S, L]):
     measures: ClassVar[bool] = False  # its resources are memory that can be measured
     holds: ClassVar[bool] = False  # its resources may hold memory: one that cannot be assessed may hold any
 
+    @property
+    def reconciler(self) -> Reconciler[Any, Any]:
+        """All of the kind, loaded when this is first asked for."""
+        return cast("Reconciler[Any, Any]", import_module(f"{type(self).__module__}.reconcile").reconciler)
+
+
+class Reconciler(Kind, ABC, Generic[S, L]):
+    """All of a kind. `S` is its spec model, `L` its live model, both frozen; a live of None is *absent*."""
+
+    model: ClassVar[Any]  # what one entry is validated as: a pydantic model or annotated type
+    key: ClassVar[Any] = str  # what the name of an entry of a map is validated as, likewise
+
+    @property
+    def reconciler(self) -> Reconciler[S, L]:
+        """Itself: it is loaded."""
+        return self
+
     def name(self, spec: S) -> str:
         """The name of an entry of a list; entries of a map are named by their key."""
         raise TypeError(f"{self.kind} entries are not a list")
 
     def needs(self, me: Resource[S]) -> Sequence[Need]:
         """What must be there before, or is to be known."""
-        return ()
+        return self.gathers or ()
 
     @abstractmethod
     def reads(self, me: Resource[S]) -> Sequence[Question]:
@@ -143,19 +165,15 @@ class Reconciler(ABC, Generic[S, L]):
 
 @runtime_checkable
 class Implied(Protocol):
-    """A kind of which a machine has one even where the spec has no word for it.
+    """A kind that `gathers`: a machine has one of it even where the spec has no word for it.
 
     It gathers what others export (the kernel command line). It is shown only where it differs or is
-    needed. Where nothing declared needs it and the machine has no trace of it, it is not asked about, and
-    there is none.
+    needed. Where nothing declared has to do with it and the machine has no `traces` of it, it is not asked
+    about, and there is none.
     """
 
     def implied(self) -> Any:
         """The spec to assume when none was written."""
-        ...
-
-    def traces(self) -> Exists:
-        """What is there wherever it has anything to take away."""
         ...
 
 
@@ -184,10 +202,13 @@ class Leftover:
 
 @runtime_checkable
 class Leaves(Protocol):
-    """A kind that leaves artefacts of its own on the machine, and so can tell what was dropped."""
+    """A kind that leaves artefacts of its own on the machine, and so can tell what was dropped.
+
+    It declares `traces`. Where a spec has no word of the kind, and there are none, nothing else is asked.
+    """
 
     def leftover_reads(self) -> Sequence[Question]:
-        """What to ask the machine, whatever the spec says: first whether there is an artefact of ours."""
+        """What else to ask the machine, best only where there are traces (`Asked`)."""
         ...
 
     def leftovers(self, answers: Answers, declared: frozenset[str]) -> Sequence[Leftover]:

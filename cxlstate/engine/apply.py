@@ -304,7 +304,7 @@ class Converger:
         """Whether it would write down for later what just failed: it gathers a kind, and comes behind it."""
         if not self.failed or plan.resource.spec is None:
             return False
-        needs = self.kinds[plan.address.kind].needs(plan.resource)
+        needs = self.kinds[plan.address.kind].reconciler.needs(plan.resource)
         known, before = ({n.target for n in needs if n.how is how} for how in (How.KNOWS, How.AFTER))
         gathered = {one.kind for one in known & before if isinstance(one, AllOf)}
         return any(at.machine == plan.at.machine and at.address.kind in gathered for at in self.failed)

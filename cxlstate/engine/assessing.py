@@ -106,14 +106,14 @@ class Assessed:
     def if_absent(self, at: ScopedAddress, until: Sequence[ScopedAddress]) -> Assessment:
         """What would follow if nothing were there: for what can be read after `until`."""
         seen = Absent(until=tuple(one.address for one in until))
-        return self.kinds[at.address.kind].assess(self.resources[at], seen, self.inputs(at))
+        return self.kinds[at.address.kind].reconciler.assess(self.resources[at], seen, self.inputs(at))
 
     def _assess(self, at: ScopedAddress) -> Assessment:
         """Where it cannot be told, those that are told its exports are lost, too."""
         if at in self.seen.assessed:
             return self.seen.assessed[at]
         if at not in self.defects and not self.lost_providers(at):
-            kind = self.kinds[at.address.kind]
+            kind = self.kinds[at.address.kind].reconciler
             try:
                 return kind.assess(self.resources[at], self.observations[at], self.inputs(at))
             except Exception as error:  # noqa: BLE001  # a kind's defect concerns its own resource only
@@ -128,8 +128,8 @@ class Assessed:
         for at in self.resources:
             self.problems[at] = tuple(self.placed(one, at) for one in self.made[at].problems)
         for machine in self.tree.machines:
-            for name, kind in self.kinds.items():
-                if isinstance(kind, Collective):
+            for name in sorted({at.address.kind for at in self.made if at.machine == machine.id}):
+                if isinstance(kind := self.kinds[name].reconciler, Collective):
                     self._together(machine.id, name, kind)
 
     def _together(self, machine: MachineId, name: str, kind: Collective) -> None:
@@ -170,7 +170,7 @@ def assess_resources(tree: Tree, seen: Seen, kinds: Kinds, only: Only | None = N
             observations[at] = observed.observations[address] if observed else _not_read(seen, machine.id)
             try:
                 needs[at] = (
-                    *kinds[address.kind].needs(resource),
+                    *kinds[address.kind].reconciler.needs(resource),
                     *_of_guests(machine.connect, address, kinds),
                 )
             except Exception as error:  # noqa: BLE001  # as told above

@@ -10,7 +10,6 @@ from cxlstate.core.action import Action, Reboot, Risk
 from cxlstate.core.address import ScopedAddress
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.machine import MachineId, guest_id
-from cxlstate.core.reconciler import Implied
 from cxlstate.engine.assess import missing_of
 from cxlstate.engine.execute import Done
 from cxlstate.engine.lifting import REBOOTS
@@ -144,7 +143,7 @@ class AwayNow:
 
     def _makes_the_boot(self, at: ScopedAddress, one: Interruption) -> bool:
         kind = self.run.kinds[at.address.kind]
-        return one.risk in REBOOTS and at.machine == one.subject and isinstance(kind, Implied)
+        return one.risk in REBOOTS and at.machine == one.subject and kind.gathers is not None
 
     def _begin_vm(self, one: Interruption, joined: tuple[ResourcePlan, ...], result: Applied) -> bool:
         self._tried |= {(key_of(one), plan.at) for plan in joined}

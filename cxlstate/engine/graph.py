@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
@@ -65,6 +65,11 @@ class Graph:
                 for address in dict.fromkeys(named):
                     if isinstance(address, Address) and address.kind == kind:
                         yield ScopedAddress(where, address)
+
+    @property
+    def all(self) -> Collection[ScopedAddress]:
+        """Every declared resource."""
+        return self._needs.keys()
 
     def declared(self, node: Node) -> Sequence[ScopedAddress]:
         """The declared resources that a node stands for."""

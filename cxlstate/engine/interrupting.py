@@ -8,9 +8,7 @@ from typing import cast
 from cxlstate.core.action import Action, Risk, effect_types, undoing
 from cxlstate.core.address import Address, ScopedAddress
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.libvirt import RestoreDomain, StartDomain, StopDomain
 from cxlstate.core.machine import MachineId
-from cxlstate.core.reconciler import Implied
 from cxlstate.engine.assessing import IN_FORCE, Assessed
 from cxlstate.engine.lifting import REBOOTS
 from cxlstate.engine.plan import Away, Interruption, Planned, ResourcePlan, Status, Stopped, Subject
@@ -89,7 +87,7 @@ def _reboot(of: Assessed, plans: Plans, needing: Needing) -> Interruption:
         if one.again
     ]
     implied = [
-        at for at in of.resources if at.machine == machine and isinstance(of.kinds[at.address.kind], Implied)
+        at for at in of.resources if at.machine == machine and of.kinds[at.address.kind].gathers is not None
     ]
     return Interruption(
         risk,
@@ -119,6 +117,8 @@ def _stopped(of: Assessed, plans: Plans, machine: MachineId, vm: RunningVm) -> S
 
 
 def _shut_down(name: str) -> Action:
+    from cxlstate.core.libvirt import RestoreDomain, StopDomain  # noqa: PLC0415  # few plans stop a VM
+
     return Action(
         f"shut down {name}",
         StopDomain(name, TO_SHUT_DOWN),
@@ -129,6 +129,8 @@ def _shut_down(name: str) -> Action:
 
 def start_again(name: str) -> Action:
     """A VM that ran before a reboot and does not start with the host."""
+    from cxlstate.core.libvirt import StartDomain  # noqa: PLC0415  # as above
+
     return Action(f"start {name} again", StartDomain(name), interrupts=Address("vm", name))
 
 

@@ -19,7 +19,7 @@ from cxlstate.core.exports import RestoreStep
 from cxlstate.core.guest import GuestAccess
 from cxlstate.core.machine import host_of
 from cxlstate.core.observation import Unknown
-from cxlstate.core.reconciler import How, Implied, Leftover, Resource
+from cxlstate.core.reconciler import How, Leftover, Resource
 from cxlstate.engine.assessing import BEFORE, IN_FORCE, TOLD, Assessed
 from cxlstate.engine.lifting import REBOOTS, lift
 from cxlstate.engine.plan import PENDING, Exit, Reach, ResourcePlan, Status, steps_of, worst
@@ -285,7 +285,7 @@ class Judge:
         )
 
     def _gathered(self, at: ScopedAddress) -> frozenset[str]:
-        implied = isinstance(self.of.kinds[at.address.kind], Implied)
+        implied = self.of.kinds[at.address.kind].gathers is not None
         return self.of.graph.gathers(at) if implied else frozenset()
 
     @cached_property

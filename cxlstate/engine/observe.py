@@ -5,7 +5,7 @@ Whatever a kind raises at an answer, the resource is *unknown*: one odd answer e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -18,11 +18,12 @@ from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.effect import Effect
 from cxlstate.core.machine import OF_HOSTS, Scope
 from cxlstate.core.observation import Observation, Unknown
-from cxlstate.core.read import Asked, Exists, LibvirtRead, Question, Read
+from cxlstate.core.read import Question, Read
 from cxlstate.core.reconciler import (
     How,
     Implied,
     Inspects,
+    Kind,
     Leaves,
     Leftover,
     Reconciler,
@@ -37,7 +38,7 @@ from cxlstate.spec.tree import Machine
 
 T = TypeVar("T")
 
-Kinds = Mapping[str, Reconciler[Any, Any]]
+Kinds = Mapping[str, Kind]
 
 
 def _nothing(_effect: type[Effect]) -> Diagnostic | None:
@@ -73,16 +74,39 @@ def kinds_on(machine: Machine, kinds: Kinds) -> Kinds:
 
 
 def resources_of(machine: Machine, kinds: Kinds) -> tuple[dict[Address, Resource[Any]], frozenset[Address]]:
-    """The declared resources, and those that a machine has without a word in the spec."""
-    resources = {resource.address: resource for resource in machine.resources}
-    implied = set()
-    for kind in kinds_on(machine, kinds).values():
-        address = Address(kind.kind)
-        if isinstance(kind, Implied) and address not in resources:
-            vm = machine.connect.vm.name if isinstance(machine.connect, Through) else ""
-            resources[address] = Resource(address, kind.implied(), vm=vm)
-            implied.add(address)
-    return resources, frozenset(implied)
+    """The declared resources, and those without a word in the spec that any of them has to do with."""
+    declared = {resource.address: resource for resource in machine.resources}
+    implied = {
+        address: _implied(machine, address, kinds) for address in _busy(declared, kinds_on(machine, kinds))
+    }
+    return declared | implied, frozenset(implied)
+
+
+def _implied(machine: Machine, address: Address, kinds: Kinds) -> Resource[Any]:
+    kind = kinds[address.kind].reconciler
+    vm = machine.connect.vm.name if isinstance(machine.connect, Through) else ""
+    return Resource(address, kind.implied() if isinstance(kind, Implied) else None, vm=vm)
+
+
+def _busy(declared: Mapping[Address, Resource[Any]], kinds: Kinds) -> set[Address]:
+    """What is implied and has to do with something declared: one gathers from the other, or both reboot."""
+    implied = {
+        Address(name): tuple(kind.gathers)
+        for name, kind in kinds.items()
+        if kind.gathers is not None and Address(name) not in declared
+    }
+    try:
+        needs = {ScopedAddress("", at): kinds[at.kind].reconciler.needs(me) for at, me in declared.items()}
+        graph = Graph(needs | {ScopedAddress("", at): gathered for at, gathered in implied.items()})
+    except Exception:  # noqa: BLE001  # a kind's defect, which is told where it is judged
+        return set(implied)
+    edges = {(a.address, b.address) for a in graph.all for b in graph.targets(a, *How)}
+    busy = set(declared)
+    if _reboots(busy, kinds):
+        busy |= {address for address in implied if kinds[address.kind].reboots}
+    while more := {end for edge in edges if busy.intersection(edge) for end in edge} - busy:
+        busy |= more
+    return busy & implied.keys()
 
 
 def observe(
@@ -90,50 +114,75 @@ def observe(
 ) -> Observed:
     """One exchange with the machine. Raises CxlstateError where it cannot be reached.
 
-    `closer` has kinds look closer than a plan needs to, and `more` is asked along: both for `show`.
+    A second one asks about what of no concern to the spec has left traces. `closer` has kinds look closer
+    than a plan needs to, and `more` is asked along: both for `show`.
     """
     kinds = kinds_on(machine, kinds)
     resources, implied = resources_of(machine, kinds)
-    idle = idle_of(resources, implied, kinds)
-    questions, defects = _questions(resources, idle, kinds, closer=closer)
-    answers = reader.read(questions | set(more))
-    hidden = _hidden(idle, answers)
-    kept = {a: me for a, me in resources.items() if a not in idle or a in hidden or answers.exists(idle[a])}
-    leftovers, unseen = _leftovers(kept, kinds, answers)
+    near = _near(resources, kinds)
+    others = {name: kind for name, kind in kinds.items() if name not in near}
+    questions, defects = _questions(resources, near, closer=closer)
+    traces = {kind.traces for kind in others.values() if kind.traces is not None}
+    answers = reader.read(questions | traces | set(more))
+    left, hidden, unseen = _left(others, answers)
+    if left:
+        found = {at: _implied(machine, at, kinds) for at in map(Address, left) if _is_implied(kinds[at.kind])}
+        further, odd = _questions(found, left, closer=closer)
+        answers |= reader.read(further - questions)
+        resources, implied, defects = resources | found, implied | found.keys(), defects | odd
+    resources |= {at: _implied(machine, at, kinds) for at in hidden}
+    leftovers, lost = _leftovers(resources, near | left, answers)
     return Observed(
-        resources=kept,
-        implied=implied & kept.keys(),
+        resources=resources,
+        implied=implied | hidden.keys(),
         observations={
-            address: hidden.get(address) or _observe(kinds[address.kind], resource, answers)
-            for address, resource in kept.items()
+            address: hidden.get(address) or _observe(kinds[address.kind].reconciler, resource, answers)
+            for address, resource in resources.items()
         },
         leftovers=leftovers,
         records=_records(answers),
-        running=running(answers) if _reboots(kept.keys() - hidden.keys(), kinds) else Running(),
-        unseen=unseen,
+        running=running(answers) if _reboots(resources.keys() - hidden.keys(), kinds) else Running(),
+        unseen=unseen | lost,
         defects=defects,
         answers=answers if more else None,
         lacks=reader.lacks,
     )
 
 
-def idle_of(
-    resources: Mapping[Address, Resource[Any]], implied: Collection[Address], kinds: Kinds
-) -> dict[Address, Exists]:
-    """What is implied and has nothing to do for anything declared: it is there only where its traces are."""
-    try:
-        needs = {ScopedAddress("", at): kinds[at.kind].needs(me) for at, me in resources.items()}
-        graph = Graph(needs)
-    except Exception:  # noqa: BLE001  # a kind's defect, which is told where it is judged
-        return {}
-    edges = {(a.address, b.address) for a in needs for b in graph.targets(a, *How)}
-    busy = resources.keys() - set(implied)
-    if _reboots(busy, kinds):
-        busy |= {address for address in implied if kinds[address.kind].reboots}
-    while more := {end for edge in edges if busy.intersection(edge) for end in edge} - busy:
-        busy |= more
-    idle = ((address, kinds[address.kind]) for address in implied if address not in busy)
-    return {address: kind.traces() for address, kind in idle if isinstance(kind, Implied)}
+def _near(resources: Iterable[Address], kinds: Kinds) -> dict[str, Kind]:
+    """The kinds of these resources, and those with the same traces, which so are expected to be there."""
+    names = {address.kind for address in resources}
+    theirs = {pattern for name in names for pattern in _patterns(kinds[name])}
+    return {
+        name: kind
+        for name, kind in kinds.items()
+        if name in names or (not _is_implied(kind) and theirs.intersection(_patterns(kind)))
+    }
+
+
+def _patterns(kind: Kind) -> tuple[str, ...]:
+    return kind.traces.patterns if kind.traces else ()
+
+
+def _is_implied(kind: Kind) -> bool:
+    return kind.gathers is not None
+
+
+def _left(others: Kinds, answers: Answers) -> tuple[dict[str, Kind], dict[Address, Unknown], dict[str, str]]:
+    """The kinds that have left traces; and of those of which that cannot be told, what is unknown for it."""
+    left: dict[str, Kind] = {}
+    hidden: dict[Address, Unknown] = {}
+    unseen: dict[str, str] = {}
+    for name, kind in others.items():
+        try:
+            if kind.traces is not None and answers.exists(kind.traces):
+                left[name] = kind
+        except ReadFailed as failed:
+            if _is_implied(kind):
+                hidden[Address(name)] = Unknown(failed.reason)
+            else:
+                unseen[name] = failed.reason
+    return left, hidden, unseen
 
 
 def _reboots(addresses: Iterable[Address], kinds: Kinds) -> bool:
@@ -141,46 +190,25 @@ def _reboots(addresses: Iterable[Address], kinds: Kinds) -> bool:
 
 
 def _questions(
-    resources: Mapping[Address, Resource[Any]],
-    idle: Mapping[Address, Exists],
-    kinds: Kinds,
-    *,
-    closer: bool,
+    resources: Mapping[Address, Resource[Any]], kinds: Kinds, *, closer: bool
 ) -> tuple[set[Question], dict[Address, Exception]]:
     """All that is to be asked, and of which resources that cannot be told since their kind fails."""
     questions: set[Question] = set(applied_reads())
     defects: dict[Address, Exception] = {}
     for address, resource in resources.items():
-        kind, only_if = kinds[address.kind], idle.get(address)
+        kind = kinds[address.kind].reconciler
         try:
-            questions.update(_under(only_if, kind.reads(resource)))
+            questions.update(kind.reads(resource))
             if closer and isinstance(kind, Inspects):
-                questions.update(_under(only_if, kind.inspections(resource)))
+                questions.update(kind.inspections(resource))
         except Exception as error:  # noqa: BLE001  # a kind's defect concerns its own resource only
             defects[address] = error
         if kind.reboots:
-            questions.update(_under(only_if, running_reads()))
-    for kind in kinds.values():
+            questions.update(running_reads())
+    for kind in (declared.reconciler for declared in kinds.values()):
         if isinstance(kind, Leaves):
             questions.update(kind.leftover_reads())
     return questions, defects
-
-
-def _under(only_if: Exists | None, questions: Iterable[Question]) -> Iterator[Question]:
-    """Questions under one more condition. libvirt is asked without any, and of two conditions one will do."""
-    for one in questions:
-        yield one if only_if is None or isinstance(one, Asked | LibvirtRead) else Asked(one, only_if)
-
-
-def _hidden(idle: Mapping[Address, Exists], answers: Answers) -> dict[Address, Unknown]:
-    """Where it cannot be told whether there are traces."""
-    hidden = {}
-    for address, traces in idle.items():
-        try:
-            answers.exists(traces)
-        except ReadFailed as failed:
-            hidden[address] = Unknown(failed.reason)
-    return hidden
 
 
 def _observe(kind: Reconciler[Any, Any], resource: Resource[Any], answers: Answers) -> Observation[Any]:
@@ -214,18 +242,18 @@ def _leftovers(
     """What an earlier spec left, and of which kinds that cannot be told: it is not removed then."""
     found: dict[Address, Leftover] = {}
     unseen: dict[str, str] = {}
-    for kind in kinds.values():
+    for kind in (declared.reconciler for declared in kinds.values()):
         if not isinstance(kind, Leaves):
             continue
         declared = frozenset(address.name for address in resources if address.kind == kind.kind)
         try:
-            found.update(_parsed(partial(_left, kind, answers, declared)))
+            found.update(_parsed(partial(_leftovers_of, kind, answers, declared)))
         except (ReadFailed, Unparsable) as failed:
             unseen[kind.kind] = str(failed)
     return found, unseen
 
 
-def _left(kind: Any, answers: Answers, declared: frozenset[str]) -> dict[Address, Leftover]:
+def _leftovers_of(kind: Any, answers: Answers, declared: frozenset[str]) -> dict[Address, Leftover]:
     leftovers: Sequence[Leftover] = kind.leftovers(answers, declared)
     return {Address(kind.kind, leftover.name): leftover for leftover in leftovers}
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cxlstate.core.action import Action, Risk
 from cxlstate.core.address import Address, ScopedAddress
@@ -21,10 +21,12 @@ from cxlstate.core.guest import Accepted
 from cxlstate.core.machine import MachineId
 from cxlstate.core.measure import Measurable
 from cxlstate.core.reconciler import Resource
-from cxlstate.engine.caching import Measurement
 from cxlstate.engine.record import Cause
 from cxlstate.engine.running import Running
 from cxlstate.spec.tree import Machine, Tree
+
+if TYPE_CHECKING:  # slow to load, and few plans measure
+    from cxlstate.engine.caching import Measurement
 
 
 class Status(StrEnum):

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from cxlstate.core.address import Address, ScopedAddress
 from cxlstate.core.model import as_written
-from cxlstate.core.reconciler import Reconciler, Resource
+from cxlstate.core.reconciler import Kind, Resource
 
 LONGEST: Final = 1 << 15
 """Characters of a resource that a record holds; beyond, its digest: an answer is a line of at most 64 KiB."""
@@ -69,7 +69,7 @@ class Wanted:
     """What is wanted of all resources of a tree, each made once. `told`: whose exports one is told."""
 
     resources: Mapping[ScopedAddress, Resource[Any]]
-    kinds: Mapping[str, Reconciler[Any, Any]]
+    kinds: Mapping[str, Kind]
     told: Callable[[ScopedAddress], Iterable[ScopedAddress]]
     _made: dict[ScopedAddress, str] = field(default_factory=dict)
 

@@ -87,7 +87,8 @@ def _narrowed(tree: Tree, kinds: Kinds) -> Tree:
     """The host with the VMs of its guests, and with what those are told: nothing else is asked about."""
     host = tree.host
     needs = {
-        ScopedAddress(host.id, one.address): kinds[one.address.kind].needs(one) for one in host.resources
+        ScopedAddress(host.id, one.address): kinds[one.address.kind].reconciler.needs(one)
+        for one in host.resources
     }
     vms = [ScopedAddress(host.id, way_of(guest).vm) for guest in tree.guests]
     told = {at.address for at in Graph(needs).reached(vms, *TOLD)}

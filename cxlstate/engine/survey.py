@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from cxlstate.adapters.open_reader import open_reader
 from cxlstate.core.defect import defect
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic
 from cxlstate.core.read import Read
 from cxlstate.engine.assess import assess_tree
-from cxlstate.engine.measuring import Wanted, measured
 from cxlstate.engine.observe import Kinds
 from cxlstate.engine.plan import MachinePlan, Plan, Reach, Reached
 from cxlstate.engine.reading import AT_ONCE, Opener, Readers, TreeReader
 from cxlstate.spec.names import Only
 from cxlstate.spec.tree import Tree
+
+if TYPE_CHECKING:
+    from cxlstate.engine.measuring import Wanted
 
 
 def survey(  # noqa: PLR0913  # what only `show` asks for is given by name
@@ -67,7 +70,11 @@ def look(  # noqa: PLR0913  # as above
         try:
             seen = TreeReader(tree, kinds, readers, closer=closer, more=more).read()
             plan = assess_tree(tree, seen, kinds, only)
-            return measured(plan, measure, kinds, readers) if measure else plan
+            if measure is None:
+                return plan
+            from cxlstate.engine.measuring import measured  # noqa: PLC0415  # slow to load, and seldom needed
+
+            return measured(plan, measure, kinds, readers)
         finally:
             readers.close()
     except CxlstateError as error:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from cxlstate.core.first_boot import Account, FirstBoot
 from cxlstate.core.secret import Secret
-from cxlstate.formats import guest_files
+from cxlstate.formats import guest_files, ours
 
 DISABLED: Final = "/etc/cloud/cloud-init.disabled"
 """Where it is there, cloud-init is not started at a boot (doc/rtd/howto/disable_cloud_init.rst)."""
@@ -24,7 +24,6 @@ DISABLED: Final = "/etc/cloud/cloud-init.disabled"
 LABEL: Final = "/dev/disk/by-label/cidata"
 """The seed, as a guest sees it."""
 
-_IMAGES: Final = "/var/lib/libvirt/images"
 _FIRST_BOOT: Final = "first_boot"
 _STATE: Final = "/var/lib/cloud/instances"
 _LEFT: Final = ("user-data.txt", "user-data.txt.i", "cloud-config.txt", "obj.pkl")
@@ -40,7 +39,7 @@ Hash = Callable[[Secret], str]
 
 def seed(vm: str) -> str:
     """Where the host has the seed of a guest: in a folder that QEMU's user can enter."""
-    return f"{_IMAGES}/{vm}.cidata.iso"
+    return ours.seed(vm)
 
 
 def made_from(vm: str) -> str:

@@ -6,7 +6,6 @@ It is constant: the table of a spec stands in a file of its own, which `nft` rea
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
 from typing import Final
 
 from cxlstate.formats.sh import quote
@@ -21,13 +20,13 @@ _CALL: Final = 'main "$@"\n'
 @cache
 def script() -> str:
     """The whole of it."""
-    return files(__package__).joinpath("forward_keeping.sh").read_text("utf-8")
+    return _text("forward_keeping.sh")
 
 
 @cache
 def hook() -> str:
     """What libvirt runs when the rules of a network have been made."""
-    return files(__package__).joinpath("forward_hook.sh").read_text("utf-8")
+    return _text("forward_hook.sh")
 
 
 def simulated(root: str, overlay: str) -> str:
@@ -38,3 +37,9 @@ def simulated(root: str, overlay: str) -> str:
     """
     below = script().replace("\nroot=\n", f"\nroot={quote(root)}\n", 1)
     return below.removesuffix(_CALL) + overlay + _CALL
+
+
+def _text(name: str) -> str:
+    from importlib.resources import files  # noqa: PLC0415  # slow to load, and every plan knows the paths
+
+    return files(__package__).joinpath(name).read_text("utf-8")

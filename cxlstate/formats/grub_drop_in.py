@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from cxlstate.formats import grub_script, kernel_cmdline
+from cxlstate.formats import grub_script, kernel_cmdline, ours
 from cxlstate.formats.sh import quote
 
-PATH: Final = "/etc/default/grub.d/zz-cxlstate.cfg"
+PATH: Final = ours.GRUB_DROP_IN
 
 _MARKER: Final = "# cxlstate drop-in 1 "
 _HEADER: Final = """\

@@ -17,12 +17,13 @@ from typing import Final
 
 from cxlstate.core.exports import RestoreStep
 from cxlstate.core.fragment import Fragment
+from cxlstate.formats import ours
 from cxlstate.formats.iomem import Range, joined
 from cxlstate.formats.sh import quote
 
-SCRIPT: Final = "/etc/cxlstate/restore"
-UNIT: Final = "cxlstate-restore.service"
-UNIT_FILE: Final = f"/etc/systemd/system/{UNIT}"
+SCRIPT: Final = ours.RESTORE
+UNIT: Final = ours.RESTORE_UNIT
+UNIT_FILE: Final = ours.RESTORE_UNIT_FILE
 BEFORE: Final = "/run/cxlstate/mtrr"
 """A copy of /proc/mtrr from before our first write since the machine started: what is not ours."""
 LINKS: Final = "/dev/cxlstate"
@@ -68,12 +69,6 @@ def _fragment(kind: str) -> str:
     return files(_KINDS).joinpath(kind, _FILE).read_text("utf-8")
 
 
-@cache
-def kinds() -> tuple[str, ...]:
-    """The kinds that bring a fragment."""
-    return tuple(sorted(one.name for one in files(_KINDS).iterdir() if one.joinpath(_FILE).is_file()))
-
-
 def program(*fragments: str, root: str = "", overlay: str = "") -> str:
     """Head, fragments and the call, to be run with a verb and its words.
 
@@ -109,7 +104,7 @@ def table(text: str) -> tuple[Words, ...] | None:
 def simulated(text: str, root: str, overlay: str) -> str | None:
     """A script that is on a machine, to be run elsewhere; None: it is not to the byte one of this version."""
     rows = table(text) or ()
-    if not {words[0] for words in rows} <= set(kinds()):
+    if not {words[0] for words in rows} <= set(ours.restored()):
         return None
     fragments = [_fragment(kind) for kind in dict.fromkeys(words[0] for words in rows)]
     if text != _script(rows, fragments):

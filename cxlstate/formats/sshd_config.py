@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
+from cxlstate.formats import ours
+
 MAIN: Final = "/etc/ssh/sshd_config"
 FOLDER: Final = "/etc/ssh/sshd_config.d"
-DROP_IN: Final = f"{FOLDER}/00-cxlstate.conf"
-"""Before those of images and installers: `50-cloud-init.conf`, Anaconda's `01-permitrootlogin.conf`."""
+DROP_IN: Final = ours.SSHD_DROP_IN
 
 _LINE: Final = re.compile(r"\s*(?P<keyword>[A-Za-z0-9]+)(?:\s*=\s*|\s+)(?P<value>.*?)\s*")
 _WORD: Final = re.compile(r'"([^"]*)"|(\S+)')

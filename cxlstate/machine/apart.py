@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from cxlstate.core.answers import Answer
@@ -160,8 +161,10 @@ def _gone() -> Lost:
 
 def serve(questions: BinaryIO, answers: BinaryIO) -> None:
     """The other side: connect, and answer for as long as it is asked, each question by itself."""
-    connect: Ssh = pickle.load(questions)  # noqa: S301  # nobody else writes to this pipe
+    lighten()
     from cxlstate.machine.ssh import SshTransport  # noqa: PLC0415  # slow to load, and for this side only
+
+    connect: Ssh = pickle.load(questions)  # noqa: S301  # nobody else writes to this pipe
 
     asked = threading.Event()
     transport = SshTransport(connect, connect.host, before_authentication=asked.wait)
@@ -187,6 +190,16 @@ def serve(questions: BinaryIO, answers: BinaryIO) -> None:
                 answer = partial(_answer, partial(act, machine, what, words), partial(tell, number))
                 threading.Thread(target=answer, daemon=True).start()
     transport.close()
+
+
+def lighten() -> None:
+    """Have the SSH library loaded without what it loads for the tests of its users (`invoke.MockContext`).
+
+    That is unittest.mock, and with it asyncio: a fifth of all that this process loads.
+    """
+    mock = ModuleType("unittest.mock")
+    mock.Mock = object  # type: ignore[attr-defined]  # all that is taken from it
+    sys.modules.setdefault(mock.__name__, mock)
 
 
 class Machines:

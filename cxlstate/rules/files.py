@@ -7,14 +7,13 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.resources import kinds
 from cxlstate.resources.file.spec import FileSpec
-from cxlstate.rules.words import Resources, Rule, of
+from cxlstate.rules.words import Resources, Rule, TreeRule, of
 
 
 def files_are_nobody_elses(resources: Resources) -> Iterator[Diagnostic]:
     """CXR301: a file that another kind writes would be written by both, in turn."""
-    from cxlstate.resources import kinds  # noqa: PLC0415  # only a spec with files needs all kinds
-
     declared = of(resources, FileSpec)
     kept = [(pattern, kind) for kind in kinds().values() for pattern in kind.keeps] if declared else []
     for one in declared:
@@ -33,3 +32,4 @@ def files_are_nobody_elses(resources: Resources) -> Iterator[Diagnostic]:
 
 
 RULES: Final[tuple[Rule, ...]] = (files_are_nobody_elses,)
+BETWEEN: Final[tuple[TreeRule, ...]] = ()

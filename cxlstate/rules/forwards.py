@@ -115,5 +115,5 @@ def _led_to(resources: Resources) -> Iterator[tuple[Resource[ForwardsSpec], Path
                 yield me, (*me.path, name, "to", "vm"), one.to.vm
 
 
-BETWEEN: Final[tuple[TreeRule, ...]] = (the_way_in_stays,)
 RULES: Final[tuple[Rule, ...]] = (the_vm_is_declared, the_vm_has_an_address, a_forward_is_bounded)
+BETWEEN: Final[tuple[TreeRule, ...]] = (the_way_in_stays,)

@@ -10,7 +10,7 @@ from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.resources.provision.spec import Provision
 from cxlstate.resources.sshd.spec import SshdSpec
 from cxlstate.resources.vm.spec import VmSpec
-from cxlstate.rules.words import TreeRule, of
+from cxlstate.rules.words import Rule, TreeRule, of
 from cxlstate.spec.envelope import GUEST
 from cxlstate.spec.tree import Tree
 
@@ -73,4 +73,5 @@ def the_way_to_guests_stays_open(tree: Tree) -> Iterator[Diagnostic]:
             )
 
 
-RULES: Final[tuple[TreeRule, ...]] = (guests_have_a_vm, new_guests_let_us_in, the_way_to_guests_stays_open)
+RULES: Final[tuple[Rule, ...]] = ()
+BETWEEN: Final[tuple[TreeRule, ...]] = (guests_have_a_vm, new_guests_let_us_in, the_way_to_guests_stays_open)

@@ -16,7 +16,7 @@ from cxlstate.formats.iomem import Range, gaps
 from cxlstate.resources.dax.spec import DaxSpec
 from cxlstate.resources.memmap.spec import MemmapSpec
 from cxlstate.resources.mtrr.spec import MtrrSpec
-from cxlstate.rules.words import Resources, Rule, of
+from cxlstate.rules.words import Resources, Rule, TreeRule, of
 
 
 def cover_names_a_device(resources: Resources) -> Iterator[Diagnostic]:
@@ -150,6 +150,7 @@ RULES: Final[tuple[Rule, ...]] = (
     kmem_is_not_wanted,
     a_device_has_one_type,
 )
+BETWEEN: Final[tuple[TreeRule, ...]] = ()
 
 
 def _ranges(me: Resource[DaxSpec]) -> tuple[Range, ...]:

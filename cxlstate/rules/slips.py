@@ -14,7 +14,7 @@ from cxlstate.resources.dax.spec import DaxSpec
 from cxlstate.resources.memmap.spec import MemmapSpec
 from cxlstate.resources.mtrr.spec import MtrrSpec
 from cxlstate.resources.vm.spec import VmSpec
-from cxlstate.rules.words import Resources, Rule, of
+from cxlstate.rules.words import Resources, Rule, TreeRule, of
 
 _SMALLEST_GUEST: Final = 64 << 20
 """Less than this no current Linux or Windows guest starts with; as KiB it is 64 GiB."""
@@ -91,3 +91,4 @@ RULES: Final[tuple[Rule, ...]] = (
     addresses_are_not_hex_without_0x,
     sizes_are_not_in_kib,
 )
+BETWEEN: Final[tuple[TreeRule, ...]] = ()

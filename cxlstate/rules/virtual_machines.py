@@ -18,7 +18,7 @@ from cxlstate.resources.network.spec import NetworkSpec
 from cxlstate.resources.vm.devices import NvdimmSpec
 from cxlstate.resources.vm.spec import VmSpec
 from cxlstate.rules.memory import device_of, devices_of, memory_of
-from cxlstate.rules.words import Resources, Rule, of
+from cxlstate.rules.words import Resources, Rule, TreeRule, of
 
 S = TypeVar("S")
 
@@ -232,6 +232,7 @@ RULES: Final[tuple[Rule, ...]] = (
     a_vm_is_plugged_into_what_is_there,
     a_file_is_one_image,
 )
+BETWEEN: Final[tuple[TreeRule, ...]] = ()
 
 
 def _by_address(resources: Resources, model: type[S]) -> Mapping[str, Resource[S]]:

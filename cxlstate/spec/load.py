@@ -83,7 +83,7 @@ def _put(machine: Machine, sections: Mapping[Scope, dict[str, Any]], kinds: Kind
         section = next((sections[scope] for scope in sections if scope in kind.place.scopes), None)
         if section is None:  # what a host has for a guest stands in the section of that
             continue
-        entry = TypeAdapter(kind.model).dump_python(
+        entry = TypeAdapter(kind.reconciler.model).dump_python(
             resource.spec, mode="json", by_alias=True, exclude_unset=True
         )
         match kind.place.shape:

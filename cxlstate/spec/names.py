@@ -12,7 +12,7 @@ from functools import cached_property
 
 from cxlstate.core.address import Address, ScopedAddress
 from cxlstate.core.machine import MachineId, Scope
-from cxlstate.core.reconciler import Implied, Shape
+from cxlstate.core.reconciler import Shape
 from cxlstate.spec.schema import Kinds
 from cxlstate.spec.tree import Machine, Tree
 
@@ -90,7 +90,7 @@ class Names:
         declared = {resource.address for resource in machine.resources}
         yield from (Named(machine.id, address, declared=True, rank=rank) for address in declared)
         for kind in self._kinds.values():
-            implied = isinstance(kind, Implied) and machine.scope in kind.place.scopes
+            implied = kind.gathers is not None and machine.scope in kind.place.scopes
             if implied and Address(kind.kind) not in declared:
                 yield Named(machine.id, Address(kind.kind), declared=False, rank=rank)
 

@@ -16,7 +16,7 @@ from cxlstate.core.diagnostic import Diagnostic, Severity, Source
 from cxlstate.core.machine import Scope, guest_id
 from cxlstate.core.model import BESIDE, BESIDE_BYTES, Hole, Refused
 from cxlstate.core.path import Path, show
-from cxlstate.core.reconciler import Reconciler, Resource, Shape
+from cxlstate.core.reconciler import Kind, Resource, Shape
 from cxlstate.core.reference import FETCH
 from cxlstate.machine import own_files
 from cxlstate.spec import refusals, yaml_text
@@ -173,7 +173,7 @@ class Reading:
             hint="remove it; this version of cxlstate does not implement it",
         )
 
-    def _entries(self, kind: Reconciler[Any, Any], node: Node, path: Path) -> Iterator[Resource[Any]]:
+    def _entries(self, kind: Kind, node: Node, path: Path) -> Iterator[Resource[Any]]:
         match kind.place.shape, node:
             case Shape.ONE, _:
                 if (read := self._validated(kind, node, path)).whole:
@@ -192,9 +192,7 @@ class Reading:
                 expected = "a mapping" if shape is Shape.MAP else "a list"
                 self.problems.append(refusals.wrong_type(path, expected, self.document, node))
 
-    def _listed(
-        self, kind: Reconciler[Any, Any], items: Sequence[Node], path: Path
-    ) -> Iterator[Resource[Any]]:
+    def _listed(self, kind: Kind, items: Sequence[Node], path: Path) -> Iterator[Resource[Any]]:
         first: dict[str, Path] = {}
         for index, item in enumerate(items):
             place = (*path, index)
@@ -209,16 +207,16 @@ class Reading:
             if read.whole:
                 yield Resource(Address(kind.kind, name), read.spec, place)
 
-    def _listed_name(self, kind: Reconciler[Any, Any], spec: Any) -> str | None:
+    def _listed_name(self, kind: Kind, spec: Any) -> str | None:
         """The name of an entry, None where it was refused."""
         try:
-            return None if isinstance(spec, Hole) else kind.name(spec)
+            return None if isinstance(spec, Hole) else kind.reconciler.name(spec)
         except Refused:
             return None
 
-    def _validated(self, kind: Reconciler[Any, Any], node: Node, path: Path) -> Entry:
+    def _validated(self, kind: Kind, node: Node, path: Path) -> Entry:
         """The entry as the kind's model; all that is wrong with it is told."""
-        return self._as_model(kind.kind, kind.model, plain(node), path)
+        return self._as_model(kind.kind, kind.reconciler.model, plain(node), path)
 
     def _as_model(self, name: str, model: Any, written: object, path: Path) -> Entry:
         read = self.vocabulary.reader(name, model).read(written, self.context)
@@ -247,7 +245,7 @@ class Reading:
             self.guests[vm] = (Through(vm, way.user, way.via, way.port), resources)
         return {one.address.kind: one.spec for one in resources}
 
-    def _named(self, kind: Reconciler[Any, Any], name: str, path: Path) -> bool:
+    def _named(self, kind: Kind, name: str, path: Path) -> bool:
         try:
             self.vocabulary.key_adapter(kind).validate_python(name, strict=True)
         except ValidationError as error:

@@ -15,10 +15,10 @@ from pydantic import TypeAdapter
 
 from cxlstate.core.machine import Scope
 from cxlstate.core.path import Path
-from cxlstate.core.reconciler import Reconciler, Shape
+from cxlstate.core.reconciler import Kind, Shape
 from cxlstate.spec.envelope import API_VERSION, GUEST, MAX_RESOURCE_NAME, Guest, Host
 
-Kinds = Mapping[str, Reconciler[Any, Any]]
+Kinds = Mapping[str, Kind]
 Schema = dict[str, Any]
 
 
@@ -30,8 +30,8 @@ def schema(kinds: Kinds | None = None) -> Schema:
         kinds = all_kinds()
     ordered = sorted(kinds.values(), key=lambda kind: kind.kind)
     made, shared = TypeAdapter.json_schemas(
-        [((kind.kind, "entry"), "validation", TypeAdapter(kind.model)) for kind in ordered]
-        + [((kind.kind, "name"), "validation", TypeAdapter(kind.key)) for kind in ordered]
+        [((kind.kind, "entry"), "validation", TypeAdapter(kind.reconciler.model)) for kind in ordered]
+        + [((kind.kind, "name"), "validation", TypeAdapter(kind.reconciler.key)) for kind in ordered]
         + [((GUEST, "entry"), "validation", TypeAdapter(Guest))]
     )
     defined = shared["$defs"]
@@ -89,7 +89,7 @@ def keys_at(document: Schema, path: Path) -> list[str]:
     return keys or [str(word) for each in here for word in each.get("enum", ())]
 
 
-def _placed(kind: Reconciler[Any, Any], entry: Schema, name: Schema) -> Schema:
+def _placed(kind: Kind, entry: Schema, name: Schema) -> Schema:
     match kind.place.shape:
         case Shape.ONE:
             return entry
@@ -100,10 +100,10 @@ def _placed(kind: Reconciler[Any, Any], entry: Schema, name: Schema) -> Schema:
             return {**_about(kind), "type": "object", "additionalProperties": entry, "propertyNames": names}
 
 
-def _about(kind: Reconciler[Any, Any]) -> Schema:
-    """What the folder of a kind says of itself."""
-    folder = sys.modules.get(type(kind).__module__.rpartition(".")[0])
-    return {"description": cleandoc(folder.__doc__)} if folder and folder.__doc__ else {}
+def _about(kind: Kind) -> Schema:
+    """What the package of a kind says of itself."""
+    package = sys.modules[type(kind).__module__]
+    return {"description": cleandoc(package.__doc__ or "")} if hasattr(package, "__path__") else {}
 
 
 def _definition(defined: Mapping[str, Schema], one: Schema) -> Schema:

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from cxlstate.core.machine import Scope
 from cxlstate.core.path import Path
-from cxlstate.core.reconciler import Reconciler
+from cxlstate.core.reconciler import Kind
 from cxlstate.spec.entry import EntryReader
 from cxlstate.spec.schema import Kinds, keys_at, schema
 
@@ -29,10 +29,10 @@ class Vocabulary:
             self._readers[name] = EntryReader(model)
         return self._readers[name]
 
-    def key_adapter(self, kind: Reconciler[Any, Any]) -> TypeAdapter[Any]:
+    def key_adapter(self, kind: Kind) -> TypeAdapter[Any]:
         """What validates the names of its entries."""
         if kind.kind not in self._keys:
-            self._keys[kind.kind] = TypeAdapter(kind.key)
+            self._keys[kind.kind] = TypeAdapter(kind.reconciler.key)
         return self._keys[kind.kind]
 
     def scopes_of(self, key: str) -> list[Scope]:

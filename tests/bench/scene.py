@@ -35,6 +35,18 @@ systemd.service(service="ssh.service", running=True)
 systemd.service(service="systemd-journald.service", running=True)
 """
 
+LAB_PLAYBOOK = """\
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.command: dpkg-query --show bash coreutils dash
+      check_mode: false
+      changed_when: false
+    - ansible.builtin.systemd_service: {name: '{{ item }}', state: started}
+      loop: [ssh, systemd-journald]
+"""
+"""Packages by a command: the module `apt` wants python3-apt on the host even to check."""
+
 USERS = 2
 SMALL = 10
 

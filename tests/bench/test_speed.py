@@ -55,9 +55,7 @@ def test_pyinfra_for_the_same_check(tools, tmp_path, race, environment, server):
 @pytest.mark.looks
 def test_pyinfra_on_the_emulated_host(tools, tmp_path, race, environment, host):
     """Where a process costs some 35 ms, what counts is how many a plan starts there."""
-    (tmp_path / "lab.yaml").write_text(scene.LAB_SPEC)
     (tmp_path / "deploy.py").write_text(scene.LAB_DEPLOY)
-    env = environment | {"CXLSTATE_SSH_CONFIG": str(host.ssh_config)}
     options = (
         "--dry",
         "--data",
@@ -66,8 +64,38 @@ def test_pyinfra_on_the_emulated_host(tools, tmp_path, race, environment, host):
         str(tmp_path / "deploy.py"),
     )
     pyinfra = Command((str(tools / "pyinfra"), *options), env=environment, says=b"Connected")
-    mine = Command((*CXLSTATE, "plan", str(tmp_path / "lab.yaml")), env=env)
-    race("pyinfra --dry, emulated host", pyinfra, "cxlstate plan", mine, rounds=7)
+    race("pyinfra --dry, emulated host", pyinfra, "cxlstate plan", of_the_lab(tmp_path, host, environment), 7)
+
+
+@pytest.mark.lab
+@pytest.mark.looks
+def test_ansible_on_the_emulated_host(tools, tmp_path, race, environment, host):
+    """As above on this machine: no facts but the packages, pipelining, the interpreter named."""
+    (tmp_path / "play.yaml").write_text(scene.LAB_PLAYBOOK)
+    options = (
+        *("--check", "-i", "lab,", "-e", "ansible_python_interpreter=/usr/bin/python3"),
+        *("--ssh-common-args", f"-F {host.ssh_config}", str(tmp_path / "play.yaml")),
+    )
+    env = environment | {"ANSIBLE_PIPELINING": "1", "ANSIBLE_HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
+    ansible = Command((str(tools / "ansible-playbook"), *options), env=env, says=b"failed=0")
+    race("ansible --check, emulated host", ansible, "cxlstate plan", of_the_lab(tmp_path, host, env), 7)
+
+
+@pytest.mark.lab
+@pytest.mark.looks
+def test_ssh_on_the_emulated_host(tmp_path, race, environment, host):
+    """What cxlstate adds there to the script that it sends."""
+    ours_ = of_the_lab(tmp_path, host, environment)
+    argv = ("ssh", "-F", str(host.ssh_config), "lab", launcher.read(600))
+    ssh = Command(argv, scene.script(tmp_path / "lab.yaml"), environment)
+    race("cxlstate plan, emulated host", ours_, "ssh, same reads", ssh, 7)
+
+
+def of_the_lab(folder, host, env):
+    (folder / "lab.yaml").write_text(scene.LAB_SPEC)
+    return Command(
+        (*CXLSTATE, "plan", str(folder / "lab.yaml")), env=env | {"CXLSTATE_SSH_CONFIG": str(host.ssh_config)}
+    )
 
 
 def ours(folder, server, env):

@@ -24,7 +24,7 @@ from cxlstate.core.reconciler import Resource
 from cxlstate.core.secret import Secret
 from cxlstate.formats import cloud_init, host_keys, password, seed_iso
 from cxlstate.machine.outcome import Entry, Result
-from cxlstate.resources.provision import reconciler
+from cxlstate.resources.provision.reconcile import reconciler
 from cxlstate.resources.provision.spec import Provision
 from tests.e2e.conftest import Cli
 from tests.lab.bare_guest import CloudGuest

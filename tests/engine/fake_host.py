@@ -223,6 +223,7 @@ class Mtrr(OfHost):
 
     kind = "mtrr"
     informs = True
+    traces = TABLE
 
     def needs(self, me):
         return (Need(AllOf("dax"), How.KNOWS),)
@@ -267,15 +268,11 @@ def _register(verb, back, register, span):
 
 class Boot(OfHost):
     kind = "boot"
+    gathers = tuple(Need(AllOf(kind), how) for kind in ("dax", "mtrr") for how in (How.KNOWS, How.AFTER))
+    traces = TABLE
 
     def implied(self):
         return "all"
-
-    def traces(self):
-        return TABLE
-
-    def needs(self, me):
-        return tuple(Need(AllOf(kind), how) for kind in ("dax", "mtrr") for how in (How.KNOWS, How.AFTER))
 
     def assess(self, resource, seen, inputs):
         wanted = [" ".join(one.words) for _, one in inputs.all(RestoreStep)]

@@ -89,11 +89,11 @@ class Fake(Reconciler):
 class FakeGatherer(Fake):
     """A kind that exists without a word in the spec, as the kernel command line does."""
 
+    gathers = ()
+    traces = Exists("/gathered")
+
     def implied(self):
         return None
-
-    def traces(self):
-        return Exists("/gathered")
 
 
 @dataclass

@@ -361,7 +361,7 @@ def test_what_somebody_else_changes_back_each_time_ends_the_run(bench):
             found, changes=tuple(replace(one, old=f"other {next(count)}") for one in found.changes)
         )
 
-    bench.kinds = {**bench.kinds, "service": answering(kinds()["service"], otherwise)}
+    bench.kinds = {**bench.kinds, "service": answering(kinds()["service"].reconciler, otherwise)}
     in_conflict(bench, "cron", "ssh")
     with bench.world() as world:
         world.units["ssh.service"].state = "disabled"
@@ -467,7 +467,10 @@ class WithoutEffect:
 
     def __new__(cls):
         nothing = (Action("do nothing", Run(("systemctl", "daemon-reload"))),)
-        return {**kinds(), "user": answering(kinds()["user"], lambda found: replace(found, actions=nothing))}
+        return {
+            **kinds(),
+            "user": answering(kinds()["user"].reconciler, lambda found: replace(found, actions=nothing)),
+        }
 
 
 def test_what_was_done_and_does_not_hold_is_not_converged_after_a_bounded_number_of_looks(tmp_path):

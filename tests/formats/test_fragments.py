@@ -9,7 +9,7 @@ import pytest
 
 from cxlstate.core.exports import RestoreStep
 from cxlstate.core.fragment import Fragment
-from cxlstate.formats import restore
+from cxlstate.formats import ours, restore
 from tests.fragments import FRAGMENTS
 
 HEAD, CALL = "", 'main "$@"\n'
@@ -55,7 +55,7 @@ def test_its_verbs_are_its_functions(kind):
 
 
 def test_kinds_that_bring_one_are_found_by_their_file():
-    assert restore.kinds() == ("dax", "mtrr")
+    assert ours.restored() == ("dax", "mtrr")
 
 
 NOTE = Fragment(

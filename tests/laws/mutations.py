@@ -43,7 +43,7 @@ def blind(to: Field) -> dict[str, Reconciler[Any, Any]]:
         left = tuple(change for change in found.changes if field_of(to.kind, change) != to)
         return replace(found, changes=left, actions=found.actions if left else ())
 
-    return {**kinds(), to.kind: answering(kinds()[to.kind], without)}
+    return {**kinds(), to.kind: answering(kinds()[to.kind].reconciler, without)}
 
 
 Law = Callable[[Bench], None]

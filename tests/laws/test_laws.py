@@ -115,7 +115,9 @@ def what_is_needed_comes_before(host, disturbed):
     with bench(disturbed) as one:
         spec = one.spec(host)
         resources, _ = resources_of(spec.host, one.kinds)
-        needs = {ScopedAddress("bench", a): one.kinds[a.kind].needs(me) for a, me in resources.items()}
+        needs = {
+            ScopedAddress("bench", a): one.kinds[a.kind].reconciler.needs(me) for a, me in resources.items()
+        }
         graph = Graph(needs)
         planned = [resource.at for resource in one.plan(spec).resources]
         place = {address: index for index, address in enumerate(planned)}

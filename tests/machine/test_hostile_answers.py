@@ -31,7 +31,7 @@ from cxlstate.core.read import (
     Names,
     conditions,
 )
-from cxlstate.core.reconciler import How, Implied, Leaves
+from cxlstate.core.reconciler import How, Leaves
 from cxlstate.engine.graph import Graph
 from cxlstate.engine.observe import observe, resources_of
 from cxlstate.engine.plan import Plan
@@ -324,13 +324,14 @@ def _at(address):
 def _concerned(spec, read, plan):
     """Who asked for it, and who builds on one that did, directly or not."""
     resources, _ = resources_of(spec.host, kinds())
-    if any(isinstance(kind, Leaves) and read in _reads(kind.leftover_reads()) for kind in kinds().values()):
+    leaving = [kind.reconciler for kind in kinds().values() if isinstance(kind.reconciler, Leaves)]
+    if any(read == kind.traces or read in _reads(kind.leftover_reads()) for kind in leaving):
         return set(resources)
-    needs = {a: kinds()[a.kind].needs(me) for a, me in resources.items()}
+    needs = {a: kinds()[a.kind].reconciler.needs(me) for a, me in resources.items()}
     graph = Graph({ScopedAddress("", a): one for a, one in needs.items()})
-    concerned = {a for a, me in resources.items() if read in _reads(kinds()[a.kind].reads(me))}
-    implied = [kind for kind in kinds().values() if isinstance(kind, Implied)]
-    concerned |= {Address(kind.kind) for kind in implied if read == kind.traces()}
+    concerned = {a for a, me in resources.items() if read in _reads(kinds()[a.kind].reconciler.reads(me))}
+    implied = [kind for kind in kinds().values() if kind.gathers is not None]
+    concerned |= {Address(kind.kind) for kind in implied if read == kind.traces}
     while True:
         builds = {a for a in resources if concerned & {t.address for t in graph.targets(_at(a), *How)}}
         waits = {r.address for r in plan.resources if any(action.suspends for action in r.actions)}

@@ -24,7 +24,7 @@ from cxlstate.machine.local import LocalTransport
 from cxlstate.machine.outcome import Outcome, Result
 from cxlstate.machine.posix.agent import Settings
 from cxlstate.machine.posix.writer import PosixWriter
-from cxlstate.resources.image import reconciler
+from cxlstate.resources.image.reconcile import reconciler
 from cxlstate.resources.image.spec import ImageSpec
 from tests.libvirt import daemon as daemons
 from tests.machine.conftest import ENTRY, AsNobody

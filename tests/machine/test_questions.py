@@ -40,13 +40,24 @@ UNIT = "/etc/systemd/system/cxlstate-restore.service"
 
 
 class Overheard:
-    """A machine on which nothing can be read; what was asked is kept."""
+    """A machine on which nothing can be read, and some paths are there; what was asked is kept."""
+
+    def __init__(self, *there):
+        self.there = set(there)
+        self.asked = []
+        self.exchanges = 0
 
     def read(self, questions):
         of_libvirt = [one for one in questions if isinstance(one, LibvirtRead)]
         merged = read_script.merge([one for one in questions if not isinstance(one, LibvirtRead)])
-        self.asked = [*of_libvirt, *dict.fromkeys(merged.values())]
-        return Answers({one: Answer(1, b"", "no") for one in (*of_libvirt, *merged)})
+        self.asked += [*of_libvirt, *dict.fromkeys(merged.values())]
+        self.exchanges += 1
+        return Answers({one: self.answer(one) for one in (*of_libvirt, *merged)})
+
+    def answer(self, one):
+        if isinstance(one, Exists):
+            return Answer(0, b"yes" if self.there & set(one.patterns) else b"")
+        return Answer(1, b"", "no")
 
     def lacks(self, _effect):
         return None
@@ -55,14 +66,18 @@ class Overheard:
         pass
 
 
-def questions(folder, text):
-    """Those of a plan."""
+def questions(folder, text, *there):
+    """Those of a plan, of a machine that has these paths."""
+    return overheard(folder, text, *there).asked
+
+
+def overheard(folder, text, *there):
     path = folder / "spec.yaml"
     path.write_text(HEAD + text)
     (tree,) = load([path]).trees
-    machine = Overheard()
+    machine = Overheard(*there)
     observe(machine, tree.host, kinds())
-    return machine.asked
+    return machine
 
 
 def done(asked, *there):
@@ -99,12 +114,27 @@ def test_who_holds_a_dax_device_is_asked_for_dax_devices_registers_and_nvdimms_a
 
 
 def test_what_is_ours_is_read_where_anything_of_ours_is_there(tmp_path):
-    asked = questions(tmp_path, PLAIN)
-    assert File("/boot/grub/grub.cfg") in done(asked, DROP_IN)
-    assert File("/proc/mtrr") in done(asked, SCRIPT)
-    assert any(isinstance(one, Holders) for one in done(asked, SCRIPT))
-    states = [one for one in done(asked, UNIT) if isinstance(one, Command) and one.operands]
+    found = {there: done(questions(tmp_path, PLAIN, there), there) for there in (DROP_IN, SCRIPT, UNIT)}
+    assert File("/boot/grub/grub.cfg") in found[DROP_IN]
+    assert File("/proc/mtrr") in found[SCRIPT]
+    assert any(isinstance(one, Holders) for one in found[SCRIPT])
+    states = [one for one in found[UNIT] if isinstance(one, Command) and one.operands]
     assert ("cxlstate-restore.service",) in [one.operands for one in states]
+
+
+@pytest.mark.parametrize(
+    ("text", "there", "exchanges"),
+    [
+        (PLAIN, (), 1),
+        (PLAIN, (DROP_IN,), 2),
+        (PLAIN + DAX, (SCRIPT, UNIT), 1),
+        (PLAIN + MODULE, (DROP_IN,), 1),
+    ],
+    ids=["nothing", "of a kind without a word in the spec", "of a device", "of a module"],
+)
+def test_a_second_exchange_is_about_what_the_spec_has_no_word_for(tmp_path, text, there, exchanges):
+    """And so not about registers: they leave their traces where devices do."""
+    assert overheard(tmp_path, text, *there).exchanges == exchanges
 
 
 # The condition ----------------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from cxlstate.core.reconciler import Resource
 from cxlstate.formats import host_keys
 from cxlstate.machine.outcome import Result
 from cxlstate.machine.records import applied_reads
-from cxlstate.resources.package import reconciler as package
-from cxlstate.resources.user import reconciler as user
+from cxlstate.resources.package.reconcile import reconciler as package
+from cxlstate.resources.user.reconcile import reconciler as user
 from cxlstate.simulator.writer import SimWriter
 from tests.machine import guests
 from tests.machine.conftest import ENTRY

@@ -58,7 +58,8 @@ The effect of a `Step` is written `Step VERB WORD…`, memory that an action sus
 `suspends: [{start: 0x5000000000, end: 0x7000000000}]`. An effect on libvirt or on a disk image is its
 class and its fields in their order: `UpdateNetwork default add-last ip-dhcp-host live config`,
 `PinDomain cxl_vmx vcpu 0-3 1`, `GrowImage /srv/a.qcow2 1073741824 qcow2`. A flag is its name, and nothing
-where it is off; texts of XML, hashes, what a guest is made from, the wish of an `EditDomain`, and a number that is -1 are left out.
+where it is off; texts of XML, hashes, what a guest is made from, the wish of an `EditDomain`, and a number
+that is -1 are left out.
 A file that is asked for and has no answer does not exist; a pattern matches the files that have an
 answer, and what `Include` lines name is all in that folder that has one. The parts of a domain or
 network go before those of the host one by one; null takes a part out.
@@ -148,7 +149,7 @@ CASES = sorted(HERE.glob("*/*.yaml"))
 @pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_the_case_comes_out_as_written(path: Path) -> None:
     case = yaml.safe_load(path.read_text())
-    kind = kinds()[path.parent.name]
+    kind = kinds()[path.parent.name].reconciler
     for action in _actions_of(case):
         assert {"effect", "risk"} <= action.keys(), f"effect and risk of {action}"
     assert outcome(kind, case, path.parent) == _expected(case)

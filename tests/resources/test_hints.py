@@ -69,7 +69,7 @@ def _hints() -> tuple[tuple[Path, dict[str, Any]], ...]:
 def _diagnostics(path: Path, case: dict[str, Any]) -> list[dict[str, Any]]:
     """All of them. What is wrong by itself was found before the machine was asked, and stays so."""
     asked = {key: value for key, value in case.items() if key not in ERRORS}
-    came = outcome(kinds()[path.parent.name], asked, path.parent, all_asked=False)
+    came = outcome(kinds()[path.parent.name].reconciler, asked, path.parent, all_asked=False)
     return [one for key in ERRORS if key == "invalid" or key in case for one in came.get(key, [])]
 
 

@@ -11,7 +11,7 @@ from cxlstate.resources.forward.probe import Live
 from cxlstate.resources.forward.spec import Forward
 from cxlstate.spec.entry import EntryReader
 
-KIND = kinds()["forward"]
+KIND = kinds()["forward"].reconciler
 
 
 def resource(number: int) -> Resource:

@@ -118,7 +118,7 @@ def test_each_check_of_each_kind_finds_something_in_the_bad_specs(monkeypatch):
 
     monkeypatch.setattr("cxlstate.core.model.checks_of", watched)
     load(sorted((Path(__file__).parent / "bad" / "kinds").glob("*.yaml")), kinds())
-    all_models = set().union(*(models(kind.model, set()) for kind in kinds().values()))
+    all_models = set().union(*(models(kind.reconciler.model, set()) for kind in kinds().values()))
     checks = {(model.__name__, method.__name__) for model in all_models for method in checks_of(model)}
     assert len(checks) > 50
     assert not checks - found
@@ -126,7 +126,7 @@ def test_each_check_of_each_kind_finds_something_in_the_bad_specs(monkeypatch):
 
 def test_no_model_of_a_kind_stops_at_the_first_fault_between_its_fields():
     """A validator of pydantic may raise once, and is not asked where a field is wrong."""
-    all_models = set().union(*(models(kind.model, set()) for kind in kinds().values()))
+    all_models = set().union(*(models(kind.reconciler.model, set()) for kind in kinds().values()))
     assert len(all_models) > 15
     for model in all_models:
         validators = model.__pydantic_decorators__.model_validators.values()

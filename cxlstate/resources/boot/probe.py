@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cxlstate.core.answers import Answers, ReadFailed
-from cxlstate.core.read import Command, Exists, File, Read
+from cxlstate.core.read import Command, File, Read
 from cxlstate.formats import restore
 
 SCRIPT: Final = File(restore.SCRIPT)
@@ -23,16 +23,6 @@ STATE: Final = Command(
 """org.freedesktop.systemd1(5): a block of `Key=value` lines a unit."""
 
 READS: Final[tuple[Read, ...]] = (SCRIPT, UNIT_FILE, STATE)
-
-TRACES: Final = Exists(
-    restore.SCRIPT,
-    restore.UNIT_FILE,
-    f"/etc/systemd/system/*.wants/{restore.UNIT}",
-    f"/run/systemd/system/*.wants/{restore.UNIT}",
-    f"/run/systemd/units/invocation:{restore.UNIT}",
-)
-"""Files, links of `systemctl enable`, and what systemd keeps of a unit that it has run, its file there or not
-(`unit_export_invocation_id` in src/core/unit.c)."""
 
 
 @dataclass(frozen=True, slots=True)

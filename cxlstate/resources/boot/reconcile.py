@@ -8,19 +8,17 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar, Final
 
 from cxlstate.core.action import Action, RemoveFile, Run, WriteFile, undoing
-from cxlstate.core.address import AllOf
 from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.effect import Effect
 from cxlstate.core.exports import Inputs, RestoreStep
-from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Observation, Present
-from cxlstate.core.read import Exists, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
+from cxlstate.core.read import Read
+from cxlstate.core.reconciler import Reconciler, Resource
 from cxlstate.formats import restore
-from cxlstate.resources.boot import probe
+from cxlstate.resources.boot import BootKind, probe
 from cxlstate.resources.boot.probe import Live
 from cxlstate.resources.boot.spec import BootSpec
 
@@ -37,25 +35,14 @@ _ENABLE: Final = Run(("systemctl", "enable"), (restore.UNIT,))
 _DISABLE: Final = Run(("systemctl", "disable"), (restore.UNIT,))
 
 
-class Boot(Reconciler[BootSpec, Live]):
+class Boot(BootKind, Reconciler[BootSpec, Live]):
     """There where something is to be restored, and gone where nothing is."""
 
-    kind: ClassVar[str] = "boot"
-    keeps: ClassVar[tuple[str, ...]] = (restore.SCRIPT, restore.UNIT_FILE)
-    place: ClassVar[Place] = Place("boot", Shape.ONE, HOST_ONLY)
     model: ClassVar[type[BootSpec]] = BootSpec
 
     def implied(self) -> BootSpec:
         """It gathers, and its artefacts may have to go."""
         return BootSpec()
-
-    def traces(self) -> Exists:
-        """Any of our two files, and what systemd may still have of the unit."""
-        return probe.TRACES
-
-    def needs(self, me: Resource[BootSpec]) -> Sequence[Need]:
-        """Those who export steps. Written behind them: what a boot would do was done before."""
-        return tuple(Need(AllOf(kind), how) for kind in restore.kinds() for how in (How.KNOWS, How.AFTER))
 
     def reads(self, me: Resource[BootSpec]) -> Sequence[Read]:
         """The script, the unit, and systemd's view of it."""
@@ -78,6 +65,9 @@ class Boot(Reconciler[BootSpec, Live]):
         actions = tuple(_install(steps, live, paths) if steps else _remove(live, paths)) if paths else ()
         facts = (("at boot", _summary(live)), ("unit", live.enabled or "not installed"))
         return Assessment((), _problems(live) if steps else (), changes, actions, facts)
+
+
+reconciler = Boot()
 
 
 def _steps(inputs: Inputs) -> tuple[RestoreStep, ...]:

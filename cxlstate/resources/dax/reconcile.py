@@ -12,14 +12,13 @@ from cxlstate.core.assessment import Assessment, Hold
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import DaxDevice, Export, Inputs, ModuleKeptOut
-from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Asked, Exists, File, MapAndRead, Question, Read
-from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
+from cxlstate.core.reconciler import How, Leftover, Need, Reconciler, Resource
 from cxlstate.core.units import format_address, format_size
 from cxlstate.formats import dax, modprobe, restore
 from cxlstate.formats.iomem import Range
-from cxlstate.resources.dax import measured, probe, steps, verbs
+from cxlstate.resources.dax import DaxKind, measured, probe, steps, verbs
 from cxlstate.resources.dax.check import diagnose, in_the_way, missing, will_be_given_back, write_back
 from cxlstate.resources.dax.probe import Live, Missing, linked
 from cxlstate.resources.dax.spec import DaxName, DaxSpec
@@ -36,15 +35,9 @@ _UNCACHED: Final = "uncached-minus"
 Seen = Live | Missing
 
 
-class Dax(Reconciler[DaxSpec, Seen]):
+class Dax(DaxKind, Reconciler[DaxSpec, Seen]):
     """Found by where it is. Nothing here touches what is in the memory: binding and aligning keep it."""
 
-    kind: ClassVar[str] = "dax"
-    informs: ClassVar[bool] = True
-    holds: ClassVar[bool] = True
-    measures: ClassVar[bool] = True
-    reboots: ClassVar[bool] = True
-    place: ClassVar[Place] = Place("dax", Shape.MAP, HOST_ONLY)
     model: ClassVar[type[DaxSpec]] = DaxSpec
     key: ClassVar[object] = DaxName
 
@@ -106,6 +99,9 @@ class Dax(Reconciler[DaxSpec, Seen]):
             if name not in declared
         )
         return tuple(one for one in found if one.changes)
+
+
+reconciler = Dax()
 
 
 def _devices(resource: Resource[DaxSpec], live: Seen | None) -> tuple[DaxDevice, ...]:

@@ -1,5 +1,17 @@
 """Files by their absolute path (`host.files`)."""
 
-from cxlstate.resources.file.reconcile import FileReconciler
+from __future__ import annotations
 
-reconciler = FileReconciler()
+from cxlstate.core.machine import HOST_AND_GUEST
+from cxlstate.core.reconciler import Kind, Place, Shape
+
+
+class FileKind(Kind):
+    """What is known of it where no spec names it."""
+
+    kind = "file"
+    place = Place("files", Shape.MAP, HOST_AND_GUEST)
+    keeps = ("/var/lib/cxlstate/*",)
+
+
+kind = FileKind()

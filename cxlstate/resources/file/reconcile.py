@@ -13,27 +13,23 @@ from cxlstate.core.change import Change, Leaf
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import Inputs
 from cxlstate.core.file import PermitFile, PutFile
-from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
+from cxlstate.core.reconciler import How, Need, Reconciler, Resource
 from cxlstate.core.secret import Secret
 from cxlstate.formats.inode import Inode
-from cxlstate.resources.file import probe
+from cxlstate.resources.file import FileKind, probe
 from cxlstate.resources.file.probe import FileLive
 from cxlstate.resources.file.spec import FilePath, FileSpec
 
 _NEW = 0o644
 
 
-class FileReconciler(Reconciler[FileSpec, FileLive]):
+class FileReconciler(FileKind, Reconciler[FileSpec, FileLive]):
     """A regular file: its content, owner, group and mode, as far as they are written."""
 
-    kind = "file"
-    place = Place("files", Shape.MAP, HOST_AND_GUEST)
     model = FileSpec
     key = FilePath
-    keeps = ("/var/lib/cxlstate/*",)
 
     def needs(self, me: Resource[FileSpec]) -> Sequence[Need]:
         """Packages bring users and folders; users own files."""
@@ -67,6 +63,9 @@ class FileReconciler(Reconciler[FileSpec, FileLive]):
             actions=tuple(_actions(resource, live, changes)),
             facts=_facts(live, resource.spec),
         )
+
+
+reconciler = FileReconciler()
 
 
 def _problem(resource: Resource[FileSpec], live: FileLive) -> Diagnostic | None:

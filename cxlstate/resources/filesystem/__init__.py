@@ -1,5 +1,16 @@
 """Mounted file systems (`filesystems`)."""
 
-from cxlstate.resources.filesystem.reconcile import FileSystemReconciler
+from __future__ import annotations
 
-reconciler = FileSystemReconciler()
+from cxlstate.core.machine import HOST_AND_GUEST
+from cxlstate.core.reconciler import Kind, Place, Shape
+
+
+class FileSystemKind(Kind):
+    """What is known of it where no spec names it."""
+
+    kind = "filesystem"
+    place = Place("filesystems", Shape.MAP, HOST_AND_GUEST)
+
+
+kind = FileSystemKind()

@@ -12,13 +12,12 @@ from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import Inputs
-from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Observation, Present
 from cxlstate.core.read import Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
+from cxlstate.core.reconciler import How, Need, Reconciler, Resource
 from cxlstate.core.units import format_size
 from cxlstate.formats import filesystem, partitions
-from cxlstate.resources.filesystem import probe
+from cxlstate.resources.filesystem import FileSystemKind, probe
 from cxlstate.resources.filesystem.probe import Live
 from cxlstate.resources.filesystem.spec import FileSystemSpec, MountPoint
 
@@ -27,11 +26,9 @@ GROW: Final = ("grow",)
 _MIB: Final = 1 << 20
 
 
-class FileSystemReconciler(Reconciler[FileSystemSpec, Live | None]):
+class FileSystemReconciler(FileSystemKind, Reconciler[FileSystemSpec, Live | None]):
     """By mount point: its partition fills the disk, and it fills the partition."""
 
-    kind: ClassVar[str] = "filesystem"
-    place: ClassVar[Place] = Place("filesystems", Shape.MAP, HOST_AND_GUEST)
     model: ClassVar[type[FileSystemSpec]] = FileSystemSpec
     key: ClassVar[object] = MountPoint
 
@@ -66,6 +63,9 @@ class FileSystemReconciler(Reconciler[FileSystemSpec, Live | None]):
             actions=tuple(action for _, action in steps),
             facts=_facts(live),
         )
+
+
+reconciler = FileSystemReconciler()
 
 
 def _steps(point: str, live: Live) -> Iterator[tuple[Change, Action]]:

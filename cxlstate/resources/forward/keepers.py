@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
 from typing import Final
 
 from cxlstate.core.action import Run
@@ -31,6 +30,8 @@ def content(path: str) -> str:
         return forward_keeping.script()
     if path == HOOK:
         return forward_keeping.hook()
+    from importlib.resources import files  # noqa: PLC0415  # slow to load, and every plan knows these paths
+
     return files(__package__).joinpath("keep.service").read_text("utf-8")
 
 

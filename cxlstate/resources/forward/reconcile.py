@@ -10,12 +10,11 @@ from cxlstate.core.answers import Answers, ReadFailed
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.exports import Inputs
-from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import Asked, Question, Read
-from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
+from cxlstate.core.reconciler import How, Leftover, Need, Reconciler, Resource
 from cxlstate.formats.forward_table import Table, render
-from cxlstate.resources.forward import check, keepers, probe, steps
+from cxlstate.resources.forward import ForwardKind, check, keepers, probe, steps
 from cxlstate.resources.forward.goal import described, goal
 from cxlstate.resources.forward.probe import Live
 from cxlstate.resources.forward.spec import ForwardsSpec
@@ -29,13 +28,10 @@ _EDITED: Final = "edited, or of another version"
 _GENERATED: Final = "as generated"
 
 
-class ForwardReconciler(Reconciler[ForwardsSpec, Live]):
+class ForwardReconciler(ForwardKind, Reconciler[ForwardsSpec, Live]):
     """A table of our own is replaced as a whole; of others nothing is touched but for one rule of ours."""
 
-    kind: ClassVar[str] = "forward"
-    place: ClassVar[Place] = Place("forwards", Shape.ONE, HOST_ONLY)
     model: ClassVar[type[ForwardsSpec]] = ForwardsSpec
-    keeps: ClassVar[tuple[str, ...]] = keepers.FILES
 
     def needs(self, me: Resource[ForwardsSpec]) -> Sequence[Need]:
         """Networks tell addresses, and their rules are made before ours; so are Docker's."""
@@ -84,6 +80,9 @@ class ForwardReconciler(Reconciler[ForwardsSpec, Live]):
             return ()
         live = probe.parse(answers)
         return (Leftover("", tuple(_to_go(live)), tuple(steps.remove(live))),)
+
+
+reconciler = ForwardReconciler()
 
 
 def _to_come(aim: Table, live: Live) -> Iterator[Change]:

@@ -7,19 +7,17 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from cxlstate.core.action import Action, Generate, Reboot, RemoveFile, Risk, WriteFile, undoing
-from cxlstate.core.address import Address, AllOf
 from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.effect import Effect
 from cxlstate.core.exports import Inputs, KernelArguments
-from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Observation, Present, Unknown
-from cxlstate.core.read import Exists, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
+from cxlstate.core.read import Read
+from cxlstate.core.reconciler import Reconciler, Resource
 from cxlstate.formats import grub_cfg, grub_script, kernel_cmdline
 from cxlstate.formats import grub_drop_in as drop_in
-from cxlstate.resources.grub import probe
+from cxlstate.resources.grub import GrubKind, probe
 from cxlstate.resources.grub.check import Outlook, diagnose, lost_by_reboot, standing
 from cxlstate.resources.grub.goal import Goal, goal
 from cxlstate.resources.grub.probe import Live
@@ -27,30 +25,17 @@ from cxlstate.resources.grub.spec import GrubSpec
 from cxlstate.resources.grub.stages import DROP_IN, GRUB_CFG, RUNNING, first_stages
 
 
-class Grub(Reconciler[GrubSpec, Live]):
+class Grub(GrubKind, Reconciler[GrubSpec, Live]):
     """One drop-in and one regeneration for the kernel arguments of every resource of a machine.
 
     A guest has no `memmap`. `reboot-host` is said of whichever machine it is on.
     """
 
-    kind: ClassVar[str] = "grub"
-    keeps: ClassVar[tuple[str, ...]] = ("/etc/default/grub", drop_in.PATH, "/boot/grub/grub.cfg")
-    informs: ClassVar[bool] = True
-    reboots: ClassVar[bool] = True
-    place: ClassVar[Place] = Place("grub", Shape.ONE, HOST_AND_GUEST)
     model: ClassVar[type[GrubSpec]] = GrubSpec
 
     def implied(self) -> GrubSpec:
         """Nothing of its own: arguments of others, and a drop-in that is to go, are its work too."""
         return GrubSpec()
-
-    def traces(self) -> Exists:
-        """Our drop-in. It stays until nothing of ours is on any command line."""
-        return Exists(drop_in.PATH)
-
-    def needs(self, me: Resource[GrubSpec]) -> Sequence[Need]:
-        """Those who export kernel arguments."""
-        return (Need(Address("memmap"), How.KNOWS), Need(AllOf("module"), How.KNOWS))
 
     def reads(self, me: Resource[GrubSpec]) -> Sequence[Read]:
         """Defaults, drop-ins, grub.cfg, the running command line, and signs of another loader."""
@@ -84,6 +69,9 @@ class Grub(Reconciler[GrubSpec, Live]):
             _facts(known),
             bars_reboot=barred,
         )
+
+
+reconciler = Grub()
 
 
 def _facts(live: Live) -> tuple[tuple[str, str], ...]:

@@ -13,12 +13,11 @@ from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import DiskImage, Inputs
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
-from cxlstate.core.machine import ROOT_ONLY
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
+from cxlstate.core.reconciler import How, Need, Reconciler, Resource
 from cxlstate.core.units import format_size
-from cxlstate.resources.image import probe
+from cxlstate.resources.image import ImageKind, probe
 from cxlstate.resources.image.check import before_it_is_seen, diagnose, exposed
 from cxlstate.resources.image.probe import Live, Missing, Seen
 from cxlstate.resources.image.spec import ImageName, ImageSource, ImageSpec
@@ -30,12 +29,9 @@ MODE: Final = ("mode",)
 SOURCE: Final = ("source",)
 
 
-class ImageReconciler(Reconciler[ImageSpec, Seen]):
+class ImageReconciler(ImageKind, Reconciler[ImageSpec, Seen]):
     """Made once. What is in it is its guest's from then on: it is grown, and never written over."""
 
-    kind: ClassVar[str] = "image"
-    informs: ClassVar[bool] = True
-    place: ClassVar[Place] = Place("images", Shape.MAP, ROOT_ONLY)
     model: ClassVar[type[ImageSpec]] = ImageSpec
     key: ClassVar[object] = ImageName
 
@@ -69,6 +65,9 @@ class ImageReconciler(Reconciler[ImageSpec, Seen]):
         actions = tuple(_actions(spec, live, changes)) if changes else ()
         problems = tuple(_problems(spec, live, changes)) if live else ()
         return Assessment(exports, problems, changes, actions, _facts(spec, live))
+
+
+reconciler = ImageReconciler()
 
 
 def _later(spec: ImageSpec, seen: Unknown) -> Later:

@@ -11,23 +11,19 @@ from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.diagnostic import Severity
 from cxlstate.core.exports import Inputs
-from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Question
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
-from cxlstate.resources.kernel import check, probe, steps
+from cxlstate.core.reconciler import How, Need, Reconciler, Resource
+from cxlstate.resources.kernel import KernelKind, check, probe, steps
 from cxlstate.resources.kernel.goal import goal
 from cxlstate.resources.kernel.probe import Live
 from cxlstate.resources.kernel.proof import proven
 from cxlstate.resources.kernel.spec import KernelSpec
 
 
-class Kernel(Reconciler[KernelSpec, Live]):
+class Kernel(KernelKind, Reconciler[KernelSpec, Live]):
     """Found by what its source says. Other edits in the tree stay; what is put in is noted beside it."""
 
-    kind: ClassVar[str] = "kernel"
-    reboots: ClassVar[bool] = True
-    place: ClassVar[Place] = Place("kernel", Shape.ONE, HOST_AND_GUEST)
     model: ClassVar[type[KernelSpec]] = KernelSpec
 
     def needs(self, me: Resource[KernelSpec]) -> Sequence[Need]:
@@ -75,6 +71,9 @@ class Kernel(Reconciler[KernelSpec, Live]):
             actions=tuple(steps.actions(spec, live, aim)),
             facts=steps.facts(spec, aim, proof),
         )
+
+
+reconciler = Kernel()
 
 
 def _to_come(source: str, package: str) -> Unknown:

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
-from cxlstate.resources.memmap.reconcile import Memmap
+from cxlstate.core.machine import HOST_ONLY
+from cxlstate.core.reconciler import Kind, Place, Shape
 
-reconciler = Memmap()
+
+class MemmapKind(Kind):
+    """What is known of it where no spec names it."""
+
+    kind = "memmap"
+    place = Place("memmap", Shape.ONE, HOST_ONLY)
+    informs = True
+    reboots = True
+
+
+kind = MemmapKind()

@@ -12,23 +12,18 @@ from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Inputs, KernelArguments
-from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Observation, Present
 from cxlstate.core.read import Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
-from cxlstate.resources.memmap import probe
+from cxlstate.core.reconciler import How, Need, Reconciler, Resource
+from cxlstate.resources.memmap import MemmapKind, probe
 from cxlstate.resources.memmap.check import diagnose
 from cxlstate.resources.memmap.probe import Live
 from cxlstate.resources.memmap.spec import MemmapEntry, MemmapSpec
 
 
-class Memmap(Reconciler[MemmapSpec, Live]):
+class Memmap(MemmapKind, Reconciler[MemmapSpec, Live]):
     """Ranges of memory taken from the kernel. `grub` writes the arguments; this kind checks the rest."""
 
-    kind: ClassVar[str] = "memmap"
-    informs: ClassVar[bool] = True
-    reboots: ClassVar[bool] = True
-    place: ClassVar[Place] = Place("memmap", Shape.ONE, HOST_ONLY)
     model: ClassVar[type[MemmapSpec]] = MemmapSpec
 
     def needs(self, me: Resource[MemmapSpec]) -> Sequence[Need]:
@@ -62,6 +57,9 @@ class Memmap(Reconciler[MemmapSpec, Live]):
             (_reboot(pending),) if pending else (),
             tuple((entry.argument, _state(entry, live)) for entry in entries),
         )
+
+
+reconciler = Memmap()
 
 
 def _exports(

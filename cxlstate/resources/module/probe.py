@@ -10,6 +10,7 @@ from functools import lru_cache
 from cxlstate.core.answers import Answers
 from cxlstate.core.read import Attributes, File, Glob
 from cxlstate.formats import modprobe
+from cxlstate.resources.module import OWN
 from cxlstate.resources.module.spec import canonical
 
 RELEASE = File("/proc/sys/kernel/osrelease")
@@ -18,8 +19,7 @@ BUILT_IN = Glob("/lib/modules/*/modules.builtin")
 # modules-load.d(5). Only what an administrator can see in /etc counts: a file in /usr/lib goes with
 # its package, and may be masked by a link that a read of its content does not show.
 AT_BOOT = Glob("/etc/modules-load.d/*.conf")
-_OWN = "/etc/modules-load.d/cxlstate-"
-OURS = Glob(f"{_OWN}*.conf")
+OURS = Glob(f"{OWN}*.conf")
 
 
 def devices_of(name: str) -> Attributes:
@@ -29,12 +29,12 @@ def devices_of(name: str) -> Attributes:
 
 def own_file(name: str) -> str:
     """Our file that has a module loaded at boot."""
-    return f"{_OWN}{canonical(name)}.conf"
+    return f"{OWN}{canonical(name)}.conf"
 
 
 def module_of(path: str) -> str | None:
     """The module of one of our files; None for somebody else's."""
-    return path.removeprefix(_OWN).removesuffix(".conf") if path.startswith(_OWN) else None
+    return path.removeprefix(OWN).removesuffix(".conf") if path.startswith(OWN) else None
 
 
 @dataclass(frozen=True, slots=True)

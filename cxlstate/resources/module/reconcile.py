@@ -13,13 +13,12 @@ from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Export, Inputs, KernelArguments, ModuleKeptOut
-from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present
 from cxlstate.core.path import Path
 from cxlstate.core.read import Read
-from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
+from cxlstate.core.reconciler import How, Leftover, Need, Reconciler, Resource
 from cxlstate.formats import modprobe
-from cxlstate.resources.module import probe
+from cxlstate.resources.module import ModuleKind, probe
 from cxlstate.resources.module.probe import ModuleLive
 from cxlstate.resources.module.spec import ModuleName, Wanted, canonical
 
@@ -29,18 +28,13 @@ _FILE = ("file",)
 _BLACKLISTED = Change(_BOOT, old="not blacklisted", new="blacklisted")
 
 
-class ModuleReconciler(Reconciler[str, ModuleLive]):
+class ModuleReconciler(ModuleKind, Reconciler[str, ModuleLive]):
     """Modules by name, now and at boot.
 
     `present`: modprobe, and a file of our own in modules-load.d. `absent`: rmmod and, through `grub`,
     `modprobe.blacklist` on the kernel command line.
     """
 
-    kind = "module"
-    keeps = ("/etc/modules-load.d/cxlstate-*",)
-    informs = True
-    reboots = True
-    place = Place("modules", Shape.MAP, HOST_AND_GUEST)
     model = Wanted
     key = ModuleName
 
@@ -93,6 +87,9 @@ class ModuleReconciler(Reconciler[str, ModuleLive]):
             for name, text in found
             if name and name not in kept
         )
+
+
+reconciler = ModuleReconciler()
 
 
 def _exports(resource: Resource[str], live: ModuleLive | None) -> tuple[Export, ...]:

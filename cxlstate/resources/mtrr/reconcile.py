@@ -13,13 +13,12 @@ from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Export, Inputs, MtrrRanges
-from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import Asked, Question, Read
-from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
+from cxlstate.core.reconciler import How, Leftover, Need, Reconciler, Resource
 from cxlstate.formats.iomem import Range
 from cxlstate.formats.mtrr import Block
-from cxlstate.resources.mtrr import goal, probe, under, verbs
+from cxlstate.resources.mtrr import MtrrKind, goal, probe, under, verbs
 from cxlstate.resources.mtrr.check import Judged, diagnose, judged, overflows, too_many, without_live
 from cxlstate.resources.mtrr.goal import Goal
 from cxlstate.resources.mtrr.probe import Content, Live, Registers
@@ -38,13 +37,9 @@ _REBOOT: Final = Action(
 )
 
 
-class Mtrr(Reconciler[MtrrSpec, Live]):
+class Mtrr(MtrrKind, Reconciler[MtrrSpec, Live]):
     """Found by content, never by number. The engine takes devices of that memory out of use meanwhile."""
 
-    kind: ClassVar[str] = "mtrr"
-    informs: ClassVar[bool] = True
-    reboots: ClassVar[bool] = True
-    place: ClassVar[Place] = Place("mtrr", Shape.MAP, HOST_ONLY)
     model: ClassVar[type[MtrrSpec]] = MtrrSpec
     key: ClassVar[object] = MtrrName
 
@@ -128,6 +123,9 @@ class Mtrr(Reconciler[MtrrSpec, Live]):
         registers = probe.read_registers(answers)
         found = {name: registers.dropped(name, frozenset()) for name in sorted(names)}
         return tuple(_leftover(name, gone) for name, gone in found.items() if gone)
+
+
+reconciler = Mtrr()
 
 
 def _exports(name: str, aim: Goal, lines: Iterable[Content]) -> tuple[Export, ...]:

@@ -13,15 +13,14 @@ from cxlstate.core.assessment import Assessment, Derived, Later
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Inputs, NvdimmOfVm
-from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.measure import Measurable
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
+from cxlstate.core.reconciler import How, Need, Reconciler, Resource
 from cxlstate.core.units import format_address, format_size
 from cxlstate.formats import dax, dax_verbs, restore
 from cxlstate.formats.ndctl import Namespace, Region
-from cxlstate.resources.namespace import check, probe
+from cxlstate.resources.namespace import NamespaceKind, check, probe
 from cxlstate.resources.namespace.probe import MODULES, Live
 from cxlstate.resources.namespace.spec import PAGED, NamespaceName, NamespaceSpec
 
@@ -57,14 +56,11 @@ class Wish:
         return (Derived(("align",), format_size(self.align), self.given.align_of),)
 
 
-class NamespaceReconciler(Reconciler[NamespaceSpec, Live]):
+class NamespaceReconciler(NamespaceKind, Reconciler[NamespaceSpec, Live]):
     """Found by its NVDIMM or address. Whatever makes one anew destroys what is in it."""
 
-    kind: ClassVar[str] = "namespace"
-    place: ClassVar[Place] = Place("namespaces", Shape.MAP, HOST_AND_GUEST)
     model: ClassVar[type[NamespaceSpec]] = NamespaceSpec
     key: ClassVar[object] = NamespaceName
-    measures: ClassVar[bool] = True
 
     def needs(self, me: Resource[NamespaceSpec]) -> Sequence[Need]:
         """Tools and drivers first; in a guest the VM in force, which tells of its NVDIMMs."""
@@ -105,6 +101,9 @@ class NamespaceReconciler(Reconciler[NamespaceSpec, Live]):
         if any(one.severity is Severity.ERROR for one in problems) or not found:
             return Assessment(problems=problems, facts=_regions(live), derived=wish.derived)
         return _compared(wish, found[0], live, problems)
+
+
+reconciler = NamespaceReconciler()
 
 
 def _given(me: Me, inputs: Inputs) -> tuple[NvdimmOfVm | None, tuple[Diagnostic, ...]]:

@@ -1,5 +1,17 @@
 """libvirt's networks, and which guest has which address on them (`networks`)."""
 
-from cxlstate.resources.network.reconcile import Network
+from __future__ import annotations
 
-reconciler = Network()
+from cxlstate.core.machine import ROOT_ONLY
+from cxlstate.core.reconciler import Kind, Place, Shape
+
+
+class NetworkKind(Kind):
+    """What is known of it where no spec names it."""
+
+    kind = "network"
+    place = Place("networks", Shape.MAP, ROOT_ONLY)
+    keeps = ("/etc/cxlstate/networks/*",)
+
+
+kind = NetworkKind()

@@ -10,18 +10,17 @@ from cxlstate.core.address import AllOf
 from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.exports import Inputs, Reservations
-from cxlstate.core.machine import ROOT_ONLY
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
-from cxlstate.resources.network import probe, steps
+from cxlstate.core.reconciler import How, Need, Reconciler, Resource
+from cxlstate.resources.network import NetworkKind, probe, steps
 from cxlstate.resources.network.check import diagnose
 from cxlstate.resources.network.goal import ADDRESS, DHCP, Goal, changes, said
 from cxlstate.resources.network.probe import Live
 from cxlstate.resources.network.spec import NetworkName, NetworkSpec
 
 
-class Network(Reconciler[NetworkSpec, Live]):
+class Network(NetworkKind, Reconciler[NetworkSpec, Live]):
     """A network by its name.
 
     Reservations are changed in the running and in the persistent definition, without taking the network
@@ -32,9 +31,6 @@ class Network(Reconciler[NetworkSpec, Live]):
     libvirt says of a network is asked for by its name, and nobody says that name any more.
     """
 
-    kind: ClassVar[str] = "network"
-    keeps: ClassVar[tuple[str, ...]] = ("/etc/cxlstate/networks/*",)
-    place: ClassVar[Place] = Place("networks", Shape.MAP, ROOT_ONLY)
     model: ClassVar[type[NetworkSpec]] = NetworkSpec
     key: ClassVar[object] = NetworkName
 
@@ -65,6 +61,9 @@ class Network(Reconciler[NetworkSpec, Live]):
         if not found.changes or (found.refused and isinstance(seen, Present)):
             return found  # a network that is there, and in which something is in the way
         return replace(found, actions=tuple(steps.actions(aim)))
+
+
+reconciler = Network()
 
 
 def _reservations(spec: NetworkSpec, live: Live) -> Reservations:

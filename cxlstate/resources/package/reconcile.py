@@ -10,11 +10,10 @@ from cxlstate.core.assessment import Assessment, Later
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.exports import Inputs
-from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Read
-from cxlstate.core.reconciler import Place, Reconciler, Resource, Shape
-from cxlstate.resources.package import probe
+from cxlstate.core.reconciler import Reconciler, Resource
+from cxlstate.resources.package import PackageKind, probe
 from cxlstate.resources.package.probe import PackageLive, Record
 from cxlstate.resources.package.spec import KERNEL, Entry, Package, is_name
 
@@ -58,11 +57,9 @@ _FINISH = (
 )
 
 
-class PackageReconciler(Reconciler[Package, PackageLive]):
+class PackageReconciler(PackageKind, Reconciler[Package, PackageLive]):
     """A package: installed in any version or in one, or not installed."""
 
-    kind = "package"
-    place = Place("packages", Shape.LIST, HOST_AND_GUEST)
     model = Entry
 
     def name(self, spec: Package) -> str:
@@ -92,6 +89,9 @@ class PackageReconciler(Reconciler[Package, PackageLive]):
         problems = tuple(_problems(live, changes))
         actions = _actions(spec, live, changes) if changes else ()
         return Assessment((), problems, changes, actions, _facts(resource.name, live))
+
+
+reconciler = PackageReconciler()
 
 
 def _later(spec: Package) -> Iterator[Later]:

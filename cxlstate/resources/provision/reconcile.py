@@ -13,20 +13,16 @@ from typing import Any, ClassVar, Protocol
 from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.exports import Inputs
-from cxlstate.core.machine import VM_AND_GUEST
 from cxlstate.core.observation import Observation
 from cxlstate.core.read import Question
-from cxlstate.core.reconciler import Leftover, Need, Place, Reconciler, Resource, Shape
-from cxlstate.resources.provision import in_guest, left, offline, on_host
+from cxlstate.core.reconciler import Leftover, Need, Reconciler, Resource
+from cxlstate.resources.provision import ProvisionKind, in_guest, left, offline, on_host
 from cxlstate.resources.provision.spec import Provision
 
 
-class ProvisionReconciler(Reconciler[Provision, Any]):
+class ProvisionReconciler(ProvisionKind, Reconciler[Provision, Any]):
     """The half on the host has the name of the VM; the one in the guest has none, as it is the only one."""
 
-    kind: ClassVar[str] = "provision"
-    comes_first: ClassVar[bool] = True
-    place: ClassVar[Place] = Place("provision", Shape.ONE, VM_AND_GUEST)
     model: ClassVar[type[Provision]] = Provision
 
     def needs(self, me: Resource[Provision]) -> Sequence[Need]:
@@ -52,6 +48,9 @@ class ProvisionReconciler(Reconciler[Provision, Any]):
     def leftovers(self, answers: Answers, declared: frozenset[str]) -> Sequence[Leftover]:
         """Those whose `provision` was removed before the first boot was proven."""
         return left.leftovers(answers, declared)
+
+
+reconciler = ProvisionReconciler()
 
 
 class _Half(Protocol):

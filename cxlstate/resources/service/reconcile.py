@@ -11,11 +11,10 @@ from cxlstate.core.assessment import Assessment, Later
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import Inputs
-from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
-from cxlstate.resources.service import probe
+from cxlstate.core.reconciler import How, Need, Reconciler, Resource
+from cxlstate.resources.service import ServiceKind, probe
 from cxlstate.resources.service.probe import UnitLive
 from cxlstate.resources.service.spec import Service, UnitName, unit_of
 
@@ -48,11 +47,9 @@ _FIXED = {
 _MAY_START_AT_BOOT = ("generated", "transient", "bad", "")
 
 
-class ServiceReconciler(Reconciler[Service, UnitLive]):
+class ServiceReconciler(ServiceKind, Reconciler[Service, UnitLive]):
     """A unit; only of what is written."""
 
-    kind = "service"
-    place = Place("services", Shape.MAP, HOST_AND_GUEST)
     model = Service
     key = UnitName
 
@@ -114,6 +111,9 @@ class ServiceReconciler(Reconciler[Service, UnitLive]):
             for other in live.conflicts & of_unit.keys()
         }
         return [one for pair in sorted(pairs.values()) for one in _conflict(*pair, wanted)]
+
+
+reconciler = ServiceReconciler()
 
 
 def _facts(live: UnitLive) -> tuple[tuple[str, str], ...]:

@@ -11,12 +11,11 @@ from cxlstate.core.answers import Answers, ReadFailed
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.exports import Inputs
-from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Asked, Exists, File, Question, Read
-from cxlstate.core.reconciler import How, Leftover, Need, Place, Reconciler, Resource, Shape
+from cxlstate.core.reconciler import How, Leftover, Need, Reconciler, Resource
 from cxlstate.formats.sshd_config import DROP_IN
-from cxlstate.resources.sshd import check, probe
+from cxlstate.resources.sshd import SshdKind, check, probe
 from cxlstate.resources.sshd.probe import SshdLive, Unit
 from cxlstate.resources.sshd.spec import KEYWORDS, SshdSpec
 
@@ -26,13 +25,10 @@ _PACKAGE = Address("package", "openssh-server")
 _OUTDATED = "read before 00-cxlstate.conf was written"
 
 
-class SshdReconciler(Reconciler[SshdSpec, SshdLive]):
+class SshdReconciler(SshdKind, Reconciler[SshdSpec, SshdLive]):
     """Values that sshd has in force for everybody, proven by its own `-T`."""
 
-    kind = "sshd"
-    place = Place("sshd", Shape.ONE, HOST_AND_GUEST)
     model = SshdSpec
-    keeps = (DROP_IN,)
 
     def needs(self, me: Resource[SshdSpec]) -> Sequence[Need]:
         """The server is a package; users and their keys come first, before passwords are closed."""
@@ -81,6 +77,9 @@ class SshdReconciler(Reconciler[SshdSpec, SshdLive]):
         unit = probe.unit_of(answers)
         actions = (remove, *_into_force(unit))
         return (Leftover("", (Change(("drop-in",), DROP_IN, None),), actions),)
+
+
+reconciler = SshdReconciler()
 
 
 def _content(spec: SshdSpec, live: SshdLive | None = None) -> str:

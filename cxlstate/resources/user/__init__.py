@@ -1,5 +1,17 @@
 """Users and their groups (`host.users`)."""
 
-from cxlstate.resources.user.reconcile import UserReconciler
+from __future__ import annotations
 
-reconciler = UserReconciler()
+from cxlstate.core.machine import HOST_AND_GUEST
+from cxlstate.core.reconciler import Kind, Place, Shape
+
+
+class UserKind(Kind):
+    """What is known of it where no spec names it."""
+
+    kind = "user"
+    place = Place("users", Shape.MAP, HOST_AND_GUEST)
+    keeps = ("/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow")
+
+
+kind = UserKind()

@@ -12,26 +12,22 @@ from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.exports import Inputs
 from cxlstate.core.file import PutFile, SetPassword
-from cxlstate.core.machine import HOST_AND_GUEST
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
+from cxlstate.core.reconciler import How, Need, Reconciler, Resource
 from cxlstate.formats import authorized_keys
-from cxlstate.resources.user import check, probe
+from cxlstate.resources.user import UserKind, check, probe
 from cxlstate.resources.user.probe import KeysLive, UserLive
 from cxlstate.resources.user.spec import User, UserName
 
 _NOBODY = UserLive(None)
 
 
-class UserReconciler(Reconciler[User, UserLive]):
+class UserReconciler(UserKind, Reconciler[User, UserLive]):
     """A user as far as it is written. No group and no key is taken away."""
 
-    kind = "user"
-    place = Place("users", Shape.MAP, HOST_AND_GUEST)
     model = User
     key = UserName
-    keeps = ("/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow")
 
     def needs(self, me: Resource[User]) -> Sequence[Need]:
         """Packages bring groups and shells: `libvirt` comes with libvirt-daemon-system."""
@@ -75,6 +71,9 @@ class UserReconciler(Reconciler[User, UserLive]):
             actions=tuple(_actions(name, spec, live, {change.path[0] for change in changes if change.path})),
             facts=_facts(spec, live),
         )
+
+
+reconciler = UserReconciler()
 
 
 def _listed(missing: Sequence[str]) -> str:

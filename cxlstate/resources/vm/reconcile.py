@@ -15,14 +15,13 @@ from cxlstate.core.change import Change
 from cxlstate.core.domain import Domain
 from cxlstate.core.exports import Export, GuestToBe, Inputs, MacAddresses, Reservations
 from cxlstate.core.guest import GuestAccess
-from cxlstate.core.machine import ROOT_ONLY
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.path import Path
 from cxlstate.core.read import LibvirtAddresses, Read
-from cxlstate.core.reconciler import How, Need, Place, Reconciler, Resource, Shape
+from cxlstate.core.reconciler import How, Need, Reconciler, Resource
 from cxlstate.core.units import format_cpus, format_size
 from cxlstate.formats import cloud_init, domain_xml
-from cxlstate.resources.vm import access, guest_memory, probe, steps
+from cxlstate.resources.vm import VmKind, access, guest_memory, probe, steps
 from cxlstate.resources.vm.check import before_it_is_seen, diagnose, later
 from cxlstate.resources.vm.compare import EMPTY, PINS, compare
 from cxlstate.resources.vm.probe import Host, Live, Seen
@@ -35,13 +34,9 @@ STATE: Final = ("state",)
 AUTOSTART: Final = ("autostart",)
 
 
-class VmReconciler(Reconciler[VmSpec, Seen]):
+class VmReconciler(VmKind, Reconciler[VmSpec, Seen]):
     """Edited, never replaced: its UUID, NVRAM, snapshots and all that the spec has no word for stay."""
 
-    kind: ClassVar[str] = "vm"
-    place: ClassVar[Place] = Place("vms", Shape.MAP, ROOT_ONLY)
-    has_guest: ClassVar[bool] = True
-    informs: ClassVar[bool] = True
     model: ClassVar[type[VmSpec]] = VmSpec
     key: ClassVar[object] = VmName
 
@@ -93,6 +88,9 @@ class VmReconciler(Reconciler[VmSpec, Seen]):
         if not isinstance(live, Live):
             return _defined(resource, wished, inputs, found, known=live is not None)
         return _edited(resource, wished, live, inputs, found)
+
+
+reconciler = VmReconciler()
 
 
 def _interfaces(spec: VmSpec) -> tuple[MacAddresses, ...]:

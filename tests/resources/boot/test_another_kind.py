@@ -11,6 +11,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
+DECLARED = '''\
+"""Notes in /run."""
+
+from cxlstate.core.machine import HOST_ONLY
+from cxlstate.core.reconciler import Kind, Place, Shape
+
+
+class NoteKind(Kind):
+    """What is known of it where no spec names it."""
+
+    kind = "note"
+    place = Place("notes", Shape.MAP, HOST_ONLY)
+
+
+kind = NoteKind()
+'''
 KIND = '''\
 """Notes in /run."""
 
@@ -20,20 +36,18 @@ from cxlstate.core.action import Action, Step
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.exports import RestoreStep
-from cxlstate.core.machine import HOST_ONLY
 from cxlstate.core.observation import Present
 from cxlstate.core.read import File
-from cxlstate.core.reconciler import Place, Reconciler, Shape
+from cxlstate.core.reconciler import Reconciler
 from cxlstate.formats import restore
+from cxlstate.resources.note import NoteKind
 
 FRAGMENT = restore.fragment("note", rank=3)
 
 
-class NoteReconciler(Reconciler[str, str]):
+class NoteReconciler(NoteKind, Reconciler[str, str]):
     """A word a note."""
 
-    kind = "note"
-    place = Place("notes", Shape.MAP, HOST_ONLY)
     model = str
 
     def reads(self, me):
@@ -83,7 +97,8 @@ def test_it_is_applied_written_down_for_the_boot_and_there_after_it(tmp_path):
     shutil.copytree(ROOT / "cxlstate", tmp_path / "cxlstate", ignore=shutil.ignore_patterns("__pycache__"))
     folder = tmp_path / "cxlstate/resources/note"
     folder.mkdir()
-    (folder / "__init__.py").write_text(KIND)
+    (folder / "__init__.py").write_text(DECLARED)
+    (folder / "reconcile.py").write_text(KIND)
     (folder / "restore.sh").write_text(FRAGMENT)
     (tmp_path / "spec.yaml").write_text(SPEC)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from cxlstate.resources.dax import reconciler
+from cxlstate.resources.dax.reconcile import reconciler
 
 
 @pytest.mark.parametrize("name", ["cxl0", "0", "a.b-c_D", "x" * 63])

@@ -19,7 +19,7 @@ from cxlstate.core.read import Attributes, File, Glob, Names
 from cxlstate.core.reconciler import Resource
 from cxlstate.formats.grub_cfg import entries
 from cxlstate.formats.sh import quote
-from cxlstate.resources.grub import reconciler
+from cxlstate.resources.grub.reconcile import reconciler
 from cxlstate.resources.grub.spec import GrubSpec
 
 MAIN, DROP_IN = "/etc/default/grub", "/etc/default/grub.d/zz-cxlstate.cfg"

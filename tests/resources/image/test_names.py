@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from cxlstate.resources.image import reconciler
+from cxlstate.resources.image.reconcile import reconciler
 
 
 @pytest.mark.parametrize("name", ["cxl_vmx", "0", "a.b-c_D", "x" * 63])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from cxlstate.resources.mtrr import reconciler
+from cxlstate.resources.mtrr.reconcile import reconciler
 
 
 @pytest.mark.parametrize("name", ["cxl0", "0", "a.b-c_D", "x" * 63])

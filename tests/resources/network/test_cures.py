@@ -18,7 +18,7 @@ from cxlstate.core.libvirt import Update, UpdateNetwork
 from cxlstate.core.read import LibvirtNetwork
 from cxlstate.core.reconciler import Resource
 from cxlstate.formats import xml
-from cxlstate.resources.network import reconciler
+from cxlstate.resources.network.reconcile import reconciler
 from cxlstate.resources.network.spec import NetworkSpec
 from cxlstate.simulator.libvirt import dhcp
 

@@ -32,7 +32,7 @@ from cxlstate.core.observation import Absent, Present
 from cxlstate.core.read import Attributes, Command, File, LibvirtNetwork, Names, Read
 from cxlstate.core.reconciler import Resource
 from cxlstate.formats.network_xml import parse
-from cxlstate.resources.network import reconciler
+from cxlstate.resources.network.reconcile import reconciler
 from cxlstate.resources.network.spec import NetworkSpec
 
 NAME, LIST = "lab", "/etc/cxlstate/networks/lab"

@@ -8,7 +8,7 @@ from cxlstate.core.address import Address
 from cxlstate.core.answers import Answer, Answers
 from cxlstate.core.exports import Inputs
 from cxlstate.core.reconciler import Resource
-from cxlstate.resources.service import reconciler
+from cxlstate.resources.service.reconcile import reconciler
 from cxlstate.resources.service.spec import Service
 
 SOCKET = "Id={}.socket\nNames={}.socket\nTriggeredBy=\nLoadState={}\nActiveState={}\nSubState=dead\n"
