@@ -81,7 +81,8 @@ class MtrrRanges:
 class DiskImage:
     """A disk image on the host. `size` is its virtual size in bytes; None: known once it is there.
 
-    `there`: whether it is; None: not known. `source`: the file on the host that it is made from.
+    `there`: whether it is; None: not known. `source`: the file on the host that it is made from. `grows_from`:
+    the size that it has, where it is about to be made larger.
     """
 
     path: str
@@ -89,6 +90,15 @@ class DiskImage:
     size: int | None = None
     there: bool | None = None
     source: str | None = None
+    grows_from: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GrownDisk:
+    """A disk of a VM that is about to be made larger, for what is on it in the guest. Bytes."""
+
+    before: int
+    after: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +187,7 @@ Export = (
     | RestoreStep
     | MtrrRanges
     | DiskImage
+    | GrownDisk
     | GuestAccess
     | Reservations
     | MacAddresses

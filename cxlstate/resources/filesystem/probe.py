@@ -28,19 +28,28 @@ _ROOT: Final = "connect as root, or as a user with passwordless sudo"
 class Live:
     """A mounted file system. `block` is None where it is on no disk of the machine.
 
-    `disk` and `growth` are None where the file system is not on a partition. `extent` is None, and `untold`
-    says why, where its type has no tool here. A `logical` partition is within an extended one.
+    `disk` is None where the file system is not on a partition; `blocks` are all that the machine has, and
+    `table` is that of the disk, where it matters. `extent` is None, and `untold` says why, where its type has
+    no tool here. A `logical` partition is within an extended one.
     """
 
     type: str
     source: str
     block: Block | None = None
     disk: Block | None = None
-    growth: Growth | None = None
+    blocks: tuple[Block, ...] = ()
+    table: str | None = None
     extent: Extent | None = None
     untold: str = ""
     read_only: bool = False
     logical: bool = False
+
+    @property
+    def growth(self) -> Growth | None:
+        """What growpart would make of its partition."""
+        if self.block is None or self.disk is None:
+            return None
+        return partitions.growth(self.block, self.disk, self.blocks, self.table)
 
 
 def reads(point: str) -> tuple[Read, ...]:
@@ -90,8 +99,8 @@ def _seen(point: str, answers: Answers) -> Live | None:
     except ValueError as error:
         untold = str(error)
     if disk is None:
-        return Live(mount.type, mount.source, block, None, None, extent, untold, read_only)
+        return Live(mount.type, mount.source, block, None, every, None, extent, untold, read_only)
     matters = partitions.needs_table(block, disk)
     table = blocks.tables(answers.text(blocks.SIGNATURES)).get(disk.name) if matters else None
-    growth, logical = partitions.growth(block, disk, every, table), partitions.is_logical(block, table)
-    return Live(mount.type, mount.source, block, disk, growth, extent, untold, read_only, logical)
+    logical = partitions.is_logical(block, table)
+    return Live(mount.type, mount.source, block, disk, every, table, extent, untold, read_only, logical)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import ClassVar, Final
 
 from cxlstate.core.action import Action, Run
@@ -11,7 +12,7 @@ from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic
-from cxlstate.core.exports import Inputs
+from cxlstate.core.exports import GrownDisk, Inputs
 from cxlstate.core.observation import Observation, Present
 from cxlstate.core.read import Read
 from cxlstate.core.reconciler import How, Need, Reconciler, Resource
@@ -33,8 +34,9 @@ class FileSystemReconciler(FileSystemKind, Reconciler[FileSystemSpec, Live | Non
     key: ClassVar[object] = MountPoint
 
     def needs(self, me: Resource[FileSystemSpec]) -> Sequence[Need]:
-        """Its tools first."""
-        return (Need(AllOf("package"), How.AFTER),)
+        """Its tools first. In a guest, its VM tells which disks are about to be larger."""
+        vm = (Need(me.at_vm, How.KNOWS, on_parent=True),) if me.at_vm else ()
+        return (Need(AllOf("package"), How.AFTER), *vm)
 
     def reads(self, me: Resource[FileSystemSpec]) -> Sequence[Read]:
         """Mounts, disks, and the superblock."""
@@ -55,6 +57,7 @@ class FileSystemReconciler(FileSystemKind, Reconciler[FileSystemSpec, Live | Non
             return Assessment(
                 problems=(_not_mounted(point),) if live is None else (), facts=_facts(live) if live else ()
             )
+        live = _on_its_disk_to_be(live, inputs)
         problems = tuple(_problems(point, live))
         steps = tuple(_steps(point, live)) if not problems else ()
         return Assessment(
@@ -66,6 +69,16 @@ class FileSystemReconciler(FileSystemKind, Reconciler[FileSystemSpec, Live | Non
 
 
 reconciler = FileSystemReconciler()
+
+
+def _on_its_disk_to_be(live: Live, inputs: Inputs) -> Live:
+    """On a disk that is as large as one that its VM is about to make larger: it is taken to be that one."""
+    disk = live.disk or live.block
+    after = next((one.after for _, one in inputs.all(GrownDisk) if disk and one.before == disk.bytes), None)
+    if disk is None or after is None:
+        return live
+    larger = replace(disk, size=after // partitions.SECTOR)
+    return replace(live, disk=larger) if live.disk else replace(live, block=larger)
 
 
 def _steps(point: str, live: Live) -> Iterator[tuple[Change, Action]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import ClassVar, Final
 
 from cxlstate.core.action import Action, Risk, undoing
@@ -64,7 +65,10 @@ class ImageReconciler(ImageKind, Reconciler[ImageSpec, Seen]):
         changes = tuple(_changes(spec, live))
         actions = tuple(_actions(spec, live, changes)) if changes else ()
         problems = tuple(_problems(spec, live, changes)) if live else ()
-        return Assessment(exports, problems, changes, actions, _facts(spec, live))
+        found = Assessment(exports, problems, changes, actions, _facts(spec, live))
+        if found.refused or SIZE not in {change.path for change in changes}:
+            return found
+        return replace(found, exports=(replace(image, grows_from=_size_now(live)),))
 
 
 reconciler = ImageReconciler()
@@ -194,11 +198,16 @@ def _grow(spec: ImageSpec, live: Live) -> tuple[Action, ...]:
 
 
 def _size_to_be(spec: ImageSpec, live: Seen | None) -> int | None:
+    known = [size for size in (spec.size, _size_now(live)) if size is not None]
+    return max(known, default=None)
+
+
+def _size_now(live: Seen | None) -> int | None:
+    """Of what is there, or of what it will be made from."""
     info = live.info if isinstance(live, Live) else None
     if isinstance(live, Missing) and live.base:
         info = live.base.info
-    known = [size for size in (spec.size, info.size if info else None) if size is not None]
-    return max(known, default=None)
+    return info.size if info else None
 
 
 def _said(spec: ImageSpec) -> str:

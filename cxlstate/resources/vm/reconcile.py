@@ -13,7 +13,7 @@ from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.domain import Domain
-from cxlstate.core.exports import Export, GuestToBe, Inputs, MacAddresses, Reservations
+from cxlstate.core.exports import DiskImage, Export, GrownDisk, GuestToBe, Inputs, MacAddresses, Reservations
 from cxlstate.core.guest import GuestAccess
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.path import Path
@@ -68,7 +68,7 @@ class VmReconciler(VmKind, Reconciler[VmSpec, Seen]):
         """In the definition, in what runs where a restart is needed for it, and in how it stands."""
         live = seen.live if isinstance(seen, Present) else None
         memory = guest_memory.exported(resource, live, inputs)
-        known: tuple[Export, ...] = (*_interfaces(resource.spec), *memory)
+        known: tuple[Export, ...] = (*_interfaces(resource.spec), *memory, *_grown(resource, inputs))
         waits = tuple(later(resource.spec, inputs, seen))
         derived = guest_memory.derived(resource.spec, inputs)
         if isinstance(seen, Unknown):
@@ -96,6 +96,15 @@ reconciler = VmReconciler()
 def _interfaces(spec: VmSpec) -> tuple[MacAddresses, ...]:
     macs = tuple(one.mac for one in spec.interfaces or () if one.state == "present")
     return (MacAddresses(macs),) if macs and spec.state != "absent" else ()
+
+
+def _grown(me: Resource[VmSpec], inputs: Inputs) -> tuple[GrownDisk, ...]:
+    """The disks that its guest will see larger."""
+    images = dict(inputs.all(DiskImage))
+    used = [images.get(Address.parse(one.image)) for one in me.spec.disks or () if one.image]
+    return tuple(
+        GrownDisk(one.grows_from, one.size) for one in used if one and one.size and one.grows_from is not None
+    )
 
 
 def _way(me: Resource[VmSpec], live: Seen | None, inputs: Inputs) -> tuple[GuestAccess, ...]:
