@@ -7,11 +7,12 @@ from importlib.util import find_spec
 
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.effect import Effect
-from cxlstate.core.libvirt import LibvirtEffect
 
 
 def lacks(effect: type[Effect]) -> Diagnostic | None:
     """Why an effect of this type cannot be performed from here, told before anything is done."""
+    from cxlstate.core.libvirt import LibvirtEffect  # noqa: PLC0415  # a plan in sync has no effects
+
     if issubclass(effect, LibvirtEffect) and find_spec("libvirt") is None:
         return without_libvirt("No module named 'libvirt'")
     return None

@@ -14,10 +14,12 @@ from cxlstate.resources import kinds
 HEAD = "apiVersion: cxlstate/v1\nhost:\n  name: box\n  connect: local\n"
 PLAIN = "  packages: [dash]\n  services: {cron: {running: true}}\n"
 MODULES = "  modules: {loop: present}\n"
+FORMATS = ("guest_files", "host_keys", "iomem", "ours", "restore", "sh")
 VM = "vms: {g: {state: running, memory: 1GiB, vcpu: 1}}\n"
 ASK = """
 import sys
 from pathlib import Path
+import cxlstate.machine.posix.reader
 from cxlstate.core.answers import Answer, Answers
 from cxlstate.core.read import Exists
 from cxlstate.engine.survey import survey
@@ -86,8 +88,9 @@ def test_a_plan_loads_the_kinds_that_the_spec_names_and_those_that_left_somethin
 def test_a_plan_of_packages_and_services_loads_nothing_that_it_has_no_use_for(tmp_path):
     modules = loaded(tmp_path, PLAIN)
     assert modules & {"lxml", "paramiko", "fabric", "libvirt", "deepdiff"} == set()
+    assert modules & {"cxlstate.core.libvirt", "cxlstate.engine.caching"} == set()
     formats = {one for one in modules if one.startswith("cxlstate.formats.")}
-    assert formats <= {f"cxlstate.formats.{name}" for name in ("ours", "sh", "guest_files", "host_keys")}
+    assert formats <= {f"cxlstate.formats.{name}" for name in FORMATS}
     assert {one for one in modules if one.startswith("cxlstate.rules.")} == set()
     ours = {one for one in modules if one.startswith("cxlstate.resources.")}
     specs = {one.split(".")[2] for one in ours if one.endswith(".spec")}
