@@ -58,7 +58,8 @@ The effect of a `Step` is written `Step VERB WORD…`, memory that an action sus
 `suspends: [{start: 0x5000000000, end: 0x7000000000}]`. An effect on libvirt or on a disk image is its
 class and its fields in their order: `UpdateNetwork default add-last ip-dhcp-host live config`,
 `PinDomain cxl_vmx vcpu 0-3 1`, `GrowImage /srv/a.qcow2 1073741824 qcow2`. A flag is its name, and nothing
-where it is off; texts of XML, hashes, what a guest is made from, the wish of an `EditDomain`, and a number that is -1 are left out.
+where it is off; texts of XML, hashes, what a guest is made from, the wish of an `EditDomain`, and a number
+that is -1 are left out.
 A file that is asked for and has no answer does not exist; a pattern matches the files that have an
 answer. The parts of a domain or network go before those of the host one by one; null takes a part out.
 An answer that nobody asked for is a mistake in the case. Of a diagnostic and an action only
