@@ -81,8 +81,8 @@ class MtrrRanges:
 class DiskImage:
     """A disk image on the host. `size` is its virtual size in bytes; None: known once it is there.
 
-    `there`: whether it is; None: not known. `source`: the file on the host that it is made from. `grows_from`:
-    the size that it has, where it is about to be made larger.
+    `there`: whether it is; None: not known. `source`: the file on the host that it is made from.
+    `grows_from`: the size that it has, where it is about to be made larger.
     """
 
     path: str

@@ -65,16 +65,16 @@ DOMAIN = """\
 
 def build(folder: Path) -> None:
     """Make `kernel` and `initrd` in a folder."""
-    here = unpacked()
-    (kernel,) = (here / "boot").glob("vmlinuz-*")
+    packages = unpacked()
+    (kernel,) = (packages / "boot").glob("vmlinuz-*")
     shutil.copy(kernel, folder / "kernel")
     files: dict[str, tuple[int, bytes]] = {
         "init": (0o755, _INIT.encode()),
-        "bin/busybox": (0o755, next(here.glob("**/bin/busybox")).read_bytes()),
+        "bin/busybox": (0o755, next(packages.glob("**/bin/busybox")).read_bytes()),
         "etc/ssh/ssh_host_ed25519_key.pub": (0o644, f"{KEY} root@tiny\n".encode()),
     }
     for name in _MODULES:
-        for path in (here / "lib/modules").rglob(f"{name}.ko*"):
+        for path in (packages / "lib/modules").rglob(f"{name}.ko*"):
             content = path.read_bytes()
             files[f"{name}.ko"] = (0o644, lzma.decompress(content) if path.suffix == ".xz" else content)
     for program in _PROGRAMS:
