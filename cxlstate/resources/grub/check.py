@@ -67,6 +67,7 @@ def diagnose(outlook: Outlook) -> Iterator[Diagnostic]:
     yield from _beyond_our_filter(goal, live)
     yield from _too_long(goal)
     yield from _not_ascii(goal, live)
+    yield from _another_root(goal)
     yield from beside_others(goal, partial(standing, live=live))
 
 
@@ -157,6 +158,24 @@ def _in_variable(pattern: Argument, variable: str) -> str:
 def names(pattern: Argument, found: tuple[Argument, ...]) -> bool:
     """Whether a pattern means one of them."""
     return any(kernel_cmdline.names(pattern, argument) for argument in found)
+
+
+def _another_root(goal: Goal) -> Iterator[Diagnostic]:
+    """A file system that is not there ends the boot: of two `root=` the kernel takes the last one."""
+    own = next((unit.arguments for unit in goal.wanted if unit.owner == "grub"), ())
+    for index, mine in enumerate(own):
+        words = (word for one in goal.forecasts for word in one.entry.fixed.split())
+        theirs = next((word for word in words if word.startswith("root=")), None)
+        if mine.name == "root" and theirs is not None and kernel_cmdline.read(theirs) != mine:
+            yield Diagnostic(
+                "CXG344",
+                f"{mine} takes the place of {theirs}",
+                severity=Severity.WARNING,
+                path=("args", index),
+                found=f"{theirs}, which /etc/grub.d/10_linux has found",
+                expected="the file system that this host runs on",
+                hint=f"remove {mine} from grub.args, unless `findmnt /` says the same",
+            )
 
 
 def _not_ascii(goal: Goal, live: Live) -> Iterator[Diagnostic]:
