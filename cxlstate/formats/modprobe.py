@@ -21,6 +21,7 @@ from cxlstate.core.answers import Answer, Answers
 from cxlstate.core.read import Command, File, Glob, Links, Names, PosixRead
 from cxlstate.formats import kernel_cmdline
 
+NO_SUCH: Final = "there is no such module for the running kernel"
 KMEM: Final = "kmem"
 COMMAND_LINE: Final = File("/proc/cmdline")
 LOADED: Final = File("/proc/modules")
@@ -122,7 +123,7 @@ def fate(
     told = None if built_in else by_command_line(name, command_line.split("\n", 1)[0])
     told = told or _by_initcall(name, command_line)
     if told is None and missing:
-        told = "there is no such module for the running kernel"
+        told = NO_SUCH
     if told is None and not built_in:
         told = _by_install(name, lines) or _by_alias(name, lines)
     listed = None if built_in else _listed(name, lines)

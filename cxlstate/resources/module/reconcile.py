@@ -107,7 +107,9 @@ def _facts(live: ModuleLive) -> tuple[tuple[str, str], ...]:
     if live.built_in:
         return (("now", "built in"),)
     now = f"loaded, {live.use}" if str(live.use) else "loaded"
-    boot = f"kept out by {live.kept_out_by}" if live.kept_out_by else "loaded on demand"
+    boot = "loaded on demand"
+    if by := live.kept_out_by:
+        boot = by if by == modprobe.NO_SUCH else f"kept out by {by}"
     boot = "loaded" if live.at_boot and not live.kept_out_by else boot
     return (("now", now if live.loaded else "not loaded"), ("at boot", boot))
 
@@ -117,7 +119,9 @@ def _problems(resource: Resource[str], live: ModuleLive) -> tuple[Diagnostic, ..
     by = live.kept_out_by
     if resource.spec == "absent" and live.built_in and not by:
         return (_built_in(resource.name),)
-    return (_kept_out(resource.name, by),) if resource.spec == "present" and by else ()
+    if resource.spec == "absent" or not by:
+        return ()
+    return (_no_such(resource.name) if by == modprobe.NO_SUCH else _kept_out(resource.name, by),)
 
 
 def _come(name: str, live: ModuleLive, paths: AbstractSet[Path]) -> tuple[Action, ...]:
@@ -217,6 +221,18 @@ def _built_in(name: str) -> Diagnostic:
         found="built in",
         expected="a loadable module",
         hint=instead,
+    )
+
+
+def _no_such(name: str) -> Diagnostic:
+    """A package of the spec may bring it."""
+    return Diagnostic(
+        "CXO302",
+        f"the running kernel has no module {name}",
+        Severity.WARNING,
+        found=modprobe.NO_SUCH,
+        expected=f"{name}.ko in /lib/modules, or a package in `packages` that brings it",
+        hint=f"find the package: apt-file search /{name}.ko; on Ubuntu it may be linux-modules-extra-{{kernel}}",
     )
 
 
