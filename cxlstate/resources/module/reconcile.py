@@ -232,7 +232,7 @@ def _no_such(name: str) -> Diagnostic:
         Severity.WARNING,
         found=modprobe.NO_SUCH,
         expected=f"{name}.ko in /lib/modules, or a package in `packages` that brings it",
-        hint=f"find the package: apt-file search /{name}.ko; on Ubuntu it may be linux-modules-extra-{{kernel}}",
+        hint=f"find its package: apt-file search /{name}.ko; of Ubuntu, maybe linux-modules-extra-{{kernel}}",
     )
 
 
