@@ -8,11 +8,12 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
+from cxlstate.formats import ours
 from cxlstate.formats.sh import quote
 
-TABLE: Final = "/etc/cxlstate/forwards.nft"
-SCRIPT: Final = "/etc/cxlstate/forward"
-HOOK: Final = "/etc/libvirt/hooks/network.d/50-cxlstate"
+TABLE: Final = ours.FORWARD_TABLE
+SCRIPT: Final = ours.FORWARD_SCRIPT
+HOOK: Final = ours.FORWARD_HOOK
 
 _CALL: Final = 'main "$@"\n'
 

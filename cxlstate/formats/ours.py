@@ -19,6 +19,11 @@ GRUB_DROP_IN: Final = "/etc/default/grub.d/zz-cxlstate.cfg"
 SSHD_DROP_IN: Final = "/etc/ssh/sshd_config.d/00-cxlstate.conf"
 """Before those of images and installers: `50-cloud-init.conf`, Anaconda's `01-permitrootlogin.conf`."""
 
+FORWARD_TABLE: Final = "/etc/cxlstate/forwards.nft"
+FORWARD_SCRIPT: Final = "/etc/cxlstate/forward"
+"""What keeps the table of port forwards in force."""
+FORWARD_HOOK: Final = "/etc/libvirt/hooks/network.d/50-cxlstate"
+
 _IMAGES: Final = "/var/lib/libvirt/images"
 _RESOURCES: Final = Path(__file__).parents[1] / "resources"
 

@@ -15,7 +15,7 @@ from cxlstate.core.action import Generate, Reboot, RemoveFile, Run, Step, WriteF
 from cxlstate.core.domain import Disk, Domain
 from cxlstate.core.effect import Effect
 from cxlstate.core.file import PermitFile, PutFile, SetPassword, Unpack
-from cxlstate.core.first_boot import Account, AwaitFirstBoot, FirstBoot, WriteSeed
+from cxlstate.core.first_boot import Account, AwaitFirstBoot, CustomizeImage, FirstBoot, WriteSeed
 from cxlstate.core.fragment import Fragment
 from cxlstate.core.image import FetchFile, GrowImage, MakeImage, PermitImage, RemoveImage
 from cxlstate.core.libvirt import (
@@ -43,6 +43,7 @@ from cxlstate.core.secret import Secret
 from tests.fragments import NONE
 
 MAC = "52:54:00:fc:10:bd"
+SECRET = Account("a", password=Secret(b"hidden", "env A"))
 EVERY = [
     WriteFile("/a", b"content"),
     RemoveFile("/a", "0f"),
@@ -54,7 +55,8 @@ EVERY = [
     PermitFile("/a", "u", "g", 0o640),
     SetPassword("a", Secret(b"hidden", "env A")),
     Unpack("/a.tar", "/a"),
-    WriteSeed("/a", FirstBoot("i", accounts=(Account("a", password=Secret(b"hidden", "env A")),))),
+    WriteSeed("/a", FirstBoot("i", accounts=(SECRET,))),
+    CustomizeImage("a", "/a", "qcow2", "/b", FirstBoot("i", accounts=(SECRET,)), "0", "/l"),
     AwaitFirstBoot(),
     FetchFile("https://h/a?token=hidden", "0f", "/a"),
     MakeImage("/a", "qcow2", 1 << 30, owner="u", mode=0o640),

@@ -6,11 +6,11 @@ from functools import cache
 from typing import Final
 
 from cxlstate.core.action import Run
-from cxlstate.formats import forward_keeping
+from cxlstate.formats import ours
 
-TABLE: Final = forward_keeping.TABLE
-SCRIPT: Final = forward_keeping.SCRIPT
-HOOK: Final = forward_keeping.HOOK
+TABLE: Final = ours.FORWARD_TABLE
+SCRIPT: Final = ours.FORWARD_SCRIPT
+HOOK: Final = ours.FORWARD_HOOK
 UNIT: Final = "cxlstate-forward.service"
 UNIT_FILE: Final = f"/etc/systemd/system/{UNIT}"
 
@@ -26,12 +26,14 @@ DISABLE: Final = Run(("systemctl", "disable"), (UNIT,))
 @cache
 def content(path: str) -> str:
     """What a file holds that is the same for every spec."""
+    from importlib.resources import files  # noqa: PLC0415  # slow to load, and every plan knows these paths
+
+    from cxlstate.formats import forward_keeping  # noqa: PLC0415
+
     if path == SCRIPT:
         return forward_keeping.script()
     if path == HOOK:
         return forward_keeping.hook()
-    from importlib.resources import files  # noqa: PLC0415  # slow to load, and every plan knows these paths
-
     return files(__package__).joinpath("keep.service").read_text("utf-8")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cxlstate.core.action import RemoveFile
 from cxlstate.core.answers import Answer, Answers
-from cxlstate.resources.module import probe, reconciler
+from cxlstate.resources.module import probe
+from cxlstate.resources.module.reconcile import reconciler
 
 
 def test_only_our_own_files_of_modules_that_are_not_declared_go():
