@@ -12,7 +12,6 @@ from cxlstate.core.address import ScopedAddress
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic, Severity
 from cxlstate.core.guest import HostKey
 from cxlstate.core.machine import MachineId
-from cxlstate.core.reconciler import Implied
 from cxlstate.engine.plan import PENDING, MachinePlan, Plan, Status
 from cxlstate.engine.reading import way_of
 from cxlstate.engine.record import Record
@@ -54,8 +53,8 @@ class Keeper:
             return
         at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
         before = observed.records or {}
-        gone = (one for one in before if isinstance(self.run.kinds.get(one.kind), Implied))
-        new: dict[str, str | None] = {str(one): None for one in gone if one not in observed.resources}
+        implied = (one for one in before if (of := self.run.kinds.get(one.kind)) and of.gathers is not None)
+        new: dict[str, str | None] = {str(one): None for one in implied if one not in observed.resources}
         for resource in plan.resources:
             if resource.status is Status.IN_SYNC or resource.status in PENDING:
                 kept = before.get(resource.address)

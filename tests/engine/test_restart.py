@@ -101,7 +101,8 @@ def test_where_it_does_not_start_with_either_it_is_told_that_it_is_off_and_the_e
     bench.path("var/lib/libvirt/images/a.qcow2").unlink()
     edited = bench.path("etc/libvirt/qemu/a.xml").read_text()
     kinds = {**bench.kinds}
-    kinds["image"] = answering(kinds["image"], lambda found: replace(found, changes=(), actions=()))
+    image = kinds["image"].reconciler
+    kinds["image"] = answering(image, lambda found: replace(found, changes=(), actions=()))
     bench.kinds = kinds
     applied = bench.apply(wish, parse_consents(("restart-vm",)))
     assert applied.exit is Exit.ERROR

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from typing import Final
 
 from cxlstate.core.action import Action, RemoveFile, Run, WriteFile, undoing
 from cxlstate.core.address import Address, AllOf
@@ -23,6 +24,13 @@ _HEADER = "# Written by cxlstate, and overwritten by it. The first value of a ke
 _OURS = Exists(DROP_IN)
 _PACKAGE = Address("package", "openssh-server")
 _OUTDATED = "read before 00-cxlstate.conf was written"
+
+
+_MAKE_FOLDER: Final = Action(
+    "make /run/sshd",
+    Run(("install", "--directory", "--mode=0755", "/run/sshd")),
+    why="sshd looks at its configuration only where this is, and the daemon does not run",
+)
 
 
 class SshdReconciler(SshdKind, Reconciler[SshdSpec, SshdLive]):
@@ -75,7 +83,8 @@ class SshdReconciler(SshdKind, Reconciler[SshdSpec, SshdLive]):
         expected = sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
         remove = Action(f"remove {DROP_IN}", RemoveFile(DROP_IN, expected), undo=_restore(text, None))
         unit = probe.unit_of(answers)
-        actions = (remove, *_into_force(unit))
+        idle = unit is None or not unit.active
+        actions = (remove, *((_MAKE_FOLDER,) if idle else ()), *_into_force(unit))
         return (Leftover("", (Change(("drop-in",), DROP_IN, None),), actions),)
 
 
@@ -111,9 +120,7 @@ def _actions(content: str, live: SshdLive) -> Iterator[Action]:
         effect = WriteFile(DROP_IN, content.encode(), old)
         yield Action(f"write {DROP_IN}", effect, undo=_restore(live.ours, content))
     if live.lacks_folder:
-        why = "sshd looks at its configuration only where this is, and the daemon does not run"
-        make = Run(("install", "--directory", "--mode=0755", "/run/sshd"))
-        yield Action("make /run/sshd", make, why=why)
+        yield _MAKE_FOLDER
     yield from _into_force(live.unit)
 
 

@@ -88,9 +88,16 @@ def parse(name: str, spec: User, answers: Answers) -> UserLive:
         same_group=name in found,
         hash=_hash(name, answers) if spec.password_hash else None,
         keys=_keys(name, answers) if spec.authorized_keys else None,
-        local=_local(name) not in reads(name, spec) or answers.raw(_local(name)).status != _NOT_ALL_FOUND,
+        local=_local(name) not in reads(name, spec) or _is_local(name, answers),
         is_us=_may_lock_out(spec) and f"login user {name}" in answers.raw(SshLogin()).text.splitlines(),
     )
+
+
+def _is_local(name: str, answers: Answers) -> bool:
+    """By its line, where the status is that of another user who is not there: all are asked for at once."""
+    answer = answers.raw(_local(name))
+    lines = answer.text.splitlines()
+    return answer.status != _NOT_ALL_FOUND or any(line.startswith(f"{name}:") for line in lines)
 
 
 def _runs(shell: Inode | None) -> bool:
