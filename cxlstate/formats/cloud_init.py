@@ -31,6 +31,9 @@ _LEFT_IN_MEMORY: Final = (
     "/run/cloud-init/combined-cloud-config.json",
     "/run/cloud-init/instance-data-sensitive.json",
 )
+_ASKS_NOTHING: Final = "/etc/ssh/sshd_config.d/01-cxlstate-provision.conf"
+_NO_QUESTIONS: Final = "KbdInteractiveAuthentication no\n"
+"""`ssh_pwauth` is about PasswordAuthentication alone: PAM may ask for a password all the same."""
 _ANY_COMMAND: Final = "ALL=(ALL) NOPASSWD:ALL"  # sudoers(5), as images give it to their own user
 
 Hash = Callable[[Secret], str]
@@ -95,6 +98,7 @@ def _user_data(boot: FirstBoot, hashed: Hash) -> dict[str, Any]:
     said: dict[str, Any] = {
         "users": ["default", *(_user(one, hashes.get(one.name)) for one in boot.accounts)],
         "ssh_pwauth": False,
+        "write_files": [{"path": _ASKS_NOTHING, "content": _NO_QUESTIONS, "permissions": "0600"}],
         "disable_root": not of_root,
         "ssh_deletekeys": True,
         "ssh": {"emit_keys_to_console": True},

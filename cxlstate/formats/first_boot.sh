@@ -156,7 +156,7 @@ PermitRootLogin $root"
     mkdir -p /run/sshd
     for user in root "$@"; do
         sshd -T -C "user=$user,host=guest,addr=192.0.2.1" >/run/sshd/said
-        grep -qx 'passwordauthentication no' /run/sshd/said ||
+        ! grep -Eqx '(password|kbdinteractive|challengeresponse)authentication yes' /run/sshd/said ||
             refuse "sshd of the image would take a password from $user: see its sshd_config for a Match"
     done
     rm /run/sshd/said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import get_close_matches
+from ipaddress import ip_address
 from typing import Final
 
 from cxlstate.core.connect import Connect, Ssh, Through
@@ -11,7 +12,7 @@ from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import Path
 from cxlstate.core.reconciler import Resource
 from cxlstate.formats.forward_table import ORIGINS
-from cxlstate.resources.forward.spec import ForwardsSpec
+from cxlstate.resources.forward.spec import ForwardsSpec, Listen
 from cxlstate.resources.network.spec import NetworkSpec
 from cxlstate.resources.vm.spec import VmSpec
 from cxlstate.rules.words import Resources, Rule, TreeRule, of
@@ -89,23 +90,34 @@ def the_way_in_stays(tree: Tree) -> Iterator[Diagnostic]:
         for name, one in me.spec.present.items():
             first, last = one.listen.range
             taken = sorted(port for port in ports if first <= port <= last)
-            apart = one.listen.address is not None and not _is_at(way, str(one.listen.address))
-            if taken and one.listen.protocol == "tcp" and OUTSIDE in one.sources and not apart:
-                bounded = one.listen.interface is not None and one.listen.address is None
+            closes = _closes(way, one.listen)
+            if taken and one.listen.protocol == "tcp" and OUTSIDE in one.sources and closes is not False:
                 yield Diagnostic(
                     "CXY404",
                     f"forward {name} takes the port of the host's own SSH",
-                    Severity.WARNING if bounded else Severity.ERROR,
+                    Severity.ERROR if closes else Severity.WARNING,
                     path=(*me.path, name, "listen", "ports" if one.listen.ports else "port"),
                     address=me.address,
-                    found=f"tcp {taken[0]}{f' on {one.listen.interface}' if bounded else ''}",
+                    found=f"tcp {taken[0]}{_bound(one.listen)}",
                     expected="a port, or an address of the host, that nobody administers it by",
                     hint="write another port, such as 2222: connections to the host would end in the guest",
                 )
 
 
-def _is_at(way: Connect | Through, address: str) -> bool:
-    return isinstance(way, Ssh) and way.host == address
+def _closes(way: Connect | Through, listen: Listen) -> bool | None:
+    """Whether it takes connections to where we reach the host. None: that cannot be told from here."""
+    if listen.address is None:
+        return None if listen.interface else True
+    try:
+        at = ip_address(way.host) if isinstance(way, Ssh) else None
+    except ValueError:  # a name, or an alias of the SSH configuration
+        at = None
+    return None if at is None else at == listen.address
+
+
+def _bound(listen: Listen) -> str:
+    interface = f" on {listen.interface}" if listen.interface else ""
+    return f"{interface} at {listen.address}" if listen.address else interface
 
 
 def _led_to(resources: Resources) -> Iterator[tuple[Resource[ForwardsSpec], Path, str]]:

@@ -51,7 +51,7 @@ class Nftables:
             case ["-j", "list", "table", family, name]:
                 return self._listed(family, name)
             case ["list", "table", family, name]:
-                return self._there(words, f"{family} {name}" in self._tables, name)
+                return self._there(words, name, found=f"{family} {name}" in self._tables)
             case [*options, "list", "chain", family, table, name] if set(options) <= {"-a"}:
                 return self._chain(words, family, table, name)
             case ["flush" | "delete" | "insert" | "add" | "table", *_]:
@@ -60,13 +60,13 @@ class Nftables:
 
     # Listing --------------------------------------------------------------------------------------------
 
-    def _there(self, words: list[str], found: bool, name: str) -> Ended:  # noqa: FBT001  # as it was found
+    def _there(self, words: list[str], name: str, *, found: bool) -> Ended:
         return Ended() if found else Ended(1, stderr=_pointed(_ABSENT, " ".join(words), name))
 
     def _chain(self, words: list[str], family: str, table: str, name: str) -> Ended:
         chain = self._chain_of(family, table, name)
         if chain is None:
-            return self._there(words, found=False, name=name)
+            return self._there(words, name, found=False)
         rules = enumerate(chain.rules, start=1)
         lines = [f"\t\t{rule}{f' # handle {number}' * ('-a' in words)}\n" for number, rule in rules]
         return Ended(stdout=f"table {family} {table} {{\n\tchain {name} {{\n{''.join(lines)}\t}}\n}}\n")
@@ -94,7 +94,7 @@ class Nftables:
         where = f"{family} {name}"
         table = self._tables.get(where)
         if table is None:
-            return self._there(["list", "table", family, name], found=False, name=name)
+            return self._there(["list", "table", family, name], name, found=False)
         return _document(_objects(where, table))
 
     # Changing -------------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ class Nftables:
             match line.split():
                 case ["table", family, name, "{"]:
                     _fill(self._made(family, name), rest)
-                case [("table" | "add"), *_, family, name] if len(line.split()) - line.startswith("add") == 3:  # noqa: PLR2004
+                case ["table", family, name] | ["add", "table", family, name]:
                     self._made(family, name)
                 case ["delete", "table", family, name]:
                     if self._tables.pop(f"{family} {name}", None) is None:

@@ -137,6 +137,9 @@ def test_its_user_logs_in_by_the_keys_on_the_console_and_nobody_else(guest):
     assert "Permission denied" in guest.ssh("true", name="root-of-it").stderr
     assert guest.image.guest_key.split()[1] not in {key.key for key in guest.keys}, "made anew"
     assert guest.told(f"sudo grep ^{USER}: /etc/shadow").startswith(f"{USER}:$6$")
+    asks = guest.told("sudo grep -h Kbd /etc/ssh/sshd_config.d/01-cxlstate-provision.conf; sudo sshd -T")
+    assert asks.startswith("KbdInteractiveAuthentication no\n")
+    assert "kbdinteractiveauthentication no\n" in asks
 
 
 def test_it_is_proven_done_and_then_no_hash_is_left_but_in_shadow(guest):

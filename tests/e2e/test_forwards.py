@@ -131,6 +131,19 @@ def in_sync(cli, spec):
     return done.stdout + done.stderr
 
 
+def rebooted(host):
+    """With the peers again, which no boot makes."""
+    host.reboot_and_wait()
+    host.run(PEERS)
+    host.run(PLUGGED)
+
+
+def kept(cli, host, spec):
+    """It is as it was, and answers."""
+    in_sync(cli, spec)
+    answers(host)
+
+
 def answers(host):
     """From outside, from the host and from another guest."""
     host.run(ASKED)
@@ -162,13 +175,9 @@ def test_a_guest_answers_everybody_again_after_its_network_was_stopped_and_a_rul
 def test_it_survives_a_restart_of_libvirt_and_a_reboot(cli, host, spec):
     host.run("iptables -F FORWARD; systemctl restart libvirtd")
     host.run("until ! systemctl is-active --quiet cxlstate-forward; do sleep 1; done")
-    in_sync(cli, spec)
-    answers(host)
-    host.reboot_and_wait()
-    host.run(PEERS)
-    host.run(PLUGGED)
-    in_sync(cli, spec)
-    answers(host)
+    kept(cli, host, spec)
+    rebooted(host)
+    kept(cli, host, spec)
 
 
 @long
@@ -207,10 +216,6 @@ def test_with_the_newest_libvirt_and_its_own_nftables(cli, host, spec):
     answers(host)
     host.run("systemctl restart libvirtd")
     host.run("until ! systemctl is-active --quiet cxlstate-forward; do sleep 1; done")
-    in_sync(cli, spec)
-    answers(host)
-    host.reboot_and_wait()
-    host.run(PEERS)
-    host.run(PLUGGED)
-    in_sync(cli, spec)
-    answers(host)
+    kept(cli, host, spec)
+    rebooted(host)
+    kept(cli, host, spec)

@@ -72,6 +72,13 @@ def test_nobody_logs_in_with_a_password_and_root_not_at_all(said):
     assert (data["ssh_pwauth"], data["disable_root"]) == (False, True)
 
 
+def test_nor_by_an_answer_to_a_question():
+    """`ssh_pwauth` says nothing of KbdInteractiveAuthentication, which an image may have on."""
+    (file,) = written()["user-data"]["write_files"]
+    assert file["path"].startswith("/etc/ssh/sshd_config.d/0")
+    assert file["content"] == "KbdInteractiveAuthentication no\n"
+
+
 def test_root_logs_in_where_it_is_named():
     """`disable_root` puts a refusal before its keys."""
     assert written(accounts=(Account("root", keys=(KEY,)),))["user-data"]["disable_root"] is False

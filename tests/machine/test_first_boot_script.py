@@ -156,8 +156,9 @@ def test_a_server_that_reads_no_folder_is_told_in_its_own_file(customized):
     assert "PermitRootLogin prohibit-password\n" in image.text("etc/ssh/sshd_config")
 
 
-def test_a_match_that_would_let_passwords_in_ends_it(customized):
-    image = customized("printf 'Match User comsys\\n PasswordAuthentication yes\\n' >>etc/ssh/sshd_config")
+@pytest.mark.parametrize("word", ["PasswordAuthentication", "KbdInteractiveAuthentication"])
+def test_a_match_that_would_let_passwords_in_ends_it(customized, word):
+    image = customized(f"printf 'Match User comsys\\n {word} yes\\n' >>etc/ssh/sshd_config")
     assert image.status == 1
     assert "would take a password from comsys" in image.said
     assert not (image.folder / "told/provisioned").exists()

@@ -28,7 +28,7 @@ def content(path: str) -> str:
     """What a file holds that is the same for every spec."""
     from importlib.resources import files  # noqa: PLC0415  # slow to load, and every plan knows these paths
 
-    from cxlstate.formats import forward_keeping  # noqa: PLC0415
+    from cxlstate.formats import forward_keeping  # noqa: PLC0415  # as above
 
     if path == SCRIPT:
         return forward_keeping.script()

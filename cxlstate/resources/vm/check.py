@@ -41,7 +41,7 @@ def diagnose(me: Resource[VmSpec], live: Seen, wished: Domain, inputs: Inputs) -
         yield from paths.diagnose(spec, live.host.opened)
     if isinstance(live, Live):
         yield from _of_the_old_switch(live, wished)
-        yield from sources.diagnose(spec, live, wished)
+        yield from sources.diagnose(me.name, spec, live, wished)
     lacking = list(_too_little(spec) if isinstance(live, Missing) else _existing(spec, live, wished))
     yield from lacking or _unmakeable(me, live, wished)
 

@@ -109,6 +109,8 @@ def _huge_pages(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
     most = max(one * count for one, count in pools.items() if size is True or one == size)
     needed = spec.memory or sum(cell.memory for cell in spec.cells)
     if needed > most:
+        page = max(pools) if size is True else size
+        count, argument = -(-needed // page), f"{page >> 30}G" if page >> 30 else f"{page >> 20}M"
         of = "of any size" if size is True else f"of {format_size(size)}"
         yield Diagnostic(
             "CXQ336",
@@ -117,6 +119,6 @@ def _huge_pages(spec: VmSpec, host: Host) -> Iterator[Diagnostic]:
             path=("hugepages",),
             found=f"{format_size(most) if most else 'no memory'} in huge pages {of}",
             expected=f"at least {format_size(needed)}",
-            hint="reserve them: hugepagesz=SIZE hugepages=COUNT in host.grub.args, "
-            "or COUNT into /sys/kernel/mm/hugepages/hugepages-SIZEkB/nr_hugepages",
+            hint=f"add to host.grub.args: hugepagesz={argument} hugepages={count}; or now, if they are free: "
+            f"echo {count} > /sys/kernel/mm/hugepages/hugepages-{page >> 10}kB/nr_hugepages",
         )

@@ -101,7 +101,8 @@ def _interfaces(spec: VmSpec) -> tuple[MacAddresses, ...]:
 def _grown(me: Resource[VmSpec], inputs: Inputs) -> tuple[GrownDisk, ...]:
     """The disks that its guest will see larger."""
     images = dict(inputs.all(DiskImage))
-    used = [images.get(Address.parse(one.image)) for one in me.spec.disks or () if one.image]
+    disks = (one for one in me.spec.disks or () if one.image and one.state != "absent")
+    used = [images.get(Address.parse(one.image)) for one in disks if one.image]
     return tuple(
         GrownDisk(one.grows_from, one.size) for one in used if one and one.size and one.grows_from is not None
     )
@@ -199,7 +200,8 @@ def _made(wished: Domain) -> Iterator[Change]:
     """All of a VM that is not there; its many pins in a line."""
     yield Change(("domain",), None, "defined")
     for path, several in groupby(domain_xml.differences(wished, EMPTY), _of_one_line):
-        yield Change(path, None, " ".join(str(one.new) for one in several))
+        words = [one.new for one in several]
+        yield Change(path, None, words[0] if isinstance(words[0], bool) else " ".join(map(str, words)))
 
 
 def _of_one_line(one: domain_xml.Difference) -> Path:

@@ -17,7 +17,7 @@ from cxlstate.resources.vm.spec import VmSpec
 _FORMATS: Final = {".qcow2": "qcow2", ".raw": "raw", ".iso": "raw"}
 
 
-def diagnose(spec: VmSpec, live: Live, wished: Domain) -> Iterator[Diagnostic]:
+def diagnose(name: str, spec: VmSpec, live: Live, wished: Domain) -> Iterator[Diagnostic]:
     """Of disks whose path the spec changes, and of those that it adds to a VM that is there."""
     there = {one.target: one for one in (live.inactive.disks if live.inactive else None) or ()}
     encrypted, backing = domain_xml.encrypted(live.xml), domain_xml.backing(live.xml)
@@ -26,7 +26,7 @@ def diagnose(spec: VmSpec, live: Live, wished: Domain) -> Iterator[Diagnostic]:
         if wish.path is None or disk.state == "absent" or (old and old.path == wish.path):
             continue
         if old and old.path and (wish.path in backing[disk.target] or "snapshots" in live.keeps):
-            yield _moved_on(number, disk, old.path, wish.path, live)
+            yield _moved_on(number, disk, old.path, wish.path, live, name=name)
             continue
         if wish.format is None:
             yield from _format(number, disk, old)
@@ -34,7 +34,9 @@ def diagnose(spec: VmSpec, live: Live, wished: Domain) -> Iterator[Diagnostic]:
             yield _keeps_encryption(number, disk, wish.path)
 
 
-def _moved_on(number: int, disk: DiskSpec, path: str, wished: str, live: Live) -> Diagnostic:
+def _moved_on(  # noqa: PLR0913  # whose disk, and both of its places
+    number: int, disk: DiskSpec, path: str, wished: str, live: Live, *, name: str
+) -> Diagnostic:
     """After an external snapshot the old image is a backing file: a write to it destroys its overlay."""
     is_below = wished in domain_xml.backing(live.xml)[disk.target]
     return Diagnostic(
@@ -44,9 +46,9 @@ def _moved_on(number: int, disk: DiskSpec, path: str, wished: str, live: Live) -
         found=f"{path} over {wished}" if is_below else f"{path}, and {live.keeps} of the VM",
         expected=f"path: {path}",
         hint=f"write path: {path}; or merge it back while the VM runs: "
-        f"`virsh blockcommit NAME {disk.target} --active --pivot --wait`"
+        f"`virsh blockcommit {name} {disk.target} --active --pivot --wait`"
         if is_below
-        else f"write path: {path}; `virsh snapshot-list NAME --tree` shows the snapshots",
+        else f"write path: {path}; `virsh snapshot-list {name} --tree` shows the snapshots",
     )
 
 
