@@ -181,7 +181,7 @@ class Converger:
         return self._ended(result)
 
     def _turns(self, result: Applied) -> None:
-        """One after the other, until nothing can be done and nobody is about to answer."""
+        """One after the other, until nothing can be done, all is read anew, and nobody is about to answer."""
         otherwise = (self.away.end_one, self.away.begin_one, self.awaited.look)
         while True:
             result.refused = self._not_allowed(result.plan)
@@ -198,7 +198,11 @@ class Converger:
                 else:
                     self._do(plans, result)
             elif not any(step(result) for step in otherwise):
-                break
+                if not self._old:
+                    break
+                result.plan = (
+                    self.plan()
+                )  # what was done on one machine may be seen in another: a larger disk
         while self.away.end_one(result):
             pass
 

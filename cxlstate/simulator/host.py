@@ -14,6 +14,7 @@ from typing import Self
 from cxlstate.core.effect import Effect
 from cxlstate.core.fragment import Fragment
 from cxlstate.formats import forward_keeping, restore
+from cxlstate.formats.partitions import SECTOR
 from cxlstate.machine.outcome import Outcome
 from cxlstate.simulator import filters, guests, loader, mtrr, processes, procfs
 from cxlstate.simulator.accounts import Accounts
@@ -130,7 +131,15 @@ class Host:
 
     def image(self, effect: Effect, drafts: Drafts) -> Outcome:
         """One effect on a disk image."""
-        return Images(self.world, self.files, self._directory / WEB, self._checkpoint, drafts).perform(effect)
+        inside = _Inside(self._directory, self.world, self._disk)
+        return Images(
+            self.world,
+            self.files,
+            web=self._directory / WEB,
+            step=self._checkpoint,
+            drafts=drafts,
+            grown=inside.grow_disk,
+        ).perform(effect)
 
     def _programs(self) -> dict[str, Callable[[list[str]], Ended]]:
         files = self.files
@@ -326,6 +335,18 @@ class _Inside:
         with suppress(NoBoot):
             guest.boot()
             guest.first_boot(guests.seed_in(self._files, power.seed))
+        guest.save()
+
+    def grow_disk(self, vm: str, before: int, after: int) -> None:
+        """Let it see that its disk of a size has grown (VIRTIO_BLK_F configuration change)."""
+        inside = guests.folder(self._directory, vm)
+        if not inside.exists():
+            return
+        guest = Host.load(inside)
+        for disk in guest.world.disks.values():
+            if disk.size * SECTOR == before:
+                disk.size = after // SECTOR
+                break
         guest.save()
 
     def unplug_seed(self, vm: str) -> None:

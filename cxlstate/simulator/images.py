@@ -203,15 +203,24 @@ class Drafts:
 class Images:
     """Effects on the images of one machine, step by step."""
 
-    def __init__(
-        self, world: World, files: Files, web: Path, step: Callable[[str], None], drafts: Drafts
+    def __init__(  # noqa: PLR0913  # the machine in its parts
+        self,
+        world: World,
+        files: Files,
+        *,
+        web: Path,
+        step: Callable[[str], None],
+        drafts: Drafts,
+        grown: Callable[[str, int, int], None],
     ) -> None:
+        """`grown` tells a guest by its VM that a disk of it has grown, from and to a size in bytes."""
         self._world = world
         self._files = files
         self._disks = Disks(world, files)
         self._web = web
         self._step = step
         self._drafts = drafts
+        self._grown = grown
 
     def perform(self, effect: Effect) -> Outcome:
         """One effect; an OSError is the caller's."""
@@ -346,6 +355,8 @@ class Images:
             os.truncate(self._files.real(effect.path), effect.size)
         else:
             self._files.write(effect.path, replace(image.header, size=effect.size).pack())
+        if guest := self._disks.guest(effect.path):
+            self._grown(guest, image.size, effect.size)
         self._step(f"grown: {effect.path}")
         return _DONE
 
