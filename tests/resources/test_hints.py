@@ -28,7 +28,7 @@ ELSEWHERE = (
     r"^`?virsh .*",
     r"^`virt-xml-validate .*",
     r"^name the device by its own resource, dax: .*",
-    r"^reserve them: hugepagesz=SIZE .*",
+    r"^add to host\.grub\.args: .*",
     r"^end it, or shut that VM down, and plan again",
     r"^`(qemu-img convert|mv) .*",
     r"^activate the logical volume .*",
