@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections import Counter
 
@@ -46,6 +47,13 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("left out")
         for reason, tests in reasons.most_common():
             terminalreporter.write_line(f"{tests} tests: {reason}")
+
+
+def pytest_collection_finish():
+    """What was found stays as long as the run: it is not looked through again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.hookimpl(trylast=True)

@@ -104,6 +104,7 @@ def _piece(source: str, at: int) -> re.Match[str]:
     return piece
 
 
+@lru_cache(_KEPT)
 def expand(word: str) -> str:
     """The text that a word becomes on the kernel's command line.
 

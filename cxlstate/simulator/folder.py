@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -32,7 +32,7 @@ def load(directory: Path) -> World:
         ) from error
     except (ValueError, RecursionError) as error:
         raise broken(directory, f"{FILE} is not JSON: {error}") from error
-    world: World = _decode(World, data, directory, FILE)
+    world: World = _decode(World, data, directory, ())
     if world.format != FORMAT:
         raise broken(directory, f"{FILE}: format is {world.format}, and this version knows {FORMAT}")
     return world
@@ -69,26 +69,44 @@ def broken(directory: Path, reason: str) -> CxlstateError:
     )
 
 
-def _decode(kind: Any, data: object, directory: Path, where: str) -> Any:
-    """JSON data as `kind`: a dataclass, a list or dict of one, or a plain value."""
-    if isinstance(kind, type) and type(data) is kind:
+_Where = tuple[object, ...]
+"""The way down to a value: put into words only where something is wrong with it."""
+
+
+def _decode(kind: Any, data: object, directory: Path, where: _Where) -> Any:
+    """JSON data as `kind`: a dataclass, a list or dict of one, or a plain value.
+
+    A machine is read anew for every step of an apply, so what is plain is taken where it stands.
+    """
+    if type(data) is kind:
         return data
-    origin, of = get_origin(kind), get_args(kind)
+    origin, of = _shape(kind)
     if origin is list and isinstance(data, list):
-        return [_decode(of[0], one, directory, f"{where}[{n}]") for n, one in enumerate(data)]
+        return [
+            one if type(one) is of else _decode(of, one, directory, (*where, n)) for n, one in enumerate(data)
+        ]
     if origin is dict and isinstance(data, dict):
-        return {key: _decode(of[1], one, directory, f"{where}: {key}") for key, one in data.items()}
-    if is_dataclass(kind) and isinstance(data, dict):
-        hints = _hints(type(kind)) if not isinstance(kind, type) else _hints(kind)
-        for key in data:
-            if key not in hints:
-                raise broken(directory, f"{where}: unknown key {key!r}")
-        for one in fields(kind):
-            if one.name not in data and _required(one):
-                raise broken(directory, f"{where}: {one.name!r} is missing")
-        values = {key: _decode(hints[key], one, directory, f"{where}: {key}") for key, one in data.items()}
-        return kind(**values)  # type: ignore[operator]  # is_dataclass also allows an instance
-    raise broken(directory, f"{where}: {data!r} is not a {getattr(kind, '__name__', kind)}")
+        return {
+            key: one if type(one) is of else _decode(of, one, directory, (*where, key))
+            for key, one in data.items()
+        }
+    if is_dataclass(kind) and isinstance(kind, type) and isinstance(data, dict):
+        hints, needed = _fields(kind)
+        for key in data.keys() - hints.keys():
+            raise broken(directory, f"{_place(where)}: unknown key {key!r}")
+        for key in needed - data.keys():
+            raise broken(directory, f"{_place(where)}: {key!r} is missing")
+        return kind(
+            **{
+                key: one if type(one) is hints[key] else _decode(hints[key], one, directory, (*where, key))
+                for key, one in data.items()
+            }
+        )
+    raise broken(directory, f"{_place(where)}: {data!r} is not a {getattr(kind, '__name__', kind)}")
+
+
+def _place(where: _Where) -> str:
+    return FILE + "".join(f"[{one}]" if isinstance(one, int) else f": {one}" for one in where)
 
 
 @contextmanager
@@ -106,9 +124,13 @@ def legible(directory: Path) -> Iterator[None]:
 
 
 @cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
+def _shape(kind: Any) -> tuple[Any, Any]:
+    """What it is made of, and what its members are: `dict[str, int]` is made of dict, and they are int."""
+    return get_origin(kind), (get_args(kind) or (None,))[-1]
 
 
-def _required(one: Field[Any]) -> bool:
-    return one.default is MISSING and one.default_factory is MISSING
+@cache
+def _fields(kind: type) -> tuple[dict[str, Any], frozenset[str]]:
+    """The kind of each field of a dataclass, and those without a default."""
+    needed = (one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING)
+    return get_type_hints(kind), frozenset(needed)

@@ -45,6 +45,7 @@ def test_adding_to_a_group_twice_and_removing_twice(machine):
         (("usermod", "-aG", "kvm", "absent"), 6, "usermod: user 'absent' does not exist\n"),
     ],
 )
+@pytest.mark.long
 def test_what_does_not_exist_is_told(machine, argv, status, said):
     outcome = machine.run(*argv)
     assert (outcome.status, outcome.output) == (status, said)
@@ -93,6 +94,7 @@ def test_a_user_is_made_changed_and_removed_with_the_home(machine):
     assert (outcome.status, outcome.output) == (6, said)
 
 
+@pytest.mark.long
 def test_a_group_of_the_name_of_a_new_user_is_in_the_way(machine):
     outcome = machine.run("useradd", "--create-home", "--home-dir", "/home/kvm", "--user-group", "kvm")
     said = "useradd: group kvm exists - if you want to add this user to that group, use -g.\n"

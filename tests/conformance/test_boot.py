@@ -63,6 +63,7 @@ def test_a_setting_that_is_no_shell_stops_mkconfig_and_changes_nothing(machine):
     machine.remove(DROP_IN)
 
 
+@pytest.mark.long
 def test_words_that_grub_does_not_take_stop_mkconfig_and_change_nothing(machine):
     before = machine.text(GRUB_CFG)
     machine.write(DROP_IN, """GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX it's"\n""")
@@ -73,6 +74,7 @@ def test_words_that_grub_does_not_take_stop_mkconfig_and_change_nothing(machine)
     machine.remove(DROP_IN)
 
 
+@pytest.mark.long
 def test_what_was_not_predicted_is_foreign_and_changes_nothing(machine):
     before = machine.text(GRUB_CFG)
     machine.write(DROP_IN, 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX foreign=1"\n')
@@ -118,6 +120,7 @@ export GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX $L"
     ids=["our-drop-in", "by-hand"],
 )
 @pytest.mark.changes
+@pytest.mark.long
 def test_shell_in_a_setting_comes_to_the_same(machine, plain, script, added, dropped):
     """Run by a shell on one machine, and read as the product reads it on the other."""
     machine.write(DROP_IN, script)

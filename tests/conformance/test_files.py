@@ -68,6 +68,7 @@ def test_a_condition_is_looked_at_by_the_machine(machine):
             answers.text(read)
 
 
+@pytest.mark.long
 def test_a_condition_in_a_closed_folder_cannot_be_told(machine):
     condition = Exists("/var/lib/cxlstate/applied/no")
     with machine.unprivileged() as reader, pytest.raises(ReadFailed, match=DENIED):
@@ -129,6 +130,7 @@ def test_a_removed_file_is_gone(machine):
     assert machine.answer(File(path)).stderr == ABSENT
 
 
+@pytest.mark.long
 def test_writing_over_a_folder_fails(machine):
     machine.write(f"{FOLDER}/inside", "text")
     outcome = machine.perform(WriteFile(FOLDER, b"text"))
@@ -167,6 +169,7 @@ def test_a_tarball_becomes_the_folder_that_it_holds(machine):
         ("file", tarball({"tree": "a file"}, "gz")),
     ],
 )
+@pytest.mark.long
 def test_what_is_no_tarball_of_that_folder_leaves_nothing(machine, case, content):
     folder = f"{FOLDER}/{case}"
     machine.perform(WriteFile(f"{folder}/tree.tar.xz", content))
@@ -176,6 +179,7 @@ def test_what_is_no_tarball_of_that_folder_leaves_nothing(machine, case, content
     assert (list(answers.files(there)), list(answers.files(hidden))) == ([f"{folder}/tree.tar.xz"], [])
 
 
+@pytest.mark.long
 def test_no_link_is_followed_where_a_tarball_is_unpacked(machine):
     machine.write(f"{FOLDER}/elsewhere/file", "text")
     machine.perform(WriteFile(f"{FOLDER}/linked.tar.xz", tarball({"linked/Makefile": ""}, "gz")))
@@ -220,6 +224,7 @@ def test_a_file_is_put_with_owner_and_mode_and_its_folders_are_made(machine):
     assert (stale.result, machine.answer(File(path)).stdout) == (Result.STALE, bytes(range(256)))
 
 
+@pytest.mark.long
 def test_private_folders_are_made_the_owners(machine):
     path = f"{FOLDER}/home/.ssh/authorized_keys"
     effect = PutFile(path, b"key\n", None, "admin", "admin", 0o600, private=True)
@@ -241,6 +246,7 @@ def test_no_link_is_followed_where_a_file_is_put(machine):
     assert inode(machine, f"{FOLDER}/target")[0] == "4"
 
 
+@pytest.mark.long
 def test_what_is_not_there_is_told_beside_what_is(machine):
     machine.write(f"{FOLDER}/there", "text")
     paths = (f"{FOLDER}/there", f"{FOLDER}/not-there", f"{FOLDER}/there/below")

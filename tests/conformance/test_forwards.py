@@ -94,6 +94,7 @@ def test_the_table_is_listed_as_it_was_written_and_gone_when_it_is_deleted(machi
     assert keep(machine, "unload").status == 0
 
 
+@pytest.mark.long
 def test_of_a_file_that_is_not_understood_nothing_is_done(machine):
     keep(machine, "load")
     machine.write(forward_keeping.TABLE, "delete table inet cxlstate\nno such statement\n")
@@ -156,6 +157,7 @@ def test_a_rule_that_is_not_there_is_not_deleted_and_a_chain_that_is_not_there_n
     assert saved(machine) == before
 
 
+@pytest.mark.long
 def test_libvirt_runs_a_hook_that_was_there_when_it_looked(machine):
     keep(machine, "gate")
     machine.run("iptables-nft", "-D", "FORWARD", "1")
@@ -177,6 +179,7 @@ def test_the_kernel_forwards_once_it_is_told_to(machine):
     assert machine.text(path) == "1\n"
 
 
+@pytest.mark.long
 def test_iptables_legacy_has_rules_of_its_own(machine):
     assert filter_gate.tables(machine.ask("iptables-legacy-save").text) == {}
     before = saved(machine)

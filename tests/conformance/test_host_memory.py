@@ -117,6 +117,7 @@ def test_nobody_holds_a_device_of_kmem_and_nobody_can_map_it(machine, device):
     assert (answer.status, answer.stderr) == (1, "no dax device starts there")
 
 
+@pytest.mark.long
 def test_loads_from_memory_of_a_node_are_timed_and_from_a_device_of_kmem_they_are_not(machine, device):
     node = TimeLoads("node0")
     found = loads.parse(machine.writer.read([node]).text(node))
@@ -241,6 +242,7 @@ def test_the_kernels_own_words_are_told(machine):
 
 
 @pytest.mark.usefixtures("tidy")
+@pytest.mark.long
 def test_more_registers_than_there_are(machine):
     before = registers(machine)
     pages = [Block(FAR.base + 2 * 4096 * number, 4096) for number in range(9)]
@@ -280,6 +282,7 @@ def unit_file(machine):
 
 
 @pytest.mark.usefixtures("unit_file")
+@pytest.mark.long
 def test_a_unit_file_that_was_written_is_known_and_can_be_enabled(machine):
     assert shown(machine) == {
         "LoadState": "loaded",

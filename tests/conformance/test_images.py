@@ -63,6 +63,7 @@ def test_an_image_as_qemu_img_sees_it(machine):
         ("/srv/facts", "'file' driver requires '/srv/facts' to be a regular file"),
     ],
 )
+@pytest.mark.long
 def test_what_qemu_img_cannot_open(machine, path, why):
     answer = info(machine, path, "-U")
     assert (answer.status, answer.stderr) == (1, f"qemu-img: Could not open '{path}': {why}")
@@ -131,12 +132,14 @@ def test_an_image_is_grown_once_and_never_made_smaller(machine):
     assert "Image is not in qcow2 format" in outcome.output
 
 
+@pytest.mark.long
 def test_only_the_file_that_was_meant_is_removed(machine):
     assert machine.perform(RemoveImage(BASE, "1:2")).result is Result.STALE
     assert machine.perform(RemoveImage(BASE, identity(machine, BASE))) == DONE
     assert machine.perform(RemoveImage(BASE, "1:2")) == DONE
 
 
+@pytest.mark.long
 def test_owner_and_mode(machine):
     for argv, status in (
         (("chown", "admin", BASE), 0),
@@ -150,6 +153,7 @@ def test_owner_and_mode(machine):
     assert machine.mode(BASE) == 0o640
 
 
+@pytest.mark.long
 def test_an_image_is_given_away(machine):
     assert machine.perform(PermitImage(BASE, "admin", "kvm", 0o640)) == DONE
     assert machine.ask(*STAT, operands=(BASE,)).text.split()[3] == f"admin:kvm:{BASE}"
@@ -162,6 +166,7 @@ def test_an_image_is_given_away(machine):
     assert outcome.output == f"{GUEST} is not there, or not a regular file\n"
 
 
+@pytest.mark.long
 def test_nothing_is_done_in_a_folder_of_somebody_else(machine):
     """As the owner, as a member of its group, and as everybody."""
     assert machine.perform(MakeImage("/srv/facts/theirs/guest", "raw", size=MIB)) == DONE
@@ -184,6 +189,7 @@ def test_nothing_is_done_in_a_folder_of_somebody_else(machine):
 
 
 @pytest.mark.parametrize("folder", ["/dev", "/proc", "/run", "/sys"])
+@pytest.mark.long
 def test_no_image_is_made_in_memory(machine, folder):
     outcome = machine.perform(MakeImage(f"{folder}/fact-guest", "raw", size=MIB))
     assert outcome.result is Result.FAILED

@@ -34,6 +34,7 @@ def test_the_newest_version_is_installed(machine):
     assert f"{DEMO} is already the newest version (2.0).\n" in install(machine, DEMO).output
 
 
+@pytest.mark.long
 def test_a_version_can_be_asked_for_and_going_back_needs_a_word(machine):
     install(machine, DEMO)
     outcome = install(machine, f"{DEMO}=1.0")
@@ -54,12 +55,14 @@ def test_a_version_can_be_asked_for_and_going_back_needs_a_word(machine):
         ("--nonsense", "E: Command line option --nonsense is not understood"),
     ],
 )
+@pytest.mark.long
 def test_what_cannot_be_installed_is_told(machine, name, said):
     outcome = install(machine, name)
     assert outcome.status == 100
     assert said in outcome.output
 
 
+@pytest.mark.long
 def test_a_held_package_stays_as_it_is(machine):
     install(machine, f"{DEMO}=1.0")
     assert machine.run("apt-mark", "hold", DEMO).output == f"{DEMO} set on hold.\n"
@@ -86,6 +89,7 @@ def test_a_package_whose_script_fails_is_left_half_configured(machine):
     assert "cxlstate-broken" not in records(machine)
 
 
+@pytest.mark.long
 def test_two_that_conflict_take_each_others_place(machine):
     assert install(machine, "cxlstate-provider-a").status == 0
     assert records(machine)["cxlstate-provider-a"].endswith("|cxlstate-virtual")
@@ -107,6 +111,7 @@ def test_nothing_is_done_while_dpkg_was_interrupted(machine):
     assert install(machine, DEMO).status == 0
 
 
+@pytest.mark.long
 def test_without_its_archive_nothing_is_fetched(machine):
     machine.offline(away=True)
     try:
@@ -151,6 +156,7 @@ def test_the_index_is_asked_for_names_and_left_as_it_is(machine):
     assert named("conformance-absent") == []
 
 
+@pytest.mark.long
 def test_what_depends_on_a_package_keeps_it(machine):
     install(machine, "cxlstate-provider-a")
     outcome = install(machine, "cxlstate-virtual")

@@ -39,6 +39,7 @@ def test_a_match_is_for_those_that_it_names(machine):
     assert "\nallowtcpforwarding yes\n" in machine.answer(SshLogin()).text
 
 
+@pytest.mark.long
 def test_users_and_groups_are_printed_as_written_and_those_of_a_match_in_place_of_the_others(machine):
     lines = machine.answer(SshLogin()).text.splitlines()
     user, groups = lines[0].split()[2], lines[2].split()[2:]
@@ -93,6 +94,7 @@ def test_a_reload_is_a_change_of_state(machine):
         ("fact-absent.service", 5, "Unit fact-absent.service not found."),
     ],
 )
+@pytest.mark.long
 def test_what_does_not_run_or_cannot_is_not_reloaded(machine, unit, status, said):
     outcome = machine.perform(Run(("systemctl", "reload"), (unit,)))
     assert outcome.status == status

@@ -135,11 +135,13 @@ def test_a_mask_hides_the_unit_and_keeps_it_running_and_enabled(machine):
         ("unmask", 0, "Unit absent.service does not exist, proceeding anyway.\n"),
     ],
 )
+@pytest.mark.long
 def test_a_unit_that_is_not_there_is_told(machine, verb, status, said):
     outcome = machine.run("systemctl", verb, "absent")
     assert (outcome.status, outcome.output) == (status, said)
 
 
+@pytest.mark.long
 def test_what_is_not_there_can_be_masked(machine):
     outcome = machine.run("systemctl", "mask", "absent.service")
     assert outcome.output.startswith("Unit absent.service does not exist, proceeding anyway.\nCreated ")

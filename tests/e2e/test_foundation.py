@@ -170,6 +170,7 @@ def test_what_was_written_by_hand_is_as_it_was(host):
 
 
 @pytest.mark.stage(PROVEN)
+@pytest.mark.long
 def test_pending_edits_of_somebody_else_are_not_put_into_force_unasked(cli, host, spec, tmp_path):
     host.run("sed -i s/GRUB_TIMEOUT=0/GRUB_TIMEOUT=1/ /etc/default/grub")
     changed = tmp_path / "lab.yaml"

@@ -261,6 +261,7 @@ def test_with_a_vm_on_the_device_it_is_refused_without_consent(cli, host, spec):
 
 
 @pytest.mark.stage(HELD)
+@pytest.mark.long
 def test_with_consent_the_vm_is_stopped_and_started_again(cli, host, spec):
     # This guest has no system that could obey: the test obeys in its place, as soon as it is asked.
     asked = "grep -q 'shut down the VM holder' /var/lib/cxlstate/journal.jsonl"
@@ -273,6 +274,7 @@ def test_with_consent_the_vm_is_stopped_and_started_again(cli, host, spec):
 
 
 @pytest.mark.stage(HELD)
+@pytest.mark.long
 def test_a_missing_register_is_not_written_under_a_running_vm(cli, host, spec):
     index = next(line[3:5] for line in mtrr(host).splitlines() if LINE in line)
     host.run(f"echo disable={int(index)} > /proc/mtrr")
@@ -350,6 +352,7 @@ def test_the_device_of_the_runbook(cli, host, tmp_path):
 
 
 @pytest.mark.stage(APPLIED)
+@pytest.mark.long
 def test_a_device_that_was_renumbered_is_found_by_the_boot_and_by_the_plan(host, spec, tmp_path):
     """The same disk in a machine with a CXL type 3 device, which gets the first name there."""
     before = host.run(["readlink", "/dev/cxlstate/cxl0"]).stdout

@@ -22,7 +22,7 @@ from tests.lab.stages import FRESH
 pytestmark = pytest.mark.lab
 
 SAMPLE = [
-    ("host", "wait", 1),
+    pytest.param("host", "wait", 1, marks=pytest.mark.long),
     pytest.param("host", "kill", 3, marks=pytest.mark.long),
     pytest.param("memory", "wait", 2, marks=pytest.mark.long),
     ("memory", "kill", 1),

@@ -141,6 +141,7 @@ def test_reservations_and_pins_change_while_it_runs(cli, host, spec):
 
 
 @pytest.mark.stage(RUNS)
+@pytest.mark.long
 def test_a_change_that_takes_the_network_down_waits_and_the_guest_is_plugged_in_again(cli, host, spec):
     before = virsh(host, "domid", "guest")
     tap = re.findall(r"\bvnet[0-9]+\b", virsh(host, "domiflist", "guest"))[0]
@@ -219,6 +220,7 @@ def test_a_guest_that_ignores_the_power_button_is_left_running(cli, host, spec):
 
 
 @pytest.mark.stage(RUNS)
+@pytest.mark.long
 def test_a_device_that_is_not_ready_starts_no_guest(cli, host, spec):
     """Without the check QEMU would make a plain file of the name, and the guest would lose what it writes."""
     virsh(host, "destroy", "guest")
@@ -230,6 +232,7 @@ def test_a_device_that_is_not_ready_starts_no_guest(cli, host, spec):
 
 
 @pytest.mark.stage(RUNS)
+@pytest.mark.long
 def test_without_the_daemon_nothing_is_guessed(cli, host, spec):
     host.run("systemctl stop libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd.service")
     try:

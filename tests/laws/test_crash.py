@@ -302,7 +302,9 @@ def _converges(story, number, how):
 STOPS = ("killed", "power cut", "guests destroyed")
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize(
+    "part", [0, *(pytest.param(one, marks=pytest.mark.thorough) for one in range(1, PARTS))]
+)
 def test_stopped_behind_any_step_it_converges(story, part, every_crash):
     """Killed behind one step, without power behind the next; each behind every step with `--every-crash`."""
     how = STOPS if story[1] is GUESTS else STOPS[:2]

@@ -226,6 +226,7 @@ def test_the_rules_of_the_runbook_are_told_and_left(host):
     assert others(host) == before
 
 
+@pytest.mark.thorough
 def test_the_guest_of_a_vm_with_libvirt_itself_and_its_hook(host, monkeypatch):
     if not shutil.which("libvirtd", path="/usr/sbin"):
         pytest.skip("a private libvirtd needs its package (tools/test-setup)")

@@ -54,7 +54,7 @@ def forecast(entry: Entry, script: Script, so_far: Sequence[CommandLines], then:
     exact = [
         (len(found) - len(template), found)
         for template in templates
-        for lines in so_far
+        for lines in dict.fromkeys(so_far)
         if (found := _fit(template, entry.words, lines)) is not None
     ]
     # Of those with a Rest the one that leaves the least to it: our own words are none of the rest.
@@ -87,6 +87,12 @@ def _fit(template: Template, words: Words, lines: CommandLines) -> Template | No
     found: list[Part] = []
     at = 0
     for part in template:
+        if isinstance(part, str):
+            if words[at : at + 1] != (part,):
+                return None
+            at += 1
+            found.append(part)
+            continue
         if isinstance(part, Rest):
             return (*found, *words[at:])
         expected = words[at : at + 1] if isinstance(part, Begins) else _configured(part, lines)
