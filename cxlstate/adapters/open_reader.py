@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cxlstate.core.connect import Connect, Local, Sim, Ssh
+from cxlstate.machine import early
 
 if TYPE_CHECKING:
     from cxlstate.machine.reader import HostReader
@@ -43,6 +44,7 @@ def ahead(expected: Ssh | None) -> Iterator[tuple[Opener, Callable[[], None]]]:
     and so does the first question.
     """
     if expected is None:
+        early.dismiss()
         yield open_reader, lambda: None
         return
     from cxlstate.machine.apart import ApartTransport

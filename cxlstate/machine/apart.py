@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
 import pickle
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Collection
@@ -29,6 +29,7 @@ from cxlstate.core.answers import Answer
 from cxlstate.core.connect import Ssh
 from cxlstate.core.guest import Accepted, Route
 from cxlstate.core.read import LibvirtRead
+from cxlstate.machine import early
 from cxlstate.machine.aside import Aside
 from cxlstate.machine.posix.transport import Lost, Reply
 
@@ -44,18 +45,13 @@ class ApartTransport:
     """The exchanges of an `SshTransport` that connects from now on. Several may be under way."""
 
     def __init__(self, connect: Ssh) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__],  # -P: modules in the current folder are not ours
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C reaches only ourselves
-        )
+        self._process = early.take()
         self.libvirt = ApartLibvirt(partial(self._ask, _HOST))
         self._numbers = itertools.count()
         self._telling = threading.Lock()
         self._waiting: dict[int, SimpleQueue[object]] = {}
         self._ended = False
-        self._tell(connect)
+        self._tell((connect, dict(os.environb)))
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -164,8 +160,13 @@ def serve(questions: BinaryIO, answers: BinaryIO) -> None:
     lighten()
     from cxlstate.machine.ssh import SshTransport  # noqa: PLC0415  # slow to load, and for this side only
 
-    connect: Ssh = pickle.load(questions)  # noqa: S301  # nobody else writes to this pipe
-
+    try:
+        target: tuple[Ssh, dict[bytes, bytes]] = pickle.load(questions)  # noqa: S301  # nobody else writes to it
+    except EOFError:
+        return
+    connect, environment = target
+    os.environb.clear()  # it may have been started before secrets were taken out of it
+    os.environb.update(environment)
     asked = threading.Event()
     transport = SshTransport(connect, connect.host, before_authentication=asked.wait)
     machines = Machines(transport, connect.host)

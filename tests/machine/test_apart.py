@@ -74,6 +74,52 @@ def test_a_command_of_the_ssh_configuration_runs_only_for_a_valid_spec(words, se
         assert wait_for(ran.exists)
 
 
+def test_a_variable_that_the_spec_withholds_reaches_no_command_of_the_ssh_configuration(
+    server, tmp_path, monkeypatch
+):
+    """The process that connects is started before the spec is read."""
+    ran, spec = tmp_path / "ran", tmp_path / "odd.yaml"
+    config = tmp_path / "config"
+    config.write_text(f"Host odd\n ProxyCommand env > {ran}\n" + server.config.read_text())
+    monkeypatch.setenv("CXLSTATE_SSH_CONFIG", str(config))
+    monkeypatch.setenv("WITHHELD", "s3cret-of-a-file")
+    monkeypatch.setenv("INHERITED", "yes")
+    spec.write_text(
+        "apiVersion: cxlstate/v1\nhost:\n  name: odd\n"
+        '  files: {/etc/odd: {content: {env: WITHHELD}, mode: "0600"}}\n'
+    )
+    done = subprocess.run([sys.executable, "-m", "cxlstate", "plan", spec], capture_output=True, check=False)
+    assert b"CXC110" in done.stdout + done.stderr
+    assert "INHERITED=yes" in ran.read_text()
+    assert "WITHHELD" not in ran.read_text()
+    assert "s3cret" not in ran.read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "status"),
+    [
+        ("host: {name: box}", ["--nonsense"], 64),
+        ("host: {name: box", [], 1),
+        ("host: {name: box, connect: ssh://box, pakages: []}", [], 1),
+        ("host: {name: box, users: {root: {}}, connect: local}", [], 0),
+    ],
+)
+def test_whatever_becomes_of_it_no_process_is_left(content, words, status, tmp_path):
+    spec, mark = tmp_path / "box.yaml", f"OF_THIS_TEST={tmp_path}"
+    spec.write_text(f"apiVersion: cxlstate/v1\n{content}\n")
+    command = ["env", mark, sys.executable, "-m", "cxlstate", "plan", *words, spec]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == status
+    left = [one for one in Path("/proc").glob("[0-9]*/environ") if mark.encode() in _bytes(one)]
+    assert left == []
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
+
+
 @pytest.mark.usefixtures("server")
 def test_a_spec_that_says_otherwise_is_believed():
     with ahead(Ssh("box", port=1)) as (opener, _):
