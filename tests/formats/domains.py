@@ -73,7 +73,7 @@ def guests(draw: st.DrawFn) -> Guest:
         "domain",
         [
             "<name>guest</name>",
-            *draw(_some(TOP, 4)),
+            *sorted(draw(_some(TOP, 4)), key=TOP.index),  # libxml2 refuses some orders of a valid document
             *_if_any("metadata", draw(_some(METADATA, 2))),
             *draw(_memory(total, max((slot for _, _, slot in modules), default=None), cells)),
             draw(st.sampled_from(BACKING)),

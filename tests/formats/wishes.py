@@ -102,6 +102,7 @@ def _pins(draw: st.DrawFn, low: int, high: int) -> tuple[tuple[int, frozenset[in
 def _nvdimms(draw: st.DrawFn, cells: int, guest: Guest) -> tuple[Nvdimm, ...]:
     """New ones in slots that are free; some of those that are there, by their path."""
     sizes = st.integers(1, 64).map(lambda number: number * 4 * MIB)
+    free = sorted({0, 1, 2, 3, 6, 7} - guest.slots)
     new = st.builds(
         Nvdimm,
         path=st.sampled_from([f"/dev/cxlstate/cxl{number}" for number in (5, 6, 7)]),
@@ -111,12 +112,12 @@ def _nvdimms(draw: st.DrawFn, cells: int, guest: Guest) -> tuple[Nvdimm, ...]:
         pmem=EITHER,
         access=perhaps("shared", "private"),
         node=st.none() | st.integers(0, cells - 1),
-        slot=st.sampled_from(sorted({0, 1, 2, 3, 6, 7} - guest.slots)),
+        slot=st.sampled_from(free or [0]),
     )
     gone = st.builds(Nvdimm, path=st.sampled_from(NVDIMM_PATHS), absent=TRUE)
     changed = st.builds(Nvdimm, path=st.sampled_from(NVDIMM_PATHS), pmem=TRUE, size=sizes)
     news = st.lists(new, unique_by=(lambda each: each.slot, lambda each: each.path), max_size=2)
-    return (*draw(news), *draw(_unique(gone | changed, "path", 2)))
+    return (*(draw(news) if free else ()), *draw(_unique(gone | changed, "path", 2)))
 
 
 disks = (
