@@ -36,7 +36,7 @@ def restore_at_boot(machine):
 
 
 RESTORED = Stage("restored", restore_at_boot)
-pytestmark = pytest.mark.stage(RESTORED)
+pytestmark = [pytest.mark.long, pytest.mark.stage(RESTORED)]
 
 
 @pytest.fixture
@@ -121,7 +121,6 @@ def test_loads_from_it_are_timed_whoever_holds_it_and_an_emulated_processor_tell
         assert verdict.why.startswith("the processor is emulated: ")
 
 
-@pytest.mark.long
 def test_who_may_not_open_it_gets_no_times(machine, device):
     look = TimeLoads(device.name)
     with machine.unprivileged() as reader:
@@ -179,14 +178,12 @@ def test_the_record_of_its_mapping_is_made_when_it_is_bound(machine, device):
     assert links(machine) == {"/dev/cxlstate/fact": f"../{device.name}"}
 
 
-@pytest.mark.long
 def test_for_a_register_that_is_missing_the_device_is_bound_again(machine, device):
     assert remove(machine, blocks(device)[0]).result is Result.DONE
     assert again(machine) == 0
     assert record(machine, device) == ("uncached-minus",)
 
 
-@pytest.mark.long
 def test_where_a_register_cannot_be_restored_nothing_is(machine, device):
     kept = registers(machine)
     ours = len(blocks(device))

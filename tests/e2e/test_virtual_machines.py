@@ -179,6 +179,7 @@ def test_what_is_not_in_the_spec_stays_to_the_byte_through_twenty_applies(cli, h
 
 
 @pytest.mark.stage(RUNS)
+@pytest.mark.long
 def test_memory_and_alignment_wait_for_a_restart_and_are_restarted_with_consent(cli, host, spec):
     """It has no system that follows, so that its power has to be cut: with consent to that, too."""
     spec.vm["memory"] = "832MiB"
