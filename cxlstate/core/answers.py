@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cxlstate.core.exit_status import NOT_FOUND, TIMED_OUT
 from cxlstate.core.read import (
     Attributes,
     AuthorizedKeys,
@@ -28,8 +29,6 @@ from cxlstate.core.read import (
     SshLogin,
     TimeLoads,
 )
-
-NOT_FOUND, TIMED_OUT = 127, 124  # exit statuses of POSIX sh and of coreutils' timeout
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from cxlstate.core.answers import NOT_FOUND, Answer, Answers, ReadFailed, failure
+from cxlstate.core.answers import Answer, Answers, ReadFailed, failure
+from cxlstate.core.exit_status import NOT_FOUND
 from cxlstate.core.read import Command
 
 # Mode in hex, size, time of the last change of the content, user:group:name.

@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from cxlstate.core.guest import HostKey
 from cxlstate.core.machine import MachineId, host_of
+
+if TYPE_CHECKING:
+    from cxlstate.core.guest import HostKey  # slow to load, and of no use to the process that connects
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_@%+=:,./~-]+")

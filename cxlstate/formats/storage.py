@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from stat import S_IMODE, S_ISBLK, S_ISCHR, S_ISREG, S_ISVTX, S_IWGRP, S_IWOTH, S_IXGRP, S_IXOTH
 from typing import Final
 
-from cxlstate.core.answers import NOT_FOUND, Answer, Answers, ReadFailed, failure
+from cxlstate.core.answers import Answer, Answers, ReadFailed, failure
+from cxlstate.core.exit_status import NOT_FOUND
 from cxlstate.core.read import Command, File
 
 MOUNTS: Final = File("/proc/self/mountinfo")

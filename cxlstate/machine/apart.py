@@ -25,15 +25,15 @@ from queue import SimpleQueue
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from cxlstate.core.answers import Answer
-from cxlstate.core.connect import Ssh
-from cxlstate.core.guest import Accepted, Route
-from cxlstate.core.read import LibvirtRead
 from cxlstate.machine import early
 from cxlstate.machine.aside import Aside
 from cxlstate.machine.posix.transport import Lost, Reply
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the process that connects has these only where they are sent to it
+    from cxlstate.core.answers import Answer
+    from cxlstate.core.connect import Ssh
+    from cxlstate.core.guest import Accepted, Route
+    from cxlstate.core.read import LibvirtRead
     from cxlstate.machine.guest import GuestExchanger, Passage
 
 Ask = Callable[..., Any]

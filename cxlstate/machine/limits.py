@@ -5,9 +5,9 @@ What is over a limit is an error or *unknown*, never a text that was cut.
 
 from __future__ import annotations
 
-from cxlstate.core.read import MEBIBYTE
+_MEBIBYTE = 1 << 20
 
-EXCHANGE = 64 * MEBIBYTE
+EXCHANGE = 64 * _MEBIBYTE
 """Most that all answers of one exchange may hold together."""
 
 GRACE = 150
@@ -25,13 +25,13 @@ HUNG = 5
 TICK = 5
 """Seconds between two looks at whether a read hangs: how late that may be noticed."""
 
-REPORT = 16 * MEBIBYTE
+REPORT = 16 * _MEBIBYTE
 """Most that one action may report."""
 
-CONVERSATION = 256 * MEBIBYTE
+CONVERSATION = 256 * _MEBIBYTE
 """Most that all actions of one connection may report together, the words of login scripts included."""
 
-CHATTER = MEBIBYTE
+CHATTER = _MEBIBYTE
 """Most that may come before an answer begins: what login scripts say."""
 
 COMPLAINT = 64 << 10

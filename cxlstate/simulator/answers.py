@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from cxlstate.core.answers import NOT_FOUND, Answer, NotAsked
+from cxlstate.core.answers import Answer, NotAsked
+from cxlstate.core.exit_status import NOT_FOUND
 from cxlstate.core.read import (
     Asked,
     Attributes,

@@ -10,7 +10,8 @@ import json
 import re
 from collections.abc import Callable, Iterator
 
-from cxlstate.core.answers import NOT_FOUND, Answer
+from cxlstate.core.answers import Answer
+from cxlstate.core.exit_status import NOT_FOUND
 from cxlstate.formats import filesystem, partitions
 from cxlstate.formats.partitions import SECTOR, Block
 from cxlstate.formats.storage import Mount, mount_lines

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
-from cxlstate.core.answers import NOT_FOUND, Answer
+from cxlstate.core.answers import Answer
+from cxlstate.core.exit_status import NOT_FOUND
 from cxlstate.formats.domain_xml import meaning
 from cxlstate.simulator import mtrr
 from cxlstate.simulator.dax import DEVDAX, bounds, extents

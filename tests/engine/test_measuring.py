@@ -10,8 +10,9 @@ from typing import ClassVar
 import pytest
 
 from cxlstate.core.address import Address
-from cxlstate.core.answers import NOT_FOUND, Answer
+from cxlstate.core.answers import Answer
 from cxlstate.core.diagnostic import CxlstateError, Diagnostic
+from cxlstate.core.exit_status import NOT_FOUND
 from cxlstate.core.measure import Measurable
 from cxlstate.core.observation import Present
 from cxlstate.core.read import TimeLoads

@@ -12,7 +12,8 @@ from hashlib import sha256
 import libvirt
 import pytest
 
-from cxlstate.core.answers import NOT_FOUND, TIMED_OUT, Answer, Answers, ReadFailed
+from cxlstate.core.answers import Answer, Answers, ReadFailed
+from cxlstate.core.exit_status import NOT_FOUND, TIMED_OUT
 from cxlstate.core.read import LibvirtAddresses, LibvirtDomain, LibvirtNetwork
 from cxlstate.machine.libvirt import reading
 from cxlstate.machine.libvirt.reading import LibvirtReader, answers

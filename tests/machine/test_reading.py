@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from cxlstate.core.answers import TIMED_OUT, ReadFailed
+from cxlstate.core.answers import ReadFailed
 from cxlstate.core.diagnostic import CxlstateError
+from cxlstate.core.exit_status import TIMED_OUT
 from cxlstate.core.read import Attributes, Command, File, Glob
 from cxlstate.machine import limits
 from cxlstate.machine.local import LocalTransport

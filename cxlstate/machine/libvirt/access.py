@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from cxlstate.core.answers import Answer
 from cxlstate.core.diagnostic import CxlstateError
-from cxlstate.core.read import LibvirtRead
 from cxlstate.machine.libvirt.tunnel import Tunnel
 from cxlstate.machine.posix.launcher import LIBVIRT_READ, LIBVIRT_WRITE
 from cxlstate.machine.posix.transport import Stream
 
 if TYPE_CHECKING:
+    from cxlstate.core.answers import Answer
+    from cxlstate.core.read import LibvirtRead
     from cxlstate.machine.libvirt.agent import LibvirtAgents
     from cxlstate.machine.libvirt.reading import LibvirtReader
     from cxlstate.machine.libvirt.way import Way

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 import libvirt
 
-from cxlstate.core.answers import TIMED_OUT, Answer
+from cxlstate.core.answers import Answer
+from cxlstate.core.exit_status import TIMED_OUT
 from cxlstate.core.read import LibvirtAddresses, LibvirtDomain, LibvirtNetwork, LibvirtRead
 from cxlstate.machine import limits
 from cxlstate.machine.libvirt.connection import Broken, Connection, Unusable, is_alive

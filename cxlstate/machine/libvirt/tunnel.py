@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from cxlstate.core.answers import NOT_FOUND
+from cxlstate.core.exit_status import NOT_FOUND
 from cxlstate.machine.libvirt.way import Refusal
 from cxlstate.machine.posix.launcher import NO_HELPER
 from cxlstate.machine.posix.transport import Lost, Stream

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cxlstate.core.answers import NOT_FOUND
+from cxlstate.core.exit_status import NOT_FOUND
 
 SYSTEM = "qemu:///system"
 

@@ -28,7 +28,8 @@ from functools import reduce
 from itertools import groupby
 from operator import or_
 
-from cxlstate.core.answers import TIMED_OUT, Answer, NotAsked
+from cxlstate.core.answers import Answer, NotAsked
+from cxlstate.core.exit_status import TIMED_OUT
 from cxlstate.core.read import (
     Asked,
     Attributes,

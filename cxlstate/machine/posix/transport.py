@@ -6,12 +6,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from cxlstate.core.answers import Answer
-from cxlstate.core.read import LibvirtRead
-
 if TYPE_CHECKING:  # slow to load, and of no use to the process that connects
+    from cxlstate.core.answers import Answer
     from cxlstate.core.effect import Effect
     from cxlstate.core.libvirt import LibvirtEffect
+    from cxlstate.core.read import LibvirtRead
     from cxlstate.machine.outcome import Outcome
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from cxlstate.core.answers import NOT_FOUND, Answer
+from cxlstate.core.answers import Answer
 from cxlstate.core.diagnostic import CxlstateError, fail
+from cxlstate.core.exit_status import NOT_FOUND
 from cxlstate.core.read import LibvirtRead
 from cxlstate.machine.posix.transport import LibvirtWrites, Lost, Reply, Stream
 from cxlstate.machine.qga.ask import Ask, Denied, Silent, call

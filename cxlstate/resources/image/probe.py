@@ -11,7 +11,8 @@ from enum import Enum
 from typing import Any, Final
 
 from cxlstate.core.address import AllOf
-from cxlstate.core.answers import NOT_FOUND, Answers, ReadFailed, failure
+from cxlstate.core.answers import Answers, ReadFailed, failure
+from cxlstate.core.exit_status import NOT_FOUND
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Attributes, Command, File, Names, Read
 from cxlstate.formats.storage import NOWHERE, Stat, Way, known, stat, stat_of, way, way_reads

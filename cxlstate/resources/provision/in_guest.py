@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from cxlstate.core.action import Action, Run
 from cxlstate.core.address import Address
-from cxlstate.core.answers import NOT_FOUND, TIMED_OUT, Answers, ReadFailed, failure
+from cxlstate.core.answers import Answers, ReadFailed, failure
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.exit_status import NOT_FOUND, TIMED_OUT
 from cxlstate.core.exports import Inputs, Seed
 from cxlstate.core.first_boot import AwaitFirstBoot
 from cxlstate.core.observation import Observation, Present, Unknown

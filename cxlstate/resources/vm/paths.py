@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from cxlstate.core.answers import NOT_FOUND, Answers
+from cxlstate.core.answers import Answers
 from cxlstate.core.diagnostic import Diagnostic, Severity
+from cxlstate.core.exit_status import NOT_FOUND
 from cxlstate.core.path import Path
 from cxlstate.core.read import Read
 from cxlstate.formats import restore, storage

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from cxlstate.core.answers import NOT_FOUND, Answer
+from cxlstate.core.answers import Answer
 from cxlstate.core.effect import Effect
+from cxlstate.core.exit_status import NOT_FOUND
 from cxlstate.core.libvirt import (
     DefineNetwork,
     DetachDisk,
