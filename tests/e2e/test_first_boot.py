@@ -33,6 +33,8 @@ from tests.lab.guest_variants import ensure_variant
 pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.timeout(5400)]
 
 VM, USER, PASSWORD = "g", "comsys", "planted-Correct-horse-47"
+MIB = 4096
+"""Of its disk, which is larger than the image."""
 SPEC = """\
 apiVersion: cxlstate/v1
 host:
@@ -61,24 +63,32 @@ Host root-of-it
 """
 
 
+def first_boot(image):
+    """What it is told, whoever tells it."""
+    key = Path(f"{image.identity}.pub").read_text().strip()
+    secret = Secret(PASSWORD.encode())
+    user = Account(USER, ("sudo",), "/bin/bash", sudo=True, keys=(key,), password=secret)
+    return FirstBoot(cloud_init.instance(VM), "cxl-vmx", (user,), (CloudGuest.MAC,))
+
+
 class Guest:
     """The machine, and how its user comes to it."""
 
-    def __init__(self, folder):
-        self.image = ensure_variant("cloud")
-        key = Path(f"{self.image.identity}.pub").read_text().strip()
-        user = Account(
-            USER, ("sudo",), "/bin/bash", sudo=True, keys=(key,), password=Secret(PASSWORD.encode())
-        )
-        boot = FirstBoot(cloud_init.instance(VM), "cxl-vmx", (user,), (CloudGuest.MAC,))
-        seed = seed_iso.image(cloud_init.files(boot, password.sha512_crypt))
-        self.machine = CloudGuest.first_booted(folder, seed, mib=4096)
-        self.keys = host_keys.on_console(self.machine.console)
+    def __init__(self, folder, image, machine, keys):
+        self.image, self.machine, self.keys = image, machine, keys
         known = folder / "known"
-        known.write_text("".join(f"cloud {key.kind} {key.key}\n" for key in self.keys))
+        known.write_text("".join(f"cloud {key.kind} {key.key}\n" for key in keys))
         self.config = folder / "config"
-        names = {"port": self.machine.port, "keys": known, "identity": self.image.identity}
+        names = {"port": machine.port, "keys": known, "identity": image.identity}
         self.config.write_text(CONFIG.format_map(names))
+
+    @classmethod
+    def seeded(cls, folder):
+        """Booted with the seed of its first boot."""
+        image = ensure_variant("cloud")
+        seed = seed_iso.image(cloud_init.files(first_boot(image), password.sha512_crypt))
+        machine = CloudGuest.first_booted(folder, seed, mib=MIB)
+        return cls(folder, image, machine, host_keys.on_console(machine.console))
 
     def ssh(self, line, *options, name="cloud", text=None):
         argv = ["ssh", "-F", str(self.config), *options, name, line]
@@ -94,7 +104,7 @@ class Guest:
 
 @pytest.fixture(scope="module")
 def guest(tmp_path_factory):
-    made = Guest(tmp_path_factory.mktemp("cloud"))
+    made = Guest.seeded(tmp_path_factory.mktemp("cloud"))
     with pytest.MonkeyPatch.context() as patch, made.machine:
         patch.setenv("CXLSTATE_SSH_CONFIG", str(made.config))
         yield made
@@ -105,11 +115,15 @@ def cli(guest):
     return Cli(guest.config)
 
 
-@pytest.fixture
-def spec(tmp_path):
-    path = tmp_path / "cloud.yaml"
+def written(folder):
+    path = folder / "cloud.yaml"
     path.write_text(SPEC)
     return path
+
+
+@pytest.fixture
+def spec(tmp_path):
+    return written(tmp_path)
 
 
 def assessed(writer):
@@ -126,7 +140,8 @@ def perform(writer, action: Action):
     assert outcome.result is Result.DONE, (action, outcome)
 
 
-def test_its_user_logs_in_by_the_keys_on_the_console_and_nobody_else(guest):
+def only_its_user_logs_in(guest):
+    """With the key, to a host that is known, and without a question."""
     said = guest.told("id; hostname; sudo -n true && echo may").split()
     assert said[0].endswith(f"({USER})")
     assert any("(sudo)" in word for word in said)
@@ -140,6 +155,22 @@ def test_its_user_logs_in_by_the_keys_on_the_console_and_nobody_else(guest):
     asks = guest.told("sudo grep -h Kbd /etc/ssh/sshd_config.d/01-cxlstate-provision.conf; sudo sshd -T")
     assert asks.startswith("KbdInteractiveAuthentication no\n")
     assert "kbdinteractiveauthentication no\n" in asks
+
+
+def the_kinds_go_on(guest, cli, spec):
+    """The root file system grown, a package, sshd as it is; then all is in sync."""
+    done = cli.run("apply", "--yes", spec, timeout=1800)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(guest.told("df --output=size -k / | tail -n 1")) > 3700 << 10, "its disk has 4 GiB"
+    server = guest.told("sudo sshd -T").splitlines()
+    for line in ("passwordauthentication no", "kbdinteractiveauthentication no", "permitrootlogin no"):
+        assert line in server
+    done = cli.run("plan", spec)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_its_user_logs_in_by_the_keys_on_the_console_and_nobody_else(guest):
+    only_its_user_logs_in(guest)
 
 
 def test_it_is_proven_done_and_then_no_hash_is_left_but_in_shadow(guest):
@@ -159,14 +190,7 @@ def test_it_is_proven_done_and_then_no_hash_is_left_but_in_shadow(guest):
 
 
 def test_the_kinds_go_on_from_there(guest, cli, spec):
-    assert int(guest.told("df --output=size -k / | tail -n 1")) > 3700 << 10, "its disk has 4 GiB"
-    done = cli.run("apply", "--yes", spec, timeout=1800)
-    assert done.returncode == 0, done.stdout + done.stderr
-    server = guest.told("sudo sshd -T").splitlines()
-    for line in ("passwordauthentication no", "kbdinteractiveauthentication no", "permitrootlogin no"):
-        assert line in server
-    done = cli.run("plan", spec)
-    assert done.returncode == 0, done.stdout + done.stderr
+    the_kinds_go_on(guest, cli, spec)
 
 
 def test_a_disk_that_is_made_larger_is_grown_into(guest, cli, spec):

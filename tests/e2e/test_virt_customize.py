@@ -1,7 +1,7 @@
-"""What a real libguestfs makes of a cloud image, read from its disk afterwards. No emulated host is needed.
+"""What a real libguestfs makes of a cloud image: read from its disk, then booted. No emulated host is needed.
 
 Three starts of its small machine, each half a minute and more under emulation. The image is that of
-`test_first_boot.py`, where cloud-init does the same.
+`test_first_boot.py`, where cloud-init does the same; the guest that comes of it has to be the same, too.
 """
 
 from __future__ import annotations
@@ -15,20 +15,30 @@ from pathlib import Path
 import pytest
 from passlib.hash import sha512_crypt
 
-from cxlstate.core.first_boot import Account, CustomizeImage, FirstBoot
-from cxlstate.core.secret import Secret
+from cxlstate.core.first_boot import CustomizeImage
 from cxlstate.formats import first_boot_script, host_keys
 from cxlstate.machine.local import LocalTransport
 from cxlstate.machine.outcome import Entry, Result
 from cxlstate.machine.posix import customize_effects
 from cxlstate.machine.posix.agent import Settings
 from cxlstate.machine.posix.writer import PosixWriter
+from tests.e2e.conftest import Cli
+from tests.e2e.test_first_boot import (
+    MIB,
+    PASSWORD,
+    Guest,
+    first_boot,
+    only_its_user_logs_in,
+    the_kinds_go_on,
+    written,
+)
+from tests.lab.bare_guest import CloudGuest
 from tests.lab.guest_variants import ensure_variant
+from tests.lab.steps import tool
 from tests.libvirt import tiny
 
 pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.timeout(7200)]
 
-PASSWORD, MAC = "planted-Correct-horse-47", "52:54:00:fc:10:bd"
 PROGRAMS = ("virt-customize", "virt-cat", "guestfish")
 
 
@@ -57,12 +67,7 @@ class Customized:
             patch.setattr(first_boot_script, name, lambda _vm, name=name: f"{self.kept}/{name}")
         patch.setattr(customize_effects.host_keys, "path", lambda _vm: f"{self.kept}/host_keys")
         patch.setattr(customize_effects.cloud_init, "made_from", lambda _vm: f"{self.kept}/first_boot")
-        key = Path(f"{self.image.identity}.pub").read_text().strip()
-        user = Account(
-            "comsys", ("sudo",), "/bin/bash", sudo=True, keys=(key,), password=Secret(PASSWORD.encode())
-        )
-        boot = FirstBoot("cxlstate-g", "cxl-vmx", (user,), (MAC,))
-        log = f"{self.kept}/log"
+        log, boot = f"{self.kept}/log", first_boot(self.image)
         effect = CustomizeImage("g", str(self.disk), "qcow2", str(base), boot, "{}\n", log)
         places = Settings(str(folder / "state"), str(folder / "lock"))
         with closing(PosixWriter(LocalTransport(), "box", survives_reboot=False, settings=places)) as writer:
@@ -125,3 +130,18 @@ def test_no_secret_is_left_beside_it(customized):
     for path in ("/tmp/builder.log", "/builder.log"):  # of the guest
         said = subprocess.run([*words, path], check=True, capture_output=True, text=True, timeout=1800)
         assert said.stdout.strip() == "false", path
+
+
+def test_booted_it_is_the_guest_that_cloud_init_makes(customized, tmp_path, monkeypatch):
+    """Its user logs in by the host keys that came back, nobody else does, and the kinds go on from there."""
+    machine = CloudGuest(customized.image, tmp_path)
+    machine.create_disk(customized.disk)
+    tool(["qemu-img", "resize", "-q", str(machine.disk), f"{MIB}M"])
+    keys = host_keys.parse((customized.kept / "host_keys").read_text())
+    with machine:
+        machine.start_and_wait("login:")
+        guest = Guest(tmp_path, customized.image, machine, keys)
+        monkeypatch.setenv("CXLSTATE_SSH_CONFIG", str(guest.config))
+        only_its_user_logs_in(guest)
+        assert "disabled" in guest.told("cloud-init status || true")
+        the_kinds_go_on(guest, Cli(guest.config), written(tmp_path))
