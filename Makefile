@@ -40,8 +40,9 @@ lab: lab-setup   ## boot the emulated CXL host and give a shell on it
 	$(BIN)/python -m tests.lab shell
 
 lab-crash: lab-setup ## stop after every single action and step, emulated and simulated
-	$(BIN)/pytest -v -s --every-crash tests/e2e/test_stop_anywhere.py tests/laws/test_crash.py \
-		tests/laws/test_images.py tests/simulator/test_host_memory.py
+	$(BIN)/python -m tests.lab build stable bare cloud
+	$(BIN)/pytest -v -s --every-crash tests/e2e/test_stop_anywhere.py tests/e2e/test_stop_in_a_guest.py \
+		tests/laws/test_crash.py tests/laws/test_images.py tests/simulator/test_host_memory.py
 
 lab-all: setup ## every test on the emulated hosts; SHARD=1/3 is the first third of them
 	tools/test-setup long

@@ -1,6 +1,6 @@
 """Run an apply that stops after its n-th effect: killed, or waiting for the power to be cut.
 
-    python -m tests.e2e.stop_after SPEC N kill|wait
+    python -m tests.e2e.stop_after SPEC N kill|wait [CONSENT]...
 
 Prints `stopped N` and ends, or waits, there; prints `ended` where there were fewer effects.
 """
@@ -22,7 +22,7 @@ from cxlstate.resources import kinds
 from cxlstate.spec.load import load
 
 
-def main(path: str, number: int, how: str) -> None:
+def main(path: str, number: int, how: str, *allowed: str) -> None:
     (tree,) = load([Path(path)]).trees
     progress = Progress(quiet=True)
     writer = open_writer(tree.host.connect, tree.host.id, progress=progress.waits)
@@ -40,11 +40,11 @@ def main(path: str, number: int, how: str) -> None:
         return outcome
 
     writer.perform = performed
-    consents = parse_consents(()).with_live()
+    consents = parse_consents(allowed).with_live()
     converger = Converger(tree, Writers(lambda *_: writer), kinds(), consents, "stop-after", "test", progress)
     converger.converge(converger.plan())
     print("ended", flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])

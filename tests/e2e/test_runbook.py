@@ -75,10 +75,10 @@ def spec_in(folder):
 
 
 def bring_source(host):
-    """Files of Debian's kernel, where its package of the source puts the tarball."""
+    """Files of Debian's kernel, where its package puts the tarball. There is no xz on this host."""
     there = kernel.tree(kernel.PACKAGES["Debian 13"])
     files = {f"{SOURCE}/{path}": text for path, text in there.items() if text is not None}
-    content = tarball({f"{SOURCE}/Makefile": "VERSION = 6\n", **files})
+    content = tarball({f"{SOURCE}/Makefile": "VERSION = 6\n", **files}, "gz")
     subprocess.run(
         [*host.ssh.argv("root"), f"cat >/usr/src/{SOURCE}.tar.xz"], input=content, check=True, timeout=900
     )

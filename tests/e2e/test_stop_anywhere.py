@@ -53,10 +53,10 @@ def spec(story, tmp_path):
     return written(tmp_path) if story == "host" else memory_spec(tmp_path, MEMORY)
 
 
-def stop_after(host, spec, number, how):
+def stop_after(host, spec, number, how, *allowed):
     """Apply until the n-th effect; None where there were fewer."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.e2e.stop_after", str(spec), str(number), how],
+        [sys.executable, "-m", "tests.e2e.stop_after", str(spec), str(number), how, *allowed],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"CXLSTATE_SSH_CONFIG": str(host.ssh_config)},
