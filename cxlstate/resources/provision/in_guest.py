@@ -26,6 +26,7 @@ Me = Resource[Provision]
 _SEED = Exists(cloud_init.LABEL)
 _STATUS = Command(("cloud-init", "status", "--format", "json"), timeout=180)
 """Python starts for it while the guest still boots: on one whose processor is emulated, for a minute."""
+_SYNC = Run(("sync",))
 _OUR_MARK = "disabled-by-marker-file"
 
 
@@ -97,8 +98,13 @@ def assess(me: Me, seen: Observation[BootLive], inputs: Inputs) -> Assessment:
 
 
 def _clean(instance: str) -> Iterator[Action]:
-    """cloud-init would make its cache anew, and take the guest for another, so it is kept from starting."""
+    """cloud-init would make its cache anew, and take the guest for another, so it is kept from starting.
+
+    It writes keys, users and configuration without waiting for the disk. A loss of power when it may not
+    start again would leave a guest with empty host keys, and one behind the last step the hashes.
+    """
     yield Action("wait until cloud-init is done", AwaitFirstBoot())
+    yield Action("have what it wrote reach the disk", _SYNC)
     yield Action(
         "keep cloud-init from starting again",
         Run(("touch", cloud_init.DISABLED)),
@@ -107,6 +113,7 @@ def _clean(instance: str) -> Iterator[Action]:
     left = cloud_init.leftovers(instance)
     typed = f"rm {len(left)} files of /var/lib/cloud/instances/{instance} and /run/cloud-init"
     yield Action("remove the hashes of passwords", Run(("rm", "--force", *left), typed=typed))
+    yield Action("have that reach the disk, too", _SYNC)
 
 
 def _problems(me: Me, live: BootLive) -> Iterator[Diagnostic]:
