@@ -21,6 +21,8 @@ _early: list[subprocess.Popen[bytes]] = []
 
 def begin(arguments: Sequence[str]) -> None:
     """Start it, where a command line seems to name one host, reached by SSH. A slip costs some time."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):  # a pipe would get the number of a stream that was closed
+        return
     files = [Path(one) for one in arguments[1:] if one.endswith((".yaml", ".yml"))]
     if arguments[:1] and arguments[0] in _VERBS and len(files) == 1 and _seems_remote(files[0]):
         _early.append(_start())

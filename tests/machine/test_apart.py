@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -93,6 +94,20 @@ def test_a_variable_that_the_spec_withholds_reaches_no_command_of_the_ssh_config
     assert "INHERITED=yes" in ran.read_text()
     assert "WITHHELD" not in ran.read_text()
     assert "s3cret" not in ran.read_text()
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize(
+    ("streams", "status"), [("<&-", 0), ("2>&-", 0), ("<&- 2>&-", 0), (">&-", 1), ("<&- >&-", 1)]
+)
+def test_a_stream_that_was_closed_is_not_mixed_up_with_the_pipes_to_it(streams, status, tmp_path):
+    spec = tmp_path / "box.yaml"
+    spec.write_text("apiVersion: cxlstate/v1\nhost: {name: box, users: {root: {}}, connect: ssh://box}\n")
+    line = f"exec {shlex.quote(sys.executable)} -m cxlstate plan {spec} {streams}"
+    done = subprocess.run(line, shell=True, capture_output=True, check=False, timeout=120)
+    assert done.returncode == status, done
+    assert (b"in sync" in done.stdout) is (status == 0)
+    assert (b"CXE231" in done.stderr) is (status == 1), done
 
 
 @pytest.mark.parametrize(
