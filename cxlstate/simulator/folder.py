@@ -92,10 +92,12 @@ def _decode(kind: Any, data: object, directory: Path, where: _Where) -> Any:
         }
     if is_dataclass(kind) and isinstance(kind, type) and isinstance(data, dict):
         hints, needed = _fields(kind)
-        for key in data.keys() - hints.keys():
-            raise broken(directory, f"{_place(where)}: unknown key {key!r}")
-        for key in needed - data.keys():
-            raise broken(directory, f"{_place(where)}: {key!r} is missing")
+        for key in data:
+            if key not in hints:
+                raise broken(directory, f"{_place(where)}: unknown key {key!r}")
+        for name in needed:
+            if name not in data:
+                raise broken(directory, f"{_place(where)}: {name!r} is missing")
         return kind(
             **{
                 key: one if type(one) is hints[key] else _decode(hints[key], one, directory, (*where, key))
@@ -130,7 +132,7 @@ def _shape(kind: Any) -> tuple[Any, Any]:
 
 
 @cache
-def _fields(kind: type) -> tuple[dict[str, Any], frozenset[str]]:
+def _fields(kind: type) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The kind of each field of a dataclass, and those without a default."""
     needed = (one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING)
-    return get_type_hints(kind), frozenset(needed)
+    return get_type_hints(kind), tuple(needed)
