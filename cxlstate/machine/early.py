@@ -25,7 +25,8 @@ def begin(arguments: Sequence[str]) -> None:
         return
     files = [Path(one) for one in arguments[1:] if one.endswith((".yaml", ".yml"))]
     if arguments[:1] and arguments[0] in _VERBS and len(files) == 1 and _seems_remote(files[0]):
-        _early.append(_start())
+        with suppress(OSError):  # said by who tries again, where errors are put into words
+            _early.append(_start())
 
 
 def _seems_remote(file: Path) -> bool:
@@ -51,12 +52,8 @@ def dismiss() -> None:
 
 def _start() -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [
-            sys.executable,
-            "-P",
-            "-m",
-            "cxlstate.machine.apart",
-        ],  # -P: modules in the current folder are not ours
+        # -P: modules in the current folder are not ours
+        [sys.executable, "-P", "-m", "cxlstate.machine.apart"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C reaches only ourselves

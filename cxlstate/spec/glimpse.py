@@ -30,7 +30,7 @@ def glimpse(paths: Sequence[Path]) -> Ssh | None:
     document, problems = yaml_text.parse(content, str(paths[0]))
     if document is None or problems:
         return None
-    withhold(document)  # before a process is started that connects
+    withhold(document)  # before the process that connects is told its environment
     return _ssh(document)
 
 

@@ -1,6 +1,7 @@
-"""Variables of the environment that hold secrets: taken out of it before any program is started.
+"""Variables of the environment that hold secrets: taken out of it before any program of others is started.
 
-So none inherits them, be it ssh's `ProxyCommand` or a command that prints another secret.
+So none inherits them, be it ssh's `ProxyCommand` or a command that prints another secret. Our own process
+that connects may run already: it takes over this environment when it is told its host.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def _clean(instance: str) -> Iterator[Action]:
     start again would leave a guest with empty host keys, and one behind the last step the hashes.
     """
     yield Action("wait until cloud-init is done", AwaitFirstBoot())
-    yield Action("have what it wrote reach the disk", _SYNC)
+    yield Action("flush what cloud-init wrote to disk", _SYNC)
     yield Action(
         "keep cloud-init from starting again",
         Run(("touch", cloud_init.DISABLED)),
@@ -113,7 +113,7 @@ def _clean(instance: str) -> Iterator[Action]:
     left = cloud_init.leftovers(instance)
     typed = f"rm {len(left)} files of /var/lib/cloud/instances/{instance} and /run/cloud-init"
     yield Action("remove the hashes of passwords", Run(("rm", "--force", *left), typed=typed))
-    yield Action("have that reach the disk, too", _SYNC)
+    yield Action("flush their removal to disk", _SYNC)
 
 
 def _problems(me: Me, live: BootLive) -> Iterator[Diagnostic]:
