@@ -200,9 +200,8 @@ class Converger:
             elif not any(step(result) for step in otherwise):
                 if not self._old:
                     break
-                result.plan = (
-                    self.plan()
-                )  # what was done on one machine may be seen in another: a larger disk
+                # What was done on one machine may be seen in another: a larger disk.
+                result.plan = self.plan()
         while self.away.end_one(result):
             pass
 
