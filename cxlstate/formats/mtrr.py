@@ -23,6 +23,7 @@ _LINE = re.compile(
     r"reg(\d+): base=0x([0-9a-f]+) \( *\d+MB\), size= *(\d+)([KM])B, count=(\d+): ([a-z?-]+)", re.ASCII
 )
 _MAP = re.compile(r"MTRR map: \d+ entries \((\d{1,9}) fixed \+ \d+ variable; max (\d{1,9})\)", re.ASCII)
+_WIDTH = re.compile(r"address sizes\s*: (\d{1,2}) bits physical", re.ASCII)
 _OLD_LINE = re.compile(
     r"(?:<\d+>)?(?:\[[^\]]*\] ?)* *(\d+) (?:disabled|base [0-9A-F]+ mask [0-9A-F]+ [a-z-]+)", re.ASCII
 )
@@ -76,6 +77,16 @@ def parse(text: str) -> tuple[Register, ...]:
         block = Block(int(base, 16), int(size) << (10 if unit == "K" else 20))
         found.append(Register(int(index), block, kind, int(count)))
     return tuple(found)
+
+
+def top_of_memory(cpuinfo: str) -> int | None:
+    """The first byte behind what a register can hold, from a line of /proc/cpuinfo.
+
+    `mtrr_add_page` refuses what exceeds `x86_phys_bits`, which `show_cpuinfo` prints as `address sizes`
+    (arch/x86/kernel/cpu/proc.c): memory encryption has taken its bits off already.
+    """
+    match = _WIDTH.search(cpuinfo)
+    return 1 << int(match[1]) if match else None
 
 
 def variable_registers(kernel_log: str) -> int | None:

@@ -163,6 +163,7 @@ class Host:
             "env": self._env,
             "getent": accounts.getent,
             "gpasswd": accounts.gpasswd,
+            "grep": self._grep,
             "growpart": blocks.growpart,
             "install": self._install,
             "ip": devices.ip,
@@ -251,6 +252,14 @@ class Host:
         if not self.world.login.root:
             return Ended(1, stderr="dmesg: read kernel buffer failed: Operation not permitted\n")
         return Ended(stdout="".join(f"{line}\n" for line in self.world.running.log))
+
+    def _grep(self, words: list[str]) -> Ended:
+        """`grep -m1 TEXT FILE`."""
+        match words:
+            case ["-m1", text, path]:
+                found = [line for line in self.files.text(path).splitlines() if text in line]
+                return Ended(0, f"{found[0]}\n") if found else Ended(1)
+        return unknown(("grep", *words))
 
     def _env(self, words: list[str]) -> Ended:
         """`env --chdir=FOLDER PROGRAM WORD…`."""

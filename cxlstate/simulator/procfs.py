@@ -40,6 +40,7 @@ def computed(world: World) -> dict[str, bytes]:
     memory = memory_map(world)
     bus = Bus(world)
     files = {
+        "/proc/cpuinfo": _cpuinfo(world),
         "/proc/cmdline": running.command_line + "\n",
         "/proc/iomem": _iomem(world, memory),
         "/proc/modules": _modules(world),
@@ -145,6 +146,13 @@ def _of_processes(world: World) -> Iterator[tuple[str, str]]:
     for one in (one for one in world.running.processes if one.guest):
         yield f"/run/libvirt/qemu/{one.guest}.pid", f"{one.pid}\n"
         yield f"/proc/{one.pid}/stat", f"{one.pid} (qemu-system-x86) S {'0 ' * 18}{one.started * 100} 0\n"
+
+
+def _cpuinfo(world: World) -> str:
+    """Of `show_cpuinfo` (arch/x86/kernel/cpu/proc.c) what is looked at."""
+    cpus = sorted(meaning.cpus(",".join(its for its in world.cpus if its)))
+    width = f"address sizes\t: {world.mtrr.width} bits physical, 48 bits virtual\n"
+    return "".join(f"processor\t: {number}\n{width}\n" for number in cpus)
 
 
 def _uptime(world: World) -> str:

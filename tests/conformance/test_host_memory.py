@@ -11,6 +11,7 @@ from cxlstate.formats.iomem import Range
 from cxlstate.formats.mtrr import Block
 from cxlstate.machine.outcome import Result
 from cxlstate.resources.mtrr import verbs as mtrr_verbs
+from cxlstate.resources.mtrr.probe import ADDRESS_SIZES
 from tests import fragments
 
 FAR = Block(0x5000000000 + (1 << 38), 1 << 30)  # nothing is there on either machine
@@ -252,6 +253,16 @@ def test_more_registers_than_there_are(machine):
     assert said.endswith("+0x1000: no more MTRRs available")
     assert {remove(machine, block).result for block in free} == {Result.DONE}
     assert registers(machine) == before
+
+
+@pytest.mark.usefixtures("tidy")
+def test_a_register_ends_at_the_highest_address(machine):
+    top = mtrr.top_of_memory(machine.ask(*ADDRESS_SIZES.argv).text)
+    last = Block(top - 4096, 4096)
+    assert add(machine, last).result is Result.DONE
+    assert remove(machine, last).result is Result.DONE
+    said = refused(machine, *mtrr_verbs.add(Block(top, 4096), "uncachable").words)
+    assert said.endswith(": base or size exceeds the MTRR width")
 
 
 @pytest.mark.usefixtures("tidy")

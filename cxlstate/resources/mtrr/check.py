@@ -65,6 +65,7 @@ def diagnose(one: Judged) -> Iterator[Diagnostic]:
         yield _no_registers(one.live.missing)
     elif not one.aim.misses:
         yield from _over_ram(one)
+        yield from _too_high(one)
         yield from _once(_over_others(one))
         yield from _once(
             replace(problem, path=one.place(content))
@@ -155,6 +156,21 @@ def _over_ram(judged: Judged) -> Iterator[Diagnostic]:
             found=_named(found),
             expected="no System RAM but what memmap takes away",
             hint=_out_of_the_way(judged.live, found),
+        )
+
+
+def _too_high(judged: Judged) -> Iterator[Diagnostic]:
+    """What the kernel refuses as `base or size exceeds the MTRR width`; once for each place in the spec."""
+    top = judged.live.top
+    above = [one for one in judged.come if top is not None and one.block.end > top]
+    for place, one in {judged.place(one): one for one in reversed(above)}.items():
+        yield Diagnostic(
+            "CXT315",
+            f"{one} ends above the highest physical address of this processor",
+            path=place,
+            found=f"an end of {format_address(one.block.end)}",
+            expected=f"at most {format_address(top or 0)}, which is `address sizes` in /proc/cpuinfo",
+            hint="choose ranges that end below" if judged.spec.ranges else "let the window end there",
         )
 
 
@@ -266,7 +282,7 @@ def _shares(asked: Room) -> str:
 def _fewer(judged: Judged, free: int) -> str:
     if not judged.aim.device:
         return "write fewer ranges: one that is twice as large takes the place of two"
-    better = wider(judged.aim.device, judged.live.iomem, judged.known, free)
+    better = wider(judged.aim.device, judged.live, judged.known, free)
     if better is None:
         return "no wider window is free of RAM and of other devices; `cxlstate explain CXT303`"
     reach, needed = better

@@ -16,11 +16,12 @@ from cxlstate.formats.mtrr import Block, Register
 
 MTRR: Final = File("/proc/mtrr")
 LOG: Final = Command(("dmesg",))
+ADDRESS_SIZES: Final = Command(("grep", "-m1", "address sizes", "/proc/cpuinfo"))
 SCRIPT: Final = File(restore.SCRIPT)
 BEFORE: Final = File(restore.BEFORE)
 LISTED: Final = Exists(restore.SCRIPT)
 
-READS: Final[tuple[Read, ...]] = (MTRR, *dax.MEMORY, *modprobe.KMEM_READS, LOG, SCRIPT, BEFORE)
+READS: Final[tuple[Read, ...]] = (MTRR, *dax.MEMORY, *modprobe.KMEM_READS, LOG, ADDRESS_SIZES, SCRIPT, BEFORE)
 
 NOT_THERE: Final = "there is no /proc/mtrr"
 
@@ -86,7 +87,8 @@ class Registers:
 class Live:
     """`count` is how many variable registers there are, if the kernel's log still says so.
 
-    `missing` says why there is no interface to registers at all. `kmem_built_in`: no list keeps kmem out,
+    `missing` says why there is no interface to registers at all. No register reaches `top` or beyond, where
+    that is known. `kmem_built_in`: no list keeps kmem out,
     and what counts is `added_offline`, whether the memory that it adds is left offline. `forces`: the kernel
     says that write-back is forced from 4 GiB on, up to `forced_to` where that is known.
     """
@@ -99,6 +101,7 @@ class Live:
     added_offline: bool = False
     forces: bool = False
     forced_to: int | None = None
+    top: int | None = None
 
 
 def content_of(register: Register) -> Content:
@@ -121,13 +124,20 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
         return Unknown(failed.reason, hint=_ROOT if refused else None)
     except ValueError as error:
         return Unknown(str(error))
-    log = _log(answers)
-    count, forces, top = (
-        mtrr.variable_registers(log),
-        mtrr.forces_write_back(log),
-        dax.forced_write_back(log),
+    log = _text(answers, LOG)
+    return Present(
+        Live(
+            registers,
+            memory,
+            count=mtrr.variable_registers(log),
+            missing=missing,
+            kmem_built_in=built_in,
+            added_offline=offline,
+            forces=mtrr.forces_write_back(log),
+            forced_to=dax.forced_write_back(log),
+            top=mtrr.top_of_memory(_text(answers, ADDRESS_SIZES)),
+        )
     )
-    return Present(Live(registers, memory, count, missing, built_in, offline, forces, top))
 
 
 def read_registers(answers: Answers) -> Registers:
@@ -174,7 +184,7 @@ def _missing(answers: Answers) -> str | None:
     return None
 
 
-def _log(answers: Answers) -> str:
-    """It may be closed to us, or have lost its beginning: then it says nothing."""
-    answer = answers.raw(LOG)
+def _text(answers: Answers, read: Command) -> str:
+    """What may be closed to us, or have lost its beginning: then it says nothing."""
+    answer = answers.raw(read)
     return answer.text if answer.status == 0 else ""
