@@ -9,7 +9,7 @@ from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.formats.filter_gate import COMMENT, MARK, Rule, forwarding
 from cxlstate.formats.forward_table import Element, Table
 from cxlstate.resources.forward import keepers
-from cxlstate.resources.forward.probe import DIRECT, FIREWALLD, Live
+from cxlstate.resources.forward.probe import FIREWALLD, Live
 
 _SHOWN = 4
 
@@ -33,13 +33,15 @@ def _firewalld(live: Live) -> Iterator[Diagnostic]:
             expected="StrictForwardPorts=no",
             hint=f"sed -i s/^StrictForwardPorts=.*/StrictForwardPorts=no/ {FIREWALLD.path}, and reload it",
         )
-    if live.direct:
+    if live.flushes:
+        back_end = f"sed -i s/^FirewallBackend=.*/FirewallBackend=nftables/ {FIREWALLD.path}, and restart it"
+        direct = "write it as policies or rich rules: see firewall-cmd --permanent --direct --get-all-rules"
         yield Diagnostic(
             "CXY302",
             "firewalld takes our rule away at each reload",
-            found=f"direct rules in {DIRECT.path}: with them a reload flushes the tables of iptables",
-            expected="no direct rules",
-            hint="write them as policies or rich rules (firewall-cmd --direct --get-all-rules shows them)",
+            found=f"{live.flushes}: with that a reload flushes the tables of iptables",
+            expected="FirewallBackend=nftables, and nothing in direct.xml",
+            hint=back_end if live.flushes.endswith(FIREWALLD.path) else direct,
         )
 
 

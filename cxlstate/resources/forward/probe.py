@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -72,7 +73,7 @@ class Live:
 
     `saved` are the rules of iptables by variant. `deaf` are the running daemons that looked for hooks before
     ours was there. `dropping` are chains of others that drop what nothing in them accepts. `strict` and
-    `direct` are what of firewalld's configuration undoes a forward.
+    `flushes` are what of firewalld's configuration undoes a forward.
     """
 
     table: Table | None = None
@@ -86,7 +87,7 @@ class Live:
     dropping: tuple[str, ...] = ()
     managers: tuple[str, ...] = ()
     strict: str | None = None
-    direct: bool = False
+    flushes: str | None = None
 
 
 def parse(answers: Answers) -> Live:
@@ -104,7 +105,8 @@ def parse(answers: Answers) -> Live:
     if (libvirts := _table(LIBVIRTS, answers)) is not None:
         gates["libvirt"] = _understood(LIBVIRTS, filter_gate.in_libvirts_table, libvirts)
     table = _table(TABLE, answers)
-    firewalld = "firewalld.service" in _running(units, _MANAGERS)
+    runs = "firewalld.service" in _running(units, _MANAGERS)
+    firewalld = (answers.text_or_none(FIREWALLD) or "") if runs else ""
     return Live(
         table=None if table is None else _understood(TABLE, forward_table.parse, table),
         files={path: answers.text_or_none(File(path)) for path in keepers.FILES},
@@ -116,8 +118,8 @@ def parse(answers: Answers) -> Live:
         saved=saved,
         dropping=tuple(_dropping(chains)),
         managers=tuple(name.removesuffix(".service") for name in _running(units, _MANAGERS)),
-        strict=_strict(answers.text_or_none(FIREWALLD) or "") if firewalld else None,
-        direct=firewalld and "<rule" in (answers.text_or_none(DIRECT) or ""),
+        strict=_set_to(firewalld, "StrictForwardPorts", "yes", "true"),
+        flushes=_flushes(firewalld, answers.text_or_none(DIRECT) or "") if runs else None,
     )
 
 
@@ -204,9 +206,17 @@ def _deaf(units: Mapping[str, Mapping[str, str]], written: int | None) -> Iterat
             yield name
 
 
-def _strict(text: str) -> str | None:
-    """firewalld.conf(5): `StrictForwardPorts`; the last line counts."""
+def _set_to(text: str, option: str, *values: str) -> str | None:
+    """The line of firewalld.conf(5) that gives an option one of these values; the last line counts."""
     lines = [line.strip() for line in text.splitlines()]
-    found = [line for line in lines if line.partition("=")[0].strip() == "StrictForwardPorts"]
-    on = found and found[-1].partition("=")[2].strip().lower() in ("yes", "true")
-    return found[-1] if on else None
+    found = [line for line in lines if line.partition("=")[0].strip() == option]
+    return found[-1] if found and found[-1].partition("=")[2].strip().lower() in values else None
+
+
+def _flushes(text: str, direct: str) -> str | None:
+    """Why a reload flushes the tables of iptables (`may_skip_flush_direct_backends`, firewalld `fw.py`)."""
+    if backend := _set_to(text, "FirewallBackend", "iptables"):
+        return f"{backend} in {FIREWALLD.path}"
+    parts = ("rule", "chain", "passthrough")
+    found = next((part for part in parts if re.search(rf"<{part}[\s/>]", direct)), None)
+    return f"<{found}> in {DIRECT.path}" if found else None
