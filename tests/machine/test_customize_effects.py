@@ -21,6 +21,7 @@ from cxlstate.machine.posix import customize_effects
 from cxlstate.machine.posix.agent import Settings
 from cxlstate.machine.posix.writer import PosixWriter
 from tests.machine.conftest import ENTRY
+from tests.machine.images import held
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("qemu-img") is None, reason="needs qemu-utils"),
@@ -138,17 +139,8 @@ def test_a_disk_that_was_used_is_left(lab, effect, tmp_path):
 @pytest.mark.parametrize("file", ["g.qcow2", "base.qcow2"])
 def test_what_somebody_has_open_is_left(lab, effect, tmp_path, file):
     """A guest that runs on it; a guest that writes to what it was made from."""
-    held = subprocess.Popen(
-        ["qemu-io", "-f", "qcow2", tmp_path / file], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
-    )
-    try:
-        for _ in range(100):
-            info = subprocess.run(["qemu-img", "info", tmp_path / file], check=False, capture_output=True)
-            if info.returncode:
-                break
+    with held(tmp_path / file):
         outcome = lab.perform(effect, ENTRY)
-    finally:
-        held.communicate(b"quit\n")
     assert outcome.result is Result.FAILED
     assert '"write" lock' in outcome.output
     assert untouched(tmp_path)

@@ -28,6 +28,7 @@ from cxlstate.resources.image.reconcile import reconciler
 from cxlstate.resources.image.spec import ImageSpec
 from tests.libvirt import daemon as daemons
 from tests.machine.conftest import ENTRY, AsNobody
+from tests.machine.images import held
 from tests.machine.web import serving, wait_for
 
 DONE = Outcome(Result.DONE)
@@ -88,21 +89,6 @@ def digest(path):
 def identity(path):
     stat = path.stat()
     return f"{stat.st_dev}:{stat.st_ino}"
-
-
-@contextmanager
-def held(path, mode="rw"):
-    """Somebody has it open, as QEMU does."""
-    options = ["-r"] if mode == "ro" else []
-    words = ["qemu-io", *options, "-c", "read -q 0 512", "-c", "sleep 600000", str(path)]
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        opened = {str(path)}
-        wait_for(lambda: opened & {os.path.realpath(fd) for fd in Path(f"/proc/{process.pid}/fd").iterdir()})
-        time.sleep(0.1)  # it locks what it has opened
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 # Making --------------------------------------------------------------------------------------------
