@@ -60,7 +60,8 @@ class Nvdimm:
     """`<memory model='nvdimm'>`. One is another's equal by `slot`, or, without it, by `path`.
 
     `size` holds the label too. `least_align`, of a wish without `alignsize`, is what that has to be at
-    least, or, `exact`, just that; None: it is as it is. `absent`: to be taken out.
+    least, or, `exact`, just that; None: it is as it is. `names` are other paths of the same memory, by which
+    a VM may have it. `absent`: to be taken out.
     """
 
     path: str | None = None
@@ -73,6 +74,7 @@ class Nvdimm:
     slot: int | None = None
     least_align: int | None = None
     exact: bool = False
+    names: tuple[str, ...] = ()
     absent: bool = False
 
 

@@ -81,7 +81,7 @@ def chipset(machine: str) -> str:
 
 
 def pair(wished: Sequence[Nvdimm], live: Sequence[Nvdimm]) -> tuple[int | None, ...]:
-    """For each one wished, the index of the one there that is meant: by slot, else by path.
+    """For each one wished, the index of the one there that is meant: by slot, else by a path of the same memory.
 
     One to be taken out that has a path is meant by that alone, so that nobody else's goes with the slot.
     """
@@ -108,4 +108,4 @@ def _same_slot(wished: Nvdimm, live: Nvdimm) -> bool:
 
 
 def _same_path(wished: Nvdimm, live: Nvdimm) -> bool:
-    return wished.path is not None and wished.path == live.path
+    return live.path is not None and live.path in (wished.path, *wished.names)

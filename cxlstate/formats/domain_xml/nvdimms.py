@@ -98,7 +98,8 @@ def _check(root: Element, wished: Sequence[Nvdimm], there: Sequence[Nvdimm]) -> 
     paths = [one.findtext("source/path") for one in root.findall(NVDIMM)]
     before = [one.path for one in there]
     for index, one in enumerate(wished):
-        if not one.absent and one.path is not None and paths.count(one.path) > max(1, before.count(one.path)):
+        names = [name for name in (one.path, *one.names) if name is not None]
+        if not one.absent and sum(map(paths.count, names)) > max(1, sum(map(before.count, names))):
             raise Impossible(
                 f"{one.path} would be two NVDIMMs: the VM has it in another slot than {one.slot}",
                 ("nvdimm", index, "slot"),

@@ -25,7 +25,7 @@ def exported(me: Resource[VmSpec], live: Seen | None, inputs: Inputs) -> Iterato
     if not me.has_guest or me.spec.state == "absent":
         return
     active, inactive = (live.active, live.inactive) if isinstance(live, Live) else (None, None)
-    desired = nvdimms(me.spec, inputs)
+    desired = nvdimms(me.spec, inputs, live.host.links if live else {})
     running, defined = _paired(desired, active), _paired(desired, inactive)
     for number, (entry, one) in enumerate(zip(me.spec.nvdimm or (), desired, strict=True)):
         if entry.state == "absent":

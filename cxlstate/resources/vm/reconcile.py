@@ -76,7 +76,7 @@ class VmReconciler(VmKind, Reconciler[VmSpec, Seen]):
             told = before_it_is_seen(resource, host, inputs) if host else ()
             to_be = _to_be(resource, host, None, inputs)
             return Assessment((*to_be, *known), tuple(told), later=waits, derived=derived)
-        wished = wish(resource.spec, inputs)
+        wished = wish(resource.spec, inputs, live.host.links if live else {})
         problems = tuple(diagnose(resource, live, wished, inputs)) if live else ()
         to_be = _to_be(resource, live.host if live else None, live, inputs)
         exports: tuple[Export, ...] = (*_way(resource, live, inputs), *to_be, *known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final, Literal
 
 from cxlstate.core.address import Address
@@ -13,6 +14,9 @@ from cxlstate.resources.vm.devices import MODULE, DiskSpec, InterfaceSpec, Nvdim
 from cxlstate.resources.vm.spec import NumatuneSpec, TopologySpec, VmSpec
 
 KIB: Final = 1 << 10
+
+Links = Mapping[str, str]
+"""From the stable paths of dax devices to the kernel's names of those."""
 
 # Short names of libosinfo, as `virt-install --os-variant` takes them, to the ids that the XML holds.
 _VARIANTS: Final = (
@@ -27,7 +31,7 @@ _VARIANTS: Final = (
 )
 
 
-def wish(spec: VmSpec, inputs: Inputs) -> Domain:
+def wish(spec: VmSpec, inputs: Inputs, links: Links) -> Domain:
     """The owned fields of the domain; None where the spec has no word for one."""
     numatune = spec.numatune or NumatuneSpec()
     cpu, os = spec.cpu, spec.os
@@ -46,7 +50,7 @@ def wish(spec: VmSpec, inputs: Inputs) -> Domain:
         topology=_topology(cpu.topology) if cpu and cpu.topology else None,
         cells=_cells(spec),
         hugepages=_hugepages(spec.hugepages),
-        nvdimm=None if spec.nvdimm is None else nvdimms(spec, inputs),
+        nvdimm=None if spec.nvdimm is None else nvdimms(spec, inputs, links),
         disks=None if spec.disks is None else tuple(_disk(one, inputs) for one in spec.disks),
         interfaces=None if spec.interfaces is None else tuple(map(_interface, spec.interfaces)),
         machine=os.machine if os else None,
@@ -120,16 +124,17 @@ def derived_align(spec: NvdimmSpec, inputs: Inputs) -> int | None:
     return device.desired_align if device and not spec.alignsize else None
 
 
-def nvdimms(spec: VmSpec, inputs: Inputs) -> tuple[Nvdimm, ...]:
+def nvdimms(spec: VmSpec, inputs: Inputs, links: Links) -> tuple[Nvdimm, ...]:
     """Its NVDIMMs, in the order of the spec."""
-    return tuple(_nvdimm(one, inputs) for one in spec.nvdimm or ())
+    return tuple(_nvdimm(one, inputs, links) for one in spec.nvdimm or ())
 
 
-def _nvdimm(spec: NvdimmSpec, inputs: Inputs) -> Nvdimm:
+def _nvdimm(spec: NvdimmSpec, inputs: Inputs, links: Links) -> Nvdimm:
     """Of a dax device, the kernel takes shared and aligned mappings alone."""
     path, device = path_of(spec, inputs), device_of(spec, inputs)
+    names = _other_names(path, links)
     if spec.state == "absent":
-        return Nvdimm(path, slot=spec.slot, absent=True)
+        return Nvdimm(path, slot=spec.slot, names=names, absent=True)
     derived = derived_align(spec, inputs)
     return Nvdimm(
         path=path,
@@ -142,7 +147,15 @@ def _nvdimm(spec: NvdimmSpec, inputs: Inputs) -> Nvdimm:
         slot=spec.slot,
         least_align=derived or (_least(spec) if device is None else least_align(device)),
         exact=derived is not None,
+        names=names,
     )
+
+
+def _other_names(path: str, links: Links) -> tuple[str, ...]:
+    """A VM may have a device by the kernel's name: with the stable one beside it, it would have it twice."""
+    device = links.get(path, path.removeprefix("/dev/"))
+    names = (f"/dev/{device}", *sorted(link for link, to in links.items() if to == device))
+    return tuple(name for name in names if name != path) if device in links.values() else ()
 
 
 def _least(spec: NvdimmSpec) -> int | None:
