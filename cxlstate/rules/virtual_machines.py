@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from posixpath import normpath
 from typing import Final, TypeVar
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
@@ -165,24 +166,51 @@ def _uuid(spec: VmSpec) -> str | None:
 
 
 def a_disk_is_in_one_vm(resources: Resources) -> Iterator[Diagnostic]:
-    """CXR207: a file that two VMs write to is soon none."""
+    """CXR207: a file that two VMs write to is soon none; nor can one VM open it twice."""
+    first: dict[str, tuple[Resource[VmSpec], int]] = {}
+    for me, number, path in _written_to(resources):
+        other, place = first.setdefault(path, (me, number))
+        if (other, place) == (me, number):
+            continue
+        alone = other is me
+        yield Diagnostic(
+            "CXR207",
+            f"two disks of {me.address} are one image" if alone else "two VMs have the same disk",
+            path=(*me.path, "disks", number),
+            address=me.address,
+            found=f"{path}, also in {f'disks[{place}]' if alone else other.address}",
+            expected="a disk of its own" + ("" if alone else ", or readonly: true"),
+        )
+
+
+def a_backing_file_stays_as_it_is(resources: Resources) -> Iterator[Diagnostic]:
+    """CXR211: an overlay on what somebody else changes means nothing any more."""
+    overlays = {
+        normpath(me.spec.source.path): me
+        for me in of(resources, ImageSpec)
+        if me.spec.wanted and me.spec.overlay and me.spec.source and me.spec.source.path
+    }
+    for me, number, path in _written_to(resources):
+        if overlay := overlays.get(path):
+            yield Diagnostic(
+                "CXR211",
+                f"{me.address} writes to the backing file of {overlay.address}",
+                path=(*me.path, "disks", number),
+                address=me.address,
+                found=f"{path}, the source of {overlay.address}",
+                expected="a disk of its own: another overlay on the same source",
+            )
+
+
+def _written_to(resources: Resources) -> Iterator[tuple[Resource[VmSpec], int, str]]:
+    """Disks that a guest may write to: whose, the number, and where they are."""
     images = _by_address(resources, ImageSpec)
-    first: dict[str, Resource[VmSpec]] = {}
     for me in _vms(resources):
         for number, disk in enumerate(me.spec.disks or ()):
             image = images.get(disk.image or "")
             path = image.spec.path if image else disk.path
-            if not path or disk.readonly or disk.device == "cdrom" or disk.state == "absent":
-                continue
-            if (other := first.setdefault(path, me)) is not me:
-                yield Diagnostic(
-                    "CXR207",
-                    "two VMs have the same disk",
-                    path=(*me.path, "disks", number),
-                    address=me.address,
-                    found=f"{path}, also in {other.address}",
-                    expected="a disk of its own, or readonly: true",
-                )
+            if path and not disk.readonly and disk.device != "cdrom" and disk.state != "absent":
+                yield me, number, normpath(path)
 
 
 def a_file_is_one_image(resources: Resources) -> Iterator[Diagnostic]:
@@ -229,6 +257,7 @@ RULES: Final[tuple[Rule, ...]] = (
     an_address_is_one_interface,
     a_uuid_is_one_vm,
     a_disk_is_in_one_vm,
+    a_backing_file_stays_as_it_is,
     a_vm_is_plugged_into_what_is_there,
     a_file_is_one_image,
 )

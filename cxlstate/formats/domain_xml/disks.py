@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from cxlstate.core.domain import Disk
@@ -40,6 +40,7 @@ class Refusal(NamedTuple):
 
 def edit(root: Element, wished: tuple[Disk, ...]) -> None:
     """Those that the wish names, by their target."""
+    before = frozenset(_twice(root))
     for index, one in enumerate(wished):
         found = next((each for each in root.findall("devices/disk") if disk(each).target == one.target), None)
         path: Path = ("disks", index)
@@ -50,9 +51,39 @@ def edit(root: Element, wished: tuple[Disk, ...]) -> None:
             _fill(found, one, path, frozenset(_refused(found)))
         else:
             _add(root, one, path)
+    _check_twice(root, wished, before)
     if _lacks_scsi(root, {one.target for one in wished}):
         model = {"type": "scsi", "index": "0", "model": "virtio-scsi"}
         place(child(root, "devices", order.DOMAIN), element("controller", model), order.DEVICES)
+
+
+def _twice(root: Element) -> Iterator[tuple[str, str]]:
+    """Targets of two disks that are one image, and the second of which could not be opened.
+
+    QEMU locks what it opens (block/file-posix.c): "Failed to get "write" lock", unless both only read, or share.
+    """
+    elements = root.findall("devices/disk")
+    for position, one in enumerate(elements):
+        for other in elements[:position]:
+            it, that = disk(one), disk(other)
+            shared = all(each.find("shareable") is not None for each in (one, other))
+            if it.path and it.path == that.path and not (shared or (it.readonly and that.readonly)):
+                yield that.target, it.target
+
+
+def _check_twice(root: Element, wished: Sequence[Disk], before: Collection[tuple[str, str]]) -> None:
+    named = {one.target: index for index, one in enumerate(wished) if not one.absent}
+    for pair in _twice(root):
+        mine = [target for target in pair if target in named]
+        if not mine or pair in before:
+            continue
+        index, other = named[mine[-1]], pair[0] if mine[-1] == pair[1] else pair[1]
+        path = next(it.path for one in root.findall("devices/disk") if (it := disk(one)).target == other)
+        raise Impossible(
+            f"{path} would be two disks of the VM, {pair[0]} and {pair[1]}",
+            ("disks", index, "target"),
+            f"leave out disks[{index}]" if len(mine) > 1 else f"write target: {other}",
+        )
 
 
 def _lacks_scsi(root: Element, wished: Collection[str]) -> bool:
