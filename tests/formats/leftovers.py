@@ -72,6 +72,12 @@ def _lun(bus: str, device: str, attributes: str = "", inside: str = "", **more: 
     return f"<disk type='block' device='{device}'{attributes}>{what}</disk>"
 
 
+def _drive(device: str) -> str:
+    """With a medium without which the VM is not to start."""
+    what = "<source file='/srv/a.iso' startupPolicy='requisite'/><target dev='vda' bus='sata'/>"
+    return f"<disk type='file' device='{device}'><driver name='qemu' type='raw'/>{what}</disk>"
+
+
 VDPA = "<source dev='/dev/vhost-vdpa-0'/>"
 VHOST_USER = "<source type='unix' path='/run/v.sock' mode='server'/>"
 RESERVED = "<source dev='/dev/sdx'><reservations managed='yes'/></source>"
@@ -123,6 +129,12 @@ LEFT = {
         _disk("scsi", "").replace("bus='scsi'", "bus='scsi' tray='open'"),
         Domain(disks=(Disk("vda", device="disk", readonly=False),)),
         "tray is only valid",
+    ),
+    "a medium that must be there": Left(
+        _drive("cdrom"),
+        _drive("disk"),
+        Domain(disks=(Disk("vda", device="disk", readonly=False),)),
+        "'requisite' is allowed only for cdrom or floppy",
     ),
     "a place on SATA that is taken": Left(
         _disk("sata", "", device="cdrom").replace("vda", "sda") + _disk("virtio", ""),

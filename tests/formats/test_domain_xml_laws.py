@@ -34,6 +34,7 @@ OF_A_DISK = (
     "product",
     "auth",
     "geometry",
+    "throttlefilters",
 )
 OF_CELLS = (
     "numatune/memnode",

@@ -304,6 +304,21 @@ SHARED = {
             "<target dev='vda' bus='virtio'/></disk></devices></domain>"
         ),
     ),
+    "what only a disk, or only a drive, has": (
+        (
+            "<domain><devices><disk type='file' device='cdrom'><source file='/a' startupPolicy='requisite'/>"
+            "<target dev='sda' bus='scsi'/></disk><disk type='file'><source file='/b' startupPolicy='optional'/>"
+            "<target dev='sdb' bus='sata'/><throttlefilters><throttlefilter group='g'/></throttlefilters></disk>"
+            "</devices></domain>"
+        ),
+        Domain(disks=(Disk("sda", device="disk"), Disk("sdb", device="cdrom"))),
+        (
+            "<domain><devices><disk type='file' device='disk'><source file='/a'/>"
+            "<target dev='sda' bus='scsi'/></disk><disk type='file' device='cdrom'>"
+            "<source file='/b' startupPolicy='optional'/><target dev='sdb' bus='sata'/></disk>"
+            "<controller type='scsi' index='0' model='virtio-scsi'/></devices></domain>"
+        ),
+    ),
     "what only the old bus has": (
         (
             "<domain><devices><disk model='virtio' type='file'><driver queues='2' iothread='1' iommu='on'/>"

@@ -196,6 +196,7 @@ def _refused(one: Element) -> Iterator[Refusal]:
         yield Refusal("has discard_no_unref, which libvirt lets only qcow2 disks have that are not readonly")
     if it.device == "disk" and one.find("source") is None:
         yield Refusal("has no source, which libvirt lets only CD-ROM and floppy drives lack", "device")
+    yield from _refused_of_vhost(one, it)
     yield from _refused_of_lun(one, it)
     yield from _refused_on_its_bus(one, it)
 
@@ -205,6 +206,22 @@ _REMOVABLE: Final = ("cdrom", "floppy")
 
 def _may_be_transient(one: Element, *, readonly: bool) -> bool:
     return not readonly and one.get("device", "disk") == "disk" and one.get("type", "file") == "file"
+
+
+def _refused_of_vhost(one: Element, it: Disk) -> Iterator[Refusal]:
+    """A disk that another process serves (virDomainDiskVhostUserValidate)."""
+    if one.get("type") != "vhostuser":
+        return
+    if it.bus not in (None, "virtio"):
+        yield Refusal(
+            "is served over vhost-user, which libvirt has on virtio alone", "bus", "write bus: virtio"
+        )
+    for word, there in (("cache", it.cache is not None), ("readonly", it.readonly)):
+        if there:
+            why = f"is served over vhost-user, where libvirt knows no {word}"
+            yield Refusal(
+                why, word, "write readonly: false" if word == "readonly" else "write cache: default"
+            )
 
 
 def _refused_of_lun(one: Element, it: Disk) -> Iterator[Refusal]:
@@ -259,7 +276,14 @@ def _device(one: Element, wished: str) -> None:
     set_attribute(target, "tray" if wished == "disk" else "rotation_rate", None)
     for name in ("rawio", "sgio"):  # of a LUN alone, as are reservations
         set_attribute(one, name, None)
-    take_out_all(one.find("source"), "reservations")
+    source = one.find("source")
+    take_out_all(source, "reservations")
+    if wished == "disk" and source is not None and source.get("startupPolicy") == "requisite":
+        set_attribute(
+            source, "startupPolicy", None
+        )  # of drives alone (virDomainDiskDefValidateStartupPolicy)
+    if wished == "cdrom":
+        take_out_all(one, "throttlefilters")
 
 
 def _format(one: Element, wished: str) -> None:

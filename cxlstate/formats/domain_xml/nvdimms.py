@@ -7,11 +7,12 @@ from itertools import count
 
 from cxlstate.core.domain import Nvdimm
 from cxlstate.core.path import Path
+from cxlstate.core.units import format_cpus, format_size
 from cxlstate.formats.domain_xml import order
 from cxlstate.formats.domain_xml.impossible import Impossible
-from cxlstate.formats.domain_xml.meaning import meant_alignsize, pair
+from cxlstate.formats.domain_xml.meaning import MODULE_STEP, meant_alignsize, pair
 from cxlstate.formats.domain_xml.memory import set_size
-from cxlstate.formats.domain_xml.read import NVDIMM, nvdimm
+from cxlstate.formats.domain_xml.read import NVDIMM, cells, nvdimm
 from cxlstate.formats.xml import Element, child, element, place, set_attribute, take_out, take_out_all
 
 
@@ -95,6 +96,7 @@ def _check(root: Element, wished: Sequence[Nvdimm], there: Sequence[Nvdimm]) -> 
                 ("nvdimm", index, "slot"),
                 f"write slot: {next(slot for slot in count() if slot not in slots)}",
             )
+    _check_places(root, wished)
     paths = [one.findtext("source/path") for one in root.findall(NVDIMM)]
     before = [one.path for one in there]
     for index, one in enumerate(wished):
@@ -104,4 +106,27 @@ def _check(root: Element, wished: Sequence[Nvdimm], there: Sequence[Nvdimm]) -> 
                 f"{one.path} would be two NVDIMMs: the VM has it in another slot than {one.slot}",
                 ("nvdimm", index, "slot"),
                 "leave out slot",
+            )
+
+
+def _check_places(root: Element, wished: Sequence[Nvdimm]) -> None:
+    """That each is in a cell (virDomainMemoryDefValidate), and larger than its label area (…TargetDefParseXML)."""
+    ids = frozenset(cell.id for cell in cells(root))
+    now = tuple(map(nvdimm, root.findall(NVDIMM)))
+    for index, (one, found) in enumerate(zip(wished, pair(wished, now), strict=True)):
+        it = Nvdimm() if found is None or one.absent else now[found]
+        if one.node is not None and it.node is not None and it.node not in ids:
+            raise Impossible(
+                f"an NVDIMM would be in NUMA cell {it.node}, and the VM has the cells {format_cpus(ids)}",
+                ("nvdimm", index, "node"),
+                f"write node: {max((cell for cell in ids if cell < it.node), default=0)}",
+            )
+        if it.label is not None and it.size is not None and it.label >= it.size:
+            least = (it.label // MODULE_STEP + 1) * MODULE_STEP
+            raise Impossible(
+                f"the label area of {it.path} has {format_size(it.label)}, and all of it {format_size(it.size)}",
+                ("nvdimm", index, "label" if one.size is None else "size"),
+                f"write label: {format_size(it.size // 2)}"
+                if one.size is None
+                else f"write size: {format_size(least)}",
             )

@@ -110,6 +110,15 @@ def _of_any_disk(one: Element) -> Iterator[Rule]:
                     UNSUPPORTED,
                     f"{option} attribute in disk driver element is only supported for virtio bus",
                 )
+    if one.get("type") == "vhostuser":  # virDomainDiskVhostUserValidate
+        if bus != "virtio":
+            yield UNSUPPORTED, "vhostuser disk supports only virtio bus"
+        if _has(one, "driver", "cache"):
+            yield UNSUPPORTED, "cache is not supported with vhostuser disk"
+        if one.find("readonly") is not None:
+            yield UNSUPPORTED, "readonly is not supported with vhostuser disk"
+    if _get(one, "source", "startupPolicy") == "requisite" and device not in ("cdrom", "floppy"):
+        yield XML, "disk startupPolicy 'requisite' is allowed only for cdrom or floppy"
     if device == "floppy" and bus != "fdc":
         yield INTERNAL, f"Invalid bus type '{bus}' for floppy disk"
     if device != "floppy" and bus == "fdc":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cxlstate.core.action import Run
-from cxlstate.core.domain import Cell, Domain, Interface, Nvdimm
+from cxlstate.core.domain import Domain, Interface, Nvdimm
 from cxlstate.core.libvirt import (
     DefineDomain,
     EditDomain,
@@ -17,7 +17,7 @@ from cxlstate.core.libvirt import (
 from cxlstate.core.read import LibvirtAddresses, LibvirtDomain, LibvirtNetwork
 from cxlstate.formats import domain_xml
 from cxlstate.machine.outcome import Result
-from tests.simulator.libvirt.machine import BARE, DISK, MAC, MIB, XML, Machine
+from tests.simulator.libvirt.machine import BARE, DISK, MAC, XML, Machine
 
 
 def test_without_its_package_libvirt_is_a_missing_tool(tmp_path):
@@ -242,8 +242,8 @@ def test_an_edit_of_what_has_changed_since_is_stale(running):
 def test_an_edit_that_libvirt_refuses_leaves_the_definition(machine):
     machine.done(DefineDomain("vm", XML))
     before = machine.file().read_text()
-    wish = Domain(cells=(Cell(0, frozenset(range(2)), 128 * MIB),), nvdimm=(Nvdimm(slot=0, node=3),))
-    assert "guest node '3'" in machine.refused(EditDomain("vm", wish, machine.digest()))
+    wish = Domain(nvdimm=(Nvdimm(slot=0, label=4096),))
+    assert "label must be at least 128KiB" in machine.refused(EditDomain("vm", wish, machine.digest()))
     assert machine.file().read_text() == before
 
 
