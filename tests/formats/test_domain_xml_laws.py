@@ -82,7 +82,7 @@ OWNED: dict[str, tuple[str, ...]] = {
         "devices/interface/bandwidth/inbound@floor",
     ),
     "machine": ("os/type@machine",),
-    "firmware": ("os@firmware", "os/firmware", "os/loader", "os/nvram", "features/acpi"),
+    "firmware": ("os@firmware", "os/firmware", "os/loader", "os/nvram", "os/varstore", "features/acpi"),
     "kernel": ("os/kernel",),
     "initrd": ("os/initrd",),
     "cmdline": ("os/cmdline",),

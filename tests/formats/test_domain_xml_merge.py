@@ -304,12 +304,20 @@ SHARED = {
             "<target dev='vda' bus='virtio'/></disk></devices></domain>"
         ),
     ),
+    "all of a firmware": (
+        (
+            "<domain><os firmware='efi'><type>hvm</type><firmware><feature enabled='yes' name='secure-boot'/>"
+            "</firmware><loader type='rom'/><varstore path='/a.json'/></os></domain>"
+        ),
+        Domain(firmware="bios"),
+        "<domain><os><type>hvm</type></os></domain>",
+    ),
     "what only a disk, or only a drive, has": (
         (
             "<domain><devices><disk type='file' device='cdrom'><source file='/a' startupPolicy='requisite'/>"
-            "<target dev='sda' bus='scsi'/></disk><disk type='file'><source file='/b' startupPolicy='optional'/>"
-            "<target dev='sdb' bus='sata'/><throttlefilters><throttlefilter group='g'/></throttlefilters></disk>"
-            "</devices></domain>"
+            "<target dev='sda' bus='scsi'/></disk><disk type='file'>"
+            "<source file='/b' startupPolicy='optional'/><target dev='sdb' bus='sata'/><throttlefilters><throttlefilter group='g'/></throttlefilters>"
+            "</disk></devices></domain>"
         ),
         Domain(disks=(Disk("sda", device="disk"), Disk("sdb", device="cdrom"))),
         (

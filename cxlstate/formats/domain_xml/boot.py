@@ -66,7 +66,7 @@ def _has_slots(root: Element) -> bool:
 
 def _firmware(root: Element, wished: str) -> None:
     one = _os(root)
-    take_out_all(one, "loader", "nvram", "firmware")
+    take_out_all(one, "loader", "nvram", "varstore", "firmware")
     set_attribute(one, "firmware", wished if wished == "efi" else None)
     if wished == "efi":  # libvirt: "UEFI requires ACPI on this architecture"
         child(child(root, "features", order.DOMAIN), "acpi", order.FEATURES)

@@ -60,7 +60,7 @@ def edit(root: Element, wished: tuple[Disk, ...]) -> None:
 def _twice(root: Element) -> Iterator[tuple[str, str]]:
     """Targets of two disks that are one image, and the second of which could not be opened.
 
-    QEMU locks what it opens (block/file-posix.c): "Failed to get "write" lock", unless both only read, or share.
+    QEMU locks it (block/file-posix.c): "Failed to get "write" lock", unless both only read, or share.
     """
     elements = root.findall("devices/disk")
     for position, one in enumerate(elements):

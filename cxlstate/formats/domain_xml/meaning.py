@@ -81,7 +81,7 @@ def chipset(machine: str) -> str:
 
 
 def pair(wished: Sequence[Nvdimm], live: Sequence[Nvdimm]) -> tuple[int | None, ...]:
-    """For each one wished, the index of the one there that is meant: by slot, else by a path of the same memory.
+    """For each one wished, the index of the one there that is meant: by slot, else by its memory.
 
     One to be taken out that has a path is meant by that alone, so that nobody else's goes with the slot.
     """

@@ -110,7 +110,7 @@ def _check(root: Element, wished: Sequence[Nvdimm], there: Sequence[Nvdimm]) -> 
 
 
 def _check_places(root: Element, wished: Sequence[Nvdimm]) -> None:
-    """That each is in a cell (virDomainMemoryDefValidate), and larger than its label area (…TargetDefParseXML)."""
+    """In a cell (virDomainMemoryDefValidate), and larger than the label area (virDomainMemoryTargetDef…)."""
     ids = frozenset(cell.id for cell in cells(root))
     now = tuple(map(nvdimm, root.findall(NVDIMM)))
     for index, (one, found) in enumerate(zip(wished, pair(wished, now), strict=True)):
@@ -124,7 +124,7 @@ def _check_places(root: Element, wished: Sequence[Nvdimm]) -> None:
         if it.label is not None and it.size is not None and it.label >= it.size:
             least = (it.label // MODULE_STEP + 1) * MODULE_STEP
             raise Impossible(
-                f"the label area of {it.path} has {format_size(it.label)}, and all of it {format_size(it.size)}",
+                f"of {format_size(it.size)} from {it.path}, {format_size(it.label)} would be the label area",
                 ("nvdimm", index, "label" if one.size is None else "size"),
                 f"write label: {format_size(it.size // 2)}"
                 if one.size is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Final
 
@@ -30,7 +31,7 @@ def diagnose(me: Resource[VmSpec], live: Seen, wished: Domain, inputs: Inputs) -
     spec = me.spec
     if spec.state == "absent":
         if isinstance(live, Live):
-            yield from _cannot_go(live)
+            yield from _cannot_go(me.name, live)
         return
     runs = isinstance(live, Live) and live.runs
     yield from placement.diagnose(spec, live.host)
@@ -335,7 +336,16 @@ def _vcpus(spec: VmSpec, plugged: CpuNumbers, maximum: int) -> Iterator[Diagnost
         )
 
 
-def _cannot_go(live: Live) -> Iterator[Diagnostic]:
+def _cannot_go(name: str, live: Live) -> Iterator[Diagnostic]:
+    if live.inactive is None:
+        yield Diagnostic(
+            "CXQ307",
+            "the VM is transient",
+            path=("state",),
+            found="a running domain without a persistent definition",
+            expected="a persistent domain, or none",
+            hint=f"`virsh shutdown {shlex.quote(name)}` ends it, and nothing of it is left then",
+        )
     kept = [*(["a managed save image"] if live.managed_save else []), *([live.keeps] if live.keeps else [])]
     if kept:
         yield Diagnostic(

@@ -60,6 +60,7 @@ def _has(one: Element, path: str, *names: str) -> bool:
 
 def _of_disk(one: Element) -> Iterator[Rule]:
     yield from _of_any_disk(one)
+    yield from _of_its_source(one)
     yield from _of_its_kind(one)
     yield from _of_qemus_disk(one)
     bus, name = _get(one, "target", "bus"), _get(one, "target", "dev")
@@ -110,15 +111,6 @@ def _of_any_disk(one: Element) -> Iterator[Rule]:
                     UNSUPPORTED,
                     f"{option} attribute in disk driver element is only supported for virtio bus",
                 )
-    if one.get("type") == "vhostuser":  # virDomainDiskVhostUserValidate
-        if bus != "virtio":
-            yield UNSUPPORTED, "vhostuser disk supports only virtio bus"
-        if _has(one, "driver", "cache"):
-            yield UNSUPPORTED, "cache is not supported with vhostuser disk"
-        if one.find("readonly") is not None:
-            yield UNSUPPORTED, "readonly is not supported with vhostuser disk"
-    if _get(one, "source", "startupPolicy") == "requisite" and device not in ("cdrom", "floppy"):
-        yield XML, "disk startupPolicy 'requisite' is allowed only for cdrom or floppy"
     if device == "floppy" and bus != "fdc":
         yield INTERNAL, f"Invalid bus type '{bus}' for floppy disk"
     if device != "floppy" and bus == "fdc":
@@ -131,6 +123,20 @@ def _of_any_disk(one: Element) -> Iterator[Rule]:
         yield UNSUPPORTED, f"invalid disk target '{name}', partitions can't appear in disk targets"
     if _has(one, "target", "removable") and bus != "usb" and (bus, device) != ("scsi", "disk"):
         yield XML, "removable is only valid for usb or scsi disks"
+
+
+def _of_its_source(one: Element) -> Iterator[Rule]:
+    """VirDomainDiskVhostUserValidate and virDomainDiskDefValidateStartupPolicy."""
+    if one.get("type") == "vhostuser":
+        if _get(one, "target", "bus") != "virtio":
+            yield UNSUPPORTED, "vhostuser disk supports only virtio bus"
+        if _has(one, "driver", "cache"):
+            yield UNSUPPORTED, "cache is not supported with vhostuser disk"
+        if one.find("readonly") is not None:
+            yield UNSUPPORTED, "readonly is not supported with vhostuser disk"
+    required = _get(one, "source", "startupPolicy") == "requisite"
+    if required and one.get("device") not in ("cdrom", "floppy"):
+        yield XML, "disk startupPolicy 'requisite' is allowed only for cdrom or floppy"
 
 
 def _of_its_kind(one: Element) -> Iterator[Rule]:
