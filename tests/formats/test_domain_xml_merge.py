@@ -316,7 +316,8 @@ SHARED = {
         (
             "<domain><devices><disk type='file' device='cdrom'><source file='/a' startupPolicy='requisite'/>"
             "<target dev='sda' bus='scsi'/></disk><disk type='file'>"
-            "<source file='/b' startupPolicy='optional'/><target dev='sdb' bus='sata'/><throttlefilters><throttlefilter group='g'/></throttlefilters>"
+            "<source file='/b' startupPolicy='optional'/><target dev='sdb' bus='sata'/><throttlefilters>"
+            "<throttlefilter group='g'/></throttlefilters>"
             "</disk></devices></domain>"
         ),
         Domain(disks=(Disk("sda", device="disk"), Disk("sdb", device="cdrom"))),

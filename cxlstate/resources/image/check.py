@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, get_args
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import Path
 from cxlstate.core.units import format_size
 from cxlstate.formats.storage import Way
 from cxlstate.resources.image.probe import Base, Info, Live, Missing, Seen, base_path
-from cxlstate.resources.image.spec import ImageSpec
+from cxlstate.resources.image.spec import ImageSpec, SourceFormat
 
 
 def diagnose(spec: ImageSpec, live: Seen) -> Iterator[Diagnostic]:
@@ -117,7 +117,9 @@ def _of_source(spec: ImageSpec, base: Base | None) -> Iterator[Diagnostic]:
         return
     if not base.there and spec.source and spec.source.path:
         yield _no_source(base)
-    if base.info and spec.size is not None and spec.size < base.info.size:
+    if base.info and spec.source and spec.source.format not in (None, base.info.format):
+        yield from _source_looks_otherwise(spec.source.format or "", base.info.format)
+    elif base.info and spec.size is not None and spec.size < base.info.size:
         yield _source_is_larger(spec.size, base.info)
     if base.in_use:
         yield _source_in_use(base)
@@ -206,6 +208,26 @@ def _nothing_to_make(spec: ImageSpec) -> Diagnostic:
         found=f"no file {spec.path} on the host, no source and no size",
         expected="a file, a source, or a size for an empty image",
         hint="write size: 20GiB for an empty image, or a source, or the path of an image that exists",
+    )
+
+
+def _source_looks_otherwise(format_: str, seen: str) -> Iterator[Diagnostic]:
+    """Only raw and vpc, in its fixed form, have nothing at their beginning that qemu-img could know them by.
+
+    A guest can write anything into a raw image, so that raw, written out, is believed.
+    """
+    if (format_, seen) in (("vpc", "raw"), ("raw", "luks")):  # of an encrypted one others tell
+        return
+    cure = f"write format: {seen}, or leave it out" if seen in get_args(SourceFormat) else "leave out format"
+    yield Diagnostic(
+        "CXI318",
+        f"the source looks like {seen}",
+        Severity.WARNING if format_ == "raw" else Severity.ERROR,
+        path=("source", "format"),
+        found=seen,
+        expected=format_,
+        hint=cure
+        + ("; as raw, the guest would see the container and not the disk in it" if format_ == "raw" else ""),
     )
 
 

@@ -191,6 +191,9 @@ Account = Annotated[
 ]
 
 
+SourceFormat = Literal["qcow2", "raw", "vmdk", "vdi", "vhdx", "vpc"]
+
+
 class ImageSource(Model):
     """What an image is made from."""
 
@@ -203,7 +206,7 @@ class ImageSource(Model):
     sha256: Sha256 | None = None
     """SHA-256 of the file. With a URL it has to be there; a file that has another one is not used."""
 
-    format: Literal["qcow2", "raw", "vmdk", "vdi", "vhdx", "vpc"] | None = None
+    format: SourceFormat | None = None
     """Its format. As qemu-img sees it, unless written."""
 
     @check
