@@ -147,6 +147,19 @@ def unreachable(text: str) -> tuple[str, ...]:
     return tuple(one for one in gateways if not any(IPv4Address(one) in subnet for subnet in subnets))
 
 
+def without_reverse_zone(text: str) -> tuple[IPv4Interface, ...]:
+    """Addresses whose names are not to be asked for elsewhere, though DNS has no zone of just that subnet.
+
+    `localPtr`: "PTR domain for IPv4 network with prefix 20 cannot be automatically created"
+    (networkDnsmasqConfLocalPTRs, virSocketAddrPTRDomain), when the network starts.
+    """
+    asked = [_address(one) for one in _root(text).findall("ip[@localPtr='yes']") if _is_ipv4(one)]
+    return tuple(one for one in asked if one.network.prefixlen not in _ZONES)
+
+
+_ZONES: Final = (8, 16, 24)
+
+
 def edit(text: str, wish: Fields, steps: Sequence[HostStep] = ()) -> str:
     """The XML with what is wished, and all else as it was."""
     root = _root(text)

@@ -24,6 +24,7 @@ MODULES: Final[Mapping[str, frozenset[str]]] = {
     "files": frozenset({"file"}),
     "forwards": frozenset({"forward"}),
     "host_memory": frozenset({"dax", "mtrr"}),
+    "networks": frozenset({"network"}),
     "slips": frozenset({"dax", "memmap", "mtrr", "vm"}),
     "virtual_machines": frozenset({"image", "vm"}),
     "guests": frozenset({"vm"}),

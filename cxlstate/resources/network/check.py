@@ -71,8 +71,9 @@ def _forwarding(goal: Goal, config: Side) -> Iterator[Diagnostic]:
             hint=f"add address: {fitting(goal.spec)} (one that is free here)",
         )
     if xml is not None and ADDRESS in config.off:
-        lost = network_xml.unreachable(network_xml.edit(xml, config.fields))
-        yield from (_unreachable(goal.name, gateway) for gateway in lost)
+        anew = network_xml.edit(xml, config.fields)
+        yield from (_unreachable(goal.name, gateway) for gateway in network_xml.unreachable(anew))
+        yield from map(_no_zone, network_xml.without_reverse_zone(anew))
 
 
 def _is_within(one: Range, spec: NetworkSpec) -> bool:
@@ -119,6 +120,18 @@ def _unreachable(name: str, gateway: str) -> Diagnostic:
         expected=f"an address with {gateway} in its subnet",
         hint=f"take the route out first: virsh net-dumpxml --inactive {name} >{name}.xml, remove its line, "
         f"and virsh net-define {name}.xml",
+    )
+
+
+def _no_zone(address: IPv4Interface) -> Diagnostic:
+    prefix = 24 if address.network.prefixlen > 16 else 16  # noqa: PLR2004 -- as many bits as DNS has labels
+    return Diagnostic(
+        "CXN312",
+        "the network would not start: its reverse zone needs a prefix of whole bytes",
+        path=("address",),
+        found=f"{address}, and localPtr='yes' in the definition",
+        expected="a prefix of 8, 16 or 24",
+        hint=f"write address: {address.ip}/{prefix}",
     )
 
 
