@@ -227,3 +227,18 @@ def test_a_running_domain_is_what_libvirt_makes_of_the_wish(
 def test_sizes_are_the_same_if_libvirt_keeps_the_same_of_them() -> None:
     assert differences(Domain(memory=MIB - 1, hugepages=MIB - 1), Domain(memory=MIB, hugepages=MIB)) == ()
     assert differences(Domain(memory=MIB + 1), Domain(memory=MIB)) != ()
+
+
+@pytest.mark.parametrize(
+    ("wished", "there"),
+    [
+        ("q35", "pc-q35-rhel9.4.0"),
+        ("ubuntu-q35", "pc-q35-noble-v2"),
+        ("q35", "ubuntu-q35"),
+        ("ubuntu", "pc-i440fx-jammy"),
+        ("pc", "ubuntu"),
+    ],
+)
+def test_a_machine_of_a_distribution_is_one_of_its_chipset(wished: str, there: str) -> None:
+    xml = f"<domain><os><type machine='{there}'>hvm</type></os></domain>"
+    assert not differences(Domain(machine=wished), read(xml))

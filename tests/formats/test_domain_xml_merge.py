@@ -304,6 +304,22 @@ SHARED = {
             "<target dev='vda' bus='virtio'/></disk></devices></domain>"
         ),
     ),
+    "a text with a comment in it": (
+        (
+            "<domain><memory unit='GiB'><!-- all of it -->4</memory><vcpu><?by hand?>2</vcpu>"
+            '<!-- it\'s "q35" --></domain>'
+        ),
+        Domain(vcpu=4, memory=8 * GIB),
+        (
+            "<domain><memory unit='KiB'>8388608<!-- all of it --></memory>"
+            '<vcpu>4<?by hand?></vcpu><!-- it\'s "q35" --></domain>'
+        ),
+    ),
+    "another chipset of Ubuntu": (
+        "<domain><os><type machine='ubuntu'>hvm</type></os></domain>",
+        Domain(machine="ubuntu-q35"),
+        "<domain><os><type machine='ubuntu-q35'>hvm</type></os></domain>",
+    ),
     "all of a firmware": (
         (
             "<domain><os firmware='efi'><type>hvm</type><firmware><feature enabled='yes' name='secure-boot'/>"

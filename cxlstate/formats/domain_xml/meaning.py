@@ -20,7 +20,8 @@ MODULE_STEP: Final = 2 << 20
 """To which a started domain's memory devices are rounded up."""
 
 _PREFIXES: Final = "kmgtpe"
-_ALIASES: Final = {"pc": "pc-i440fx", "q35": "pc-q35"}
+_ALIASES: Final = {"pc": "pc-i440fx", "q35": "pc-q35", "ubuntu": "pc-i440fx", "ubuntu-q35": "pc-q35"}
+"""libvirt writes what they lead to; Ubuntu has two more, which lead nowhere from 26.04 on."""
 
 
 def size(text: str, unit: str | None) -> int:
@@ -64,7 +65,8 @@ def mac(text: str | None) -> str:
 def is_machine(wished: str, live: str | None) -> bool:
     """Whether a machine type is what was wished: an alias is satisfied by any version of its own."""
     alias = _ALIASES.get(wished, wished)
-    return live is not None and (live == wished or live.startswith(f"{alias}-"))
+    same = live == wished or (wished in _ALIASES and _ALIASES.get(live or "") == alias)
+    return live is not None and (same or live.startswith(f"{alias}-"))
 
 
 def is_model(wished: str, live: str | None) -> bool:
@@ -74,10 +76,9 @@ def is_model(wished: str, live: str | None) -> bool:
 
 def chipset(machine: str) -> str:
     """`q35`, `pc`, or the name without its version: what decides about buses and addresses."""
-    for alias, prefix in _ALIASES.items():
-        if machine == alias or machine.startswith(prefix):
-            return alias
-    return machine.partition("-")[0]
+    name = _ALIASES.get(machine, machine)
+    found = (alias for alias, prefix in _ALIASES.items() if name.startswith(prefix))
+    return next(found, machine.partition("-")[0])
 
 
 def pair(wished: Sequence[Nvdimm], live: Sequence[Nvdimm]) -> tuple[int | None, ...]:

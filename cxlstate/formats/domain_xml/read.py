@@ -23,7 +23,24 @@ def document(xml: str) -> Element:
     root = parse(xml)
     if root.tag != "domain":
         raise ValueError(f"not a domain: it begins with <{root.tag!s}>")
+    for one in root.iter(*_TEXTS):
+        _before_comments(one)
     return root
+
+
+_TEXTS: Final = (
+    *("name", "uuid", "memory", "currentMemory", "maxMemory", "vcpu", "iothreads", "size", "node", "path"),
+    *("alignsize", "hard_limit", "loader", "kernel", "initrd", "cmdline"),
+)
+"""Elements that hold a text, which a comment may stand in: libvirt reads what is around it."""
+
+
+def _before_comments(one: Element) -> None:
+    """All of a text in one piece."""
+    if len(one) and not any(isinstance(inner.tag, str) for inner in one):
+        one.text = "".join([one.text or "", *(inner.tail or "" for inner in one)])
+        for inner in one:
+            inner.tail = None
 
 
 def read(xml: str) -> Domain:

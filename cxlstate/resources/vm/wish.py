@@ -28,6 +28,9 @@ _VARIANTS: Final = (
     (r"rocky(\d+)", "http://rockylinux.org/rocky/"),
     (r"almalinux(\d+)", "http://almalinux.org/almalinux/"),
     (r"linux(\d{4})", "http://libosinfo.org/linux/"),
+    (r"opensuse(\d+\.\d|tumbleweed)", "http://opensuse.org/opensuse/"),
+    (r"alpinelinux(\d\.\d+)", "http://alpinelinux.org/alpinelinux/"),
+    (r"win(7|8|8\.1|10|11|2k\d+(?:r2)?)", "http://microsoft.com/win/"),
 )
 
 
