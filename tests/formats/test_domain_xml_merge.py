@@ -320,6 +320,19 @@ SHARED = {
         Domain(machine="ubuntu-q35"),
         "<domain><os><type machine='ubuntu-q35'>hvm</type></os></domain>",
     ),
+    "an NVDIMM that leaves the cell of which it was shared": (
+        (
+            "<domain><cpu><numa><cell id='0' memory='1' memAccess='shared'/><cell id='1' memory='1'/></numa>"
+            "</cpu><devices><memory model='nvdimm'><source><path>/a</path></source><target>"
+            "<size>4096</size><node>0</node></target></memory></devices></domain>"
+        ),
+        Domain(nvdimm=(Nvdimm("/a", access="shared", node=1),)),
+        (
+            "<domain><cpu><numa><cell id='0' memory='1' memAccess='shared'/><cell id='1' memory='1'/></numa>"
+            "</cpu><devices><memory model='nvdimm' access='shared'><source><path>/a</path></source><target>"
+            "<size>4096</size><node>1</node></target></memory></devices></domain>"
+        ),
+    ),
     "all of a firmware": (
         (
             "<domain><os firmware='efi'><type>hvm</type><firmware><feature enabled='yes' name='secure-boot'/>"

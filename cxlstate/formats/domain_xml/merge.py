@@ -38,7 +38,7 @@ def edit(root: Element, wish: Domain) -> bool:
     memory.edit_cells(root, lacking, was)
     if any(word is not None for word in (lacking.vcpu, lacking.max_vcpu, lacking.topology, lacking.cells)):
         cpu.check(root, cells_are_wished=wish.cells is not None)
-    memory.edit_hugepages(root, lacking.hugepages)
+    memory.edit_hugepages(root, wish.hugepages)  # of which a new cell may have none
     memory.edit_numatune(root, lacking)
     nvdimms.edit(root, lacking.nvdimm or ())
     memory.check_cells(root, wish, was)

@@ -42,8 +42,6 @@ def _add(root: Element, wished: Nvdimm, path: Path) -> None:
 
 
 def _fill(one: Element, wished: Nvdimm, there: Nvdimm, node: int | None = None) -> None:
-    if wished.access not in (None, there.access):
-        set_attribute(one, "access", wished.access)
     if wished.path not in (None, there.path):
         _source(one, "path").text = wished.path
     alignsize = meant_alignsize(wished, there)
@@ -60,6 +58,8 @@ def _fill(one: Element, wished: Nvdimm, there: Nvdimm, node: int | None = None) 
         _target(one, "node").text = str(node)
     if wished.label is not None:
         set_size(child(_target(one, "label"), "size", ("size",)), wished.label)
+    if wished.access not in (None, nvdimm(one).access):  # of another cell, it may be another one
+        set_attribute(one, "access", wished.access)
     if wished.slot not in (None, there.slot):
         _slot(one, wished.slot or 0)
 

@@ -153,15 +153,20 @@ def cells(root: Element) -> tuple[Cell, ...]:
 
 
 def hugepages(root: Element) -> int | None:
-    """The size of the pages, 0 for the host's default; None also where cells have pages of their own."""
+    """The size of the pages, 0 for the host's default; None also where cells have pages of their own.
+
+    Pages that are said to be those of each cell are those of all (OpenStack writes them so).
+    """
     if root.find("memoryBacking/hugepages") is None:
         return None
     pages = root.findall("memoryBacking/hugepages/page")
     if not pages:
         return 0
-    if len(pages) > 1 or pages[0].get("nodeset") is not None:
-        return None
-    return size(pages[0].get("size", ""), pages[0].get("unit"))
+    sizes = {size(one.get("size", ""), one.get("unit")) for one in pages}
+    of_cells = frozenset[int]().union(*(cpus(one.get("nodeset")) for one in pages))
+    ids = frozenset(cell.id for cell in cells(root))
+    of_all = any(one.get("nodeset") is None for one in pages) or (ids and ids <= of_cells)
+    return sizes.pop() if len(sizes) == 1 and of_all else None
 
 
 def nvdimm(one: Element) -> Nvdimm:
@@ -174,10 +179,19 @@ def nvdimm(one: Element) -> Nvdimm:
         label=sized(one.find("target/label/size")),
         alignsize=sized(one.find("source/alignsize")),
         pmem=one.find("source/pmem") is not None,
-        access=one.get("access"),
+        access=one.get("access") or _access_of(one, node),
         node=None if node is None else number(node, "the node of an NVDIMM"),
         slot=None if slot is None or slot.get("slot") is None else _slot(slot),
     )
+
+
+def _access_of(one: Element, node: str | None) -> str | None:
+    """That of its cell, else that of all memory (qemuBuildMemoryBackendProps)."""
+    root = one.getroottree().getroot()
+    for position, cell in enumerate(root.findall("cpu/numa/cell")):
+        if str(cell_id(cell, position)) == (node or "").strip() and cell.get("memAccess"):
+            return cell.get("memAccess")
+    return _attribute(root, "memoryBacking/access", "mode")
 
 
 def _slot(address: Element) -> int:

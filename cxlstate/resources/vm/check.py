@@ -43,7 +43,7 @@ def diagnose(me: Resource[VmSpec], live: Seen, wished: Domain, inputs: Inputs) -
     if isinstance(live, Live):
         yield from _of_the_old_switch(live, wished)
         yield from sources.diagnose(me.name, spec, live, wished)
-    lacking = list(_too_little(spec) if isinstance(live, Missing) else _existing(spec, live, wished))
+    lacking = list(_too_little(spec) if isinstance(live, Missing) else _existing(me, live, wished))
     yield from lacking or _unmakeable(me, live, wished)
 
 
@@ -263,17 +263,20 @@ def _written(spec: VmSpec, path: Path) -> Path:
 # What is there ----------------------------------------------------------------------------------------
 
 
-def _existing(spec: VmSpec, live: Live, wished: Domain) -> Iterator[Diagnostic]:
+def _existing(me: Resource[VmSpec], live: Live, wished: Domain) -> Iterator[Diagnostic]:
+    name, spec = me.name, me.spec
     if live.inactive is None:
         yield Diagnostic(
             "CXQ307",
             "the VM is transient",
             found="a running domain without a persistent definition",
             expected="a persistent domain",
-            hint="`virsh dumpxml NAME > NAME.xml && virsh define NAME.xml` keeps it after its next stop",
+            hint=f"`virsh dumpxml {name} >{name}.xml && virsh define {name}.xml` keeps it after its stop",
         )
         return
-    yield from _vcpus(spec, domain_xml.plugged(live.xml), live.inactive.max_vcpu or live.inactive.vcpu or 1)
+    yield from _vcpus(
+        name, spec, domain_xml.plugged(live.xml), live.inactive.max_vcpu or live.inactive.vcpu or 1
+    )
     if spec.memory and not (spec.cpu and spec.cpu.numa) and len(live.inactive.cells or ()) > 1:
         yield Diagnostic(
             "CXQ310",
@@ -290,24 +293,30 @@ def _existing(spec: VmSpec, live: Live, wished: Domain) -> Iterator[Diagnostic]:
             Severity.ERROR if matters else Severity.WARNING,
             found="a saved state, which the next start resumes whatever the definition says",
             expected="none",
-            hint="`virsh start NAME` resumes it; `virsh managedsave-remove NAME` discards its memory",
+            hint=f"`virsh start {name}` resumes it; `virsh managedsave-remove {name}` discards its memory",
         )
-    if spec.state == "running" and live.state in ("paused", "crashed", "pmsuspended"):
+    if spec.state == "running" and live.state in _GOES_ON:
         yield Diagnostic(
             "CXQ311",
             f"the VM is {live.state}",
             path=("state",),
             found=live.state,
             expected="running",
-            hint="`virsh domstate --reason NAME` says why; `virsh resume` or `virsh dompmwakeup` resumes it",
+            hint=f"`virsh domstate --reason {name}` says why; "
+            f"`virsh {_GOES_ON[live.state]} {name}` lets it go on",
         )
 
 
-def _vcpus(spec: VmSpec, plugged: CpuNumbers, maximum: int) -> Iterator[Diagnostic]:
+_GOES_ON: Final = {"paused": "resume", "crashed": "reset", "pmsuspended": "dompmwakeup"}
+"""By its state, the command of virsh; QEMU continues no guest that has panicked before a reset."""
+
+
+def _vcpus(name: str, spec: VmSpec, plugged: CpuNumbers, maximum: int) -> Iterator[Diagnostic]:
     """How many are pinned and plugged in; `plugged` is not the first ones where `<vcpus>` says others."""
     most = spec.maxvcpus or max(spec.vcpu or 0, maximum)
     least, pins = spec.vcpu or len(plugged), len(spec.vcpupin or ())
     scattered = plugged != frozenset(range(len(plugged))) and spec.vcpu != most
+    free = min(frozenset(range(maximum)) - plugged, default=0)
     has = f"{len(plugged)} of {maximum}: {format_cpus(plugged)}"
     if scattered and least != len(plugged):
         yield Diagnostic(
@@ -316,7 +325,7 @@ def _vcpus(spec: VmSpec, plugged: CpuNumbers, maximum: int) -> Iterator[Diagnost
             path=("vcpu",),
             found=has,
             expected=f"vcpu: {len(plugged)}, as it is, or vcpu: {most}, which is all",
-            hint="`virsh setvcpu NAME NUMBER --enable --config` (or --disable) plugs in a certain one",
+            hint=f"`virsh setvcpu {name} {free} --enable --config` plugs in a certain one",
         )
     if scattered and pins not in (0, most):
         yield Diagnostic(

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from cxlstate.core.units import format_cpus
 from cxlstate.formats.domain_xml import meaning
+from cxlstate.formats.domain_xml.read import nvdimm
 from cxlstate.formats.xml import Element
 from cxlstate.simulator import net
 from cxlstate.simulator.dax import DEVDAX
@@ -119,7 +120,7 @@ class Processes:
             aligned = memory.kib(one, "source/alignsize") * meaning.KIB
             least = max(self._world.running.dax[device].align, self._world.region_align)
             ends = -(-wanted // meaning.MODULE_STEP) * meaning.MODULE_STEP
-            if one.get("access") != "shared" or aligned < least or ends % least:
+            if nvdimm(one).access != "shared" or aligned < least or ends % least:
                 # check_vma in drivers/dax/device.c; QEMU maps at 4 KiB where nothing says otherwise.
                 raise _ended("unable to map backing store for guest RAM: Invalid argument")
             yield device
