@@ -38,6 +38,7 @@ def diagnose(me: Resource[VmSpec], live: Seen, wished: Domain, inputs: Inputs) -
     yield from models.diagnose(spec)
     yield from _in_kib(spec, live)
     yield from _nvdimms(me, inputs, None if runs else live.host)
+    yield from paths.too_small(spec, live.host.opened)
     if not runs:
         yield from paths.diagnose(spec, live.host.opened)
     if isinstance(live, Live):

@@ -11,9 +11,10 @@ from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exit_status import NOT_FOUND
 from cxlstate.core.path import Path
 from cxlstate.core.read import Read
+from cxlstate.core.units import format_size
 from cxlstate.formats import restore, storage
 from cxlstate.formats.storage import Stat, Way
-from cxlstate.resources.vm.devices import is_written_to, loses
+from cxlstate.resources.vm.devices import MODULE, is_written_to, loses
 from cxlstate.resources.vm.spec import VmSpec
 
 
@@ -84,6 +85,26 @@ def diagnose(spec: VmSpec, found: Mapping[str, Opened]) -> Iterator[Diagnostic]:
                 hint="write path: /var/lib/libvirt/images/NAME",
             )
     yield from _out_of_reach(spec, found, severity)
+
+
+def too_small(spec: VmSpec, found: Mapping[str, Opened]) -> Iterator[Diagnostic]:
+    """Files of NVDIMMs that are there, and that QEMU does not make larger (qemu_ram_alloc_from_fd)."""
+    for number, one in enumerate(spec.nvdimm or ()):
+        seen = found.get(one.path or "")
+        stat = seen.stat if seen and one.state == "present" else None
+        if stat is None or not stat.regular or not one.size or not 0 < stat.size < one.size:
+            continue
+        fits = stat.size // MODULE * MODULE
+        yield Diagnostic(
+            "CXQ304",
+            "the NVDIMM is larger than the file that it is",
+            path=("nvdimm", number, "size"),
+            found=format_size(one.size),
+            expected=f"at most {format_size(stat.size)}, the size of {one.path}",
+            hint=f"write size: {format_size(fits)}"
+            if fits
+            else f"remove it, if nothing is in it, and QEMU makes it: rm {shlex.quote(one.path or '')}",
+        )
 
 
 def _out_of_reach(spec: VmSpec, found: Mapping[str, Opened], severity: Severity) -> Iterator[Diagnostic]:

@@ -110,13 +110,17 @@ class Processes:
             device = device_of(self._world, path)
             if device is None and not self._files.is_file(path):
                 raise Refused(f"Path '{path}' is not accessible: No such file or directory")
+            wanted = memory.kib(one, "target/size") * meaning.KIB
             if device is None:
+                has = self._files.stat(path).st_size
+                if 0 < has < wanted:  # qemu_ram_alloc_from_fd
+                    why = f"backing store size {has:#x} does not match 'size' option {wanted:#x}"
+                    raise _ended(why)
                 yield path
                 continue
             if self._world.running.dax[device].driver != DEVDAX:
                 raise Refused(f"unable to open {path}: No such device or address")
             # One that is too small starts: QEMU is confined, and may not read the size.
-            wanted = memory.kib(one, "target/size") * meaning.KIB
             aligned = memory.kib(one, "source/alignsize") * meaning.KIB
             least = max(self._world.running.dax[device].align, self._world.region_align)
             ends = -(-wanted // meaning.MODULE_STEP) * meaning.MODULE_STEP
