@@ -172,9 +172,7 @@ def _in_use(
     me: Resource[VmSpec], entry: NvdimmSpec, opened: str, host: Host, path: Path
 ) -> Iterator[Diagnostic]:
     """Who has it already. Two guests of one device write into each other's labels."""
-    device = host.links.get(opened)
-    if device is None:
-        return
+    device = host.links.get(opened, opened.removeprefix("/dev/"))
     others = [one for one in host.holders or () if one.device == device and one.vm != me.name]
     guests = [one for one in others if one.vm]
     if not others or (entry.access == "shared" and len(guests) == len(others)):
