@@ -254,7 +254,12 @@ def _plain(address: str | None) -> str | None:
 
 def _range(element: Element) -> Range:
     start, end = (_plain(element.get(word)) or "" for word in ("start", "end"))
-    return Range(start, end, _more(element, "start", "end"), tuple(xml.plain(child) for child in element))
+    return Range(start, end, _more(element, "start", "end"), _inner(element))
+
+
+def _inner(element: Element) -> tuple[str, ...]:
+    """What stands in it, as it is for libvirt: without comments."""
+    return tuple(xml.plain(child) for child in element if isinstance(child.tag, str))
 
 
 def _more(element: Element, *words: str) -> tuple[tuple[str, str], ...]:
@@ -274,7 +279,7 @@ def _host(element: Element) -> Host:
         ip=_plain(element.get("ip")),
         name=element.get("name"),
         more=_more(element, "mac", "ip", "name"),
-        inner=tuple(xml.plain(child) for child in element),
+        inner=_inner(element),
     )
 
 
