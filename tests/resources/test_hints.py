@@ -36,6 +36,7 @@ ELSEWHERE = (
     r"^remove it: rm .*",
     r"^move the file to .*",
     r"^shut the guest down that runs on it.*",
+    r"^choose another one(; or, if it is the VM's, .*)?$",
     r"^with its guest shut down: qemu-img (check|amend) .*",
     r"^take the route out first: virsh .*",
     r"^put it there, or correct the path.*",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from cxlstate.core.answers import Answers
 from cxlstate.core.diagnostic import Diagnostic, Severity
@@ -73,6 +74,8 @@ def diagnose(spec: VmSpec, found: Mapping[str, Opened]) -> Iterator[Diagnostic]:
         device = name.startswith("/dev/") and not name.startswith(f"{restore.LINKS}/")
         if device and (one.stat is None or not one.stat.device):
             yield _no_device(path, name, one.stat, severity)
+        elif device and (mounted := one.way.mounted(name)):
+            yield _mounted(path, name, mounted, severity)
         elif (memory := one.way.memory) and not device and not (one.stat and one.stat.device):
             yield Diagnostic(
                 "CXQ350",
@@ -121,6 +124,25 @@ def _out_of_reach(spec: VmSpec, found: Mapping[str, Opened], severity: Severity)
                 hint="move the file to /var/lib/libvirt/images and write that path; "
                 f"or let everybody enter: chmod o+x {shlex.quote(folder)}",
             )
+
+
+def _mounted(path: Path, name: str, mounted: str, severity: Severity) -> Diagnostic:
+    point = mounted.partition(" on ")[2]
+    own = point.split("/")[1] in _OF_THE_HOST
+    return Diagnostic(
+        "CXQ353",
+        f"the host has mounted {name}",
+        severity,
+        path=path,
+        found=mounted,
+        expected="a device that nobody else writes to",
+        hint="choose another one"
+        + ("" if own else f"; or, if it is the VM's, unmount it for good: umount {shlex.quote(point)}"),
+    )
+
+
+_OF_THE_HOST: Final = ("", "boot", "efi", "home", "opt", "usr", "var")
+"""Folders of the root that are the host's own system."""
 
 
 def _no_device(path: Path, name: str, stat: Stat | None, severity: Severity) -> Diagnostic:
