@@ -19,7 +19,7 @@ from cxlstate.formats.xml import Element, child, element, place, set_attribute, 
 def edit(root: Element, wished: tuple[Nvdimm, ...]) -> None:
     """Those that the wish names; Impossible where two would be in one slot, or one device twice."""
     elements = root.findall(NVDIMM)
-    there = tuple(map(nvdimm, elements))
+    there, before = tuple(map(nvdimm, elements)), _paths(root)
     for index, (one, found) in enumerate(zip(wished, pair(wished, there), strict=True)):
         if one.absent:
             if found is not None:
@@ -28,7 +28,7 @@ def edit(root: Element, wished: tuple[Nvdimm, ...]) -> None:
             _fill(elements[found], one, there[found])
         else:
             _add(root, one, ("nvdimm", index))
-    _check(root, wished, there)
+    _check(root, wished, before)
 
 
 def _add(root: Element, wished: Nvdimm, path: Path) -> None:
@@ -87,7 +87,12 @@ def _slot(one: Element, wished: int) -> None:
     set_attribute(address, "base", None)
 
 
-def _check(root: Element, wished: Sequence[Nvdimm], there: Sequence[Nvdimm]) -> None:
+def _paths(root: Element) -> list[str | None]:
+    """Of all memory devices: virtio-pmem has the same memory another way."""
+    return [one.findtext("source/path") for one in root.findall("devices/memory")]
+
+
+def _check(root: Element, wished: Sequence[Nvdimm], before: Sequence[str | None]) -> None:
     slots = [nvdimm(one).slot for one in root.findall("devices/memory")]
     for index, one in enumerate(wished):
         if not one.absent and one.slot is not None and slots.count(one.slot) > 1:
@@ -97,16 +102,22 @@ def _check(root: Element, wished: Sequence[Nvdimm], there: Sequence[Nvdimm]) -> 
                 f"write slot: {next(slot for slot in count() if slot not in slots)}",
             )
     _check_places(root, wished)
-    paths = [one.findtext("source/path") for one in root.findall(NVDIMM)]
-    before = [one.path for one in there]
+    paths = _paths(root)
     for index, one in enumerate(wished):
         names = [name for name in (one.path, *one.names) if name is not None]
-        if not one.absent and sum(map(paths.count, names)) > max(1, sum(map(before.count, names))):
+        if one.absent or sum(map(paths.count, names)) <= max(1, sum(map(before.count, names))):
+            continue
+        if sum(it.findtext("source/path") in names for it in root.findall(NVDIMM)) > 1:
             raise Impossible(
                 f"{one.path} would be two NVDIMMs: the VM has it in another slot than {one.slot}",
                 ("nvdimm", index, "slot"),
                 "leave out slot",
             )
+        raise Impossible(
+            f"{one.path} is a memory device of the VM already, and no NVDIMM",
+            ("nvdimm", index),
+            f"leave out nvdimm[{index}]",
+        )
 
 
 def _check_places(root: Element, wished: Sequence[Nvdimm]) -> None:
