@@ -15,7 +15,7 @@ from cxlstate.core.domain import Domain
 from cxlstate.formats.domain_xml import differences, identity, merge, new, read
 from cxlstate.formats.domain_xml.disks import _OF_VIRTIO
 from cxlstate.formats.domain_xml.interfaces import _OWN
-from cxlstate.formats.domain_xml.read import disk, document, interface, nvdimm
+from cxlstate.formats.domain_xml.read import cell_id, disk, document, interface, nvdimm
 from cxlstate.formats.xml import Element
 from tests.formats.domains import guests
 from tests.formats.wishes import wishes
@@ -43,6 +43,7 @@ OF_CELLS = (
     "cpu/numa/interconnects",
 )
 OF_A_DRIVER = ("name", "type", "cache", "io", *_OF_VIRTIO)
+OF_AN_INTERFACES_DRIVER = ("name", "queues", "iommu", "ats", "packed", "page_per_vq")
 OF_AN_INTERFACE = (*_OWN, "source", "virtualport", "model", "address", "link")
 
 # What a field owns, and what may follow from it: elements by their path, and attributes.
@@ -54,9 +55,13 @@ OWNED: dict[str, tuple[str, ...]] = {
         "cputune/vcpupin",
         "cputune/vcpusched",
         "cputune/cachetune",
+        "cputune/memorytune",
         "cpu/numa/cell@cpus",
     ),
-    "max_vcpu": ("vcpu", "vcpus", "cputune/vcpupin", "cputune/vcpusched", "cputune/cachetune"),
+    "max_vcpu": (
+        *("vcpu", "vcpus", "cputune/vcpupin", "cputune/vcpusched", "cputune/cachetune"),
+        "cputune/memorytune",
+    ),
     "vcpupin": ("cputune/vcpupin",),
     "emulatorpin": ("cputune/emulatorpin",),
     "iothreads": ("iothreads", "iothreadids", "cputune/iothreadpin", "cputune/iothreadsched"),
@@ -64,7 +69,10 @@ OWNED: dict[str, tuple[str, ...]] = {
     "numa_mode": ("numatune/memory",),
     "numa_nodeset": ("numatune/memory",),
     "memnodes": ("numatune/memnode",),
-    "cpu_mode": ("cpu/model", "cpu/cache", "cpu@mode", "cpu@match", "cpu@check", "cpu@migratable"),
+    "cpu_mode": (
+        *("cpu/model", "cpu/vendor", "cpu/cache", "cpu@mode", "cpu@match", "cpu@check", "cpu@migratable"),
+        "cpu@deprecated_features",
+    ),
     "topology": ("cpu/topology",),
     "cells": (*OF_CELLS, *SUMS, "cpu/numa/cell@cpus", "cpu/numa/cell@memory", "cpu/numa/cell@unit"),
     "hugepages": ("memoryBacking/hugepages",),
@@ -72,6 +80,7 @@ OWNED: dict[str, tuple[str, ...]] = {
     "disks": (
         *("devices/disk@type", "devices/disk@device", "devices/disk@model", "devices/disk/target@bus"),
         *(f"devices/disk/driver@{one}" for one in OF_A_DRIVER),
+        *("devices/disk/driver/iothreads", "devices/disk/driver/metadata_cache", "devices/disk/acpi"),
         "devices/disk/target@removable",
         *("devices/disk/target@tray", "devices/disk@rawio", "devices/disk@sgio"),
         *("devices/disk/target@rotation_rate", *(f"devices/disk/{one}" for one in OF_A_DISK)),
@@ -79,6 +88,7 @@ OWNED: dict[str, tuple[str, ...]] = {
     "interfaces": (
         *("devices/interface@type", "devices/interface@managed", "devices/interface/teaming"),
         *(f"devices/interface/{one}" for one in OF_AN_INTERFACE),
+        *(f"devices/interface/driver@{one}" for one in OF_AN_INTERFACES_DRIVER),
         "devices/interface/bandwidth/inbound@floor",
     ),
     "machine": ("os/type@machine",),
@@ -91,6 +101,7 @@ OWNED: dict[str, tuple[str, ...]] = {
 }
 MAY_GO = ("metadata", "memoryBacking", "cputune", "numatune", "cpu/numa", "cpu", "features")
 MAY_GO += ("devices/disk/driver", "devices/interface/bandwidth/inbound", "devices/interface/bandwidth")
+MAY_GO += ("devices/interface/driver", "devices/disk/target", "devices")
 
 
 def rest(xml: str, wish: Domain, before: Domain) -> str:
@@ -131,7 +142,8 @@ def _without_entries(root: Element, wish: Domain, before: Domain) -> None:
     scsi = root.findall("devices/controller[@type='scsi']") if wish.disks else []
     _drop_all(one for one in scsi if one.find("address") is None)  # what a first disk on SCSI needs
     _drop_all(one for one in root.findall("devices/interface") if interface(one).mac in plugged)
-    _drop_all(one for one in root.findall("cpu/numa/cell") if int(one.get("id", "0")) not in cells)
+    there = enumerate(root.findall("cpu/numa/cell"))
+    _drop_all(one for number, one in there if cell_id(one, number) not in cells)
     for one in root.findall("devices/memory[@model='nvdimm']"):
         if nvdimm(one).path in paths or nvdimm(one).slot in slots:
             _drop(one)

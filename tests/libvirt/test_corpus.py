@@ -59,6 +59,12 @@ def simulator_refuses(xml: str) -> bool:
     return False
 
 
+def named_twice(live: Domain) -> bool:
+    """Which of two devices is meant cannot be said: those of a team have one MAC address."""
+    names = [*(one.mac for one in live.interfaces or ()), *(one.target for one in live.disks or ())]
+    return len(names) > len(set(names))
+
+
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_what_is_read_defined_and_read_again_is_the_same(
     shard: int, libvirt: Libvirt, request: pytest.FixtureRequest
@@ -73,6 +79,9 @@ def test_what_is_read_defined_and_read_again_is_the_same(
         if defined is None or libvirt.define(defined) is None:  # 9.0 does not take all that it writes
             continue
         counts["defined"] += 1
+        if named_twice(read(xml)):
+            counts["with two devices of one name"] += 1
+            continue
         assert differences(read(xml), read(defined)) == (), name
         words = list(other(read(defined)))
         for word, wish in words if is_whole else chance.sample(words, WORDS):

@@ -194,8 +194,11 @@ def edit_sums(root: Element, wish: Domain, was: Before) -> None:
     bare = plain_memory(root) if cells(root) else was.bare if wish.memory is None else wish.memory
     if bare is None:
         return
-    _check_limit(root, bare, was.bare, ("cpu", "numa") if wish.cells else ("memory",))
+    path: Path = ("cpu", "numa") if wish.cells else ("memory",)
+    _check_limit(root, bare, was.bare, path)
     total = bare + memory_devices(root)
+    if total > _MOST:
+        raise Impossible(f"{format_size(total)} in all: libvirt takes less than 8EiB", path)
     set_size(child(root, "memory", order.DOMAIN), total)
     _current_memory(root, total, was)
     _max_memory(root, total)
@@ -217,6 +220,9 @@ def _check_limit(root: Element, bare: int, before: int | None, path: Path) -> No
         f"`virsh memtune {shlex.quote(name)} --hard-limit {kib(bare + HEADROOM)} --config`",
     )
 
+
+_MOST: Final = (1 << 63) - 1
+"""Bytes, after they were rounded up (virDomainParseMemory, virMemoryMaxValue)."""
 
 HEADROOM: Final = 2 << 30
 """Bytes that QEMU itself may take, generously: libvirt says that nobody can tell (formatdomain, memtune)."""
