@@ -41,7 +41,7 @@ def diagnose(me: Resource[VmSpec], live: Seen, wished: Domain, inputs: Inputs) -
     yield from paths.too_small(spec, live.host.opened)
     if not runs:
         yield from paths.diagnose(spec, live.host.opened)
-    if isinstance(live, Live):
+    if isinstance(live, Live) and live.inactive:
         yield from _of_the_old_switch(live, wished)
         yield from sources.diagnose(me.name, spec, live, wished)
     lacking = list(_too_little(spec) if isinstance(live, Missing) else _existing(me, live, wished))
