@@ -58,7 +58,8 @@ def in_iptables(chains: Chains) -> str | None:
     found = [number for number, rule in enumerate(rules) if _is_gate(rule)]
     if not found:
         return "missing"
-    ahead = next((rule for rule in rules[: found[0]] if _stops(rule, chains)), None)
+    seen: set[str] = set()
+    ahead = next((rule for rule in rules[: found[0]] if _stops(rule, chains, seen)), None)
     if ahead is not None:
         return f"behind {ahead.removeprefix(f'-A {CHAIN} ')}"
     return "there twice" if len(found) > 1 else None
@@ -83,15 +84,19 @@ def _is_gate(rule: str) -> bool:
     return rule.replace(f'"{COMMENT}"', COMMENT) == GATE
 
 
-def _stops(rule: str, chains: Chains, seen: frozenset[str] = frozenset()) -> bool:
-    """Whether a rule may keep a marked connection from what is behind it."""
+def _stops(rule: str, chains: Chains, seen: set[str]) -> bool:
+    """Whether a rule may keep a marked connection from what is behind it.
+
+    A chain in `seen` was looked at: chains that jump to each other twice have more ways than can be walked.
+    """
     match = _TARGET.search(rule)
     target = match[1] if match else ""
     if _DOCKERS_BRIDGE.search(rule) or target.startswith(_DOCKER) or target in seen:
         return False
     if target in _REFUSES or target.startswith(_LIBVIRT):
         return True
-    return any(_stops(one, chains, seen | {target}) for one in chains.get(target, ()))
+    seen.add(target)
+    return any(_stops(one, chains, seen) for one in chains.get(target, ()))
 
 
 @dataclass(frozen=True, slots=True)
