@@ -153,6 +153,7 @@ def test_an_agent_that_is_gone_does_not_answer(tmp_path):
         '{"return": {"pid": 1, "exited": true}}',
         '{"return": {"pid": 1, "exited": true, "exitcode": 0, "out-data": 5}}',
         '{"return": {"pid": 1, "exited": true, "exitcode": 0, "out-data": "*"}}',
+        '{"return": {"pid": 1, "exited": true, "exitcode": 0, "out-data": "\u00fc"}}',
         '{"return": {"pid": 1, "exited": true, "exitcode": "0"}}',
         '{"return": {"pid": 1, "exited": true, "signal": 9}}',
         "[" * 100_000,

@@ -8,7 +8,6 @@ input is compressed, since little of it may travel.
 
 from __future__ import annotations
 
-import binascii
 import gzip
 import time
 from base64 import b64decode, b64encode
@@ -81,7 +80,7 @@ def _awaited(ask: Ask, pid: int, deadline: float) -> dict[str, object]:
 def _bytes(encoded: str) -> bytes:
     try:
         return b64decode(encoded, validate=True)
-    except binascii.Error as odd:
+    except ValueError as odd:  # binascii.Error, and what it says of signs beyond ASCII
         raise Lost("the guest agent's answer is not base64") from odd
 
 
