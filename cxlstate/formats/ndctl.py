@@ -103,7 +103,7 @@ def parse(listed: str, attributes: Mapping[str, str]) -> tuple[Region, ...]:
             found = {"regions": [one for one in found if "persistence_domain" in one or "type" in one]}
         handles = {one["dev"]: int(one.get("handle", -1)) for one in found.get("dimms", ())}
         regions = [_region(one, handles, attributes) for one in found.get("regions", ())]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"ndctl list: {type(error).__name__}: {error}") from error
     return tuple(sorted(regions, key=lambda one: (one.start is None, one.start, one.name)))
 
@@ -137,14 +137,18 @@ def _namespace(one: Mapping[str, Any], attributes: Mapping[str, str]) -> Namespa
         name=name,
         mode=_MODES.get(mode := str(one.get("mode", "unknown")), mode),
         size=int(one.get("size", 0)),
-        map=one.get("map"),
-        align=one.get("align"),
-        uuid=one.get("uuid"),
-        device=one.get("chardev") or one.get("blockdev"),
+        map=_word(one, "map"),
+        align=int(one["align"]) if "align" in one else None,
+        uuid=_word(one, "uuid"),
+        device=_word(one, "chardev") or _word(one, "blockdev"),
         raw_size=int(raw_size) if raw_size.isdigit() else None,
         label=attributes.get(f"{DEVICES}/{name}/uuid") or None,
         enabled=one.get("state") != "disabled",
     )
+
+
+def _word(one: Mapping[str, Any], key: str) -> str | None:
+    return str(one[key]) if key in one else None
 
 
 def _number(name: str) -> int:
