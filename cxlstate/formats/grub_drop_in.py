@@ -118,7 +118,7 @@ def recognise(text: str) -> DropIn | None:
                 found = json.loads(line.removeprefix(_MARKER))
                 drop_in = DropIn(*(tuple(map(str, part)) for part in found))
                 return drop_in if drop_in.render() == text else None
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, RecursionError):
                 return None
     return None
 

@@ -10,7 +10,7 @@ _KEPT: Final = "/var/lib/cxlstate/guests"
 
 def path(vm: str, file: str) -> str:
     """A file of a guest. No name of a VM leads out of the folder."""
-    name = quote(vm, safe="@:+,")
+    name = quote(vm, safe="@:+,", errors="surrogateescape")
     folder = f"%2E{name[1:]}" if name.startswith(".") else name
     return f"{_KEPT}/{folder}/{file}"
 

@@ -35,7 +35,7 @@ def disks(kept: str | None) -> frozenset[str]:
     """Those disks: whatever is on them by now, the guest of this seed has put there."""
     try:
         return frozenset(json.loads(kept or "{}").get(_DISKS, ()))
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         return frozenset()
 
 
@@ -43,7 +43,7 @@ def otherwise(kept: str, spec: Provision, macs: Sequence[str]) -> tuple[str, ...
     """The words of the spec that differ from what is kept; `all of it` of what cannot be read."""
     try:
         before = json.loads(kept)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ("all of it",)
     now = json.loads(text(spec, macs, ()))
     if isinstance(before, dict):
