@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Final
 
 _KEY: Final = re.compile(
-    r"(?P<options>(?:[^\s\"]|\"(?:\\\"|[^\"])*\")+\s+)??"
+    r"(?P<options>(?:[^\s\"]|\"(?:\\\"|[^\"\\]|\\(?!\"))*\")+\s+)??"
     r"(?P<type>(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+)\s+(?P<blob>[A-Za-z0-9+/]+=*)(?:\s+(?P<comment>.*))?"
 )
 

@@ -78,3 +78,9 @@ def test_one_key_may_be_wanted_twice(key):
     after = with_keys(f'command="x" {key}\n', wanted)
     assert missing(after, wanted) == []
     assert with_keys(after, wanted) == after
+
+
+def test_an_option_of_many_quotes_without_a_key_takes_no_time():
+    """As of a line that an editor has wrapped."""
+    assert parse('command="' + 'echo \\"x\\"; ' * 10_000) is None
+    assert parse('command="echo \\"x\\"" ssh-ed25519 AAAA') is None
