@@ -20,12 +20,13 @@ MAIN: Final = "/etc/ssh/sshd_config"
 FOLDER: Final = "/etc/ssh/sshd_config.d"
 DROP_IN: Final = ours.SSHD_DROP_IN
 
-_LINE: Final = re.compile(r"\s*(?P<keyword>[A-Za-z0-9]+)(?:\s*=\s*|\s+)(?P<value>.*?)\s*")
+_LINE: Final = re.compile(r"(?P<keyword>[A-Za-z0-9]+)(?:\s*+=\s*|\s+)(?P<value>.*)")
 _WORD: Final = re.compile(r'"([^"]*)"|(\S+)')
 _EVERYBODY: Final = re.compile(r"all|((user|host|address)\s+\*(\s+|$))+", re.IGNORECASE)
 _SAME: Final = {"without-password": "prohibit-password"}
 _ALIASES: Final = {"challengeresponseauthentication": "kbdinteractiveauthentication"}
 _DEEPEST: Final = 16  # servconf.h: SERVCONF_MAX_DEPTH
+_MOST: Final = 4096  # files read; sshd refuses those that include each other, and they would have no end
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Directive:
 
 def directives(files: Mapping[str, str], path: str = MAIN) -> Iterator[Directive]:
     """All lines that sshd reads, in the order in which it does; `files` are those that there are."""
-    yield from _read(files, path, None, 0)
+    yield from _read(files, path, None, 0, iter(range(_MOST)))
 
 
 def deciding(found: Sequence[Directive], keyword: str) -> Directive | None:
@@ -89,8 +90,10 @@ def includes(text: str) -> Iterator[str]:
             yield from map(_absolute, _words(value))
 
 
-def _read(files: Mapping[str, str], path: str, outer: str | None, depth: int) -> Iterator[Directive]:
-    if depth > _DEEPEST:
+def _read(
+    files: Mapping[str, str], path: str, outer: str | None, depth: int, left: Iterator[int]
+) -> Iterator[Directive]:
+    if depth > _DEEPEST or next(left, None) is None:
         return
     match = outer
     for number, keyword, value in _lines(files.get(path, "")):
@@ -99,7 +102,7 @@ def _read(files: Mapping[str, str], path: str, outer: str | None, depth: int) ->
         elif keyword == "include":
             for pattern in _words(value):
                 for found in _matching(files, pattern):
-                    yield from _read(files, found, match, depth + 1)
+                    yield from _read(files, found, match, depth + 1, left)
         else:
             yield Directive(keyword, value, path, number, match)
 
@@ -107,10 +110,9 @@ def _read(files: Mapping[str, str], path: str, outer: str | None, depth: int) ->
 def _lines(text: str) -> Iterator[tuple[int, str, str]]:
     """Number, keyword in small letters and value of each line that says something; only newlines end one."""
     for number, line in enumerate(text.split("\n"), 1):
-        said = _LINE.fullmatch(line)
-        if said and not line.lstrip().startswith("#"):
+        if said := _LINE.fullmatch(line.lstrip()):  # a comment begins with no keyword
             keyword = said["keyword"].lower()
-            yield number, _ALIASES.get(keyword, keyword), _without_comment(said["value"])
+            yield number, _ALIASES.get(keyword, keyword), _without_comment(said["value"].rstrip())
 
 
 def _words(value: str) -> list[str]:
@@ -118,7 +120,7 @@ def _words(value: str) -> list[str]:
 
 
 def _without_comment(value: str) -> str:
-    return re.sub(r"\s+#.*$", "", value)
+    return re.sub(r"(?<!\s)\s++#.*$", "", value)
 
 
 def _matching(files: Mapping[str, str], pattern: str) -> list[str]:

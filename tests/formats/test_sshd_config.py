@@ -99,3 +99,20 @@ def test_a_match_is_told_with_its_place():
 def test_files_that_include_each_other_end():
     files = {sshd_config.MAIN: "Include sshd_config\nPermitRootLogin no\n"}
     assert deciding(list(directives(files)), "permitrootlogin").value == "no"
+
+
+def test_files_that_include_all_of_each_other_end():
+    several = {
+        f"{sshd_config.FOLDER}/{name}.conf": "Include sshd_config.d/*.conf\nPort 22\n" for name in "abcd"
+    }
+    found = list(
+        directives({sshd_config.MAIN: "Include sshd_config.d/*.conf\nPermitRootLogin no\n", **several})
+    )
+    assert deciding(found, "permitrootlogin").value == "no"
+
+
+@pytest.mark.parametrize(
+    "line", [f"Match all{' ' * 10**6}x", f"Port 22{' ' * 10**6}# x", " " * 10**6 + "Port"]
+)
+def test_a_line_of_blanks_takes_no_time(line):
+    assert len(list(directives({sshd_config.MAIN: f"{line}\nPort 22\n"}))) < 3
