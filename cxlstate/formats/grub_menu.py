@@ -17,9 +17,9 @@ from cxlstate.formats import grub_script
 from cxlstate.formats.grub_script import GrubSyntaxError, Values
 
 _SECTION: Final = re.compile(r"### (BEGIN|END) (?:\S*/)?(\S+) ###")
-_ITEM: Final = re.compile(r"(menuentry|submenu)\s+(.*?)\s*\{\s*(?:#.*)?")
+_ITEM: Final = re.compile(r"(menuentry|submenu)\s++((?:.*?\S)??)\s*+\{\s*(?:#.*)?")
 ONE_LINE: Final = re.compile(
-    r"menuentry\s+((?:\"(?:[^\"\\]|\\.)*\"|'[^']*'|\\.|[^\"'\\{])*)\{(.*)\}\s*(?:#.*)?", re.ASCII
+    r"menuentry\s++((?:\"(?:[^\"\\]|\\.)*\"|'[^']*'|\\.|[^\"'\\{])*)\{(.*)\}\s*(?:#.*)?", re.ASCII
 )
 _KERNEL: Final = re.compile(r"(linux|linux16|linuxefi|module|module2|xen_module)\s+(.*)")
 _SET: Final = re.compile(
@@ -31,7 +31,7 @@ _FILLED: Final = re.compile(
 )
 _WITH_VALUE: Final = frozenset({"--class", "--users", "--hotkey", "--source", "--id"})
 _ELSEWHERE: Final = re.compile(
-    r"^\s*(?:load_env\s+(?:-f|--file)|(?:source|\.)\s+(?!\S*/custom\.cfg))", re.MULTILINE
+    r"^[^\S\n]*+(?:load_env\s++(?:-f|--file)|(?:source|\.)\s++(?!\S*/custom\.cfg))", re.MULTILINE
 )
 
 GRUBS_OWN: Final = frozenset(

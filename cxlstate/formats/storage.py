@@ -20,7 +20,7 @@ from cxlstate.core.read import Command, File
 MOUNTS: Final = File("/proc/self/mountinfo")
 QEMU: Final = File("/etc/libvirt/qemu.conf")
 
-_USER: Final = re.compile(r"""^\s*user\s*=\s*["']\+?([^"']*)["']""", re.MULTILINE)
+_USER: Final = re.compile(r"""^[^\S\n]*+user\s*=\s*["']\+?([^"']*)["']""", re.MULTILINE)
 _DEFAULT_USER: Final = "libvirt-qemu"  # on Debian and Ubuntu: default_qemu_user in libvirt's build
 _ROOT: Final = ("root", "0")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cxlstate.formats import grub_menu, grub_script
-from cxlstate.formats.grub_menu import chosen, environment, menu
+from cxlstate.formats.grub_menu import chosen, environment, menu, variables
 from tests.conformance.test_boot import WORDS
 
 MENU = """\
@@ -139,3 +139,16 @@ def test_grub_cfg_as_it_will_be_has_what_40_custom_holds_by_now():
     assert grub_menu.regenerated(MENU, CUSTOM.replace("exec tail", "cat")) == MENU
     assert grub_menu.regenerated("", CUSTOM) == ""
     assert grub_menu.regenerated(MENU, "") == MENU
+
+
+@pytest.mark.parametrize(
+    "text", ["menuentry " + " " * 10**6 + "x", "menuentry x" + " " * 10**6 + "x {", "\n" * 10**6]
+)
+def test_blanks_take_no_time(text):
+    menu(text)
+    variables(text, {})
+
+
+def test_a_custom_cfg_behind_two_blanks_is_no_other_file():
+    assert "" not in variables("  source  ${config_directory}/custom.cfg\n", {})
+    assert "" in variables("\n  source  /boot/grub/other.cfg\n", {})

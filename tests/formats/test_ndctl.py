@@ -1,4 +1,4 @@
-"""What ndctl lists in another form than any that is known: refused as a whole, before anything follows from it."""
+"""What ndctl lists in another form than any that is known: refused before anything follows from it."""
 
 from __future__ import annotations
 

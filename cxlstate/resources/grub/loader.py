@@ -51,7 +51,7 @@ READS: Final[tuple[Read, ...]] = (
     ),
 )
 
-_ESP: Final = re.compile(r"^\s*[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}\b", re.MULTILINE)  # UUID of a FAT file system
+_ESP: Final = re.compile(r"^[^\S\n]*+[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}\b", re.MULTILINE)  # UUID of a FAT one
 _DROP_INS: Final = "/default/grub.d/"  # Debian's default-grub-d.patch
 _ARGUMENTS_ELSEWHERE: Final = "set the arguments where that loader keeps them: "
 XEN: Final = ("20_linux_xen", "20_linux_xen_tboot")
