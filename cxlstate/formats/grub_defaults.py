@@ -94,6 +94,8 @@ class Defaults:
 
 _Statement = list[Token]
 _NO_VALUE: Final = None
+_LONGEST: Final = 8192
+"""Characters of a value that is told: `A="$A$A"` doubles it at each line, and x86 kernels read 2047."""
 
 
 def evaluate(files: Sequence[tuple[str, str]]) -> Defaults:
@@ -326,6 +328,8 @@ def _value(word: Word, values: dict[str, str | None], path: str, line: int, name
                 known, why = eaten, ""
             case _:
                 known, why = _NO_VALUE, f"{part.what} ({part.excerpt})"
+        if known is not _NO_VALUE and len(text) + len(known) > _LONGEST:
+            known, why = _NO_VALUE, f"more than {_LONGEST} characters"
         if known is not _NO_VALUE:
             text += known
         elif name.startswith(WATCHED):

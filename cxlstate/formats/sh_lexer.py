@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 
@@ -117,6 +118,7 @@ class _Lexer:
         self.text = text
         self.at = 0
         self.heredocs: list[tuple[str, bool]] = []
+        self._counted = (0, 1)  # up to where line breaks were counted, and the line there
 
     def all(self) -> list[Token]:
         found: list[Token] = []
@@ -158,7 +160,9 @@ class _Lexer:
         return [Token(Word((Opaque("a heredoc", text),), text), line)]
 
     def _line(self) -> int:
-        return self.text.count("\n", 0, self.at) + 1
+        at, line = self._counted if self._counted[0] <= self.at else (0, 1)
+        self._counted = self.at, line + self.text.count("\n", at, self.at)
+        return self._counted[1]
 
     def _skip_blanks(self) -> bool:
         while self.at < len(self.text):
@@ -314,10 +318,9 @@ class _Lexer:
 def _joined(parts: list[Part]) -> tuple[Part, ...]:
     """Neighbouring literals of one kind as one."""
     joined: list[Part] = []
-    for part in parts:
-        last = joined[-1] if joined else None
-        if isinstance(part, Literal) and isinstance(last, Literal) and part.bare == last.bare:
-            joined[-1] = Literal(last.text + part.text, part.bare)
+    for bare, several in groupby(parts, lambda part: part.bare if isinstance(part, Literal) else None):
+        if bare is None:
+            joined += several
         else:
-            joined.append(part)
+            joined.append(Literal("".join(one.text for one in several if isinstance(one, Literal)), bare))
     return tuple(joined)

@@ -219,3 +219,17 @@ def test_whatever_is_understood_a_real_shell_agrees_with(text: str) -> None:
         return
     real = by_shell(text)
     assert real is None or real == value
+
+
+@pytest.mark.parametrize("name", ["A", "GRUB_CMDLINE_LINUX"])
+def test_a_value_that_doubles_at_each_line_is_not_told(name: str) -> None:
+    text = f"{name}=x\n" + f'{name}="${name}${name}${name}${name}"\n' * 40
+    if name == "A":
+        assert evaluate([("f", text)])[name] == ""
+    else:
+        with pytest.raises(NotUnderstood, match="more than 8192 characters"):
+            evaluate([("f", text)])
+
+
+def test_the_time_for_a_long_file_grows_with_its_length() -> None:
+    evaluate([("f", "\n" * 200_000 + "A=" + "x" * 200_000 + "\nGRUB_CMDLINE_LINUX=a\n")])
