@@ -70,7 +70,7 @@ def _xfs(text: str) -> Extent:
 
 
 def _btrfs(text: str, device: str) -> Extent:
-    rows = re.findall(r"^\s*devid +(\d+) size (\d+) used \d+ path (\S+)", text, re.MULTILINE)
+    rows = re.findall(r"^[^\S\n]*+devid +(\d+) size (\d+) used \d+ path (\S+)", text, re.MULTILINE)
     if len(rows) > 1:
         raise ValueError(f"it is on {len(rows)} devices: which of them is to grow is not said")
     for number, size, path in rows:

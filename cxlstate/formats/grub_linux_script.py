@@ -79,6 +79,7 @@ _LOOP: Final = re.compile(r"for \w+ in .*; do")
 _WORD: Final = re.compile(r"(\\)?\$\{?(\w+)\}?(.*)")
 _OF_XEN: Final = f"{PREFIX}_XEN_REPLACE"
 _MOST: Final = 512
+_LONGEST: Final = 1024  # characters of a line: time for a pattern grows with their cube
 
 _Values = dict[Slot, frozenset[Template]]
 
@@ -149,15 +150,19 @@ def _never(line: str, constants: dict[str, str]) -> bool:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Logical lines without their indentation; comments left out."""
+    """Logical lines without their indentation; comments left out, which a backslash does not continue."""
     held, start = "", 0
-    for number, raw in enumerate(text.split("\n"), 1):
+    for number, raw in enumerate(map(str.strip, text.split("\n")), 1):
+        if not held and raw.startswith("#"):
+            continue
         start = start if held else number
-        held += raw.strip() if not held else " " + raw.strip()
+        held += raw if not held else " " + raw
+        if len(held) > _LONGEST:
+            raise NotUnderstood(start, f"a line of more than {_LONGEST} characters")
         if held.endswith("\\"):
             held = held[:-1].rstrip()
             continue
-        if held and not held.startswith("#"):
+        if held:
             yield start, held
         held = ""
 

@@ -65,6 +65,7 @@ def test_an_xfs_and_a_btrfs_say_how_large_they_are():
         ("xfs", "", "xfs_info does not say how large it is"),
         ("btrfs", BTRFS.format(1), "btrfs does not list vda1"),
         ("btrfs", BTRFS.format(2) + "\tdevid 2 size 1 used 0 path /dev/vdb\n", "it is on 2 devices"),
+        ("btrfs", "\n" * 10**6, "btrfs does not list vda1"),
         ("vfat", "", "file systems of type vfat are not grown"),
     ],
 )

@@ -82,6 +82,9 @@ def test_words_around_the_arguments_are_the_scripts_own():
         "eval GRUB_CMDLINE_LINUX=x",
         "read -r GRUB_CMDLINE_LINUX < /etc/site",
         'linux_entry "a" "b" simple "${GRUB_CMDLINE_LINUX%quiet}"',
+        "linux ro " * 10_000,
+        "linux \\\n" * 10_000,
+        "# a comment ends with its line \\\nGRUB_CMDLINE_LINUX=`cat /etc/site`",
     ],
 )  # fmt: skip
 def test_what_only_a_shell_can_tell_is_not_understood(line):
