@@ -44,7 +44,9 @@ def _refuse_special(path: Path) -> None:
     with suppress(FileNotFoundError):
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode):
-            raise _unwritable(path, "it is a symbolic link", f"name the file itself: --out {path.resolve()}")
+            itself = os.path.realpath(path)
+            hint = None if os.path.islink(itself) else f"name the file itself: --out {itself}"  # noqa: PTH114
+            raise _unwritable(path, "it is a symbolic link", hint)
         if not stat.S_ISREG(mode):
             raise _unwritable(
                 path, "it is not a regular file", "name a file; `--json` prints to standard output"

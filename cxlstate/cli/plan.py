@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -53,7 +55,7 @@ def command(  # noqa: PLR0913, PLR0917  # click's: one parameter an option
     with loading(paths) as (loaded, opener):
         if has_errors(loaded.diagnostics):
             return refuse_specs(loaded.diagnostics, as_json=as_json)
-        if out and out.resolve() in (Path(tree.file).resolve() for tree in loaded.trees):
+        if out and any(_same_file(out, tree.file) for tree in loaded.trees):
             raise click.UsageError(f"--out {out}: this is the spec")
         from cxlstate.engine.plan import worst
         from cxlstate.engine.survey import survey
@@ -77,3 +79,9 @@ def command(  # noqa: PLR0913, PLR0917  # click's: one parameter an option
             say("", blank=number > 0)
             say_plan(plan, plan.all_diagnostics, everything=everything, verbose=verbose)
     return worst(plan.exit for plan in plans)
+
+
+def _same_file(one: Path, other: str) -> bool:
+    with suppress(OSError):  # the current folder may be gone
+        return os.path.realpath(one) == os.path.realpath(other)
+    return False

@@ -28,6 +28,11 @@ class Unreadable(Exception):
         self.missing = missing
 
 
+def at_home(path: str) -> Path:
+    """A path with its `~` written out; of a user who is not known it stays, and no such file is found."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib's own raises RuntimeError there
+
+
 def read(path: Path, most: int) -> bytes:
     """The content of a regular file of at most `most` bytes. Raises Unreadable."""
     content = read_start(path, most + 1)

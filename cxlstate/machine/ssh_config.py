@@ -15,6 +15,8 @@ from glob import glob
 from pathlib import Path
 from types import SimpleNamespace
 
+from cxlstate.machine.own_files import at_home
+
 _DEPTH = 16  # as READCONF_MAX_DEPTH of OpenSSH's readconf.c: more is taken for a loop
 _EXEC = 30  # seconds for a program of `Match exec`
 _LARGEST = 4 << 20  # bytes of one file
@@ -24,18 +26,18 @@ _ALL = "Host *\n"
 
 def own() -> Path:
     """The file that `ssh-config --write` keeps."""
-    return Path("~/.ssh/config.d/cxlstate").expanduser()
+    return at_home("~/.ssh/config.d/cxlstate")
 
 
 def named() -> Path | None:
     """The file that CXLSTATE_SSH_CONFIG names."""
     path = os.environ.get("CXLSTATE_SSH_CONFIG")
-    return Path(path).expanduser() if path else None
+    return at_home(path) if path else None
 
 
 def usual() -> list[Path]:
     """Those that `ssh` reads."""
-    return [Path("~/.ssh/config").expanduser(), Path("/etc/ssh/ssh_config")]
+    return [at_home("~/.ssh/config"), Path("/etc/ssh/ssh_config")]
 
 
 def files() -> list[Path]:
@@ -51,13 +53,13 @@ def load(paths: Sequence[Path], *, ours: bool = False) -> str:
 
     OSError: one exists and cannot be read. ValueError: one is too large, or `Include` never ends.
     """
-    passed_over = None if ours else own().resolve()
+    passed_over = None if ours else os.path.realpath(own())  # a circle of links is no error
     return "".join(line for path in paths for line in _lines(path, _ALL, _DEPTH, passed_over))
 
 
-def _lines(path: Path, block: str, depth: int, passed_over: Path | None) -> Iterator[str]:
+def _lines(path: Path, block: str, depth: int, passed_over: str | None) -> Iterator[str]:
     """A file that is included in a block holds where that does, and so do the blocks in it (readconf.c)."""
-    if not path.is_file() or path.resolve() == passed_over:
+    if not path.is_file() or os.path.realpath(path) == passed_over:
         return
     if path.stat().st_size > _LARGEST:
         raise ValueError(f"{path} is larger than {_LARGEST} bytes")

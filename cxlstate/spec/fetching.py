@@ -44,7 +44,7 @@ def _content(reference: Reference, folder: Path) -> bytes:
             return value
         case "file":
             try:
-                return own_files.read(folder / Path(reference.words[0]).expanduser(), _MOST_BYTES)
+                return own_files.read(folder / own_files.at_home(reference.words[0]), _MOST_BYTES)
             except own_files.Unreadable as error:
                 raise _unavailable(reference, str(error)) from error
         case _:
@@ -91,7 +91,7 @@ def text_beside(folder: Path, written: str) -> str:
 
 def content_beside(folder: Path, written: str) -> bytes:
     """The same, of a file that may be no text; `~` is the home of whoever runs this."""
-    path = folder / Path(written).expanduser()
+    path = folder / own_files.at_home(written)
     try:
         return own_files.read(path, yaml_text.MAX_BYTES)
     except own_files.Unreadable as error:

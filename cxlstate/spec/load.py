@@ -109,13 +109,12 @@ def _files(paths: Sequence[FilePath], problems: list[Diagnostic]) -> list[FilePa
     for path in paths:
         try:
             inside = _inside(path) if path.is_dir() else [path]
+            found = found | {file.absolute(): file for file in inside} | found
         except OSError as error:
             problems.append(unreadable(path, error.strerror or str(error)))
             continue
         if not inside:
             problems.append(unreadable(path, "the directory contains no *.yaml or *.yml"))
-        for file in inside:
-            found.setdefault(file.absolute(), file)
     return list(found.values())
 
 

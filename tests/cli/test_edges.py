@@ -110,6 +110,53 @@ def test_out_does_not_replace_the_spec(spec, run, monkeypatch):
     assert "this is the spec" in said
 
 
+@pytest.mark.parametrize("verb", ["plan", "schema"])
+def test_out_into_a_circle_of_links_is_told(spec, run, monkeypatch, verb):
+    monkeypatch.chdir(spec.parent)
+    Path("one").symlink_to("two")
+    Path("two").symlink_to("one")
+    status, _, said = run(verb, *([spec] if verb == "plan" else []), "--out", "one")
+    assert (status, "CXE232" in said, "name the file" in said) == (1, True, False)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["validate", "a.yaml"], ["drift"], ["plan", "../a.yaml"], ["apply", "p.json"]]
+)
+def test_a_current_folder_that_was_removed_is_told(run, tmp_path, monkeypatch, arguments):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    status, _, said = run(*arguments)
+    assert (status, "CXS112" in said) == (1, True)
+
+
+def test_in_a_folder_that_was_removed_a_plan_by_absolute_path_is_made(spec, run, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert run("plan", spec)[0] == 2
+    status, _, said = run("plan", spec, "--out", "x.json")
+    assert (status, "CXE232" in said) == (1, True)
+
+
+def test_a_plan_file_with_a_name_that_is_too_long_is_told(run):
+    status, _, said = run("apply", "a" * 300 + ".json")
+    assert (status, "CXE206" in said, "File name too long" in said) == (1, True, True)
+
+
+@pytest.mark.parametrize(
+    ("word", "code"),
+    [("{content: {file: ~nobody.of.that.name/x}}", "CXS215"), ("{source: ~nobody.of.that.name/x}", "CXS213")],
+)
+def test_the_home_of_an_unknown_user_is_told(tmp_path, run, word, code):
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        f"apiVersion: cxlstate/v1\nhost: {{name: x, connect: sim:host, files: {{/etc/x: {word}}}}}\n"
+    )
+    status, _, said = run("plan", spec)
+    assert (status, code in said) == (1, True), said
+
+
 # One JSON document, whatever happens -----------------------------------------------------------------
 
 

@@ -134,3 +134,23 @@ def test_an_address_is_one_file_name_and_comes_back(address):
     assert "/" not in name
     assert not name.startswith(".")
     assert records.unquote(name) == address
+
+
+def test_without_a_home_there_is_no_configuration_of_ssh(tmp_path, monkeypatch):
+    def nobody(*_):
+        raise KeyError
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    monkeypatch.setenv("CXLSTATE_SSH_CONFIG", "~nobody.of.that.name/config")
+    assert ssh_config.load(ssh_config.files()) == ""
+    monkeypatch.delenv("CXLSTATE_SSH_CONFIG")
+    assert ssh_config.load(ssh_config.usual()[:1]) == ""
+
+
+def test_a_circle_of_links_is_no_configuration_of_ssh(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh/config.d").mkdir(parents=True)
+    (tmp_path / ".ssh/config.d/cxlstate").symlink_to("cxlstate")
+    (tmp_path / ".ssh/config").write_text("Include config.d/*\nUser bob\n")
+    assert "User bob" in ssh_config.load(ssh_config.usual()[:1])
