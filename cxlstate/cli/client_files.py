@@ -120,9 +120,15 @@ def ineffective(hosts: Iterable[SshHost]) -> Diagnostic | None:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Two at once would each lose what the other writes."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise _unwritable(folder, error.strerror or str(error)) from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:  # a file system over the network that has no locks
+            raise _unwritable(folder, error.strerror or str(error)) from error
         yield
     finally:
         os.close(handle)

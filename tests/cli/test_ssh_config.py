@@ -399,6 +399,18 @@ def test_no_link_is_followed(run, specs, home, name):
     assert path.is_symlink()
 
 
+def test_a_folder_that_cannot_be_locked_is_told(run, specs, home, monkeypatch):
+    def no_locks(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    spec = specs()
+    status, out, err = run(spec, "--write")
+    assert (status, out) == (1, "")
+    assert "error[CXC601]" in err
+    assert "No locks available" in err
+
+
 def test_our_own_file_is_no_source_of_ours(run, specs, config, kept):
     config.write_text("Include config.d/cxlstate\nHost one\n  User mine\n")
     run(specs(connect="ssh://admin@10.9.9.9"), "--write")
