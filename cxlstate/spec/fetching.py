@@ -6,7 +6,9 @@ Nothing of a secret, and nothing that a command said, gets into an error: it may
 from __future__ import annotations
 
 import os
+import select
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,25 +56,44 @@ def _content(reference: Reference, folder: Path) -> bytes:
 def _printed(reference: Reference, folder: Path) -> bytes:
     """What the command prints; it is given no input, and runs in the folder of the spec."""
     try:
-        ended = subprocess.run(
+        with subprocess.Popen(
             reference.words,
             cwd=folder,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_SECONDS,
-            check=False,
-        )
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            try:
+                end = time.monotonic() + _SECONDS
+                output = _up_to_a_byte_too_many(process, end)
+                if len(output) > _MOST_BYTES:
+                    raise _unavailable(reference, f"more than {_MOST_BYTES} bytes")
+                status = process.wait(max(0, end - time.monotonic()))
+            finally:
+                process.kill()
     except subprocess.TimeoutExpired:
         raise _unavailable(reference, f"still running after {_SECONDS} s") from None
     except OSError as error:
         raise _unavailable(reference, os.strerror(error.errno or 0)) from None
-    if ended.returncode:
-        raise _unavailable(
-            reference, f"exit status {ended.returncode}", hint="run it by hand to see what it says"
-        )
-    if not ended.stdout or len(ended.stdout) > _MOST_BYTES:
-        raise _unavailable(reference, "no output" if not ended.stdout else f"more than {_MOST_BYTES} bytes")
-    return ended.stdout
+    if status:
+        raise _unavailable(reference, f"exit status {status}", hint="run it by hand to see what it says")
+    if not output:
+        raise _unavailable(reference, "no output")
+    return output
+
+
+def _up_to_a_byte_too_many(process: subprocess.Popen[bytes], end: float) -> bytes:
+    """Its output, of which no more is read: it may have no end. Raises TimeoutExpired."""
+    assert process.stdout  # noqa: S101  # opened by who calls this
+    found, pipe = b"", process.stdout.fileno()
+    while len(found) <= _MOST_BYTES:
+        left = end - time.monotonic()
+        if left < 0 or not select.select([pipe], [], [], left)[0]:
+            raise subprocess.TimeoutExpired(process.args, _SECONDS)
+        if not (piece := os.read(pipe, _MOST_BYTES)):
+            break
+        found += piece
+    return found
 
 
 def _unavailable(reference: Reference, why: str, hint: str | None = None) -> PydanticCustomError:

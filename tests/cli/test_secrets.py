@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic_core import PydanticCustomError
 
 from cxlstate.cli.main import _run
+from cxlstate.core.reference import Reference
+from cxlstate.spec.fetching import fetching
 
 SPEC = """\
 apiVersion: cxlstate/v1
@@ -55,6 +58,7 @@ def test_validate_needs_no_secret_and_runs_nothing(run, tmp_path, monkeypatch):
         ("{command: [sh, -c, 'echo hunter2; echo hunter2 >&2; exit 3']}", "exit status 3"),
         ("{command: [not-a-program]}", "No such file or directory"),
         ("{command: ['true']}", "no output"),
+        ("{command: [cat, /dev/zero]}", "more than 65536 bytes"),
     ],
 )
 def test_a_secret_that_cannot_be_had_is_an_error_without_it(run, tmp_path, reference, found):
@@ -65,6 +69,14 @@ def test_a_secret_that_cannot_be_had_is_an_error_without_it(run, tmp_path, refer
     assert b"spec.yaml:6:20" in said
     assert f"found    {found}".encode() in said
     assert b"hunter2" not in said.replace(reference.encode(), b"").replace(b"echo hunter2", b"")
+
+
+@pytest.mark.parametrize("script", ["sleep 9 & echo hunter2", "echo hunter2; exec >&-; sleep 9"])
+def test_a_command_that_does_not_end_is_not_waited_for(tmp_path, monkeypatch, script):
+    monkeypatch.setattr("cxlstate.spec.fetching._SECONDS", 0.5)
+    with pytest.raises(PydanticCustomError) as refused:
+        fetching(tmp_path)(Reference("command", ("sh", "-c", script)))
+    assert (refused.value.context or {})["found"] == "still running after 0.5 s"
 
 
 def test_a_literal_secret_is_not_repeated(run):
