@@ -51,6 +51,7 @@ _WHOLE_DISK: Final = re.compile("/dev/(?:(?:sd|vd|hd|xvd)[a-z]+|(?:nvme[0-9]+n|m
 _STAT: Final = ("stat", "--dereference", "--format=%f %d:%i %s %U:%G:%n")
 _NOT_ALL_FOUND: Final = 1
 _FIELDS: Final = 4
+_MODE: Final = re.compile("[0-9a-f]{1,8}")
 _IDENTITY: Final = re.compile(r"\d+:\d+", re.ASCII)
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
@@ -254,8 +255,8 @@ def _records(answer: Answer) -> Iterator[tuple[str, Stat]]:
         if len(fields) < _FIELDS or fields[-1].count(":") < 2:  # noqa: PLR2004  # user:group:name
             continue
         mode, identity, size, named = fields
-        if not _IDENTITY.fullmatch(identity):
-            raise ValueError(f"stat: no device and inode: {identity[:40]!r}")
+        if not (_IDENTITY.fullmatch(identity) and _MODE.fullmatch(mode)):
+            raise ValueError(f"stat: no mode, device and inode: {f'{mode} {identity}'[:40]!r}")
         owner, group, name = named.split(":", 2)
         yield name, Stat(int(mode, 16), identity, int(size), owner, group)
 
