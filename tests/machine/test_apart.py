@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shlex
 import signal
@@ -16,6 +17,7 @@ from cxlstate.adapters.open_reader import ahead
 from cxlstate.core.connect import Ssh
 from cxlstate.core.diagnostic import CxlstateError
 from cxlstate.core.read import File
+from cxlstate.machine import early
 from cxlstate.machine.apart import ApartTransport
 from cxlstate.machine.posix.transport import Lost
 from tests.machine import sshd
@@ -32,6 +34,19 @@ def test_the_connection_is_made_before_anything_is_asked(server):
         assert reader.read([VERSION]).text(VERSION) == reader.read([VERSION]).text(VERSION)
         reader.close()
     assert server.connections() - connections == 1
+
+
+@pytest.mark.usefixtures("server")
+def test_where_no_process_is_left_to_start_this_one_connects(monkeypatch):
+    def none_left():
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(early, "_start", none_left)
+    with ahead(Ssh("box")) as (opener, authenticate):
+        authenticate()
+        reader = opener(Ssh("box"), "box")
+        assert reader.read([VERSION]).text(VERSION).startswith("Linux ")
+        reader.close()
 
 
 def test_nobody_authenticates_before_the_spec_is_found_valid(server):
