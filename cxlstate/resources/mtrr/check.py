@@ -54,7 +54,9 @@ def judged(resource: Resource[MtrrSpec], aim: Goal, live: Live, inputs: Inputs) 
     gone = goal.surplus(resource, aim, live)
     come = goal.missing(aim, live.registers, gone)
     left = goal.remaining(live.registers.used, gone)
-    return Judged(resource.name, resource.spec, aim, live, under.others(inputs), gone, come, left)
+    known = under.others(inputs)
+    known = replace(known, kmem_kept_out=known.kmem_kept_out or live.kmem_kept_out)
+    return Judged(resource.name, resource.spec, aim, live, known, gone, come, left)
 
 
 def diagnose(one: Judged) -> Iterator[Diagnostic]:

@@ -11,6 +11,7 @@ from cxlstate.core.observation import Present, Unknown
 from cxlstate.core.read import Command, Exists, File, Read
 from cxlstate.core.units import format_size
 from cxlstate.formats import dax, modprobe, mtrr, restore
+from cxlstate.formats.dax import Device
 from cxlstate.formats.iomem import HiddenAddresses, Range
 from cxlstate.formats.mtrr import Block, Register
 
@@ -88,7 +89,8 @@ class Live:
     """`count` is how many variable registers there are, if the kernel's log still says so.
 
     `missing` says why there is no interface to registers at all. No register reaches `top` or beyond, where
-    that is known. `kmem_built_in`: no list keeps kmem out,
+    that is known. `devices` are the dax devices that programs can map. `kmem_kept_out`: by the machine's own
+    configuration, from the next boot on. `kmem_built_in`: no list keeps kmem out,
     and what counts is `added_offline`, whether the memory that it adds is left offline. `forces`: the kernel
     says that write-back is forced from 4 GiB on, up to `forced_to` where that is known.
     """
@@ -97,6 +99,8 @@ class Live:
     iomem: tuple[Range, ...]
     count: int | None = None
     missing: str | None = None
+    devices: tuple[Device, ...] = ()
+    kmem_kept_out: bool = False
     kmem_built_in: bool = False
     added_offline: bool = False
     forces: bool = False
@@ -115,7 +119,8 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
         missing = _missing(answers)
         registers = Registers() if missing else read_registers(answers)
         memory = dax.read_memory(answers)
-        built_in = modprobe.of_kmem(answers).built_in
+        bound = tuple(one for one in dax.read_devices(answers) if one.driver not in (None, dax.KMEM))
+        kmem = modprobe.of_kmem(answers)
         offline = modprobe.added_offline(answers.text(modprobe.COMMAND_LINE))
     except HiddenAddresses as error:
         return Unknown(str(error), hint=_ROOT)
@@ -131,7 +136,9 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
             memory,
             count=mtrr.variable_registers(log),
             missing=missing,
-            kmem_built_in=built_in,
+            devices=bound,
+            kmem_kept_out=kmem.kept_out_by is not None,
+            kmem_built_in=kmem.built_in,
             added_offline=offline,
             forces=mtrr.forces_write_back(log),
             forced_to=dax.forced_write_back(log),

@@ -35,6 +35,11 @@ _REBOOT: Final = Action(
     why="kmem is built in and made RAM of it; the next boot leaves it offline",
     activation=True,
 )
+_REBOOT_WITHOUT_KMEM: Final = replace(
+    _REBOOT,
+    does="reboot, so that kmem does not take the memory",
+    why="kmem made RAM of it; the next boot keeps kmem out",
+)
 
 
 class Mtrr(MtrrKind, Reconciler[MtrrSpec, Live]):
@@ -85,12 +90,13 @@ class Mtrr(MtrrKind, Reconciler[MtrrSpec, Live]):
         refused = any(problem.severity is Severity.ERROR for problem in problems) or overflows(one, {})
         listed = [line.content for line in live.registers.lines if line.name == resource.name]
         lines = listed if one.gone and aim.wanted else aim.wanted
-        waits = _waits_for_boot(one.come, live)
+        waits = _waits_for_boot(one.come, live, inputs)
+        reboot = _REBOOT if live.kmem_built_in else _REBOOT_WITHOUT_KMEM
         return Assessment(
             _NONE if refused else _exports(resource.name, aim, lines),
             problems,
             _changes(resource.spec, aim, one.gone, one.come, pending=waits),
-            (_REBOOT,) if waits else _actions(one.gone, one.come),
+            (reboot,) if waits else _actions(one.gone, one.come),
             _facts(resource, live),
             shared=one,
         )
@@ -171,12 +177,17 @@ def _facts(resource: Resource[MtrrSpec], live: Live) -> tuple[tuple[str, str], .
     return ((RANGES, ", ".join(found) or "none"), ("registers", total))
 
 
-def _waits_for_boot(come: Sequence[Content], live: Live) -> bool:
-    """Whether a kmem that is built in has RAM under them that it leaves offline from the next boot on."""
-    if not live.kmem_built_in or live.added_offline:
-        return False
+def _waits_for_boot(come: Sequence[Content], live: Live, inputs: Inputs) -> bool:
+    """Whether kmem has RAM under them that only the next boot takes from it, and nobody else sees to that.
+
+    One that is built in leaves it offline then; the other the machine's own configuration keeps out.
+    """
+    if live.kmem_built_in:
+        gone = not live.added_offline
+    else:
+        gone = live.kmem_kept_out and not under.others(inputs).kmem_kept_out
     blocks = [one.block for one in come]
-    return any(one.name == under.KMEM and _touches(one, blocks) for one in live.iomem)
+    return gone and any(one.name == under.KMEM and _touches(one, blocks) for one in live.iomem)
 
 
 def _touches(one: Range, blocks: Iterable[Block]) -> bool:
