@@ -11,6 +11,7 @@ from cxlstate.core.exports import Inputs
 from cxlstate.core.path import Path
 from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import format_address, format_size
+from cxlstate.formats.dax import Device
 from cxlstate.formats.iomem import Range
 from cxlstate.formats.mtrr import PAGE, WRITE_BACK, Register
 from cxlstate.resources.mtrr import goal, under
@@ -219,13 +220,23 @@ def _over_others(judged: Judged) -> Iterator[Diagnostic]:
                 expected="nothing but the device, empty space, and RAM that memmap takes away",
                 hint=_narrower(judged, devices),
             )
-        if found := under.memory_of_devices(parts, judged.live.iomem):
+        if bound := under.of_devices(under.undeclared(parts, judged.known), judged.live.bound):
+            yield Diagnostic(
+                "CXT316",
+                f"{one} reaches over {bound[0].name}, which is bound",
+                path=place,
+                found=_of(bound),
+                expected="no device that is mapped already, but those of host.dax",
+                hint=_narrower(judged, devices),
+            )
+        elif found := under.memory_of_devices(parts, judged.live.iomem):
+            others = under.of_devices(parts, judged.live.devices)
             yield Diagnostic(
                 "CXT312",
                 f"{one} also reaches over memory of another device",
                 Severity.WARNING,
                 path=place,
-                found=_named(found),
+                found=_of(others) if others else _named(found),
                 hint=f"that memory becomes {judged.spec.type}, too; {_narrower(judged, devices)}",
             )
 
@@ -236,7 +247,9 @@ def _narrower(judged: Judged, devices: Sequence[Range]) -> str:
         return "choose ranges without it"
     reach = goal.window(judged.spec, judged.aim.device)
     parts = under.overshoot([one.block for one in judged.aim.wanted], devices, judged.known)
-    others = (*under.foreign(parts, judged.live.iomem), *under.memory_of_devices(parts, judged.live.iomem))
+    bound = (part for one in under.of_devices(parts, judged.live.devices) for part in one.ranges)
+    named = (*under.foreign(parts, judged.live.iomem), *under.memory_of_devices(parts, judged.live.iomem))
+    others = (*named, *bound)
     start, end = judged.aim.device[0].start, judged.aim.device[-1].end
     below = [one.end + -one.end % PAGE for one in others if one.start < start]
     above = [one.start - one.start % PAGE for one in others if one.end > end]
@@ -328,6 +341,10 @@ def _place(spec: MtrrSpec, aim: Goal, one: Content) -> Path:
 def _named(found: Sequence[Range]) -> str:
     names = [f"{one} {one.name}" for one in found[:_MANY]]
     return ", ".join(names) + (f" and {len(found) - _MANY} more" if len(found) > _MANY else "")
+
+
+def _of(found: Sequence[Device]) -> str:
+    return ", ".join(f"{one.name}: {one.memory}" for one in found[:_MANY])
 
 
 def _listed(wanted: Sequence[Content]) -> str:

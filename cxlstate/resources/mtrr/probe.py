@@ -89,7 +89,7 @@ class Live:
     """`count` is how many variable registers there are, if the kernel's log still says so.
 
     `missing` says why there is no interface to registers at all. No register reaches `top` or beyond, where
-    that is known. `devices` are the dax devices that programs can map. `kmem_kept_out`: by the machine's own
+    that is known. `devices` are the dax devices of the machine. `kmem_kept_out`: by the machine's own
     configuration, from the next boot on. `kmem_built_in`: no list keeps kmem out,
     and what counts is `added_offline`, whether the memory that it adds is left offline. `forces`: the kernel
     says that write-back is forced from 4 GiB on, up to `forced_to` where that is known.
@@ -107,6 +107,11 @@ class Live:
     forced_to: int | None = None
     top: int | None = None
 
+    @property
+    def bound(self) -> tuple[Device, ...]:
+        """Devices that the kernel has mapped, and goes on mapping as it did (`pat_x_mtrr_type`). Not RAM."""
+        return tuple(one for one in self.devices if one.driver not in (None, dax.KMEM))
+
 
 def content_of(register: Register) -> Content:
     """What it holds."""
@@ -119,7 +124,7 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
         missing = _missing(answers)
         registers = Registers() if missing else read_registers(answers)
         memory = dax.read_memory(answers)
-        bound = tuple(one for one in dax.read_devices(answers) if one.driver not in (None, dax.KMEM))
+        devices = dax.read_devices(answers)
         kmem = modprobe.of_kmem(answers)
         offline = modprobe.added_offline(answers.text(modprobe.COMMAND_LINE))
     except HiddenAddresses as error:
@@ -136,7 +141,7 @@ def observe(answers: Answers) -> Present[Live] | Unknown:
             memory,
             count=mtrr.variable_registers(log),
             missing=missing,
-            devices=bound,
+            devices=devices,
             kmem_kept_out=kmem.kept_out_by is not None,
             kmem_built_in=kmem.built_in,
             added_offline=offline,

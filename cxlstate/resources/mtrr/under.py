@@ -9,6 +9,7 @@ from typing import Final
 
 from cxlstate.core.exports import DaxDevice, Inputs, KernelArguments, ModuleKeptOut
 from cxlstate.formats import kernel_cmdline, memmap, modprobe
+from cxlstate.formats.dax import Device
 from cxlstate.formats.iomem import RAM, Range, gaps
 from cxlstate.formats.iomem import joined as in_one
 from cxlstate.formats.mtrr import PAGE, Block
@@ -68,6 +69,11 @@ def overshoot(blocks: Iterable[Block], devices: Iterable[Range], known: Others) 
     return tuple(part for whole in joined(blocks) for part in gaps(whole, spared))
 
 
+def undeclared(parts: Iterable[Range], known: Others) -> tuple[Range, ...]:
+    """What of it is no device's that `host.dax` names."""
+    return tuple(left for part in parts for left in gaps(part, known.devices))
+
+
 def foreign(parts: Iterable[Range], iomem: Iterable[Range]) -> tuple[Range, ...]:
     """What is there that is no RAM, no memory of devices and no empty space; the outermost of each."""
     return tuple(one for one in _in(parts, iomem) if not _DEVICE.fullmatch(one.name))
@@ -76,6 +82,12 @@ def foreign(parts: Iterable[Range], iomem: Iterable[Range]) -> tuple[Range, ...]
 def memory_of_devices(parts: Iterable[Range], iomem: Iterable[Range]) -> tuple[Range, ...]:
     """CXL and Soft Reserved memory that is there."""
     return tuple(one for one in _in(parts, iomem) if _DEVICE.fullmatch(one.name))
+
+
+def of_devices(parts: Iterable[Range], devices: Iterable[Device]) -> tuple[Device, ...]:
+    """Dax devices that have a byte in one of the parts."""
+    parts = tuple(parts)
+    return tuple(one for one in devices if any(map(one.overlaps, parts)))
 
 
 def joined(blocks: Iterable[Block]) -> tuple[Range, ...]:
