@@ -11,8 +11,9 @@ from cxlstate.core.exports import Inputs
 from cxlstate.core.path import Path
 from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import format_address, format_size
+from cxlstate.formats import memmap
 from cxlstate.formats.dax import Device
-from cxlstate.formats.iomem import Range
+from cxlstate.formats.iomem import RAM, Range
 from cxlstate.formats.mtrr import PAGE, WRITE_BACK, Register
 from cxlstate.resources.mtrr import goal, under
 from cxlstate.resources.mtrr.conflicts import conflicts
@@ -197,8 +198,18 @@ def _forced(judged: Judged) -> Iterator[Diagnostic]:
 
 def _out_of_the_way(live: Live, found: Sequence[Range]) -> str:
     """What takes RAM away. From a kmem that is built in a declared device is taken back, if it is offline."""
-    if found[0].name != under.KMEM:
-        return f"add to host.memmap: {', '.join(map(_entry, found))}"
+    ram = [one for one in found if one.name != under.KMEM]
+    if any(one.start < _FOUR_GIB for one in ram):
+        return "choose ranges above 4GiB: the kernel cannot do without the RAM below it"
+    taken = [memmap.Region("$", one.start, one.size) for one in ram]
+    left = memmap.too_little_left(taken, [one for one in live.iomem if one.name == RAM])
+    if left is not None:
+        return f"choose ranges without it: of all RAM {format_size(left)} would be left for the host"
+    ways = [f"add to host.memmap: {', '.join(map(_entry, ram))}"] if ram else []
+    return "; ".join([*ways, *([_out_of_kmem(live)] if len(ram) < len(found) else [])])
+
+
+def _out_of_kmem(live: Live) -> str:
     if not live.kmem_built_in:
         return "write `kmem: absent` below host.modules"
     back = "add the device to host.dax: it is taken back from kmem, which is built in"
