@@ -239,7 +239,7 @@ def _unproven(live: Live) -> Diagnostic:
         Severity.WARNING,
         found=live.unproven or "no record of its memory",
         expected="a record of the kernel in /sys/kernel/debug/x86/pat_memtype_list",
-        hint="debugfs is not mounted, or closed by kernel lockdown; the MTRRs themselves are right",
+        hint=live.records,
     )
 
 

@@ -76,7 +76,8 @@ class Mapped:
 class Live:
     """A device as it is. `others` are further ones that the spec's words fit.
 
-    `mapped` is by range; `unproven` says why the kernel's records cannot be read. `forced` says what is
+    `mapped` is by range; `unproven` says why the kernel's records cannot be read, and `records` what would
+    help. `forced` says what is
     known to keep it write-back, whatever its MTRRs are: to bind it again would not help.
     `stays_ram`: kmem has made RAM of it that cannot be taken back without a reboot. With `added_offline`
     memory that kmem adds is in use only if somebody onlined it, which is seen when it is taken back.
@@ -88,6 +89,7 @@ class Live:
     holders: tuple[Holder, ...]
     mapped: tuple[Mapped, ...]
     unproven: str
+    records: str
     forced: str
     stays_ram: bool
     kmem: modprobe.Fate
@@ -159,6 +161,7 @@ def _seen(spec: DaxSpec, name: str, answers: Answers) -> Live | Missing:
         holders=holders_of(device, answers),
         mapped=mapped,
         unproven=unproven,
+        records=_to_read_records(name, unproven, answers.text(modprobe.COMMAND_LINE)),
         forced=_forced(device, answers),
         stays_ram=device.driver == dax.KMEM and not offline and not _movable(device, answers.text(ZONES)),
         kmem=modprobe.of_kmem(answers),
@@ -209,6 +212,18 @@ def _mapped(device: Device, answers: Answers) -> tuple[tuple[Mapped, ...], str]:
         )
         for one in device.ranges
     ), unproven
+
+
+def _to_read_records(name: str, unproven: str, command_line: str) -> str:
+    """By what is seen: without PAT the kernel has no such file (pat_memtype_list_init in mm/pat/memtype.c)."""
+    for one in kernel_cmdline.parse(command_line):
+        if one.name == "nopat" or (one.name == "debugfs" and one.value in ("off", "no-mount")):
+            return f"add to host.grub.absent: {one.text}"
+    if any(word in unproven for word in _NOT_ALLOWED):
+        return f"kernel lockdown closes it; `cxlstate measure dax.{name}` tells by the time of loads"
+    if unproven:
+        return "mount -t debugfs debugfs /sys/kernel/debug"
+    return f"`cxlstate measure dax.{name}` tells by the time of loads"
 
 
 def _registers(answers: Answers) -> tuple[mtrr.Register, ...] | None:
