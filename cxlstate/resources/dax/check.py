@@ -59,14 +59,14 @@ _WHY_MISSING: Final = (
         r"Persistent Memory.*",
         "`ndctl list --namespaces --idle`: only a devdax namespace has a device",
     ),
-    (r"Soft Reserved", "load dax_hmem, which makes a device of it, or dax_cxl for memory of a CXL region"),
+    (r"Soft Reserved", ""),
     (
         r"CXL Window \d+",
         "`cxl list --regions --decoders`: `cxl create-region` makes a region in it",
     ),
     (r"System RAM", "have the firmware mark it as specific-purpose memory (its setup; on AMD: SPM)"),
 )
-"""By what the memory is called; the first one that fits."""
+"""By what the memory is called; the first one that fits. Empty: the machine tells (`made_by_none`)."""
 
 
 def _why_missing(live: Missing) -> str:
@@ -75,7 +75,7 @@ def _why_missing(live: Missing) -> str:
     if live.taken_by:
         return f"take {live.taken_by} off the kernel command line: it takes that memory"
     found = (cure for name, cure in _WHY_MISSING if any(re.fullmatch(name, one) for one in live.under))
-    return next(found, "`daxctl list -M` shows the devices")
+    return next(found, "`daxctl list -M` shows the devices") or live.made_by_none
 
 
 def in_the_way(holders: tuple[Holder, ...], name: str) -> Diagnostic | None:

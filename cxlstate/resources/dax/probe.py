@@ -29,6 +29,7 @@ READS: Final[tuple[PosixRead, ...]] = (
     *(dax.PAT, MTRR, LOG, NOTED, ZONES, LINKS, dax.HOLDERS),
 )
 
+_MAKER: Final = "dax_hmem"
 _PAGE: Final = 4096
 _FROM: Final = 4 << 30
 _SWITCHED_OFF: Final = ("Input/output error", "No such device or address")
@@ -42,13 +43,14 @@ class Missing:
     """There is no such device, and what is there in its place. A link that is left is told.
 
     `under` are the names that /proc/iomem has for its memory, `taken_by` is the argument of the running
-    kernel that keeps it from being a device.
+    kernel that keeps it from being a device. `made_by_none` is what would make one of Soft Reserved memory.
     """
 
     instead: str
     link: str | None
     under: tuple[str, ...] = ()
     taken_by: str | None = None
+    made_by_none: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ def _seen(spec: DaxSpec, name: str, answers: Answers) -> Live | Missing:
     if not found:
         under = tuple(dict.fromkeys(one.name for one in memory if any(map(one.overlaps, spec.memory))))
         taken_by = _taken_by(spec, answers.text(modprobe.COMMAND_LINE))
-        return Missing(_instead(spec, devices, under), link, under, taken_by)
+        return Missing(_instead(spec, devices, under), link, under, taken_by, _made_by_none(answers))
     device, *others = found
     mapped, unproven = _mapped(device, answers)
     offline = modprobe.added_offline(answers.text(modprobe.COMMAND_LINE))
@@ -198,6 +200,22 @@ def _taken_by(spec: DaxSpec, command_line: str) -> str | None:
     return None
 
 
+def _made_by_none(answers: Answers) -> str:
+    """Why dax_hmem makes no device, by what is seen of it (drivers/dax/hmem/device.c and hmem.c)."""
+    command_line = answers.text(modprobe.COMMAND_LINE)
+    off = [one for one in kernel_cmdline.parse(command_line) if one.name == "device_hmem.disable"][-1:]
+    if off and (off[0].value or "y")[:1] in "1yY":
+        return f"take {off[0].text} off the kernel command line: it switches dax_hmem off"
+    if kept_out := modprobe.by_command_line(_MAKER, command_line):
+        return f"take {_MAKER} out of {kept_out} on the kernel command line"
+    if any(one.strip() == "0" for one in answers.files(dax.ATTRIBUTES[0]).values()):
+        return "`daxctl list -RD` shows a region without a device: daxctl create-device --region=ID makes one"
+    loaded = (line.split(" ", 1)[0] for line in (answers.text_or_none(modprobe.LOADED) or "").splitlines())
+    if _MAKER in loaded:
+        return f"{_MAKER} is loaded and made none: `dmesg | grep -i hmem` says why; dax_cxl has CXL regions"
+    return f"load {_MAKER}, which makes a device of it, or dax_cxl for memory of a CXL region"
+
+
 def _mapped(device: Device, answers: Answers) -> tuple[tuple[Mapped, ...], str]:
     """By range; and why the records cannot be read, if so."""
     registers, pat, unproven = _registers(answers), None, ""
@@ -215,7 +233,7 @@ def _mapped(device: Device, answers: Answers) -> tuple[tuple[Mapped, ...], str]:
 
 
 def _to_read_records(name: str, unproven: str, command_line: str) -> str:
-    """By what is seen: without PAT the kernel has no such file (pat_memtype_list_init in mm/pat/memtype.c)."""
+    """By what is seen: without PAT the kernel has no such file (pat_memtype_list_init in pat/memtype.c)."""
     for one in kernel_cmdline.parse(command_line):
         if one.name == "nopat" or (one.name == "debugfs" and one.value in ("off", "no-mount")):
             return f"add to host.grub.absent: {one.text}"
