@@ -165,6 +165,8 @@ class Bus:
             yield f"{folder}/modalias", "dax:t0\n"
             yield f"{folder}/../modalias", "nd:t7\n" if one.pmem else "platform:hmem\n"
             yield f"{folder}/../dax_region/align", f"{one.align if one.pmem else self._world.region_align}\n"
+            if whole := self._region(parts[0][0]):
+                yield f"{folder}/../dax_region/size", f"{whole}\n"
             if one.driver:
                 yield f"/sys/module/{one.driver}/drivers/dax:{one.driver}/{name}/modalias", "dax:t0\n"
 
@@ -191,6 +193,13 @@ class Bus:
                 yield f"/sys/bus/dax/devices/{name}/mapping{number}/start"
                 yield f"/sys/bus/dax/devices/{name}/mapping{number}/end"
             yield f"/sys/bus/dax/devices/{name}/../dax_region/align"
+
+    def _region(self, address: int) -> int:
+        """The size of the firmware's Soft Reserved range that an address is in; 0: there is none."""
+        for one in self._world.firmware:
+            if one.type == "Soft Reserved" and int(one.start, 16) <= address <= int(one.end, 16):
+                return int(one.end, 16) + 1 - int(one.start, 16)
+        return 0
 
     def _policy(self) -> str:
         """What the kernel does with memory that is added."""

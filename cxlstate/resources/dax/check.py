@@ -12,6 +12,7 @@ from cxlstate.core.reconciler import Resource
 from cxlstate.core.units import format_address, format_size
 from cxlstate.formats import dax, kernel_patches, modprobe
 from cxlstate.formats.dax import Device, Holder
+from cxlstate.formats.iomem import covered
 from cxlstate.resources.dax.probe import Live, Missing
 from cxlstate.resources.dax.spec import DaxSpec
 
@@ -26,8 +27,7 @@ def diagnose(me: Resource[DaxSpec], live: Live, inputs: Inputs) -> Iterator[Diag
         return
     if spec.memory and spec.memory != device.ranges:
         yield _other_size(spec, device)
-    if spec.device:
-        yield _name_is_no_identity(device)
+    yield from _after_a_boot(spec, device)
     if not spec.wanted:
         return
     if device.region != "pmem":
@@ -124,7 +124,32 @@ def _other_size(spec: DaxSpec, device: Device) -> Diagnostic:
         path=_written(spec),
         found=f"{device.name}: {device.memory}",
         expected=" and ".join(said),
-        hint=f"if that is the device, write {_identity(device)}",
+        hint=f"if that is the device, write {_identity(device)}{_divided(spec, device)}",
+    )
+
+
+def _divided(spec: DaxSpec, device: Device) -> str:
+    """Where it is all of its region, and the spec says a part: a boot may have put it together again."""
+    whole = device.size == device.region_size and all(covered(one, device.ranges) for one in spec.memory)
+    return "; if daxctl had divided its region, do that again: a boot forgets it" if whole else ""
+
+
+def _after_a_boot(spec: DaxSpec, device: Device) -> Iterator[Diagnostic]:
+    if spec.device:
+        yield _name_is_no_identity(device)
+    if spec.wanted and device.made_by_hand:
+        yield _gone_after_a_boot(device)
+
+
+def _gone_after_a_boot(device: Device) -> Diagnostic:
+    """Neither the kernel nor daxctl keeps how a region is divided."""
+    return Diagnostic(
+        "CXD324",
+        f"the next boot does not make {device.name} again",
+        Severity.WARNING,
+        found=f"{device.memory}, of a region of {format_size(device.region_size or 0)}",
+        expected="a device of all of its region, which is what a boot makes",
+        hint="have a unit with `Before=cxlstate-restore.service` run the daxctl commands that made it",
     )
 
 
