@@ -60,6 +60,15 @@ class Namespace:
     enabled: bool = True
 
     @property
+    def bare(self) -> bool:
+        """Whether nobody has made anything in it that would be taken away.
+
+        Of memory that `memmap=` makes persistent the kernel maps the pages by itself, and ndctl calls that
+        fsdax: it has no metadata, and so no UUID (`pmem_should_map_pages` in drivers/nvdimm/namespace_devs.c).
+        """
+        return self.mode == "raw" or (self.mode == "fsdax" and self.uuid is None)
+
+    @property
     def dax_name(self) -> str:
         """The kernel's name of its dax device: of both it takes the numbers (`__dax_pmem_probe`)."""
         return "dax" + self.name.removeprefix("namespace")

@@ -176,13 +176,13 @@ def _differences(wish: Wish, region: Region, there: Namespace | None) -> Iterato
     """What only a new namespace closes."""
     spec = wish.spec
     if not spec.wanted:
-        if there and (region.labelled or there.mode != "raw"):
+        if there and (region.labelled or not there.bare):
             yield Change(NAMESPACE, f"{there.name} ({check.said(there)})", None)
         return
     if there is None:
         yield Change(NAMESPACE, None, _text(wish))
         return
-    if there.mode != spec.mode:
+    if there.mode != spec.mode and not (spec.mode == "raw" and there.bare):
         yield Change(("mode",), there.mode, spec.mode)
     if spec.mode in PAGED and there.mode == spec.mode:
         if wish.map and wish.map != there.map:
