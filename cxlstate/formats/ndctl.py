@@ -64,7 +64,7 @@ class Namespace:
         """Whether nobody has made anything in it that would be taken away.
 
         Of memory that `memmap=` makes persistent the kernel maps the pages by itself, and ndctl calls that
-        fsdax: it has no metadata, and so no UUID (`pmem_should_map_pages` in drivers/nvdimm/namespace_devs.c).
+        fsdax: it has no metadata, and so no UUID (`pmem_should_map_pages` in namespace_devs.c).
         """
         return self.mode == "raw" or (self.mode == "fsdax" and self.uuid is None)
 

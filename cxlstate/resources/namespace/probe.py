@@ -10,7 +10,7 @@ from cxlstate.core.address import Address, AllOf
 from cxlstate.core.answers import Answers, ReadFailed
 from cxlstate.core.exports import NvdimmOfVm
 from cxlstate.core.observation import Present, Unknown
-from cxlstate.core.read import Exists, Holders, Read
+from cxlstate.core.read import Attributes, Exists, Holders, Read
 from cxlstate.formats import blocks, dax, modprobe, ndctl, storage
 from cxlstate.formats.dax import Device, Holder
 from cxlstate.formats.ndctl import Namespace, Region
@@ -19,13 +19,14 @@ from cxlstate.resources.namespace.spec import NamespaceSpec
 MODULES: Final = ("nd_pmem", "dax_pmem")
 HOLDERS: Final = tuple(map(Holders, ("dax[0-9]*", "pmem[0-9]*")))
 DRIVERS: Final = {name: Exists(f"/sys/bus/nd/drivers/{name}/uevent") for name in MODULES}
+NUMBERS: Final = Attributes("/sys/class/block/*/dev")
 READS: Final[tuple[Read, ...]] = (
     *ndctl.READS,
     *dax.READS,
     *HOLDERS,
     *map(modprobe.info, MODULES),
     *DRIVERS.values(),
-    *(storage.MOUNTS, blocks.SIGNATURES, blocks.SWAPS),
+    *(storage.MOUNTS, blocks.SIGNATURES, blocks.SWAPS, NUMBERS),
 )
 
 _NOT_ALLOWED: Final = ("Permission denied", "Operation not permitted")
@@ -147,10 +148,16 @@ def _use(namespace: Namespace, answers: Answers) -> Use:
     above = [one for one in blocks.made_of(listed, disk) if not _is_of(disk, one)]
     swaps = map(posixpath.basename, blocks.swaps(answers.text_or_none(blocks.SWAPS) or ""))
     holders = (one for read in HOLDERS for one in dax.holders(answers.text(read)))
+    # The kernel's own mount of the root is of /dev/root, and Btrfs has a number that is no device's.
+    numbers = {number.strip(): path.split("/")[-2] for path, number in answers.files(NUMBERS).items()}
     mounts = storage.mount_lines(answers.text(storage.MOUNTS))
     return Use(
         signature=", ".join(kind for name, kind in signatures.items() if _is_of(disk, name)) or None,
-        mounts=tuple(one.point for one in mounts if _is_of(disk, posixpath.basename(one.source))),
+        mounts=tuple(
+            one.point
+            for one in mounts
+            if _is_of(disk, numbers.get(one.number) or posixpath.basename(one.source))
+        ),
         holders=tuple(one for one in holders if _is_of(disk, one.device)),
         made_of=tuple(dict.fromkeys((*above, *("swap" for one in swaps if _is_of(disk, one))))),
     )
