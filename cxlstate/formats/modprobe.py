@@ -121,7 +121,7 @@ def fate(
     """Of one module, by all the evidence there is. What is built in, no list keeps out."""
     name = canonical(name)
     told = None if built_in else by_command_line(name, command_line.split("\n", 1)[0])
-    told = told or _by_initcall(name, command_line)
+    told = told or by_initcall(name, command_line)
     if told is None and missing:
         told = NO_SUCH
     if told is None and not built_in:
@@ -142,6 +142,13 @@ def by_command_line(name: str, command_line: str) -> str | None:
     lists = [one for one in arguments if one.name == "module_blacklist"][-1:]
     lists += [one for one in arguments if one.name == "modprobe.blacklist"]
     return next((one.text for one in lists if name in (one.value or "").split(",")), None)
+
+
+def by_initcall(name: str, command_line: str) -> str | None:
+    """The argument that keeps the driver of a module from being set up, also of one that is built in."""
+    wanted = _INITCALL.get(name)
+    lists = [one for one in kernel_cmdline.parse(command_line) if one.name == "initcall_blacklist"]
+    return next((one.text for one in lists if wanted and wanted in (one.value or "").split(",")), None)
 
 
 def added_offline(command_line: str) -> bool:
@@ -178,12 +185,6 @@ def _lines(path: str, text: str) -> Iterator[Line]:
 
 def _is_null(path: str, to: str) -> bool:
     return posixpath.normpath(posixpath.join(posixpath.dirname(path), to)) == "/dev/null"
-
-
-def _by_initcall(name: str, command_line: str) -> str | None:
-    wanted = _INITCALL.get(name)
-    lists = [one for one in kernel_cmdline.parse(command_line) if one.name == "initcall_blacklist"]
-    return next((one.text for one in lists if wanted and wanted in (one.value or "").split(",")), None)
 
 
 def _listed(name: str, lines: Sequence[Line]) -> Line | None:

@@ -169,8 +169,12 @@ def _kmem(live: Live, inputs: Inputs) -> Iterator[Diagnostic]:
     """By all the evidence there is, and by what is to be on the command line."""
     to_come = _to_come(inputs)
     name, fate = live.device.name, live.kmem
+    if modprobe.by_initcall(modprobe.KMEM, to_come):
+        return
     if fate.built_in and not fate.kept_out_by:
-        if not (live.added_offline or modprobe.added_offline(to_come)):
+        if live.added_offline and live.stays_ram:
+            yield _onlined(name)
+        elif not (live.added_offline or modprobe.added_offline(to_come)):
             yield _built_in(name)
         return
     listed = modprobe.by_command_line(modprobe.KMEM, to_come) or ""
@@ -215,6 +219,17 @@ def _built_in(name: str) -> Diagnostic:
         found="no memhp_default_state=offline on the kernel command line",
         expected="memory that stays offline, so that the device can be taken back from kmem",
         hint="add to host.grub.args: memhp_default_state=offline",
+    )
+
+
+def _onlined(name: str) -> Diagnostic:
+    """Rules of udev come after what the kernel does by itself."""
+    return Diagnostic(
+        "CXD322",
+        f"kmem is built into the kernel, and something onlines the memory of {name}",
+        found="online in a zone of the kernel's own, in spite of memhp_default_state=offline",
+        expected="memory that stays offline, so that the device can be taken back from kmem",
+        hint="add to host.grub.args: initcall_blacklist=dax_kmem_init",
     )
 
 

@@ -30,6 +30,7 @@ READS: Final[tuple[PosixRead, ...]] = (
 )
 
 _MAKER: Final = "dax_hmem"
+_MOVES: Final = ("Movable", "Device")
 _PAGE: Final = 4096
 _FROM: Final = 4 << 30
 _SWITCHED_OFF: Final = ("Input/output error", "No such device or address")
@@ -82,7 +83,7 @@ class Live:
     help. `forced` says what is
     known to keep it write-back, whatever its MTRRs are: to bind it again would not help.
     `stays_ram`: kmem has made RAM of it that cannot be taken back without a reboot. With `added_offline`
-    memory that kmem adds is in use only if somebody onlined it, which is seen when it is taken back.
+    memory that kmem adds is in use only if somebody onlined it.
     """
 
     device: Device
@@ -111,7 +112,7 @@ class Live:
     @property
     def given_back(self) -> bool:
         """Whether kmem has it, and has put nothing in it: one that is built in takes it at every boot."""
-        return self.device.driver == dax.KMEM and self.added_offline
+        return self.device.driver == dax.KMEM and self.added_offline and not self.stays_ram
 
     @property
     def uncachable(self) -> bool:
@@ -165,7 +166,7 @@ def _seen(spec: DaxSpec, name: str, answers: Answers) -> Live | Missing:
         unproven=unproven,
         records=_to_read_records(name, unproven, answers.text(modprobe.COMMAND_LINE)),
         forced=_forced(device, answers),
-        stays_ram=device.driver == dax.KMEM and not offline and not _movable(device, answers.text(ZONES)),
+        stays_ram=device.driver == dax.KMEM and _stays_ram(device, answers.text(ZONES), offline=offline),
         kmem=modprobe.of_kmem(answers),
         added_offline=offline,
         inspected=_inspected(spec, answers),
@@ -321,6 +322,17 @@ def _number(field: str, body: str) -> int:
     return int(match[1]) if match else 0
 
 
+def _stays_ram(device: Device, zoneinfo: str, *, offline: bool) -> bool:
+    """Memory that is added offline is in no zone, but a zone with holes may span it.
+
+    A udev rule may online it all the same, as RHEL's 40-redhat.rules does: then its zone has no holes.
+    """
+    if not offline:
+        return not _movable(device, zoneinfo)
+    zones = (one for one in _zones(zoneinfo) if one.node == device.target_node and one.name not in _MOVES)
+    return any(one.whole and one.overlaps(part) for one in zones for part in device.ranges)
+
+
 def _movable(device: Device, zoneinfo: str) -> bool:
     """Whether all of it is in a Movable zone: what the kernel itself uses does not move away.
 
@@ -337,7 +349,7 @@ def _is_movable(part: Range, zones: Iterable[_Zone]) -> bool:
     over = [one for one in zones if one.overlaps(part)]
     if any(one.name == "Movable" and one.holds(part) for one in over):
         return True
-    return all(one.name in ("Movable", "Device") for one in over)
+    return all(one.name in _MOVES for one in over)
 
 
 def linked(live: Live) -> bool:

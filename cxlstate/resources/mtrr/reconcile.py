@@ -29,16 +29,11 @@ RANGES: Final = "ranges"
 _NONE: Final[tuple[Export, ...]] = (MtrrRanges(None),)
 
 _REBOOT: Final = Action(
-    "reboot, so that kmem leaves the memory offline",
+    "reboot, so that kmem does not take the memory",
     Reboot(),
     Risk.REBOOT_HOST,
-    why="kmem is built in and made RAM of it; the next boot leaves it offline",
-    activation=True,
-)
-_REBOOT_WITHOUT_KMEM: Final = replace(
-    _REBOOT,
-    does="reboot, so that kmem does not take the memory",
     why="kmem made RAM of it; the next boot keeps kmem out",
+    activation=True,
 )
 
 
@@ -59,7 +54,7 @@ class Mtrr(MtrrKind, Reconciler[MtrrSpec, Live]):
         before = (Address("memmap"), Address("module", "kmem"))
         return (
             *known,
-            Need(Address("grub"), How.AFTER),
+            *(Need(Address("grub"), how) for how in (How.KNOWS, How.AFTER)),
             *(Need(address, How.REQUIRES) for address in before),
         )
 
@@ -90,13 +85,13 @@ class Mtrr(MtrrKind, Reconciler[MtrrSpec, Live]):
         refused = any(problem.severity is Severity.ERROR for problem in problems) or overflows(one, {})
         listed = [line.content for line in live.registers.lines if line.name == resource.name]
         lines = listed if one.gone and aim.wanted else aim.wanted
-        waits = _waits_for_boot(one.come, live, inputs)
-        reboot = _REBOOT if live.kmem_built_in else _REBOOT_WITHOUT_KMEM
+        waits = _is_ram_of_kmem(one.come, live, inputs)
+        rebooted = waits and live.kmem_kept_out
         return Assessment(
             _NONE if refused else _exports(resource.name, aim, lines),
             problems,
-            _changes(resource.spec, aim, one.gone, one.come, pending=waits),
-            (reboot,) if waits else _actions(one.gone, one.come),
+            _changes(resource.spec, aim, one.gone, one.come, pending=rebooted),
+            ((_REBOOT,) if rebooted else ()) if waits else _actions(one.gone, one.come),
             _facts(resource, live),
             shared=one,
         )
@@ -177,15 +172,16 @@ def _facts(resource: Resource[MtrrSpec], live: Live) -> tuple[tuple[str, str], .
     return ((RANGES, ", ".join(found) or "none"), ("registers", total))
 
 
-def _waits_for_boot(come: Sequence[Content], live: Live, inputs: Inputs) -> bool:
-    """Whether kmem has RAM under them that only the next boot takes from it, and nobody else sees to that.
+def _is_ram_of_kmem(come: Sequence[Content], live: Live, inputs: Inputs) -> bool:
+    """Whether kmem has RAM under them that only a boot takes from it, and `module.kmem` does not see to that.
 
-    One that is built in leaves it offline then; the other the machine's own configuration keeps out.
+    One that is built in leaves it offline then. An argument that keeps kmem out is put into force by `grub`,
+    what stands in modprobe.d by any boot.
     """
     if live.kmem_built_in:
-        gone = not live.added_offline
+        gone = not live.added_offline or under.never_set_up(inputs)
     else:
-        gone = live.kmem_kept_out and not under.others(inputs).kmem_kept_out
+        gone = not under.kmem_is_seen_to(inputs)
     blocks = [one.block for one in come]
     return gone and any(one.name == under.KMEM and _touches(one, blocks) for one in live.iomem)
 

@@ -44,9 +44,23 @@ def others(inputs: Inputs) -> Others:
         for address, device in inputs.all(DaxDevice)
         for one in device.ranges
     ]
-    kept_out = any(modprobe.by_command_line(modprobe.KMEM, text) for text in texts)
+    kept_out = any(modprobe.by_command_line(modprobe.KMEM, text) for text in texts) or never_set_up(inputs)
     kept_out = kept_out or any(one.name == modprobe.KMEM for _, one in inputs.all(ModuleKeptOut))
     return Others(tuple(devices), tuple(taken), kept_out)
+
+
+def never_set_up(inputs: Inputs) -> bool:
+    """Whether an argument that is to come keeps a kmem out that is built in."""
+    texts = [text for _, export in inputs.all(KernelArguments) for text in export.texts]
+    return any(modprobe.by_initcall(modprobe.KMEM, text) for text in texts)
+
+
+def kmem_is_seen_to(inputs: Inputs) -> bool:
+    """Whether `module.kmem` waits for the boot that takes kmem away, or a device is taken back from it."""
+    told = (address for address, _ in (*inputs.all(KernelArguments), *inputs.all(ModuleKeptOut)))
+    return any(address.kind == "module" for address in told) or any(
+        one.name == modprobe.KMEM for _, one in inputs.all(ModuleKeptOut)
+    )
 
 
 def ram(blocks: Iterable[Block], iomem: Iterable[Range], known: Others) -> tuple[Range, ...]:
