@@ -175,11 +175,53 @@ def test_the_cure_for_a_kmem_that_is_built_in_needs_no_other(field):
     status, said = field.run("plan", host=host)
     assert (status, "error[" in said) == (2, False), said
     status, said = field.run("apply", "--yes", host=host)
-    assert (status, "error[" in said, "mtrr.cxl0   pending reboot" in said) == (3, False, True), said
+    assert (status, "error[" in said, "mtrr.cxl0   blocked: waits for grub" in said) == (3, False, True), said
     assert field.run("apply", "--yes", "--allow", "reboot-host", host=host)[0] == 0
     assert field.run("plan", host=host)[0] == 0
     field.reboot()
     assert field.run("drift", host=host)[0] == 0
+
+
+@pytest.mark.parametrize("built_in", [False, True])
+def test_no_reboot_before_the_argument_is_written(field, built_in):
+    if built_in:
+        with (field.root / f"lib/modules/{RELEASE}/modules.builtin").open("a") as file:
+            file.write("kernel/drivers/dax/kmem.ko\n")
+        field.reboot()
+    argument = "memhp_default_state=offline" if built_in else "modprobe.blacklist=kmem"
+    field.write("etc/default/grub", 'GRUB_CMDLINE_LINUX="of.others=1"\n')
+    host = [f"grub: {{args: [{argument}]}}", DEVICE, "mtrr: {cxl0: {cover: dax.cxl0}}"]
+    before = load(field.folder).running.boot_id
+    status, said = field.run("apply", "--yes", "--allow", "reboot-host", host=host)
+    assert (status, "needs --allow foreign-boot" in said) == (4, True), said
+    assert load(field.folder).running.boot_id == before
+    status, said = field.run("apply", "--yes", "--allow", "reboot-host,foreign-boot", host=host)
+    assert (status, field.dax) == (0, {"dax0.0": ("device_dax", "uncached-minus")}), said
+
+
+@pytest.mark.parametrize("module", [True, False])
+def test_what_modprobe_d_keeps_out_since_the_boot_waits_for_the_next(field, module):
+    field.write("etc/modprobe.d/local.conf", "blacklist kmem\n")
+    host = [*([ABSENT] if module else []), DEVICE, "mtrr: {cxl0: {cover: dax.cxl0}}"]
+    status, said = field.run("apply", "--yes", host=host)
+    assert (status, "error[" in said) == (3, False), said
+    status, said = field.run("apply", "--yes", "--allow", "reboot-host", host=host)
+    assert (status, field.dax) == (0, {"dax0.0": ("device_dax", "uncached-minus")}), said
+
+
+def test_memory_that_is_onlined_in_spite_of_the_argument_waits_for_a_boot(field):
+    """By a udev rule, as in Red Hat's 40-redhat.rules."""
+    host = ["grub: {args: [memhp_default_state=offline]}", DEVICE]
+    field.run("apply", "--yes", "--allow", "reboot-host,foreign-boot", host=host)
+    field.write("etc/modprobe.d/local.conf", "blacklist kmem\n")
+
+    def online(world):
+        world.running.online[0].offline = False
+
+    field.edit(online)
+    status, said = field.run("apply", "--yes", host=host)
+    assert (status, "dax.cxl0   pending reboot" in said) == (3, True), said
+    assert field.run("apply", "--yes", "--allow", "reboot-host", host=host)[0] == 0
 
 
 # The processor forces write-back ----------------------------------------------------------------------
