@@ -18,13 +18,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cxlstate.core.answers import Answers
-from cxlstate.core.read import Attributes, Command, Read
+from cxlstate.core.read import Attributes, Command, Glob, Read
 
 DEVICES: Final = "/sys/bus/nd/devices"
 LIST: Final = Command(("ndctl", "list", "-NRDi"))
 LABELS: Final = Command(("ndctl", "read-labels", "-j"), ("all",), timeout=120)
 REGIONS: Final = tuple(Attributes(f"{DEVICES}/region*/{name}") for name in ("resource", "nstype"))
 NAMESPACES: Final = tuple(Attributes(f"{DEVICES}/namespace*/{name}") for name in ("size", "uuid"))
+RECONFIGURED: Final = Glob("/etc/daxctl.conf.d/*.conf")
+"""What `daxdev-reconfigure@.service` of daxctl does with a device whenever it comes."""
 READS: Final[tuple[Read, ...]] = (LIST, *REGIONS, *NAMESPACES)
 
 LABELLED: Final = "5"
@@ -178,6 +180,22 @@ def _labels(dimm: Mapping[str, Any]) -> Iterator[str]:
     """None at all where there is no index: what ndctl lists then is the zeros of an empty area."""
     if any(one.get("signature") for one in dimm.get("index", ())):
         yield from (str(each["uuid"]) for each in dimm.get("label", ()))
+
+
+def made_ram_by(files: Mapping[str, str], uuid: str) -> str | None:
+    """The file of `RECONFIGURED` that has daxctl make system RAM of a namespace whenever it comes.
+
+    By the UUID inside it: `[reconfigure-device NAME]` and below `nvdimm.uuid = …`, `mode = system-ram`
+    (`parse_config_reconfig` in daxctl/device.c).
+    """
+    for path, text in files.items():
+        for section in re.split(r"^\s*\[", text, flags=re.MULTILINE):
+            lines = (line for line in section.splitlines() if not line.lstrip().startswith("#"))
+            words = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
+            told = section.startswith("reconfigure-device") and words.get("mode") == "system-ram"
+            if told and words.get("nvdimm.uuid") == uuid:
+                return path
+    return None
 
 
 def usable(size: int, start: int, mode: str, location: str, align: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.exports import NvdimmOfVm
 from cxlstate.core.units import format_address, format_size
 from cxlstate.formats import dax
@@ -87,7 +87,16 @@ def working(there: Namespace, live: Live) -> Iterator[Diagnostic]:
     if there.mode != "devdax":
         return
     if device and device.driver == dax.KMEM:
-        yield _ram(there, device)
+        yield _ram(there, device, live)
+    elif path := dict(live.made_ram).get(there.name):
+        yield Diagnostic(
+            "CXA316",
+            f"daxctl makes system RAM of {there.name} at every boot",
+            Severity.WARNING,
+            found=f"mode = system-ram for its UUID in {path}",
+            expected="a device that programs can map",
+            hint=f"remove that section from {path}",
+        )
     if device is None or (device.align, device.size) != (there.align, there.size):
         yield Diagnostic(
             "CXA314",
@@ -141,7 +150,7 @@ def in_the_way(namespace: Namespace, live: Live) -> Diagnostic | None:
     """Who uses what would be made anew: ndctl takes even a forced one from no mounted file system."""
     use, device = live.use(namespace), live.device(namespace)
     if device and device.driver == dax.KMEM:
-        return _ram(namespace, device)
+        return _ram(namespace, device, live)
     if not use.users:
         return None
     return Diagnostic(
@@ -153,13 +162,15 @@ def in_the_way(namespace: Namespace, live: Live) -> Diagnostic | None:
     )
 
 
-def _ram(namespace: Namespace, device: Device) -> Diagnostic:
+def _ram(namespace: Namespace, device: Device, live: Live) -> Diagnostic:
+    path = dict(live.made_ram).get(namespace.name)
+    first = f"remove the section with its UUID from {path}, and then: " if path else ""
     return Diagnostic(
         "CXA308",
         f"{namespace.name} is system RAM",
         found=f"{device.name} is bound to kmem",
         expected="a device that programs can map",
-        hint=f"daxctl reconfigure-device --mode=devdax {device.name}",
+        hint=f"{first}daxctl reconfigure-device --mode=devdax {device.name}",
     )
 
 

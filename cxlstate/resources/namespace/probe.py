@@ -21,7 +21,7 @@ HOLDERS: Final = tuple(map(Holders, ("dax[0-9]*", "pmem[0-9]*")))
 DRIVERS: Final = {name: Exists(f"/sys/bus/nd/drivers/{name}/uevent") for name in MODULES}
 NUMBERS: Final = Attributes("/sys/class/block/*/dev")
 READS: Final[tuple[Read, ...]] = (
-    *ndctl.READS,
+    *(*ndctl.READS, ndctl.RECONFIGURED),
     *dax.READS,
     *HOLDERS,
     *map(modprobe.info, MODULES),
@@ -58,13 +58,15 @@ class Live:
     """All regions with what is in them; which one is meant may hang on what the VM says (`meant`).
 
     `devices` are the dax devices of the machine. `missing` are the modules that the running kernel does not
-    have. `labels` are the UUIDs in the label areas by `nmem`; None where they were not asked for.
+    have. `made_ram` are names of namespaces, and the file that has daxctl make system RAM of them. `labels`
+    are the UUIDs in the label areas by `nmem`; None where they were not asked for.
     """
 
     regions: tuple[Region, ...]
     devices: tuple[Device, ...]
     uses: tuple[tuple[str, Use], ...]
     missing: tuple[str, ...]
+    made_ram: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, frozenset[str]], ...] | None = None
 
     def use(self, namespace: Namespace) -> Use:
@@ -127,6 +129,10 @@ def hidden(region: Region, live: Live) -> tuple[str, str] | None:
 def _seen(spec: NamespaceSpec, answers: Answers) -> Live:
     regions = ndctl.read_regions(answers)
     labels = ndctl.label_uuids(answers.text(ndctl.LABELS)) if spec.writer else None
+    files = answers.files(ndctl.RECONFIGURED)
+    made = (
+        (one.name, ndctl.made_ram_by(files, one.uuid or "")) for each in regions for one in each.namespaces
+    )
     return Live(
         regions=regions,
         devices=dax.read_devices(answers),
@@ -134,6 +140,7 @@ def _seen(spec: NamespaceSpec, answers: Answers) -> Live:
         missing=tuple(
             name for name in MODULES if modprobe.is_missing(name, answers.raw(modprobe.info(name)))
         ),
+        made_ram=tuple((name, path) for name, path in made if path),
         labels=None if labels is None else tuple(labels.items()),
     )
 
