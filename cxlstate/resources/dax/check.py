@@ -14,7 +14,7 @@ from cxlstate.formats import dax, kernel_patches, modprobe
 from cxlstate.formats.dax import Device, Holder
 from cxlstate.formats.iomem import covered
 from cxlstate.resources.dax.probe import Live, Missing
-from cxlstate.resources.dax.spec import DaxSpec
+from cxlstate.resources.dax.spec import ALIGNS, DaxSpec
 
 _SOURCES = {"hmem": "drivers/dax/hmem/hmem.c", "cxl": "drivers/dax/cxl.c"}
 
@@ -244,7 +244,9 @@ def _align(align: int, device: Device) -> Iterator[Diagnostic]:
             path=("align",),
             found=f"{device.name}, {device.memory}, aligned on {format_size(device.align)}",
             expected=f"a device of the kernel's own, at a multiple of {format_size(align)}",
-            hint="the alignment of a pmem device is that of its namespace (ndctl)",
+            hint="the alignment of a pmem device is that of its namespace (ndctl)"
+            if device.region == "pmem"
+            else f"write align: {format_size(_largest_align(device))}",
         )
     elif device.region_align is not None and align < device.region_align:
         source = _SOURCES.get(device.region, "the driver of its region")
@@ -260,6 +262,13 @@ def _align(align: int, device: Device) -> Iterator[Diagnostic]:
             expected=format_size(align),
             hint=f"only another kernel changes it: {how}",
         )
+
+
+def _largest_align(device: Device) -> int:
+    """That all of its ranges are multiples of; what it has now is one that it can have."""
+    numbers = [number for one in device.ranges for number in (one.start, one.size)]
+    fitting = [align for align in ALIGNS if not any(number % align for number in numbers)]
+    return max(fitting, default=device.align)
 
 
 def _other_driver(device: Device) -> Diagnostic:
