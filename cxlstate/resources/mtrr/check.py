@@ -159,7 +159,7 @@ def _over_ram(judged: Judged) -> Iterator[Diagnostic]:
             path=place,
             found=_named(found),
             expected="no System RAM but what memmap takes away",
-            hint=_out_of_the_way(judged.live, found),
+            hint=_out_of_the_way(judged, found),
         )
 
 
@@ -196,8 +196,12 @@ def _forced(judged: Judged) -> Iterator[Diagnostic]:
     )
 
 
-def _out_of_the_way(live: Live, found: Sequence[Range]) -> str:
-    """What takes RAM away. From a kmem that is built in a declared device is taken back, if it is offline."""
+def _out_of_the_way(judged: Judged, found: Sequence[Range]) -> str:
+    """What takes RAM away. What kmem has made of another device than that which is covered may be meant."""
+    live, device = judged.live, judged.aim.device
+    kmem = [one for one in found if one.name == under.KMEM]
+    if device and not all(any(map(one.overlaps, (*device, *judged.known.devices))) for one in kmem):
+        return _narrower(judged, device)
     ram = [one for one in found if one.name != under.KMEM]
     if any(one.start < _FOUR_GIB for one in ram):
         return "choose ranges above 4GiB: the kernel cannot do without the RAM below it"
@@ -206,10 +210,11 @@ def _out_of_the_way(live: Live, found: Sequence[Range]) -> str:
     if left is not None:
         return f"choose ranges without it: of all RAM {format_size(left)} would be left for the host"
     ways = [f"add to host.memmap: {', '.join(map(_entry, ram))}"] if ram else []
-    return "; ".join([*ways, *([_out_of_kmem(live)] if len(ram) < len(found) else [])])
+    return "; ".join([*ways, *([_out_of_kmem(live)] if kmem else [])])
 
 
 def _out_of_kmem(live: Live) -> str:
+    """From one that is built in a declared device is taken back, if it is offline."""
     if not live.kmem_built_in:
         return "write `kmem: absent` below host.modules"
     back = "add the device to host.dax: it is taken back from kmem, which is built in"
