@@ -30,14 +30,14 @@ ATTRIBUTES: Final = tuple(
 )
 MAPPINGS: Final = tuple(Attributes(f"{DEVICES}/*/mapping[0-9]*/{name}") for name in ("start", "end"))
 REGION_ALIGN: Final = Attributes(f"{DEVICES}/*/../dax_region/align")
-REGION_SIZE: Final = Attributes(f"{DEVICES}/*/../dax_region/size")
 REGION_MODALIAS: Final = Attributes(f"{DEVICES}/*/../modalias")
+REGION_SIZE: Final = Attributes(f"{DEVICES}/*/../dax_region/size")
 DRIVER: Final = Links(f"{DEVICES}/*/driver")
 PLACE: Final = Links(f"{DEVICES}/*")
 HOLDERS: Final = Holders("dax[0-9]*", bus="dax")
 PAT: Final = File("/sys/kernel/debug/x86/pat_memtype_list", limit=16 << 20)
 
-FILES: Final = (*ATTRIBUTES, *MAPPINGS, REGION_ALIGN, REGION_SIZE, REGION_MODALIAS)
+FILES: Final = (*ATTRIBUTES, *MAPPINGS, REGION_ALIGN, REGION_MODALIAS)
 READS: Final[tuple[PosixRead, ...]] = (*FILES, DRIVER, PLACE)
 
 IOMEM: Final = File("/proc/iomem")
@@ -68,9 +68,8 @@ class Device:
 
     `ranges` are by address, at least one, and apart: neighbours count as one. `target_node` is None where the
     firmware told none: the kernel then has no such file (`dev_dax_visible` in `drivers/dax/bus.c`).
-    `region_align` is None where it may not be read (only root may), `region_size` where it is not told.
-    `owner` is the device that it was made of, `hmem.0` or `region0`, which with Linux 7.1 and later may be
-    the one or the other; empty: not known.
+    `region_align` is None where it may not be read (only root may). `owner` is the device that it was made
+    of, `hmem.0` or `region0`, which with Linux 7.1 and later may be the one or the other; empty: not known.
     """
 
     ranges: tuple[Range, ...]
@@ -81,7 +80,6 @@ class Device:
     region_align: int | None = None
     driver: str | None = None
     owner: str = ""
-    region_size: int | None = None
 
     @property
     def start(self) -> int:
@@ -97,14 +95,6 @@ class Device:
     def size(self) -> int:
         """Bytes in all of its ranges."""
         return sum(one.size for one in self.ranges)
-
-    @property
-    def made_by_hand(self) -> bool:
-        """Whether a boot does not make it again: one device of all of its region comes in its place.
-
-        `dax_hmem_probe` and `cxl_dax_region_probe` in drivers/dax; those of pmem are as their namespace is.
-        """
-        return self.region in (HMEM, CXL) and self.region_size not in (None, self.size)
 
     def overlaps(self, other: Range) -> bool:
         """Whether any byte of it is in a range."""
@@ -146,15 +136,14 @@ def _device(name: str, files: Mapping[str, str], links: Mapping[str, str]) -> De
     if size == 0:
         return None
     driver = links.get(f"{folder}/driver")
-    region = f"{folder}/../dax_region"
+    has_region = f"{folder}/../dax_region/align" in files
     return Device(
         ranges=_ranges(folder, size, files, number),
         name=name,
         align=number("align"),
         target_node=number("target_node") if f"{folder}/target_node" in files else None,
         region=_region(files.get(f"{folder}/../modalias", "").strip()),
-        region_align=number("../dax_region/align") if f"{region}/align" in files else None,
-        region_size=number("../dax_region/size") if f"{region}/size" in files else None,
+        region_align=number("../dax_region/align") if has_region else None,
         driver=posixpath.basename(driver) if driver else None,
         owner=_owner(links.get(folder, "")),
     )
@@ -197,6 +186,12 @@ def read_devices(answers: Answers) -> tuple[Device, ...]:
     """The devices, of the answers to `READS`. Raises ReadFailed and ValueError."""
     files = {path: text for read in FILES for path, text in answers.files(read).items()}
     return parse(files, answers.files(DRIVER) | answers.files(PLACE))
+
+
+def read_region_size(answers: Answers, device: Device) -> int | None:
+    """Of the answer to `REGION_SIZE`; None where it is not told."""
+    text = answers.files(REGION_SIZE).get(f"{DEVICES}/{device.name}/../dax_region/size", "").strip()
+    return int(text) if text.isdecimal() and text.isascii() else None
 
 
 def read_memory(answers: Answers) -> tuple[Range, ...]:

@@ -26,8 +26,8 @@ def diagnose(me: Resource[DaxSpec], live: Live, inputs: Inputs) -> Iterator[Diag
         yield _several(spec, live)
         return
     if spec.memory and spec.memory != device.ranges:
-        yield _other_size(spec, device)
-    yield from _after_a_boot(spec, device)
+        yield _other_size(spec, live)
+    yield from _after_a_boot(spec, live)
     if not spec.wanted:
         return
     if device.region != "pmem":
@@ -116,7 +116,8 @@ def _several(spec: DaxSpec, live: Live) -> Diagnostic:
     )
 
 
-def _other_size(spec: DaxSpec, device: Device) -> Diagnostic:
+def _other_size(spec: DaxSpec, live: Live) -> Diagnostic:
+    device = live.device
     said = (f"{format_size(one.size)} at {format_address(one.start)}" for one in spec.memory)
     return Diagnostic(
         "CXD308",
@@ -124,30 +125,31 @@ def _other_size(spec: DaxSpec, device: Device) -> Diagnostic:
         path=_written(spec),
         found=f"{device.name}: {device.memory}",
         expected=" and ".join(said),
-        hint=f"if that is the device, write {_identity(device)}{_divided(spec, device)}",
+        hint=f"if that is the device, write {_identity(device)}{_divided(spec, live)}",
     )
 
 
-def _divided(spec: DaxSpec, device: Device) -> str:
+def _divided(spec: DaxSpec, live: Live) -> str:
     """Where it is all of its region, and the spec says a part: a boot may have put it together again."""
-    whole = device.size == device.region_size and all(covered(one, device.ranges) for one in spec.memory)
+    device = live.device
+    whole = device.size == live.region_size and all(covered(one, device.ranges) for one in spec.memory)
     return "; if daxctl had divided its region, do that again: a boot forgets it" if whole else ""
 
 
-def _after_a_boot(spec: DaxSpec, device: Device) -> Iterator[Diagnostic]:
+def _after_a_boot(spec: DaxSpec, live: Live) -> Iterator[Diagnostic]:
     if spec.device:
-        yield _name_is_no_identity(device)
-    if spec.wanted and device.made_by_hand:
-        yield _gone_after_a_boot(device)
+        yield _name_is_no_identity(live.device)
+    if spec.wanted and live.made_by_hand:
+        yield _gone_after_a_boot(live)
 
 
-def _gone_after_a_boot(device: Device) -> Diagnostic:
+def _gone_after_a_boot(live: Live) -> Diagnostic:
     """Neither the kernel nor daxctl keeps how a region is divided."""
     return Diagnostic(
         "CXD324",
-        f"the next boot does not make {device.name} again",
+        f"the next boot does not make {live.device.name} again",
         Severity.WARNING,
-        found=f"{device.memory}, of a region of {format_size(device.region_size or 0)}",
+        found=f"{live.device.memory}, of a region of {format_size(live.region_size or 0)}",
         expected="a device of all of its region, which is what a boot makes",
         hint="have a unit with `Before=cxlstate-restore.service` run the daxctl commands that made it",
     )

@@ -26,7 +26,7 @@ LINKS: Final = Links(f"{restore.LINKS}/*")
 READS: Final[tuple[PosixRead, ...]] = (
     *dax.MEMORY,
     *modprobe.KMEM_READS,
-    *(dax.PAT, MTRR, LOG, NOTED, ZONES, LINKS, dax.HOLDERS),
+    *(dax.REGION_SIZE, dax.PAT, MTRR, LOG, NOTED, ZONES, LINKS, dax.HOLDERS),
 )
 
 _MAKER: Final = "dax_hmem"
@@ -83,7 +83,7 @@ class Live:
     help. `forced` says what is
     known to keep it write-back, whatever its MTRRs are: to bind it again would not help.
     `stays_ram`: kmem has made RAM of it that cannot be taken back without a reboot. With `added_offline`
-    memory that kmem adds is in use only if somebody onlined it.
+    memory that kmem adds is in use only if somebody onlined it. `region_size` is None where it is not told.
     """
 
     device: Device
@@ -98,6 +98,16 @@ class Live:
     kmem: modprobe.Fate
     added_offline: bool
     inspected: str | None
+    region_size: int | None = None
+
+    @property
+    def made_by_hand(self) -> bool:
+        """Whether a boot does not make it again: one device of all of its region comes in its place.
+
+        `dax_hmem_probe` and `cxl_dax_region_probe` in drivers/dax; those of pmem are as their namespace is.
+        """
+        of_kernel = self.device.region in (dax.HMEM, dax.CXL)
+        return of_kernel and self.region_size not in (None, self.device.size)
 
     @property
     def bound(self) -> bool:
@@ -170,6 +180,7 @@ def _seen(spec: DaxSpec, name: str, answers: Answers) -> Live | Missing:
         kmem=modprobe.of_kmem(answers),
         added_offline=offline,
         inspected=_inspected(spec, answers),
+        region_size=dax.read_region_size(answers, device),
     )
 
 
