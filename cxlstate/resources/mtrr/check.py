@@ -243,7 +243,7 @@ def _over_others(judged: Judged) -> Iterator[Diagnostic]:
                 path=place,
                 found=_of(bound),
                 expected="no device that is mapped already, but those of host.dax",
-                hint=_narrower(judged, devices),
+                hint=_narrower(judged, devices) if judged.aim.device else _declared(bound[0]),
             )
         elif found := under.memory_of_devices(parts, judged.live.iomem):
             others = under.of_devices(parts, judged.live.devices)
@@ -357,6 +357,12 @@ def _place(spec: MtrrSpec, aim: Goal, one: Content) -> Path:
 def _named(found: Sequence[Range]) -> str:
     names = [f"{one} {one.name}" for one in found[:_MANY]]
     return ", ".join(names) + (f" and {len(found) - _MANY} more" if len(found) > _MANY else "")
+
+
+def _declared(device: Device) -> str:
+    said = [f"{{start: {one.start:#x}, size: {format_size(one.size)}}}" for one in device.ranges]
+    memory = f"range: {said[0]}" if len(said) == 1 else f"ranges: [{', '.join(said)}]"
+    return f"add to host.dax: cxl0: {{{memory}}}, so that it is bound again behind the write"
 
 
 def _of(found: Sequence[Device]) -> str:
