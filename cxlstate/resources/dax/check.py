@@ -54,7 +54,7 @@ def missing(live: Missing) -> Diagnostic:
 
 
 _WHY_MISSING: Final = (
-    (r"region\d+", "load dax_cxl; `cxl list --regions` shows whether the region is committed"),
+    (r"region\d+", ""),
     (
         r"Persistent Memory.*",
         "`ndctl list --namespaces --idle`: only a devdax namespace has a device",

@@ -30,6 +30,7 @@ READS: Final[tuple[PosixRead, ...]] = (
 )
 
 _MAKER: Final = "dax_hmem"
+_REGION = re.compile(r"region\d+", re.ASCII)
 _MOVES: Final = ("Movable", "Device")
 _PAGE: Final = 4096
 _FROM: Final = 4 << 30
@@ -44,7 +45,7 @@ class Missing:
     """There is no such device, and what is there in its place. A link that is left is told.
 
     `under` are the names that /proc/iomem has for its memory, `taken_by` is the argument of the running
-    kernel that keeps it from being a device. `made_by_none` is what would make one of Soft Reserved memory.
+    kernel that keeps it from being a device. `made_by_none` is what would make one.
     """
 
     instead: str
@@ -163,7 +164,7 @@ def _seen(spec: DaxSpec, name: str, answers: Answers) -> Live | Missing:
     if not found:
         under = tuple(dict.fromkeys(one.name for one in memory if any(map(one.overlaps, spec.memory))))
         taken_by = _taken_by(spec, answers.text(modprobe.COMMAND_LINE))
-        return Missing(_instead(spec, devices, under), link, under, taken_by, _made_by_none(answers))
+        return Missing(_instead(spec, devices, under), link, under, taken_by, _made_by_none(under, answers))
     device, *others = found
     mapped, unproven = _mapped(device, answers)
     offline = modprobe.added_offline(answers.text(modprobe.COMMAND_LINE))
@@ -212,17 +213,21 @@ def _taken_by(spec: DaxSpec, command_line: str) -> str | None:
     return None
 
 
-def _made_by_none(answers: Answers) -> str:
-    """Why dax_hmem makes no device, by what is seen of it (drivers/dax/hmem/device.c and hmem.c)."""
+def _made_by_none(under: Sequence[str], answers: Answers) -> str:
+    """Why nothing makes a device of CXL or Soft Reserved memory (drivers/dax/hmem, drivers/dax/cxl.c)."""
+    loaded = {line.split(" ", 1)[0] for line in (answers.text_or_none(modprobe.LOADED) or "").splitlines()}
+    empty = any(one.strip() == "0" for one in answers.files(dax.ATTRIBUTES[0]).values())
+    if empty:
+        return "`daxctl list -RD` shows a region without a device: daxctl create-device --region=ID makes one"
+    if any(_REGION.fullmatch(one) for one in under):
+        regions = "`cxl list --regions` shows whether the region is committed"
+        return f"{'dax_cxl is loaded' if 'dax_cxl' in loaded else 'load dax_cxl'}; {regions}"
     command_line = answers.text(modprobe.COMMAND_LINE)
     off = [one for one in kernel_cmdline.parse(command_line) if one.name == "device_hmem.disable"][-1:]
     if off and (off[0].value or "y")[:1] in "1yY":
         return f"take {off[0].text} off the kernel command line: it switches dax_hmem off"
     if kept_out := modprobe.by_command_line(_MAKER, command_line):
         return f"take {_MAKER} out of {kept_out} on the kernel command line"
-    if any(one.strip() == "0" for one in answers.files(dax.ATTRIBUTES[0]).values()):
-        return "`daxctl list -RD` shows a region without a device: daxctl create-device --region=ID makes one"
-    loaded = (line.split(" ", 1)[0] for line in (answers.text_or_none(modprobe.LOADED) or "").splitlines())
     if _MAKER in loaded:
         return f"{_MAKER} is loaded and made none: `dmesg | grep -i hmem` says why; dax_cxl has CXL regions"
     return f"load {_MAKER}, which makes a device of it, or dax_cxl for memory of a CXL region"
