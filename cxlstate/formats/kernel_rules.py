@@ -119,6 +119,29 @@ def _named(argument: Named, value: str) -> Iterator[Setting]:
     yield Setting(value, argument.name if argument.value is None else f"{argument.name}={argument.value}")
 
 
+_IOMMU_WORDS: Final = ("pt nopt", "force noforce", "merge nomerge biomerge", "panic nopanic")
+
+
+def _passthrough(argument: Named) -> Iterator[Setting]:
+    """`iommu.passthrough=` sets what the words `pt` and `nopt` of `iommu=` do (drivers/iommu/iommu.c)."""
+    word = {"1": "iommu=pt", "0": "iommu=nopt"}.get(_number(argument.value or ""))
+    if word:
+        yield Setting(f"iommu {_IOMMU_WORDS[0]}", word)
+
+
+def _kernelcore(argument: Named) -> Iterator[Setting]:
+    """`mirror`, or a size or percentage (`cmdline_parse_core`)."""
+    value = argument.value or ""
+    yield Setting("kernelcore mirror" if value == "mirror" else "kernelcore", value)
+
+
+def _swiotlb(argument: Named) -> Iterator[Setting]:
+    """A number of slabs, one of areas, and a word (`setup_io_tlb_npages`)."""
+    numbers = iter(("slabs", "areas"))
+    for word in (argument.value or "").split(","):
+        yield Setting(f"swiotlb {next(numbers, '') if word[:1].isdigit() else 'force'}", word)
+
+
 def _console(argument: Named) -> Iterator[Setting]:
     """Each console counts; of one console the options that come first (`__add_preferred_console`)."""
     device, comma, options = (argument.value or "").partition(",")
@@ -203,7 +226,7 @@ RULES: Final[Mapping[str, Rule]] = {
     # In drivers/firmware/efi, mm/memblock.c, mm/mm_init.c, mm/hugetlb.c and kernel/dma/contiguous.c
     "efi_fake_mem": _listed,
     "reserve_mem": _ALL,
-    "kernelcore": _switches("mirror"),
+    "kernelcore": _kernelcore,
     "hugetlb_cma": _nodes,
     "numa_cma": _nodes,
     **dict.fromkeys(hugetlb.NAMES, _ALL),  # read together, by `hugetlb.in_force`
@@ -215,7 +238,8 @@ RULES: Final[Mapping[str, Rule]] = {
     "nohz_full": _cpus,
     "nosmt": _WORD,  # kernel/cpu.c: `force` stays
     # In arch/x86/kernel/pci-dma.c, drivers/iommu/intel/iommu.c, amd/init.c and irq_remapping.c
-    "iommu": _switches("pt nopt", "force noforce", "merge nomerge biomerge", "panic nopanic"),
+    "iommu": _switches(*_IOMMU_WORDS),
+    "iommu.passthrough": _passthrough,
     "intel_iommu": _switches("on off", "sm_on sm_off"),
     "amd_iommu": _switches("pgtbl_v1 pgtbl_v2", "nohugepages v2_pgsizes_only"),
     "intremap": _switches("on off"),
@@ -249,11 +273,12 @@ RULES: Final[Mapping[str, Rule]] = {
     "cfi": _switches("auto off kcfi fineibt"),
     "mce": _switches("bootlog nobootlog", by=""),
     "rdt": _switches(),
+    "sev": _FLAGS,  # arch/x86/coco/sev/core.c
     # drivers/cpufreq/intel_pstate.c, kernel/watchdog.c, kernel/power/hibernate.c, kernel/dma/swiotlb.c
     "intel_pstate": _switches("active passive", by=""),
     "nmi_watchdog": _switches("panic nopanic", "0 1"),
     "hibernate": _WORD,
-    "swiotlb": _switches("force noforce"),
+    "swiotlb": _swiotlb,
     # In kernel/cgroup and mm/memcontrol.c; cgroup_enable is a patch of Debian and Raspberry Pi
     "cgroup_disable": _switches(slot="cgroup"),
     "cgroup_enable": _switches(slot="cgroup"),
@@ -280,6 +305,8 @@ RULES: Final[Mapping[str, Rule]] = {
     **dict.fromkeys(("ro", "rw"), partial(_named, value="root file system")),
     **dict.fromkeys(("enable_mtrr_cleanup", "disable_mtrr_cleanup"), partial(_named, value="mtrr_cleanup")),
     **dict.fromkeys(("gbpages", "nogbpages"), partial(_named, value="gbpages")),
+    "pti": partial(_whole, slot="pti"),
+    "nopti": lambda _: (Setting("pti", "off"),),  # arch/x86/mm/pti.c
     **dict.fromkeys(
         ("slab_merge", "slab_nomerge", "slub_merge", "slub_nomerge"), partial(_named, value="slab_merge")
     ),
@@ -291,6 +318,14 @@ RULES: Final[Mapping[str, Rule]] = {
     "blacklist": _whole,  # initramfs-tools' init
 }
 """By name. What is not here is in LAST_WINS, is a module's parameter, or is not known."""
+
+OVERRULED: Final[Mapping[str, tuple[str, ...]]] = {
+    "crashkernel": ("crashkernel high", "crashkernel low"),  # parse_crashkernel() in kernel/crash_reserve.c
+    # In mm/mm_init.c, find_zone_movable_pfns_for_nodes()
+    "movable_node": ("kernelcore", "kernelcore mirror", "movablecore"),
+    "kernelcore mirror": ("kernelcore", "movablecore"),
+}
+"""Settings that are not looked at where another one is there, by that one."""
 
 REPEATED: Final = frozenset(
     {
@@ -329,11 +364,9 @@ def in_force(arguments: Sequence[Named]) -> tuple[InForce, ...]:
     for index, argument in enumerate(arguments):
         for setting in (rule(argument.name) or _ALL)(argument):
             written.setdefault(setting.slot, []).append((index, setting))
-    if "crashkernel" in written:  # parse_crashkernel() looks for the others only where there is none
-        for suffix in ("high", "low"):
-            written.pop(f"crashkernel {suffix}", None)
-    for name in hugetlb.NAMES:
-        written.pop(name, None)
+    weaker = {slot for stronger, slots in OVERRULED.items() if stronger in written for slot in slots}
+    for slot in (*weaker, *hugetlb.NAMES):
+        written.pop(slot, None)
     kept = [one for every in written.values() for one in _kept(every)]
     pages = [InForce(*one) for one in hugetlb.in_force([(one.name, one.value) for one in arguments])]
     return (*(InForce(one.slot, one.value, by, one.implied) for by, one in kept), *pages)

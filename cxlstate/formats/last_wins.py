@@ -37,16 +37,16 @@ _NAMES: Final = """
     no_file_caps no_hash_pointers no_kvmapf no_kvmclock no_kvmclock_vsyscall no_scroll no_steal_acc
     no_timer_check noapic noapictimer noautogroup noefi nofsgsbase nohibernate nohlt nohpet nohugeiomap
     nohugevmalloc nohz noinitrd nointremap noinvpcid noirqdebug noisapnp nokaslr nokgdbroundup nolapic
-    nolapic_timer nomce nomodeset nomodule nonmi_ipi nopat nopcid nopku nopti nopv nopvspin norandmaps
+    nolapic_timer nomce nomodeset nomodule nonmi_ipi nopat nopcid nopku nopv nopvspin norandmaps
     noreplace_smp noresume nosgx nosmp nosoftlockup nospectre_v1 nospectre_v2 notsc nousb novmcoredd
     nowatchdog nox2apic noxsave ntp_tick_adj numa_balancing oops page_owner page_poison page_table_check
     panic panic_on_taint panic_on_warn panic_print pause_on_oops pd_ignore_unused percpu_alloc
     pm_debug_messages pmtmr possible_cpus preempt print_fatal_signals proc_mem.force_override profile
-    psi pti ramdisk_size random.trust_bootloader random.trust_cpu randomize_kstack_offset ras
+    psi ramdisk_size random.trust_bootloader random.trust_cpu randomize_kstack_offset ras
     rcu_nocbs rdinit rdrand reg_file_data_sampling relax_domain_level resched_latency_warn_ms reservetop
     reset_devices resume resume_offset resumedelay resumewait retain_initrd rodata root rootdelay
     rootflags rootfstype rootwait sched_thermal_decay_shift sched_verbose schedstats security selinux
-    setcpuid sev skew_tick slab_debug slab_max_order slab_min_objects slab_min_order slub_debug
+    setcpuid skew_tick slab_debug slab_max_order slab_min_objects slab_min_order slub_debug
     softlockup_panic spec_rstack_overflow spec_store_bypass_disable spectre_bhi spectre_v2
     spectre_v2_user split_lock_detect srbds stack_depot_disable stack_guard_gap stacktrace swapaccount
     sysrq_always_enabled tcpmhash_entries test_suspend thash_entries thread_backlog_napi threadirqs

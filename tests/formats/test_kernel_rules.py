@@ -28,6 +28,17 @@ def kept(line: str) -> list[str]:
         ("rcu_nocbs=1-3 rcu_nocbs=2", "rcu_nocbs=2"),
         ("ro rw", "rw"),
         ("disable_mtrr_cleanup enable_mtrr_cleanup", "enable_mtrr_cleanup"),
+        ("kernelcore=2G kernelcore=25%", "kernelcore=25%"),
+        ("swiotlb=65536,force swiotlb=131072", "swiotlb=65536,force swiotlb=131072"),
+        ("swiotlb=65536 swiotlb=131072,2", "swiotlb=131072,2"),
+        # Two names of one setting
+        ("iommu=pt iommu.passthrough=0", "iommu.passthrough=0"),
+        ("iommu.passthrough=1 iommu=nopt,merge", "iommu=nopt,merge"),
+        ("pti=on nopti", "nopti"),
+        # A stronger one
+        ("movablecore=50% movable_node", "movable_node"),
+        ("movable_node kernelcore=mirror", "movable_node"),
+        ("kernelcore=mirror movablecore=2G", "kernelcore=mirror"),
         # The first one
         ("isolcpus=1-3 isolcpus=2", "isolcpus=1-3"),
         ("nohz_full=1-3 nohz_full=2", "nohz_full=1-3"),
@@ -43,6 +54,8 @@ def kept(line: str) -> list[str]:
         ("modprobe.blacklist=kmem modprobe.blacklist=b,c", "modprobe.blacklist=kmem modprobe.blacklist=b,c"),
         ("console=tty0 console=ttyS0,115200", "console=tty0 console=ttyS0,115200"),
         ("memmap=2G$320G memmap=4K$1G", "memmap=2G$320G memmap=4K$1G"),
+        ("sev=debug sev=nosnp", "sev=debug sev=nosnp"),
+        ("kernelcore=4G movablecore=50%", "kernelcore=4G movablecore=50%"),
         ("acpi_osi=! acpi_osi=Linux", "acpi_osi=! acpi_osi=Linux"),
         ("initcall_blacklist=a initcall_blacklist=b", "initcall_blacklist=a initcall_blacklist=b"),
         ("kvm.dyndbg=+p kvm.dyndbg=+m", "kvm.dyndbg=+p kvm.dyndbg=+m"),

@@ -96,8 +96,9 @@ def _rival(setting: InForce, line: Line, mine: Argument) -> Argument | None:
     """Who has the setting in place of ours, or, of huge pages, who keeps ours from being read."""
     there = kernel_rules.in_force(line)
     same = [line[one.by] for one in there if one.slot == setting.slot]
-    if not same and mine.name == "crashkernel":
-        same = [line[one.by] for one in there if one.slot == "crashkernel"]
+    if not same:
+        stronger = [slot for slot, slots in kernel_rules.OVERRULED.items() if setting.slot in slots]
+        same = [line[one.by] for one in there if one.slot in stronger]
     if not same and mine.name in hugetlb.NAMES:
         same = [one for one in line if one.name in hugetlb.NAMES and one != mine]
     return same[-1] if same else None
@@ -241,4 +242,6 @@ def _rule_in_words(argument: Argument) -> str:
         return "each hugepagesz= once, each followed by one hugepages=, as mm/hugetlb.c reads them"
     if argument.name == "crashkernel":
         return "crashkernel=SIZE, or crashkernel=SIZE,high with crashkernel=SIZE,low: not both forms"
+    if argument.name in ("kernelcore", "movablecore"):
+        return f"{name}= once, without movable_node or kernelcore=mirror: the kernel looks at these first"
     return f"one value of {name}: the kernel keeps {kernel_rules.kept_in_words(argument)}"
