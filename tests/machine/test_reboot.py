@@ -87,6 +87,15 @@ def test_a_machine_that_refuses_to_reboot_says_why(machine, places):
     writer.close()
 
 
+def test_it_goes_through_the_firmware_whatever_is_prepared_for_kexec(machine, places, tmp_path):
+    machine("env >{boot_id}.env; (sleep 2; echo second >{boot_id}) >/dev/null 2>&1 9>&- &")
+    writer = open_writer(Rebooting(), places)
+    writer.reboot(ENTRY, lambda _: None)
+    writer.close()
+    told = (tmp_path / "boot_id.env").read_text().splitlines()
+    assert {"SYSTEMCTL_SKIP_AUTO_KEXEC=1", "SYSTEMCTL_SKIP_AUTO_SOFT_REBOOT=1"} <= set(told)
+
+
 def test_another_host_key_after_the_reboot_is_not_waited_for(machine, places):
     machine("true")
     writer = open_writer(Rebooting(refusals=99, code="CXC105"), places)

@@ -269,7 +269,10 @@ def _one_record(name: str, line: str | None) -> str:
 
 
 def reboot(state: str, entry: Entry) -> bytes:
-    """Journal it, empty the write cache, go down."""
+    """Journal it, empty the write cache, go down to the firmware.
+
+    From version 254 on systemctl takes kexec or soft-reboot where they are prepared, past the boot loader.
+    """
     return script(
         state,
         entry,
@@ -277,7 +280,7 @@ def reboot(state: str, entry: Entry) -> bytes:
         Reboot().journalled(),
         """begin
 sync
-systemctl reboot >>"$said" || fail
+SYSTEMCTL_SKIP_AUTO_KEXEC=1 SYSTEMCTL_SKIP_AUTO_SOFT_REBOOT=1 systemctl reboot >>"$said" || fail
 printf 'done 0\\n'
 """,
     )
