@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -17,7 +18,7 @@ from cxlstate.core.answers import Answers
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.read import Attributes, File, Glob, Names, Read
 from cxlstate.formats import grub_cfg, grub_default, grub_menu
-from cxlstate.formats.grub_defaults import Defaults
+from cxlstate.formats.grub_defaults import Defaults, NotUnderstood, evaluate
 from cxlstate.formats.grub_menu import Item
 from cxlstate.formats.kernel_cmdline import Argument
 from cxlstate.formats.sh import quote
@@ -35,7 +36,13 @@ MKCONFIG: Final = File("/usr/sbin/grub-mkconfig")
 TBOOT_LOG: Final = Names("/sys/kernel/debug/x86/tboot_log")
 """There where tboot started the kernel (`tboot_late_init` in Linux `arch/x86/kernel/tboot.c`)."""
 
+KEXEC: Final = File("/etc/default/kexec")
+KEXEC_SNIPPETS: Final = Glob("/etc/default/kexec.d/*")
+KEXEC_AT_REBOOT: Final = Names("/etc/init.d/kexec-load")
+KEXEC_LOADED: Final = File("/sys/kernel/kexec_loaded")
+
 READS: Final[tuple[Read, ...]] = (
+    *(KEXEC, KEXEC_SNIPPETS, KEXEC_AT_REBOOT, KEXEC_LOADED),
     *(
         GRUB2_CFG,
         BLS_ENTRIES,
@@ -196,6 +203,41 @@ def _another_menu(answers: Answers) -> Diagnostic | None:
         expected="a stub there, whose last line is `configfile $prefix/grub.cfg`",
         hint=f"move {menus[0]} away and run `grub-install`, which writes the stub",
     )
+
+
+def past_grub(answers: Answers) -> Diagnostic | None:
+    """What makes of the next reboot a start of another kernel by kexec, with a command line of its own.
+
+    Sources: kexec-tools of Debian, `/etc/init.d/kexec-load` (without USE_GRUB_CONFIG the new kernel gets
+    APPEND or the running command line; kdump-tools brings the package, and LOAD_KEXEC=true is its default);
+    systemctl(1): a reboot is done by kexec where a kernel is loaded.
+    """
+    if (answers.text_or_none(KEXEC_LOADED) or "").strip() == "1":
+        found, hint = f"{KEXEC_LOADED.path} is 1: a kernel is loaded", "run `kexec -u`, which unloads it"
+    elif answers.files(KEXEC_AT_REBOOT) and (place := _loads_at_reboot(answers)):
+        found, hint = f"LOAD_KEXEC=true in {place}", f"set LOAD_KEXEC=false in {place}"
+    else:
+        return None
+    return Diagnostic(
+        "CXG345",
+        "the next reboot starts a kernel by kexec, without GRUB",
+        found=found,
+        expected="a reboot through the firmware and GRUB, which hands over the arguments of grub.cfg",
+        hint=hint,
+    )
+
+
+def _loads_at_reboot(answers: Answers) -> str | None:
+    """The file that has kexec-tools load a kernel with the running command line."""
+    snippets = answers.files(KEXEC_SNIPPETS)
+    texts = [(KEXEC.path, answers.text_or_none(KEXEC) or ""), *sorted(snippets.items())]
+    place, values = None, Defaults({}, ())
+    for at, (path, _) in enumerate(texts, 1):
+        before = values["LOAD_KEXEC"]
+        with suppress(NotUnderstood):
+            values = evaluate(texts[:at])
+        place = path if place is None or values["LOAD_KEXEC"] != before else place
+    return place if values["LOAD_KEXEC"] == "true" and values["USE_GRUB_CONFIG"] != "true" else None
 
 
 def _is_dom0(answers: Answers, running: Sequence[Argument]) -> bool:

@@ -146,7 +146,9 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
         kernel_at=_kernel(_iomem(answers), running),
         memory_end=_memory_end(_iomem(answers), running),
         ram=_ram(_iomem(answers), running),
-        doubt=None if foreign else loader.doubt(answers, running, tboot=bool(tboot)),
+        doubt=None
+        if foreign
+        else loader.doubt(answers, running, tboot=bool(tboot)) or loader.past_grub(answers),
         astray=loader.astray(boots, defaults),
         lost=lost,
         xen=module_entries(grub_cfg or "", *loader.XEN),
