@@ -181,24 +181,34 @@ def _effects(argument: Argument, line: Sequence[Argument], live: Live) -> tuple[
 
 
 def _rescue(argument: Argument, line: Sequence[Argument]) -> tuple[tuple[str, str], ...]:
-    """What starts a shell on the console and no network. Of those that choose a unit the last one counts.
+    """What starts a shell on the console and no network. Of those that choose the same the last one counts.
 
-    Sources: systemd `src/core/main.c` (`parse_proc_cmdline_item`, `runlevel_to_target`), dracut
+    Sources: Linux `init/main.c` (`init_setup`, `rdinit_setup`), systemd `src/core/main.c`
+    (`parse_proc_cmdline_item`, `runlevel_to_target`: in the initrd by names with `rd.` alone), dracut
     `dracut.cmdline(7)`, initramfs-tools(7) (`break`).
     """
-    chosen = [one for one in line if _unit(one)]
+    chosen = [one for one in line if _unit(one) and _in_initrd(one) == _in_initrd(argument)]
     rescue = argument in chosen[-1:] and _unit(argument) in ("rescue.target", "emergency.target")
-    shell = argument.name == "init" and posixpath.basename(argument.value or "") in _SHELLS
+    last = next((one for one in reversed(line) if one.name == argument.name), argument)
+    started = last.value if argument == last and argument.name in ("init", "rdinit") else None
+    shell = posixpath.basename(started or "") in _SHELLS
     if rescue or shell or argument.name in ("rd.break", "break"):
         return (("starts a rescue shell, and no network", "CXG327"),)
     return ()
 
 
+def _in_initrd(argument: Argument) -> bool:
+    return argument.name.startswith("rd.")
+
+
 def _unit(argument: Argument) -> str | None:
     """The unit that an argument has systemd start."""
-    if argument.name == "systemd.unit":
+    name = argument.name.removeprefix("rd.")
+    if name == "systemd.unit":
         return argument.value
-    return _UNITS.get(argument.name) if argument.value is None else None
+    if _in_initrd(argument) and name not in ("rescue", "emergency"):
+        return None
+    return _UNITS.get(name) if argument.value is None else None
 
 
 def _of_item(item: memmap.Item, line: Sequence[Argument], live: Live) -> tuple[tuple[str, str], ...]:
