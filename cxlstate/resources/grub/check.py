@@ -68,6 +68,7 @@ def diagnose(outlook: Outlook) -> Iterator[Diagnostic]:
     yield from _too_long(goal)
     yield from _not_ascii(goal, live)
     yield from _another_root(goal)
+    yield from _another_root_of_somebody(goal, live)
     yield from beside_others(goal, partial(standing, live=live))
 
 
@@ -176,6 +177,26 @@ def _another_root(goal: Goal) -> Iterator[Diagnostic]:
                 expected="the file system that this host runs on",
                 hint=f"remove {mine} from grub.args, unless `findmnt /` says the same",
             )
+
+
+def _another_root_of_somebody(goal: Goal, live: Live) -> Iterator[Diagnostic]:
+    """The same of a word that somebody wrote, and that this host was not booted with."""
+    own = {argument for unit in goal.wanted for argument in unit.arguments}
+    for one in goal.forecasts:
+        theirs = next((word for word in one.entry.fixed.split() if word.startswith("root=")), "")
+        last = next((each for each in reversed(goal.line(one)) if each.name == "root"), None)
+        if last is None or last in own or last in live.running or last == kernel_cmdline.read(theirs):
+            continue
+        place = standing(last, live) or "/boot/grub/grub.cfg"
+        yield Diagnostic(
+            "CXG344",
+            f"{last} takes the place of {theirs}",
+            severity=Severity.WARNING,
+            found=f"{last} in {place}; {theirs}, which /etc/grub.d/10_linux has found",
+            expected="the file system that this host runs on",
+            hint=f"take {last} out of {place}, unless `findmnt /` says the same",
+        )
+        return
 
 
 def _not_ascii(goal: Goal, live: Live) -> Iterator[Diagnostic]:
