@@ -58,8 +58,8 @@ def diagnose(outlook: Outlook) -> Iterator[Diagnostic]:
     yield from live.refusals
     if outlook.refused:
         return
-    if outlook.differences and live.doubt is not None:
-        yield live.doubt
+    if outlook.differences:
+        yield from live.doubts
     if live.astray is not None:
         yield live.astray if outlook.differences else replace(live.astray, severity=Severity.WARNING)
     yield from _dangers(outlook)

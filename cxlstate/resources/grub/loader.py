@@ -9,7 +9,7 @@ Sources: GRUB 2.12 `grub-core/loader/i386/linux.c` (`BOOT_IMAGE=` comes first; s
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -36,13 +36,14 @@ MKCONFIG: Final = File("/usr/sbin/grub-mkconfig")
 TBOOT_LOG: Final = Names("/sys/kernel/debug/x86/tboot_log")
 """There where tboot started the kernel (`tboot_late_init` in Linux `arch/x86/kernel/tboot.c`)."""
 
+BOOT_NEXT: Final = Names("/sys/firmware/efi/efivars/BootNext-*")
 KEXEC: Final = File("/etc/default/kexec")
 KEXEC_SNIPPETS: Final = Glob("/etc/default/kexec.d/*")
 KEXEC_AT_REBOOT: Final = Names("/etc/init.d/kexec-load")
 KEXEC_LOADED: Final = File("/sys/kernel/kexec_loaded")
 
 READS: Final[tuple[Read, ...]] = (
-    *(KEXEC, KEXEC_SNIPPETS, KEXEC_AT_REBOOT, KEXEC_LOADED),
+    *(BOOT_NEXT, KEXEC, KEXEC_SNIPPETS, KEXEC_AT_REBOOT, KEXEC_LOADED),
     *(
         GRUB2_CFG,
         BLS_ENTRIES,
@@ -153,7 +154,13 @@ def _image(running: Sequence[Argument]) -> str | None:
     return next((one.value for one in running if one.name == "BOOT_IMAGE"), None)
 
 
-def doubt(answers: Answers, running: Sequence[Argument], *, tboot: bool = False) -> Diagnostic | None:
+def doubts(answers: Answers, running: Sequence[Argument], *, tboot: bool = False) -> Iterator[Diagnostic]:
+    """Why it may not be GRUB, with this menu, that starts the next kernel."""
+    found = (_unproven(answers, running, tboot=tboot), _by_kexec(answers), _by_firmware(answers))
+    return filter(None, found)
+
+
+def _unproven(answers: Answers, running: Sequence[Argument], *, tboot: bool) -> Diagnostic | None:
     """GRUB is not ruled out, and nothing shows that it started this kernel. `tboot`: its menu has tboot.
 
     A unified kernel image may hold a copy of an earlier `/proc/cmdline`, with GRUB's `BOOT_IMAGE=` in it;
@@ -205,7 +212,7 @@ def _another_menu(answers: Answers) -> Diagnostic | None:
     )
 
 
-def past_grub(answers: Answers) -> Diagnostic | None:
+def _by_kexec(answers: Answers) -> Diagnostic | None:
     """What makes of the next reboot a start of another kernel by kexec, with a command line of its own.
 
     Sources: kexec-tools of Debian, `/etc/init.d/kexec-load` (without USE_GRUB_CONFIG the new kernel gets
@@ -224,6 +231,20 @@ def past_grub(answers: Answers) -> Diagnostic | None:
         found=found,
         expected="a reboot through the firmware and GRUB, which hands over the arguments of grub.cfg",
         hint=hint,
+    )
+
+
+def _by_firmware(answers: Answers) -> Diagnostic | None:
+    """`BootNext` is for one boot (UEFI 2.10, 3.1.2); efibootmgr and fwupd set it."""
+    if not (chosen := list(answers.files(BOOT_NEXT))):
+        return None
+    return Diagnostic(
+        "CXG346",
+        "the firmware may start another loader at the next boot",
+        Severity.WARNING,
+        found=f"{chosen[0]}, which chooses a loader for one boot",
+        expected="GRUB, by the boot order of the firmware",
+        hint="see where it leads with `efibootmgr`; `efibootmgr --delete-bootnext` takes it back",
     )
 
 

@@ -47,7 +47,7 @@ class Live:
     """The boot loader's configuration. `by_hand` is what it comes to without our drop-in.
 
     `memory_end` is where the memory ends (None: unknown), `ram` all RAM (empty: unknown), `boots` are the
-    entries that boot next and what says so, `doubt` is why GRUB may not be what boots, `astray` why the next
+    entries that boot next and what says so, `doubts` why GRUB may not be what boots, `astray` why the next
     entry may have none of the arguments, and `lost` why it may start no network. `xen` and `tboot` are
     entries of theirs, `for_xen` is what takes the place of the configured arguments there.
     """
@@ -67,7 +67,7 @@ class Live:
     kernel_at: tuple[Range, ...] = ()
     memory_end: int | None = None
     ram: tuple[Range, ...] = ()
-    doubt: Diagnostic | None = None
+    doubts: tuple[Diagnostic, ...] = ()
     astray: Diagnostic | None = None
     lost: Diagnostic | None = None
     xen: tuple[Entry, ...] = ()
@@ -146,9 +146,7 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
         kernel_at=_kernel(_iomem(answers), running),
         memory_end=_memory_end(_iomem(answers), running),
         ram=_ram(_iomem(answers), running),
-        doubt=None
-        if foreign
-        else loader.doubt(answers, running, tboot=bool(tboot)) or loader.past_grub(answers),
+        doubts=() if foreign else tuple(loader.doubts(answers, running, tboot=bool(tboot))),
         astray=loader.astray(boots, defaults),
         lost=lost,
         xen=module_entries(grub_cfg or "", *loader.XEN),
