@@ -54,18 +54,24 @@ class Region:
         """
         if self.sign != "%":
             return self.sign in TYPES
+        types = self._conversion()
+        return types is not None and types[0] in (0, _RAM_TYPE) and types[1] != _RAM_TYPE
+
+    def _conversion(self) -> tuple[int, int] | None:
+        """Old and new type of a `%`, 0 for none; None where it does nothing."""
         match = _CONVERSION.fullmatch(self.types)
-        if match is None:
-            return False
-        old, new = (memparse(one)[0] for one in match.groups(default="0"))
-        return old in (0, _RAM_TYPE) and new != _RAM_TYPE
+        old, new = (memparse(one)[0] for one in match.groups(default="0")) if match else (0, 0)
+        return (old, new) if match else None
 
     def wins_over(self, other: Region) -> bool:
         """Whether memory in both becomes what this one says: of a larger type (`e820__update_table`).
 
-        A `%` changes what is there at its turn; that is not looked at.
+        A `%` that makes it of RAM counts as that type. One that changes what another argument made is not
+        looked at, nor is `other` as a `%`.
         """
         theirs, mine = _E820.get(other.sign), _E820.get(self.sign)
+        if self.sign == "%" and (types := self._conversion()) and types[0] in (0, _RAM_TYPE):
+            mine = types[1]
         apart = self.start + self.size <= other.start or other.start + other.size <= self.start
         return not apart and None not in (theirs, mine) and (mine or 0) > (theirs or 0)
 

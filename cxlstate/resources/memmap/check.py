@@ -74,9 +74,12 @@ def _too_much(entries: tuple[MemmapEntry, ...], live: Live) -> Iterator[Diagnost
         )
 
 
+def _under(entry: MemmapEntry, live: Live) -> list[Range]:
+    return [one for one in live.iomem if one.name == SOFT_RESERVED and one.overlaps(entry.range)]
+
+
 def _soft_reserved(index: int, entry: MemmapEntry, live: Live) -> Iterator[Diagnostic]:
-    under = [one for one in live.iomem if one.name == SOFT_RESERVED and one.overlaps(entry.range)]
-    if under:
+    if under := _under(entry, live):
         yield Diagnostic(
             "CXM302",
             f"{entry.argument} has no effect on Soft Reserved memory",
@@ -116,7 +119,7 @@ def _beside_others(index: int, entry: MemmapEntry, live: Live) -> Iterator[Diagn
     """What other arguments of the boot entries say of the same memory, and would get or lose."""
     others = [one for one in dict.fromkeys(_all_arguments(live)) if not _all_ours(one, live.ours)]
     stronger = next((one for one in others if memmap.is_stronger(one, entry.region)), None)
-    if stronger:
+    if stronger and not _under(entry, live):  # what is Soft Reserved already is told as that
         yield Diagnostic(
             "CXM332",
             f"{stronger} overrides {entry.argument}",
