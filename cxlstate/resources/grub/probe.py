@@ -146,13 +146,26 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
         kernel_at=_kernel(_iomem(answers), running),
         memory_end=_memory_end(_iomem(answers), running),
         ram=_ram(_iomem(answers), running),
-        doubts=() if foreign else tuple(loader.doubts(answers, running, tboot=bool(tboot))),
+        doubts=() if foreign else (*loader.doubts(answers, running, tboot=bool(tboot)), *_waiting(defaults)),
         astray=loader.astray(boots, defaults),
         lost=lost,
         xen=module_entries(grub_cfg or "", *loader.XEN),
         tboot=tboot,
         for_xen=CommandLines(*(defaults[name] for name in loader.XEN_REPLACES)),
     )
+
+
+def _waiting(defaults: Defaults) -> Iterator[Diagnostic]:
+    """Of a menu without a time limit nothing boots by itself (`util/grub.d/00_header.in`, `set timeout`)."""
+    if defaults["GRUB_TIMEOUT"].strip() == "-1":
+        yield Diagnostic(
+            "CXG347",
+            "GRUB waits at its menu until somebody chooses an entry",
+            Severity.WARNING,
+            found="GRUB_TIMEOUT=-1",
+            expected="a number of seconds, after which the default entry boots",
+            hint="set GRUB_TIMEOUT=5 in /etc/default/grub, unless somebody is at the console at each reboot",
+        )
 
 
 def _late(path: str) -> bool:
