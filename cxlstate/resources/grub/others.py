@@ -120,7 +120,7 @@ def _cure(
         {setting.slot for setting in kernel_rules.in_force([one]) if not setting.implied}
         for one in (mine, rival)
     )
-    if place and ours & theirs and theirs - ours:
+    if place and ours & theirs and theirs - ours and rival.name not in hugetlb.NAMES:
         return f"edit {place}: take what {mine} sets out of {rival}, and leave its other words"
     without = lacking([tuple(one for one in line if one != rival) for line in lines])
     if mine not in without and without < lacking(lines):
@@ -242,6 +242,8 @@ def _rule_in_words(argument: Argument) -> str:
         return "each hugepagesz= once, each followed by one hugepages=, as mm/hugetlb.c reads them"
     if argument.name == "crashkernel":
         return "crashkernel=SIZE, or crashkernel=SIZE,high with crashkernel=SIZE,low: not both forms"
+    if argument.name == "console":
+        return "console=DEVICE with the same options each time: the kernel keeps those that it reads first"
     if argument.name in ("kernelcore", "movablecore"):
         return f"{name}= once, without movable_node or kernelcore=mirror: the kernel looks at these first"
     return f"one value of {name}: the kernel keeps {kernel_rules.kept_in_words(argument)}"
