@@ -75,6 +75,14 @@ def _absent(text: str) -> str:
             expected="letters, digits and any of _ . , : = / + @ % ^ ~ -",
             hint="write the name alone to remove the argument with any value",
         )
+    if kernel_cmdline.read(text).name == "memmap":
+        raise problem(
+            "CXG204",
+            "`memmap` does not belong in `grub`",
+            found=text,
+            expected="the name of another argument: what `memmap` has no entry for any more goes by itself",
+            hint=f"take a {text} that somebody wrote out of /etc/default/grub, its drop-ins or /etc/grub.d",
+        )
     _not_special(text)
     return text
 
