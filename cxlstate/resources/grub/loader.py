@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -38,12 +37,10 @@ TBOOT_LOG: Final = Names("/sys/kernel/debug/x86/tboot_log")
 
 BOOT_NEXT: Final = Names("/sys/firmware/efi/efivars/BootNext-*")
 KEXEC: Final = File("/etc/default/kexec")
-KEXEC_SNIPPETS: Final = Glob("/etc/default/kexec.d/*")
-KEXEC_AT_REBOOT: Final = Names("/etc/init.d/kexec-load")
 KEXEC_LOADED: Final = File("/sys/kernel/kexec_loaded")
 
 READS: Final[tuple[Read, ...]] = (
-    *(BOOT_NEXT, KEXEC, KEXEC_SNIPPETS, KEXEC_AT_REBOOT, KEXEC_LOADED),
+    *(BOOT_NEXT, KEXEC, KEXEC_LOADED),
     *(
         GRUB2_CFG,
         BLS_ENTRIES,
@@ -221,8 +218,8 @@ def _by_kexec(answers: Answers) -> Diagnostic | None:
     """
     if (answers.text_or_none(KEXEC_LOADED) or "").strip() == "1":
         found, hint = f"{KEXEC_LOADED.path} is 1: a kernel is loaded", "run `kexec -u`, which unloads it"
-    elif answers.files(KEXEC_AT_REBOOT) and (place := _loads_at_reboot(answers)):
-        found, hint = f"LOAD_KEXEC=true in {place}", f"set LOAD_KEXEC=false in {place}"
+    elif _loads_at_reboot(answers.text_or_none(KEXEC) or ""):
+        found, hint = f"LOAD_KEXEC=true in {KEXEC.path}", f"set LOAD_KEXEC=false in {KEXEC.path}"
     else:
         return None
     return Diagnostic(
@@ -248,17 +245,13 @@ def _by_firmware(answers: Answers) -> Diagnostic | None:
     )
 
 
-def _loads_at_reboot(answers: Answers) -> str | None:
-    """The file that has kexec-tools load a kernel with the running command line."""
-    snippets = answers.files(KEXEC_SNIPPETS)
-    texts = [(KEXEC.path, answers.text_or_none(KEXEC) or ""), *sorted(snippets.items())]
-    place, values = None, Defaults({}, ())
-    for at, (path, _) in enumerate(texts, 1):
-        before = values["LOAD_KEXEC"]
-        with suppress(NotUnderstood):
-            values = evaluate(texts[:at])
-        place = path if place is None or values["LOAD_KEXEC"] != before else place
-    return place if values["LOAD_KEXEC"] == "true" and values["USE_GRUB_CONFIG"] != "true" else None
+def _loads_at_reboot(settings: str) -> bool:
+    """Whether kexec-tools load a kernel with the running command line."""
+    try:
+        values = evaluate([(KEXEC.path, settings)])
+    except NotUnderstood:
+        return False
+    return values["LOAD_KEXEC"] == "true" and values["USE_GRUB_CONFIG"] != "true"
 
 
 def _is_dom0(answers: Answers, running: Sequence[Argument]) -> bool:
