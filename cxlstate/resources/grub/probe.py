@@ -49,7 +49,8 @@ class Live:
     `memory_end` is where the memory ends (None: unknown), `ram` all RAM (empty: unknown), `boots` are the
     entries that boot next and what says so, `doubts` why GRUB may not be what boots, `astray` why the next
     entry may have none of the arguments, and `lost` why it may start no network. `xen` and `tboot` are
-    entries of theirs, `for_xen` is what takes the place of the configured arguments there.
+    entries of theirs, `for_xen` is what takes the place of the configured arguments there. `pending` are
+    edits by others besides arguments that are not in grub.cfg yet.
     """
 
     by_hand: CommandLines
@@ -73,6 +74,7 @@ class Live:
     xen: tuple[Entry, ...] = ()
     tboot: tuple[Entry, ...] = ()
     for_xen: CommandLines = field(default_factory=CommandLines)
+    pending: tuple[str, ...] = ()
 
     @property
     def drop_in(self) -> drop_in.DropIn | None:
@@ -151,8 +153,15 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
         lost=lost,
         xen=module_entries(grub_cfg or "", *loader.XEN),
         tboot=tboot,
+        pending=tuple(_pending(defaults, found)),
         for_xen=CommandLines(*(defaults[name] for name in loader.XEN_REPLACES)),
     )
+
+
+def _pending(defaults: Defaults, found: Iterable[Entry]) -> Iterator[str]:
+    """What generating grub.cfg would bring or take besides arguments (`util/grub.d/10_linux.in`)."""
+    if defaults["GRUB_DISABLE_RECOVERY"] == "true" and any(one.recovery for one in found):
+        yield "- recovery entries"
 
 
 def _waiting(defaults: Defaults) -> Iterator[Diagnostic]:

@@ -126,7 +126,7 @@ def _generate(aim: Goal, live: Live) -> Action:
     """grub-mkconfig itself decides; what we foresee only tells our part from other people's."""
     words = {one.entry.line: one.words for one in (*aim.forecasts, *aim.others)}
     predicted = grub_cfg.rewritten(live.grub_cfg, words)
-    edits = ", ".join(aim.foreign)
+    edits = ", ".join((*aim.foreign, *live.pending))
     return Action(
         f"generate {probe.GRUB_CFG.path}",
         Generate(
