@@ -65,6 +65,12 @@ def named_twice(live: Domain) -> bool:
     return len(names) > len(set(names))
 
 
+def lacks_vcpus(live: Domain) -> bool:
+    """libvirt puts the rest into the first cell (virDomainNumaFillCPUsInNode)."""
+    held = frozenset[int]().union(*(one.cpus for one in live.cells or ()))
+    return bool(held) and held != frozenset(range(live.max_vcpu or live.vcpu or 0))
+
+
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_what_is_read_defined_and_read_again_is_the_same(
     shard: int, libvirt: Libvirt, request: pytest.FixtureRequest
@@ -72,6 +78,7 @@ def test_what_is_read_defined_and_read_again_is_the_same(
     """What libvirt adds is no difference. What we write it takes and keeps; what it would not, we refuse."""
     is_whole = request.config.getoption("--whole-corpus")
     counts: Counter[str] = Counter()
+    wrong: list[object] = []
     chance = random.Random(SEED)
     for name, xml in sample(None if is_whole else FILES)[shard::SHARDS]:
         counts["files"] += 1
@@ -82,15 +89,21 @@ def test_what_is_read_defined_and_read_again_is_the_same(
         if named_twice(read(xml)):
             counts["with two devices of one name"] += 1
             continue
-        assert differences(read(xml), read(defined)) == (), name
+        if lacks_vcpus(read(xml)):
+            counts["whose cells lack vCPUs"] += 1
+        elif left := differences(read(xml), read(defined)):
+            wrong.append((name, left))
         words = list(other(read(defined)))
         for word, wish in words if is_whole else chance.sample(words, WORDS):
-            _hold(libvirt, counts, (name, word), defined, wish)
+            wrong += _violations(libvirt, counts, (name, word), defined, wish)
     print("\n" + ", ".join(f"{count} {what}" for what, count in counts.items()))
+    assert not wrong, "\n".join(map(str, wrong))
     assert counts["defined"] * 4 > counts["files"]
 
 
-def _hold(libvirt: Libvirt, counts: Counter[str], where: object, defined: str, wish: Domain) -> None:
+def _violations(
+    libvirt: Libvirt, counts: Counter[str], where: object, defined: str, wish: Domain
+) -> Iterator[object]:
     try:
         merged = merge(defined, wish)
     except ValueError:
@@ -99,9 +112,10 @@ def _hold(libvirt: Libvirt, counts: Counter[str], where: object, defined: str, w
     kept = libvirt.define(merged)
     counts["edits"] += 1
     if kept is not None:
-        assert differences(wish, read(kept)) == (), where
+        if left := differences(wish, read(kept)):
+            yield where, left
     elif any(getattr(wish, word) is not None for word in DEVICES):
         counts["edits of devices refused by libvirt"] += 1
         counts["of them taken by the simulator"] += not simulator_refuses(merged)
     else:
-        pytest.fail(f"libvirt refuses what was written: {where}")
+        yield where, "libvirt refuses what was written"
