@@ -95,8 +95,8 @@ def done(asked, *there):
         ("", 8),
         (PLAIN, 12),
         (VM, 12),
-        (PLAIN + MODULE, 52),
-        (DAX, 65),
+        (PLAIN + MODULE, 53),
+        (DAX, 66),
     ],
     ids=["nothing", "packages and services", "a VM", "a module", "a dax device"],
 )

@@ -37,10 +37,11 @@ TBOOT_LOG: Final = Names("/sys/kernel/debug/x86/tboot_log")
 
 BOOT_NEXT: Final = Names("/sys/firmware/efi/efivars/BootNext-*")
 KEXEC: Final = File("/etc/default/kexec")
+KEXEC_PROGRAM: Final = Names("/sbin/kexec")
 KEXEC_LOADED: Final = File("/sys/kernel/kexec_loaded")
 
 READS: Final[tuple[Read, ...]] = (
-    *(BOOT_NEXT, KEXEC, KEXEC_LOADED),
+    *(BOOT_NEXT, KEXEC, KEXEC_PROGRAM, KEXEC_LOADED),
     *(
         GRUB2_CFG,
         BLS_ENTRIES,
@@ -213,12 +214,13 @@ def _by_kexec(answers: Answers) -> Diagnostic | None:
     """What makes of the next reboot a start of another kernel by kexec, with a command line of its own.
 
     Sources: kexec-tools of Debian, `/etc/init.d/kexec-load` (without USE_GRUB_CONFIG the new kernel gets
-    APPEND or the running command line; kdump-tools brings the package, and LOAD_KEXEC=true is its default);
+    APPEND or the running command line; kdump-tools brings the package, and LOAD_KEXEC=true is its default;
+    settings stay where it was removed);
     systemctl(1): a reboot is done by kexec where a kernel is loaded.
     """
     if (answers.text_or_none(KEXEC_LOADED) or "").strip() == "1":
         found, hint = f"{KEXEC_LOADED.path} is 1: a kernel is loaded", "run `kexec -u`, which unloads it"
-    elif _loads_at_reboot(answers.text_or_none(KEXEC) or ""):
+    elif answers.files(KEXEC_PROGRAM) and _loads_at_reboot(answers.text_or_none(KEXEC) or ""):
         found, hint = f"LOAD_KEXEC=true in {KEXEC.path}", f"set LOAD_KEXEC=false in {KEXEC.path}"
     else:
         return None
