@@ -96,7 +96,7 @@ def done(asked, *there):
         (PLAIN, 12),
         (VM, 12),
         (PLAIN + MODULE, 53),
-        (DAX, 66),
+        (DAX, 67),
     ],
     ids=["nothing", "packages and services", "a VM", "a module", "a dax device"],
 )
