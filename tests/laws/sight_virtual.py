@@ -316,7 +316,7 @@ CHANGED: tuple[tuple[Leaf, Any, str], ...] = (
     (_NVDIMM, {"dax": "dax.cxl0", "size": "95GiB", "access": "shared", "slot": 0}, "vm.guest"),
     ((*_DISK, "cache"), "writeback", "vm.guest"),
     ((*_DISK, "bus"), "scsi", "vm.guest"),
-    (_DISK, {"target": "vdb", "path": f"/{IMAGE}", "format": "qcow2"}, "vm.guest"),
+    (_DISK, {"target": "sdb", "device": "cdrom"}, "vm.guest"),
     (_DISK, {"target": "vda", "state": "absent"}, "vm.guest"),
     (_PLUG, {"network": "lab", "mac": MAC}, "vm.guest"),
     (_PLUG, {"mac": MAC, "state": "absent"}, "vm.guest"),
