@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from posixpath import normpath
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import Path
@@ -202,6 +202,34 @@ def a_backing_file_stays_as_it_is(resources: Resources) -> Iterator[Diagnostic]:
             )
 
 
+def an_image_that_is_used_stays(resources: Resources) -> Iterator[Diagnostic]:
+    """CXR213: what the spec removes is no disk of a VM, and no backing file of an image."""
+    gone = {me.spec.path: me for me in of(resources, ImageSpec) if not me.spec.wanted}
+    images = _by_address(resources, ImageSpec)
+    uses: list[tuple[Resource[Any], Path, str | None]] = [
+        (me, ("source", "path"), me.spec.source.path)
+        for me in of(resources, ImageSpec)
+        if me.spec.wanted and me.spec.overlay and me.spec.source
+    ]
+    for me in _vms(resources):
+        for number, disk in enumerate(me.spec.disks or ()):
+            image = images.get(disk.image or "")
+            path = image.spec.path if image else disk.path
+            if disk.state == "present":
+                uses.append((me, ("disks", number, "image" if image else "path"), path))
+    for one, where, path in uses:
+        if path and (image := gone.get(normpath(path))):
+            yield Diagnostic(
+                "CXR213",
+                f"{one.address} uses {image.address}, which the spec removes",
+                path=(*one.path, *where),
+                address=one.address,
+                found=f"{image.address} with state: absent",
+                expected="an image that is there",
+                hint=f"leave out state at {image.address}; or remove {one.address}, too",
+            )
+
+
 def _written_to(resources: Resources) -> Iterator[tuple[Resource[VmSpec], int, str]]:
     """Disks that a guest may write to: whose, the number, and where they are."""
     images = _by_address(resources, ImageSpec)
@@ -258,6 +286,7 @@ RULES: Final[tuple[Rule, ...]] = (
     a_uuid_is_one_vm,
     a_disk_is_in_one_vm,
     a_backing_file_stays_as_it_is,
+    an_image_that_is_used_stays,
     a_vm_is_plugged_into_what_is_there,
     a_file_is_one_image,
 )
