@@ -236,10 +236,11 @@ def mount_lines(text: str) -> Iterator[Mount]:
         left, separator, right = line.partition(" - ")
         first, last = left.split(" "), right.split(" ")
         if separator and len(first) > 4 and len(last) > 2:  # noqa: PLR2004  # up to POINT, up to OPTIONS
-            yield Mount(first[2], _plain(first[4]), last[0], _plain(last[1]), last[2])
+            yield Mount(first[2], plain(first[4]), last[0], plain(last[1]), last[2])
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """A name as it is: the kernel writes a blank as its octal number (mangle_path in fs/seq_file.c)."""
     return _ESCAPED.sub(lambda match: chr(int(match[1], 8)), text)
 
 
@@ -275,7 +276,7 @@ def _in_memory(mount: Mount, mounts: tuple[Mount, ...]) -> str | None:
     upper = re.search(r"(?:^|,)upperdir=([^,]*)", mount.options)
     if upper is None:
         return None
-    path = _plain(upper[1])
+    path = plain(upper[1])
     inside = [
         one
         for one in mounts

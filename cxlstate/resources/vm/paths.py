@@ -13,7 +13,8 @@ from cxlstate.core.exit_status import NOT_FOUND
 from cxlstate.core.path import Path
 from cxlstate.core.read import Read
 from cxlstate.core.units import format_size
-from cxlstate.formats import restore, storage
+from cxlstate.formats import disk_use, restore, storage
+from cxlstate.formats.disk_use import Use
 from cxlstate.formats.storage import Stat, Way
 from cxlstate.resources.vm.devices import MODULE, is_written_to, loses
 from cxlstate.resources.vm.spec import VmSpec
@@ -21,10 +22,11 @@ from cxlstate.resources.vm.spec import VmSpec
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What is at a path (None: nothing), and the folders to it."""
+    """What is at a path (None: nothing), and the folders to it; `use` is what the host makes of a device."""
 
     stat: Stat | None
     way: Way
+    use: Use | None = None
 
 
 def named(spec: VmSpec) -> Iterator[tuple[Path, str]]:
@@ -53,12 +55,30 @@ def reads(spec: VmSpec) -> Iterator[Read]:
     for _, path in opened(spec):
         yield storage.stat(path)
         yield from storage.way_reads(path)
+    for path in _devices(spec):
+        yield from disk_use.reads(path)
+
+
+def _devices(spec: VmSpec) -> tuple[str, ...]:
+    """What a guest writes to that is no file."""
+    return tuple(path for _, path in named(spec) if is_device(path))
+
+
+def is_device(path: str) -> bool:
+    """Whether it names one, and none that we link to."""
+    return path.startswith("/dev/") and not path.startswith(f"{restore.LINKS}/")
 
 
 def seen(spec: VmSpec, answers: Answers) -> Mapping[str, Opened]:
     """By path; without those of which the machine said nothing."""
+    devices = _devices(spec)
+    blocks = disk_use.blocks(devices, answers) if devices else None
     return {
-        path: Opened(storage.stat_of(path, answers), storage.way(path, answers))
+        path: Opened(
+            storage.stat_of(path, answers),
+            storage.way(path, answers),
+            blocks.use(path) if blocks and path in devices else None,
+        )
         for _, path in opened(spec)
         if answers.raw(storage.stat(path)).status != NOT_FOUND
     }
@@ -71,11 +91,13 @@ def diagnose(spec: VmSpec, found: Mapping[str, Opened]) -> Iterator[Diagnostic]:
         one = found.get(name)
         if one is None:
             continue
-        device = name.startswith("/dev/") and not name.startswith(f"{restore.LINKS}/")
+        device = is_device(name)
         if device and (one.stat is None or not one.stat.device):
             yield _no_device(path, name, one.stat, severity)
         elif device and (mounted := one.way.mounted(name)):
             yield _mounted(path, name, mounted, severity)
+        elif device and one.use:
+            yield _used(path, name, one.use, severity)
         elif (memory := one.way.memory) and not device and not (one.stat and one.stat.device):
             yield Diagnostic(
                 "CXQ350",
@@ -138,6 +160,24 @@ def _mounted(path: Path, name: str, mounted: str, severity: Severity) -> Diagnos
         expected="a device that nobody else writes to",
         hint="choose another one"
         + ("" if own else f"; or, if it is the VM's, unmount it for good: umount {shlex.quote(point)}"),
+    )
+
+
+def _used(path: Path, name: str, use: Use, severity: Severity) -> Diagnostic:
+    """A device that is only assembled may be made of what the guest wrote there: the host finds that, too."""
+    if use.on:
+        return _mounted(path, name, f"{use.device} on {use.on}", severity)
+    cure = f": lsblk {shlex.quote(name)} shows what is on it"
+    if use.swap:
+        cure = f"; or, if it is the VM's, take it out of the swap space: swapoff {use.device}"
+    return Diagnostic(
+        "CXQ353",
+        f"the host {'swaps to' if use.swap else 'has a device made of'} {name}",
+        severity if use.swap else Severity.WARNING,
+        path=path,
+        found=f"{use.device} is swap space" if use.swap else f"{use.device}, in /sys/class/block/*/holders",
+        expected="a device that nobody else writes to",
+        hint="choose another one" + cure,
     )
 
 
