@@ -12,6 +12,7 @@ from cxlstate.core.path import Path
 from cxlstate.formats import network_xml
 from cxlstate.formats.network_xml import ISOLATED, Definition, Host, Range, host_xml
 from cxlstate.resources.network.goal import ADDRESS, WORDS, Goal, Side, said
+from cxlstate.resources.network.probe import in_the_way as held_by_others
 from cxlstate.resources.network.spec import NetworkSpec, fitting, outside_words, widest
 from cxlstate.resources.network.updates import InTheWay, in_the_way, not_to_be_told_apart
 
@@ -26,6 +27,7 @@ def diagnose(goal: Goal) -> Iterator[Diagnostic]:
     if not goal.live.there:
         if goal.spec.address is None:
             yield _missing(goal)
+        yield from held_by_others(goal.spec, goal.live)
         return
     config = goal.config
     if config is None:
@@ -39,6 +41,8 @@ def diagnose(goal: Goal) -> Iterator[Diagnostic]:
     if (goal.wishes.present or goal.spec.dhcp or goal.listed) and config.definition.served:
         yield _served_elsewhere(config.definition.served, goal.spec)
         return
+    if (goal.starts or (goal.running and goal.running.structure)) and config.definition.forward in _OURS:
+        yield from held_by_others(goal.spec, goal.live)
     yield from _addresses(goal.spec, config.definition)
     yield from _forwarding(goal, config)
     yield from _entries(goal)

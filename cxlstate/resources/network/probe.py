@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from cxlstate.core.address import AllOf
 from cxlstate.core.answers import Answers, ReadFailed
+from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.observation import Absent, Observation, Present, Unknown
 from cxlstate.core.read import Attributes, Command, File, LibvirtNetwork, Names, Read
 from cxlstate.formats import network_xml
 from cxlstate.formats.network_xml import Definition
-from cxlstate.resources.network import listing
+from cxlstate.resources.network import listing, taken
 from cxlstate.resources.network.listing import Tap
 from cxlstate.resources.network.spec import NetworkSpec
+from cxlstate.resources.network.taken import Route
 
 PLUGGED: Final = Names("/sys/class/net/*/brif/*")
 """`…/BRIDGE/brif/PORT`: what is plugged into which bridge (Documentation/ABI/testing/sysfs-class-net)."""
@@ -42,6 +44,7 @@ class Live:
     bridge where libvirt does not know of it: the daemon died while it started the network, and the next
     start fails with `File exists` (virNetDevBridgeCreate). It has the network's own MAC address, and no
     port. `server`: its dnsmasq has outlived such a start; until it ends, the next one cannot listen.
+    `others` and `routes` are interfaces that are not its own, and where they lead.
     """
 
     inactive_xml: str | None = None
@@ -57,6 +60,8 @@ class Live:
     loose: tuple[Tap, ...] = ()
     stray: str | None = None
     server: bool = False
+    others: frozenset[str] = frozenset()
+    routes: tuple[Route, ...] = ()
 
     @property
     def there(self) -> bool:
@@ -72,7 +77,7 @@ class Live:
 def reads(name: str) -> tuple[Read, ...]:
     """One network, both our files, and the host's interfaces."""
     ours = (File(listing.path(name)), File(listing.begun_path(name)))
-    return (LibvirtNetwork(name), *ours, PLUGGED, ISOLATED, INTERFACES, MACS, SERVERS)
+    return (LibvirtNetwork(name), *ours, PLUGGED, ISOLATED, INTERFACES, MACS, SERVERS, taken.ROUTES)
 
 
 def observe(spec: NetworkSpec, name: str, answers: Answers) -> Observation[Live]:
@@ -85,7 +90,11 @@ def observe(spec: NetworkSpec, name: str, answers: Answers) -> Observation[Live]
         live = _live(spec, name, parts, answers)
     except ValueError as error:
         return Unknown(f"libvirt's network {name}: {error}")
-    if not (live.there or live.server) and live.listed is None and live.begun is None:
+    if (
+        not (live.there or live.server or any(in_the_way(spec, live)))
+        and live.listed is None
+        and live.begun is None
+    ):
         return Absent(f"libvirt has no network {name}")
     return Present(live)
 
@@ -103,6 +112,8 @@ def _live(spec: NetworkSpec, name: str, parts: Mapping[str, str], answers: Answe
     alone = there - {port for _, port in plugged}
     open_ports = set(ports) - isolated
     definition = None if inactive is None else network_xml.parse(inactive, spec.address)
+    stray = _stray(definition, answers) if running is None else None
+    own = (bridge if running else None, stray)
     return Live(
         inactive_xml=inactive,
         active_xml=active,
@@ -119,9 +130,19 @@ def _live(spec: NetworkSpec, name: str, parts: Mapping[str, str], answers: Answe
             for tap in listing.taps(begun)
             if tap.name in alone or (tap.isolated and tap.name in open_ports)
         ),
-        stray=_stray(definition, answers) if running is None else None,
+        stray=stray,
         server=running is None and any(map(served_by(name).search, _commands(answers))),
+        others=frozenset(there.difference(own)),
+        routes=tuple(one for one in taken.routes(answers) if one.interface not in own),
     )
+
+
+def in_the_way(spec: NetworkSpec, live: Live) -> Iterator[Diagnostic]:
+    """What others of the host have of that with which the network will start."""
+    there = live.inactive
+    bridge = spec.bridge or (there.bridge if there else None)
+    address = spec.address or (there.address if there else None)
+    yield from taken.problems(bridge, address, live.others, live.routes)
 
 
 def _stray(definition: Definition | None, answers: Answers) -> str | None:
