@@ -36,6 +36,7 @@ def diagnose(me: Resource[VmSpec], live: Seen, wished: Domain, inputs: Inputs) -
     runs = isinstance(live, Live) and live.runs
     yield from placement.diagnose(spec, live.host)
     yield from models.diagnose(spec)
+    yield from models.of_the_system(spec)
     yield from _in_kib(spec, live)
     yield from _nvdimms(me, inputs, None if runs else live.host)
     yield from paths.too_small(spec, live.host.opened)

@@ -1,4 +1,4 @@
-"""Models of network interfaces: libvirt takes any word, and QEMU ends with one that it does not know."""
+"""Names of which libvirt takes any: models of network interfaces, of which QEMU knows some, and systems."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.resources.vm.spec import VmSpec
+from cxlstate.resources.vm.wish import variant
 
 _OF_LIBVIRT: Final = (
     *("virtio", "virtio-transitional", "virtio-non-transitional", "rtl8139", "e1000", "e1000e", "igb"),
@@ -23,6 +24,21 @@ _OF_QEMU: Final = (
     *("smc91c111", "sunhme", "npcm-gmac", "cadence_gem", "xgmac", "ftgmac100", "imx.fec", "imx.enet"),
 )
 """`qemu-system-x86_64 -device help` of QEMU 10.0, and what other machines have."""
+
+
+def of_the_system(spec: VmSpec) -> Iterator[Diagnostic]:
+    """Whatever is written is an id to libvirt; virt-manager and virt-install look it up in libosinfo."""
+    name = variant(spec.os_variant)
+    if name and "://" not in name:
+        yield Diagnostic(
+            "CXQ338",
+            "unknown short name of a system: it is written as it is",
+            Severity.WARNING,
+            path=("os_variant",),
+            found=name,
+            expected="a name such as ubuntu22.04, debian13 or win11, or the id of libosinfo",
+            hint="`osinfo-query os` (package libosinfo-bin) shows the id of each system, a URL",
+        )
 
 
 def diagnose(spec: VmSpec) -> Iterator[Diagnostic]:

@@ -24,6 +24,7 @@ _VARIANTS: Final = (
     (r"debian(\d+|testing)", "http://debian.org/debian/"),
     (r"fedora(\d+)", "http://fedoraproject.org/fedora/"),
     (r"rhel(\d+(?:\.\d+|-unknown)?)", "http://redhat.com/rhel/"),
+    (r"centos(\d+(?:\.\d+)?)", "http://centos.org/centos/"),
     (r"centos-stream(\d+)", "http://centos.org/centos-stream/"),
     (r"rocky(\d+)", "http://rockylinux.org/rocky/"),
     (r"almalinux(\d+)", "http://almalinux.org/almalinux/"),
@@ -61,7 +62,7 @@ def wish(spec: VmSpec, inputs: Inputs, links: Links) -> Domain:
         kernel=os.kernel if os else None,
         initrd=os.initrd if os else None,
         cmdline=os.cmdline if os else None,
-        os_variant=_variant(spec.os_variant),
+        os_variant=variant(spec.os_variant),
         console=spec.console,
     )
 
@@ -193,7 +194,7 @@ def _interface(spec: InterfaceSpec) -> Interface:
     )
 
 
-def _variant(name: str | None) -> str | None:
+def variant(name: str | None) -> str | None:
     """The id that the XML holds; a name that is not known here is taken for one."""
     for pattern, url in _VARIANTS:
         if name and (match := re.fullmatch(pattern, name)):
