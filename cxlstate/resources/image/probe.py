@@ -237,8 +237,8 @@ def _parsed(path: str, answers: Answers) -> Info:
 
 def _of(said: dict[str, Any], folder: str) -> Info:
     """`ImageInfo` of QEMU's qapi/block-core.json. A backing file may be named from the image's folder."""
-    backing = said.get("full-backing-filename") or said.get("backing-filename")
-    if backing is not None and ":" not in backing.partition("/")[0]:  # or it is of a protocol: nbd:…, json:…
+    backing = _plain(said.get("full-backing-filename") or said.get("backing-filename"))
+    if backing is not None and ":" not in backing.partition("/")[0]:  # or it is of a protocol: nbd:…
         backing = posixpath.normpath(posixpath.join(folder, backing))
     data = said.get("format-specific", {}).get("data", {})
     return Info(
@@ -251,6 +251,23 @@ def _of(said: dict[str, Any], folder: str) -> Info:
         encrypted=said.get("encrypted") is True,
         fixed=data.get("compat") == "0.10" and bool(said.get("snapshots")),
     )
+
+
+def _plain(name: str | None) -> str | None:
+    """A file that is named with its protocol, or by a node that is nothing but that file, as any other.
+
+    `file:PATH` and `json:{…}` (docs/system/qemu-block-drivers, parse_json_protocol in block.c).
+    """
+    if name is None or not name.startswith("json:"):
+        return None if name is None else name.removeprefix("file:")
+    try:
+        node = json.loads(name.removeprefix("json:"))
+        while node.keys() == {"driver", "file"}:
+            node = node["file"]
+    except (ValueError, AttributeError):
+        return name
+    of_file = node.get("driver") == "file" and node.keys() == {"driver", "filename"}
+    return str(node["filename"]) if of_file else name
 
 
 def _unknown_account(spec: ImageSpec, answers: Answers) -> str | None:
