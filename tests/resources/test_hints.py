@@ -38,6 +38,7 @@ ELSEWHERE = (
     r"^shut the guest down that runs on it.*",
     r"^choose another one(; or, if it is the VM's, .*|: lsblk .*)?$",
     r"^`osinfo-query os` .*",
+    r"^before its guest runs: unmount .*",
     r"^with its guest shut down: qemu-img (check|amend) .*",
     r"^take the route out first: virsh .*",
     r"^put it there, or correct the path.*",

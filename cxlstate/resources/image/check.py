@@ -50,6 +50,8 @@ def _of_image(spec: ImageSpec, live: Live, info: Info) -> Iterator[Diagnostic]:
         yield from _cannot_grow(spec, live, info)
     if info.corrupt:
         yield _corrupt(spec)
+    if live.loop:
+        yield _on_the_host(spec, live.loop)
     yield from _in_memory(spec, live)
     yield from _out_of_reach(spec, live)
 
@@ -304,6 +306,19 @@ def _in_use(spec: ImageSpec, does: str) -> Diagnostic:
         found=f"somebody has {spec.path} open for {does}",
         expected="nobody",
         hint=_WHO,
+    )
+
+
+def _on_the_host(spec: ImageSpec, loop: str) -> Diagnostic:
+    """QEMU's locks are none to the kernel."""
+    return Diagnostic(
+        "CXI323",
+        "the host has the image as a block device",
+        Severity.WARNING,
+        path=("path",),
+        found=f"{spec.path} as {loop}",
+        expected="an image that only its guest writes to",
+        hint=f"before its guest runs: unmount what `lsblk {loop}` shows, and losetup --detach {loop}",
     )
 
 

@@ -86,7 +86,7 @@ class Live:
     """An image that is there. `base` is looked at for an overlay alone.
 
     `in_use`: somebody writes to it. `is_read`: a QEMU or a loop device reads it, and nobody writes: it is
-    a backing file, or a CD-ROM.
+    a backing file, or a CD-ROM. `loop`: the device as which the host itself may write to it.
     """
 
     stat: Stat
@@ -95,6 +95,7 @@ class Live:
     base: Base | None = None
     way: Way = NOWHERE
     is_read: bool = False
+    loop: str | None = None
 
 
 Seen = Live | Missing
@@ -155,7 +156,8 @@ def observe(spec: ImageSpec, answers: Answers) -> Observation[Seen]:
     info, users = _parsed(spec.path, answers), _users(spec.path, file, answers)
     base = _base(spec, answers) if spec.wanted and spec.overlay else None
     in_use, is_read = users is Users.WRITE, users is Users.READ
-    return Present(Live(file, info, in_use, base, way(spec.path, answers), is_read))
+    loop = next((name for name, read_only in _loops(spec.path, answers).items() if not read_only), None)
+    return Present(Live(file, info, in_use, base, way(spec.path, answers), is_read, loop))
 
 
 def _info(path: str, *, shared: bool = False) -> Command:
@@ -205,15 +207,17 @@ def _seen(path: str, file: Stat, answers: Answers) -> Users:
     Who opens a raw image to read lets others write to it (bdrv_default_perms), and qemu-img says nothing.
     """
     locks = answers.text_or_none(LOCKS) or ""
-    read_only = {name: text.strip() == "1" for name, text in answers.files(READ_ONLY).items()}
-    loops = [
-        read_only.get(f"{posixpath.dirname(posixpath.dirname(name))}/ro", False)
-        for name, text in answers.files(LOOPS).items()
-        if text.rstrip("\n") == path
-    ]
-    if _is_locked(file, locks, _WRITES) or not all(loops):
+    loops = _loops(path, answers)
+    if _is_locked(file, locks, _WRITES) or not all(loops.values()):
         return Users.WRITE
     return Users.READ if loops or _is_locked(file, locks, _READS) else Users.NONE
+
+
+def _loops(path: str, answers: Answers) -> dict[str, bool]:
+    """Devices that the host has made of it, each with whether it is read-only."""
+    read_only = {name.split("/")[-2]: text.strip() == "1" for name, text in answers.files(READ_ONLY).items()}
+    found = (name.split("/")[-3] for name, text in answers.files(LOOPS).items() if text.rstrip("\n") == path)
+    return {f"/dev/{name}": read_only.get(name, False) for name in found}
 
 
 def _is_locked(file: Stat, locks: str, permission: int) -> bool:
