@@ -39,6 +39,7 @@ ELSEWHERE = (
     r"^choose another one(; or, if it is the VM's, .*|: lsblk .*)?$",
     r"^`osinfo-query os` .*",
     r"^before its guest runs: unmount .*",
+    r"^declare each with another address: .*",
     r"^with its guest shut down: qemu-img (check|amend) .*",
     r"^take the route out first: virsh .*",
     r"^put it there, or correct the path.*",

@@ -6,14 +6,14 @@ import shlex
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface
 
-from cxlstate.core.diagnostic import Diagnostic
+from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.libvirt import Update
 from cxlstate.core.path import Path
 from cxlstate.formats import network_xml
 from cxlstate.formats.network_xml import ISOLATED, Definition, Host, Range, host_xml
 from cxlstate.resources.network.goal import ADDRESS, WORDS, Goal, Side, said
 from cxlstate.resources.network.probe import in_the_way as held_by_others
-from cxlstate.resources.network.spec import NetworkSpec, fitting, outside_words, widest
+from cxlstate.resources.network.spec import NetworkSpec, fitting, is_free, outside_words, widest
 from cxlstate.resources.network.updates import InTheWay, in_the_way, not_to_be_told_apart
 
 RESERVATIONS = "reservations"
@@ -44,6 +44,7 @@ def diagnose(goal: Goal) -> Iterator[Diagnostic]:
     if (goal.starts or (goal.running and goal.running.structure)) and config.definition.forward in _OURS:
         yield from held_by_others(goal.spec, goal.live)
     yield from _addresses(goal.spec, config.definition)
+    yield from _left_behind(goal, config)
     yield from _forwarding(goal, config)
     yield from _entries(goal)
 
@@ -60,6 +61,26 @@ def _addresses(spec: NetworkSpec, definition: Definition) -> Iterator[Diagnostic
         for one in definition.ranges:
             if not _is_within(one, spec):
                 yield _range_stays_behind(one, spec)
+
+
+def _left_behind(goal: Goal, config: Side) -> Iterator[Diagnostic]:
+    """Reservations that nobody declared, and that no guest of the network can have where it moves to."""
+    address = goal.spec.address
+    if address is None or ADDRESS not in config.off:
+        return
+    undeclared = (one for one in config.definition.hosts if one.ip and not goal.wishes.concern(one))
+    lost = [one for one in undeclared if not is_free(IPv4Address(one.ip or ""), address)]
+    if lost:
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        yield Diagnostic(
+            "CXN314",
+            "undeclared reservations stay behind when the network moves",
+            Severity.WARNING,
+            path=("address",),
+            found=_entry(lost[0]) + more,
+            expected=f"addresses in {address.network}, without {address.ip}",
+            hint=f"declare each with another address: {{mac: '{lost[0].mac or 'MAC'}', ip: …}}",
+        )
 
 
 def _forwarding(goal: Goal, config: Side) -> Iterator[Diagnostic]:
