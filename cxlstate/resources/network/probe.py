@@ -142,7 +142,7 @@ def in_the_way(spec: NetworkSpec, live: Live) -> Iterator[Diagnostic]:
     there = live.inactive
     bridge = spec.bridge or (there.bridge if there else None)
     address = spec.address or (there.address if there else None)
-    yield from taken.problems(bridge, address, live.others, live.routes)
+    yield from taken.problems(bridge, address, live.others, live.routes, new=there is None)
 
 
 def _stray(definition: Definition | None, answers: Answers) -> str | None:

@@ -19,6 +19,10 @@ ROUTES: Final = File("/proc/net/route")
 _ROUTE: Final = re.compile(r"^(\S+)\t([0-9A-F]{8})\t([0-9A-F]{8})\t(?:\w+\t){4}([0-9A-F]{8})\t", re.MULTILINE)
 
 
+_SELDOM: Final = 10
+"""A number that libvirt has given to no network that is down: it counts from 0."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """Addresses that the host reaches by an interface, without a gateway if `direct`."""
@@ -50,11 +54,17 @@ def _address(text: str) -> IPv4Address:
 
 
 def problems(
-    bridge: str | None, address: IPv4Interface | None, interfaces: frozenset[str], found: tuple[Route, ...]
+    bridge: str | None,
+    address: IPv4Interface | None,
+    interfaces: frozenset[str],
+    found: tuple[Route, ...],
+    *,
+    new: bool,
 ) -> Iterator[Diagnostic]:
     """Of what a network is to start with. What is there may be another network's, and go in this apply."""
     if bridge and bridge in interfaces:
-        free = next(name for number in count() if (name := f"virbr{number}") not in interfaces)
+        free = next(name for number in count(_SELDOM) if (name := f"virbr{number}") not in interfaces)
+        choose = "leave out bridge: libvirt chooses one that is free" if new else f"write bridge: {free}"
         yield Diagnostic(
             "CXN313",
             f"the host has another interface {bridge}",
@@ -62,7 +72,7 @@ def problems(
             path=("bridge",),
             found=f"/sys/class/net/{bridge}, which is not of this network",
             expected="a name that no interface has",
-            hint=f"write bridge: {free}; or, if nothing uses it: ip link delete {bridge}",
+            hint=f"{choose}; or, if nothing uses it: ip link delete {bridge}",
         )
     if address and (route := _in_the_way(address, found)):
         yield Diagnostic(
@@ -86,6 +96,6 @@ def _in_the_way(address: IPv4Interface, found: tuple[Route, ...]) -> Route | Non
 
 
 def _free(found: tuple[Route, ...]) -> IPv4Interface:
-    """In the range in which libvirt looks for one itself, when its package is installed."""
-    every = (IPv4Interface(f"192.168.{number}.1/24") for number in range(122, 255))
+    """Beside that of the network default, which may be down."""
+    every = (IPv4Interface(f"192.168.{number}.1/24") for number in range(123, 255))
     return next((one for one in every if not _in_the_way(one, found)), IPv4Interface("10.122.122.1/24"))
