@@ -72,7 +72,8 @@ def problems(
             path=("bridge",),
             found=f"/sys/class/net/{bridge}, which is not of this network",
             expected="a name that no interface has",
-            hint=f"{choose}; or, if nothing uses it: ip link delete {bridge}",
+            hint=choose
+            + (f"; or, if it is left behind: ip link delete {bridge}" if _of_libvirt(bridge) else ""),
         )
     if address and (route := _in_the_way(address, found)):
         yield Diagnostic(
@@ -99,3 +100,8 @@ def _free(found: tuple[Route, ...]) -> IPv4Interface:
     """Beside that of the network default, which may be down."""
     every = (IPv4Interface(f"192.168.{number}.1/24") for number in range(123, 255))
     return next((one for one in every if not _in_the_way(one, found)), IPv4Interface("10.122.122.1/24"))
+
+
+def _of_libvirt(bridge: str) -> bool:
+    """Whether nobody else makes bridges of such a name: another one may carry the host's own connection."""
+    return bridge.startswith("virbr")
