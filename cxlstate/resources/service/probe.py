@@ -47,6 +47,11 @@ class UnitLive:
         return self.load == "masked"
 
     @property
+    def masked_for_good(self) -> bool:
+        """By a link below /etc."""
+        return self.masked and self.file != "masked-runtime"
+
+    @property
     def enabled(self) -> bool:
         """By a link below /etc: `enabled-runtime` is gone at the next boot."""
         return self.file == "enabled"

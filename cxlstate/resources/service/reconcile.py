@@ -191,10 +191,12 @@ def _to_come(unit: str) -> UnitLive:
 
 
 def _diff_masked(spec: Service, live: UnitLive) -> tuple[Change, ...]:
+    """A mask below /run is gone at the next boot: it is in the way, and is none that was asked for."""
     wanted = False if spec.enabled or spec.running else spec.masked
-    if wanted is None or wanted == live.masked:
+    if wanted is None or (live.masked_for_good if wanted else not live.masked):
         return ()
-    return (Change(_MASKED, old=live.masked, new=wanted),)
+    old = "masked-runtime" if wanted and live.masked else live.masked
+    return (Change(_MASKED, old=old, new=wanted),)
 
 
 def _diff_enabled(spec: Service, live: UnitLive) -> tuple[Change, ...]:
@@ -305,7 +307,7 @@ def _runs_once(spec: Service, live: UnitLive) -> Diagnostic | None:
 def _locks_out(spec: Service, live: UnitLive) -> Diagnostic | None:
     """Said as long as it is still to come."""
     stops = spec.running is False and live.active not in ("inactive", "failed")
-    goes = (spec.enabled is False and live.enabled) or (spec.masked is True and not live.masked)
+    goes = (spec.enabled is False and live.enabled) or (spec.masked is True and not live.masked_for_good)
     if not (stops or goes) or not _SSH & {live.id, *live.names}:
         return None
     return Diagnostic(
