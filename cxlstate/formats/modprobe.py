@@ -68,6 +68,12 @@ class Fate:
     built_in: bool = False
     pulled: bool = False
 
+    @property
+    def holds_for_all(self) -> bool:
+        """Whether it is kept out of what other modules need, too: a blacklist is about aliases alone."""
+        by = self.kept_out_by
+        return by is not None and not by.startswith(("modprobe.blacklist=", "`blacklist"))
+
 
 @dataclass(frozen=True, slots=True)
 class Line:

@@ -61,7 +61,8 @@ class ModuleLive:
     """`own` is the content of our file in modules-load.d, where it is there.
 
     `fate` is what becomes of it at boot by all evidence. `listed` is the argument of the running kernel that
-    is to keep it out, as ours is.
+    is to keep it out, as ours is. `pulled_by` are modules that use it, and that nothing keeps out: a
+    blacklist does not hold back what they need.
     """
 
     loaded: bool
@@ -71,6 +72,7 @@ class ModuleLive:
     own: str | None
     fate: modprobe.Fate
     listed: str | None
+    pulled_by: tuple[str, ...] = ()
 
     @property
     def kept_out_by(self) -> str | None:
@@ -89,14 +91,18 @@ def parse(name: str, answers: Answers) -> ModuleLive:
     built_in = built_in or modprobe.is_built_in(name, said)
     missing = line is None and not built_in and modprobe.is_missing(name, said)
     lines = modprobe.configuration(answers)
+    use = _use(line, tuple(_devices(answers.files(devices_of(name))))) if line else Use()
+    fate = modprobe.fate(name, command_line, lines, built_in=built_in, missing=missing)
+    users = (one for one in use.modules if not modprobe.fate(one, command_line, lines).kept_out_by)
     return ModuleLive(
         loaded=line is not None,
-        use=_use(line, tuple(_devices(answers.files(devices_of(name))))) if line else Use(),
+        use=use,
         built_in=built_in,
         at_boot=any(wanted in _listed(text) for text in lists.values()),
         own=lists.get(own_file(name)),
-        fate=modprobe.fate(name, command_line, lines, built_in=built_in, missing=missing),
+        fate=fate,
         listed=None if built_in else modprobe.by_command_line(wanted, command_line),
+        pulled_by=() if fate.holds_for_all else tuple(users),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from cxlstate.core.action import Action, Reboot, RemoveFile, Risk, Run, WriteFile, undoing
@@ -71,8 +71,20 @@ class ModuleReconciler(ModuleKind, Reconciler[str, ModuleLive]):
         paths = {change.path for change in changes}
         actions = _come if resource.spec == "present" else _go
         return Assessment(
-            exports, _problems(resource, live), changes, actions(resource.name, live, paths), _facts(live)
+            exports,
+            _problems(resource, live),
+            changes,
+            actions(resource.name, live, paths),
+            _facts(live),
+            shared=live.pulled_by if resource.spec == "absent" else None,
         )
+
+    def together(self, assessed: Mapping[Address, Assessment], *, whole: bool = True) -> Sequence[Diagnostic]:
+        """Modules that others need, which are not to be absent themselves."""
+        go = {address: found.shared for address, found in assessed.items() if isinstance(found.shared, tuple)}
+        names = {canonical(address.name) for address in go}
+        stay = {address: [one for one in users if one not in names] for address, users in go.items()}
+        return [_pulled(address, users) for address, users in stay.items() if users and whole]
 
     def leftover_reads(self) -> Sequence[Read]:
         """Our files in modules-load.d."""
@@ -233,6 +245,18 @@ def _no_such(name: str) -> Diagnostic:
         found=modprobe.NO_SUCH,
         expected=f"{name}.ko in /lib/modules, or a package in `packages` that brings it",
         hint=f"find its package: apt-file search /{name}.ko; of Ubuntu, maybe linux-modules-extra-{{kernel}}",
+    )
+
+
+def _pulled(address: Address, users: Sequence[str]) -> Diagnostic:
+    """Neither now nor at the next boot: a blacklist would be asked for, and a reboot, again and again."""
+    return Diagnostic(
+        "CXO303",
+        f"{', '.join(users)} would load {address.name} at the next boot, too",
+        address=address,
+        found=f"used by {', '.join(users)}",
+        expected="no module that needs it: a blacklist does not keep out what another module loads along",
+        hint=f"add to modules: {', '.join(f'{one}: absent' for one in users)}",
     )
 
 
