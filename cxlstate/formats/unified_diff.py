@@ -206,7 +206,7 @@ class _Reader:
             raise self._error(f"both names are {_NOWHERE}")
         if old and new and old != new:
             raise self._error(f"not supported: a rename, {old} to {new}")
-        kind = Kind.EDIT if old and new else Kind.CREATE if new else Kind.REMOVE
+        kind = self._kind() if old and new else Kind.CREATE if new else Kind.REMOVE
         hunks = []
         while self._at < len(self._lines) and self._lines[self._at].startswith("@@ -"):
             hunks.append(self._hunk(kind))
@@ -214,6 +214,18 @@ class _Reader:
             raise self._error(f"{path}: a file that is made or removed has one hunk")
         mode, self._mode = self._mode, None
         return FileDiff(path, kind, tuple(hunks), 0o644 if mode is None else mode)
+
+    def _kind(self) -> Kind:
+        """By the first hunk where both names are paths: `diff -N` names a file that is not there, too.
+
+        Line 0 is where a file has no lines, as GNU patch has it of one that is empty or missing.
+        """
+        head = _HUNK.match(self._lines[self._at])
+        if head is None:
+            return Kind.EDIT
+        if (head[1], head[2]) == ("0", "0"):
+            return Kind.CREATE
+        return Kind.REMOVE if (head[3], head[4]) == ("0", "0") else Kind.EDIT
 
     def _name(self, mark: str) -> str | None:
         name = self._lines[self._at].removeprefix(mark).partition("\t")[0].strip()

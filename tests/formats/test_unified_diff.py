@@ -61,6 +61,14 @@ READ = {
         "--- a/x.c\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n",
         FileDiff("x.c", Kind.REMOVE, (Hunk(1, 0, ("-a\n",)),)),
     ),
+    "a file that is made, as diff -N names it": (
+        "--- o/x.c\t1970-01-01 01:00:00.000000000 +0100\n+++ n/x.c\t2024-03-01\n@@ -0,0 +1,2 @@\n+a\n+b\n",
+        FileDiff("x.c", Kind.CREATE, (Hunk(0, 1, ("+a\n", "+b\n")),)),
+    ),
+    "a file that is removed, as diff -N names it": (
+        "--- o/x.c\t2024-03-01\n+++ n/x.c\t1970-01-01 01:00:00.000000000 +0100\n@@ -1 +0,0 @@\n-a\n",
+        FileDiff("x.c", Kind.REMOVE, (Hunk(1, 0, ("-a\n",)),)),
+    ),
     "bytes that are not UTF-8": (
         HEAD + "@@ -1 +1 @@\n-\udce9\n+e\n",
         FileDiff("drivers/dax/x.c", Kind.EDIT, (Hunk(1, 1, ("-\udce9\n", "+e\n")),)),
