@@ -23,6 +23,10 @@ DROP_IN: Final = ours.SSHD_DROP_IN
 _LINE: Final = re.compile(r"(?P<keyword>[A-Za-z0-9]+)(?:\s*+=\s*|\s+)(?P<value>.*)")
 _WORD: Final = re.compile(r'"([^"]*)"|(\S+)')
 _EVERYBODY: Final = re.compile(r"all|((user|host|address)\s+\*(\s+|$))+", re.IGNORECASE)
+_IN_GENERAL: Final = re.compile(
+    r"all|((user|host|(local)?address)\s++(![^\s,]++,)*+(\*|0\.0\.0\.0/0)(,(![^\s,]++|::/0))*+(\s++|$))++",
+    re.IGNORECASE,
+)
 _SAME: Final = {"without-password": "prohibit-password"}
 _ALIASES: Final = {"challengeresponseauthentication": "kbdinteractiveauthentication"}
 _DEEPEST: Final = 16  # servconf.h: SERVCONF_MAX_DEPTH
@@ -47,6 +51,11 @@ class Directive:
         """Whether it holds for every connection."""
         return self.match is None or _EVERYBODY.fullmatch(self.match) is not None
 
+    @property
+    def is_in_general(self) -> bool:
+        """Whether it holds for whom no line names, as `sshd -T` of nobody has it: `Match User *,!root`."""
+        return self.match is None or _IN_GENERAL.fullmatch(self.match.replace('"', "")) is not None
+
     def __str__(self) -> str:
         return f"{self.file} line {self.line}: {self.keyword} {self.value}"
 
@@ -57,14 +66,14 @@ def directives(files: Mapping[str, str], path: str = MAIN) -> Iterator[Directive
 
 
 def deciding(found: Sequence[Directive], keyword: str) -> Directive | None:
-    """The line that gives a keyword its value for everybody; None: it has its default."""
-    of = [one for one in found if one.keyword == keyword.lower() and one.is_for_all]
+    """The line that gives a keyword its value in general; None: it has its default."""
+    of = [one for one in found if one.keyword == keyword.lower() and one.is_in_general]
     return next((one for one in of if one.match is not None), next(iter(of), None))
 
 
 def exceptions(found: Sequence[Directive], keyword: str, value: str) -> list[Directive]:
     """Lines that give somebody another value."""
-    of = [one for one in found if one.keyword == keyword.lower() and not one.is_for_all]
+    of = [one for one in found if one.keyword == keyword.lower() and not one.is_in_general]
     return [one for one in of if plain(one.value) != value]
 
 
