@@ -136,6 +136,10 @@ def _devices(files: Mapping[str, str]) -> Iterator[str]:
 
 
 def _listed(text: str) -> set[str]:
-    """A name a line; `#` and `;` begin a comment (modules-load.d(5)). /etc/modules allows options."""
-    words = (line.split()[0] for line in text.splitlines() if line.strip())
-    return {canonical(word) for word in words if word[0] not in "#;"}
+    """A name a line; `#` and `;` begin a comment (modules-load.d(5)).
+
+    All of a line is looked up as a name (`apply_file` in systemd's src/modules-load/modules-load.c): options
+    behind one, as the `modules` of before systemd had them, and it is not found.
+    """
+    lines = (line.strip() for line in text.splitlines())
+    return {canonical(line) for line in lines if line and line[0] not in "#;"}
