@@ -202,6 +202,7 @@ READ_ONLY: tuple[tuple[tuple[str, ...], str], ...] = (
     (("getent", "group"), r""),
     (("getent", "passwd"), r""),
     (("getent", "--service=files", "passwd"), r""),
+    (("getent", "--service=files", "group"), r""),
     (("getent", "initgroups"), r""),
     (("getent", "shadow"), r""),
     (("loginctl", "list-sessions"), r"--no-legend|--no-pager"),

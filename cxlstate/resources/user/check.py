@@ -23,6 +23,9 @@ def problems(name: str, spec: User, live: UserLive) -> Iterator[Diagnostic]:
     if live.number is None:
         if spec.state == "present" and not spec.may_be_made:
             yield _no_user(name)
+            return
+    yield from (_far(name, index, group) for index, group in _far_groups(spec, live))
+    if live.number is None:
         return
     if live.is_us:
         yield _locks_out(name, spec)
@@ -33,6 +36,13 @@ def problems(name: str, spec: User, live: UserLive) -> Iterator[Diagnostic]:
     if spec.home and spec.home != live.home:
         yield _elsewhere(name, spec.home, live.home)
     yield from _of_keys(name, spec, live)
+
+
+def _far_groups(spec: User, live: UserLive) -> Iterator[tuple[int, str]]:
+    """Groups that it is to be put in, and that gpasswd(1) does not have: it changes /etc/group alone."""
+    for group in dict.fromkeys(spec.groups):
+        if group in live.far_groups and group not in live.groups:
+            yield spec.groups.index(group), group
 
 
 def _of_keys(name: str, spec: User, live: UserLive) -> Iterator[Diagnostic]:
@@ -107,6 +117,17 @@ def _of_a_directory(name: str, word: str) -> Diagnostic:
         found="a user of a directory service, such as LDAP",
         expected="an account of this machine",
         hint=f"change it in the directory, and remove `{word}`; groups and keys can be set here",
+    )
+
+
+def _far(name: str, index: int, group: str) -> Diagnostic:
+    return Diagnostic(
+        "CXU209",
+        f"group {group} is not in /etc/group",
+        path=("groups", index),
+        found="a group of a directory service, such as LDAP",
+        expected="a group of this machine",
+        hint=f"add {name} to it in the directory, or remove `{group}` here",
     )
 
 

@@ -35,7 +35,7 @@ class UserLive:
     """What of it was asked for. `missing` are groups or the shell that are not there, as `group kvm`.
 
     `number` is None where there is no such user; `same_group` is whether a group has its name. One that is
-    not `local` is from a directory service.
+    not `local` is from a directory service; so are `far_groups`.
     """
 
     number: int | None
@@ -48,6 +48,7 @@ class UserLive:
     keys: KeysLive | None = None
     is_us: bool = False
     local: bool = True
+    far_groups: frozenset[str] = frozenset()
 
 
 def reads(name: str, spec: User) -> tuple[Read, ...]:
@@ -55,6 +56,8 @@ def reads(name: str, spec: User) -> tuple[Read, ...]:
     asked: list[Read] = [_passwd(name)]
     if groups := _groups(name, spec):
         asked += (_group(groups), _initgroups(name))
+    if spec.groups:
+        asked.append(_local_group(spec.groups))
     if spec.shell or spec.password_hash or spec.state == "absent":
         asked.append(_local(name))
     if spec.shell:
@@ -74,8 +77,9 @@ def parse(name: str, spec: User, answers: Answers) -> UserLive:
     missing = [f"group {group}" for group in dict.fromkeys(spec.groups) if group not in found]
     if spec.shell and not _runs(inode_of(spec.shell, answers)):
         missing.append(f"shell {spec.shell}")
+    far = frozenset(found) - _locals(spec, answers) if spec.groups else frozenset()
     if name not in users:
-        return UserLive(None, missing=tuple(missing), same_group=name in found)
+        return UserLive(None, missing=tuple(missing), same_group=name in found, far_groups=far)
     fields = users[name]
     ids = _ids(name, answers) if groups else frozenset()
     is_in = (group for group in spec.groups if group in found and _has(found[group], name, {fields[3], *ids}))
@@ -83,6 +87,7 @@ def parse(name: str, spec: User, answers: Answers) -> UserLive:
         number=int(fields[2]) if fields[2].isdecimal() else 0,
         groups=frozenset(is_in),
         missing=tuple(missing),
+        far_groups=far,
         shell=fields[6] if len(fields) > 6 else "",  # noqa: PLR2004  # passwd(5)
         home=fields[5] if len(fields) > 5 else "",  # noqa: PLR2004  # passwd(5)
         same_group=name in found,
@@ -98,6 +103,14 @@ def _is_local(name: str, answers: Answers) -> bool:
     answer = answers.raw(_local(name))
     lines = answer.text.splitlines()
     return answer.status != _NOT_ALL_FOUND or any(line.startswith(f"{name}:") for line in lines)
+
+
+def _locals(spec: User, answers: Answers) -> frozenset[str]:
+    """Groups that are in /etc/group; all of them, where this getent(1) cannot be asked that."""
+    answer = answers.raw(_local_group(spec.groups))
+    lines = answer.text.splitlines()
+    told = answer.status in (0, _NOT_ALL_FOUND)
+    return frozenset(line.partition(":")[0] for line in lines) if told else frozenset(spec.groups)
 
 
 def _runs(shell: Inode | None) -> bool:
@@ -169,6 +182,10 @@ def _passwd(name: str) -> Command:
 
 def _local(name: str) -> Command:
     return Command(("getent", "--service=files", "passwd"), (name,))
+
+
+def _local_group(groups: Sequence[str]) -> Command:
+    return Command(("getent", "--service=files", "group"), tuple(dict.fromkeys(groups)))
 
 
 def _initgroups(name: str) -> Command:
