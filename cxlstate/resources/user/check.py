@@ -20,10 +20,9 @@ def problems(name: str, spec: User, live: UserLive) -> Iterator[Diagnostic]:
     """All of them."""
     if spec.hash is not None and not _HASH.fullmatch(spec.hash.reveal()):
         yield _not_hashed(spec)
-    if live.number is None:
-        if spec.state == "present" and not spec.may_be_made:
-            yield _no_user(name)
-            return
+    if live.number is None and spec.state == "present" and not spec.may_be_made:
+        yield _no_user(name)
+        return
     yield from (_far(name, index, group) for index, group in _far_groups(spec, live))
     if live.number is None:
         return
