@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Final
 
 from cxlstate.core.answers import Answers, ReadFailed, failure
 from cxlstate.core.read import Command, Included, Read, SshLogin
 from cxlstate.formats import sshd_config, sshd_login, units
 from cxlstate.formats.inode import inode_of, stat
-from cxlstate.formats.sshd_config import DROP_IN, MAIN
+from cxlstate.formats.sshd_config import DROP_IN, FOLDER, MAIN
 from cxlstate.formats.sshd_login import Comer
 
 # `-T` needs the keys of the host and /run/sshd, which is there while the daemon runs; `-G` (OpenSSH 9.3)
@@ -27,7 +28,8 @@ UNITS: Final = Command(
     ("systemctl", "show", "--property=Id,Names,LoadState,ActiveState,StateChangeTimestamp"),
     ("ssh.service", "sshd.service", "ssh.socket", "sshd.socket"),
 )
-READS: Final[tuple[Read, ...]] = (*(EFFECTIVE, WITHOUT_DAEMON, SshLogin(), FILES, stat(DROP_IN), UNITS),)
+_STATS: Final = (stat(DROP_IN), stat(MAIN), stat(FOLDER))
+READS: Final[tuple[Read, ...]] = (EFFECTIVE, WITHOUT_DAEMON, SshLogin(), FILES, *_STATS, UNITS)
 CHALLENGE: Final = "ChallengeResponseAuthentication"
 _INVALID: Final = 255
 _ACTIVE: Final = ("active", "reloading")
@@ -68,6 +70,7 @@ class SshdLive:
     unit: Unit | None
     lacks_folder: bool = False
     socket: bool = False
+    others: Mapping[str, int] = field(default_factory=dict)  # when the main file and the folder were changed
 
     @property
     def ours(self) -> str | None:
@@ -80,10 +83,13 @@ class SshdLive:
         return CHALLENGE.lower() in self.effective
 
     @property
-    def outdated(self) -> bool:
-        """Whether the daemon runs with what it read before our drop-in was written."""
+    def outdated(self) -> str | None:
+        """What was changed after the daemon had read it: our drop-in, the main file, or the folder."""
         unit = self.unit
-        return unit is not None and unit.active and self.changed is not None and self.changed > unit.since
+        if unit is None or not unit.active:
+            return None
+        ours = {} if self.changed is None else {DROP_IN: self.changed}
+        return next((path for path, at in {**ours, **self.others}.items() if at > unit.since), None)
 
 
 def parse(answers: Answers) -> SshdLive:
@@ -96,7 +102,17 @@ def parse(answers: Answers) -> SshdLive:
     )
     effective, broken, lacks_folder = _effective(answers)
     changed = inode.changed if inode else None
-    return SshdLive(effective, broken, _login(answers), files, changed, unit, lacks_folder, socket)
+    others = dict(_changes(answers))
+    return SshdLive(effective, broken, _login(answers), files, changed, unit, lacks_folder, socket, others)
+
+
+def _changes(answers: Answers) -> Iterator[tuple[str, int]]:
+    """A line that decided before, and is gone, still holds in a daemon that has not been reloaded."""
+    for path in (MAIN, FOLDER):
+        with suppress(ReadFailed):
+            inode = inode_of(path, answers)
+            if inode:
+                yield path, inode.changed
 
 
 def unit_of(answers: Answers) -> Unit | None:

@@ -23,7 +23,6 @@ from cxlstate.resources.sshd.spec import KEYWORDS, SshdSpec
 _HEADER = "# Written by cxlstate, and overwritten by it. The first value of a keyword counts.\n"
 _OURS = Exists(DROP_IN)
 _PACKAGE = Address("package", "openssh-server")
-_OUTDATED = "read before 00-cxlstate.conf was written"
 
 
 _MAKE_FOLDER: Final = Action(
@@ -110,7 +109,8 @@ def _changes(spec: SshdSpec, content: str, live: SshdLive) -> Iterator[Change]:
     if live.ours != content:
         yield Change(("drop-in",), None if live.ours is None else "another content", DROP_IN)
     elif live.outdated:
-        yield Change(("daemon",), _OUTDATED, "reloaded")
+        said = "00-cxlstate.conf was written" if live.outdated == DROP_IN else f"{live.outdated} was changed"
+        yield Change(("daemon",), f"read before {said}", "reloaded")
 
 
 def _actions(content: str, live: SshdLive) -> Iterator[Action]:
