@@ -14,6 +14,7 @@ from cxlstate.engine.assess import missing_of
 from cxlstate.engine.execute import Done
 from cxlstate.engine.lifting import REBOOTS
 from cxlstate.engine.plan import Interruption, Plan, Planned, ResourcePlan, Status
+from cxlstate.engine.promise import name_of
 from cxlstate.engine.returning import not_converged
 from cxlstate.engine.seen import Seen
 from cxlstate.engine.turns import Key, key_of
@@ -126,6 +127,8 @@ class AwayNow:
     ) -> bool:
         waits = plan.waits_for if plan.status is Status.PENDING_RESTART else ()
         if waits or not self.run.may(plan, result) or (key_of(one), plan.at) in self._tried:
+            return False
+        if self.run.promise and name_of(one) not in self.run.promise.interruptions:
             return False
         if one.risk in REBOOTS and plan.status is not Status.PENDING_REBOOT:
             return False

@@ -43,7 +43,10 @@ class Promise:
         return str(plan.at) in self.resources
 
     def stale(self, plan: Plan) -> tuple[Diagnostic, ...]:
-        """What moved between the plan that was reviewed and that of this moment: then nothing is done."""
+        """What moved between the plan that was reviewed and that of this moment: then nothing is done.
+
+        That somebody has to be away by now, too, for what it holds: a VM was started since.
+        """
         now = Promise.of(plan)
         found: list[Diagnostic] = []
         for name, promised in self.resources.items():
@@ -52,6 +55,11 @@ class Promise:
         for name, promised in self.interruptions.items():
             if name not in now.interruptions or now.interruptions[name].bases != promised.bases:
                 found.append(_other_interruption(plan, name, promised, now.interruptions.get(name)))
+        found += [
+            _new_interruption(plan, name_of(one))
+            for one in plan.interruptions
+            if name_of(one) not in self.interruptions and any(str(at) in self.resources for at in one.because)
+        ]
         return tuple(dict.fromkeys(found))
 
     def differs(self, plan: Plan) -> tuple[Diagnostic, ...]:

@@ -103,6 +103,19 @@ def test_a_vm_that_starts_after_the_plan_makes_the_plan_stale(bench, run, tmp_pa
     assert "expected reboot-host=bench stops auto,plain" in err
 
 
+def test_a_plan_file_that_stops_no_vm_does_not_stop_one_that_was_started_since(bench, run, tmp_path):
+    """What is to be edited is the same: a restart comes on top, and nobody was shown it."""
+    bench.spec({"vms": {"off": {"vcpu": 3}}})
+    kept = tmp_path / "kept.json"
+    assert run("plan", "--out", kept, bench.file)[0] == 2
+    assert stops(kept.read_text()) == {}
+    tell(bench, StartDomain("off"))
+    before = bench.journal()
+    status, _, err = run("apply", "--allow", "restart-vm,power-off-vm", kept)
+    assert (status, bench.journal()) == (1, before)
+    assert "plan is stale: it takes restart-vm=bench/vm.off now" in err
+
+
 def test_what_a_reboot_stops_is_running_again_behind_it(bench, run):
     bench.spec(GRUB)
     boot = load(bench.directory).running.boot_id
