@@ -245,6 +245,25 @@ def test_records_are_kept_read_and_forgotten(writer, tmp_path, monkeypatch):
     assert {str(a): r for a, r in records.applied(writer.read(reads)).items()} == {"grub": "new"}
 
 
+def test_a_record_is_kept_where_the_address_is_too_long_for_a_file_name(writer, tmp_path, monkeypatch):
+    """A path of many folders; the name of a VM in another script takes nine bytes a character."""
+    monkeypatch.setattr(records, "APPLIED", f"{tmp_path}/state/applied")
+    path = "/".join(f"folder{number}" for number in range(30))
+    addresses = (f"file./etc/{path}", f"vm.{'虚拟机' * 20}", "grub")
+    kept = {address: f'{{"wanted": {number}}}' for number, address in enumerate(addresses)}
+    writer.record(kept)
+    reads = records.applied_reads()
+    shown = {str(address): json.loads(line) for address, line in records.applied(writer.read(reads)).items()}
+    assert {address: record["wanted"] for address, record in shown.items()} == dict(
+        zip(addresses, range(3), strict=True)
+    )
+    for file in (tmp_path / "state/applied").glob("%_*"):
+        file.write_text("damaged\n")
+    assert [str(one) for one in records.applied(writer.read(reads))] == ["grub"]
+    writer.record(dict.fromkeys(kept))
+    assert [*(tmp_path / "state/applied").iterdir()] == []
+
+
 def test_a_record_is_one_line(writer):
     with pytest.raises(ValueError, match="one line"):
         writer.record({"grub": "two\nlines"})
