@@ -9,12 +9,14 @@ from cxlstate.core.action import Generate
 from cxlstate.machine.outcome import Outcome, Result
 
 _BLANKS = re.compile(r"[ \t]+")
+_AT_THE_END = re.compile(r"(?<!\\) $")
 
 
 def judge(effect: Generate, content: bytes) -> Outcome | None:
     """Why `content` must not be put in place; None where it may be.
 
-    Runs of blanks count as one blank. A text that must hold is asked for even with consent to
+    Runs of blanks count as one blank, and as none at the end of a line: 10_linux leaves one there where
+    GRUB_CMDLINE_LINUX is empty. A text that must hold is asked for even with consent to
     foreign changes: without it the effect would not do what it is for.
     """
     made, wanted = _lines(content), _lines(effect.predicted)
@@ -29,7 +31,8 @@ def judge(effect: Generate, content: bytes) -> Outcome | None:
 
 
 def _lines(content: bytes) -> list[str]:
-    return [_BLANKS.sub(" ", line) for line in content.decode("utf-8", "surrogateescape").split("\n")]
+    lines = content.decode("utf-8", "surrogateescape").split("\n")
+    return [_AT_THE_END.sub("", _BLANKS.sub(" ", line)) for line in lines]
 
 
 def _difference(path: str, wanted: list[str], made: list[str]) -> str:

@@ -99,6 +99,8 @@ def test_a_revoked_key_and_a_certificate_authority_vouch_for_nobody():
     [
         (b"a  b\n", b"a b\n", (), False, None),
         (b"a\tb\n", b"a b\n", ("a b",), False, None),
+        (b"\tlinux /vmlinuz ro single \n", b"\tlinux /vmlinuz ro single\n", ("ro single",), False, None),
+        (b"a \\ \n", b"a \\\n", (), False, Result.FOREIGN),
         (b"a b", b"a b\n", (), False, Result.FOREIGN),
         (b"ab\n", b"a b\n", (), False, Result.FOREIGN),
         (b"a b\nc\n", b"a b\n", (), True, None),
