@@ -94,8 +94,18 @@ def _actions(outlook: Outlook) -> Iterator[Action]:
         yield _write_drop_in(outlook.goal, outlook.live)
     if GRUB_CFG in touched:
         yield _generate(outlook.goal, outlook.live)
+        if RUNNING not in touched:
+            yield from _last_of_it(outlook.goal, outlook.live, written=DROP_IN in touched)
     if RUNNING in touched:
         yield _reboot(outlook.differences)
+
+
+def _last_of_it(aim: Goal, live: Live, *, written: bool) -> Iterator[Action]:
+    """Once no boot entry has an argument that was ours, a drop-in that only remembers it is not needed."""
+    text = aim.text if written else live.ours
+    if text is not None and not (aim.drop_in.add or aim.drop_in.drop):
+        undo = undoing(WriteFile(drop_in.PATH, _bytes(text), None))
+        yield Action(f"remove {drop_in.PATH}", RemoveFile(drop_in.PATH, _digest(text)), undo=undo)
 
 
 def _write_drop_in(aim: Goal, live: Live) -> Action:
