@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from cxlstate.core.connect import Through
+from cxlstate.core.connect import Sim, Ssh, Through
 from cxlstate.core.diagnostic import Diagnostic
 from cxlstate.core.machine import Scope
 from cxlstate.core.reconciler import Shape
@@ -47,7 +47,7 @@ def load(paths: Sequence[FilePath], kinds: Kinds | None = None, *, fetch: bool =
         reading = Reading(str(file), vocabulary, fetch=fetch)
         tree = reading.read(file)
         problems += reading.problems[: yaml_text.MAX_PROBLEMS]
-        if tree and (clash := _same_name(tree, trees)):
+        if tree and (clash := _same_name(tree, trees) or _same_machine(tree, trees)):
             problems.append(clash)
         elif tree:
             trees.append(tree)
@@ -138,6 +138,34 @@ def _same_name(tree: Tree, others: Sequence[Tree]) -> Diagnostic | None:
                 hint=f"the other is {other.locate(('host', 'name'))}; keep one file per host",
             )
     return None
+
+
+def _same_machine(tree: Tree, others: Sequence[Tree]) -> Diagnostic | None:
+    """A copy with another name. Of `local` it is not told: each host may read its own."""
+    at, connect = ("host", "connect"), tree.host.connect
+    if not isinstance(connect, Ssh | Sim):
+        return None
+    for other in others:
+        if _place(connect) == _place(other.host.connect):
+            return Diagnostic(
+                "CXS209",
+                f"two specs connect to one machine: {tree.host.id} and {other.host.id}",
+                path=at,
+                source=tree.locate(at),
+                found=format_connect(connect, tree.file),
+                hint=f"the other is {other.locate(at)}; keep one file per host",
+            )
+    return None
+
+
+def _place(connect: object) -> tuple[object, ...]:
+    """What is the same for the same machine, as far as a spec says it."""
+    match connect:
+        case Ssh(host=host, port=port):
+            return host.casefold(), port
+        case Sim(directory=directory):
+            return (directory,)
+    return ()
 
 
 def _by_position(problem: Diagnostic) -> tuple[str, int, int, str]:

@@ -223,6 +223,28 @@ def test_two_files_cannot_be_for_one_host(tmp_path):
     assert str(tmp_path / "a.yaml") + ":3:9" in problem.hint
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("sim:box", "sim:./box", True),
+        ("ssh://a@box", "ssh://b@BOX", True),
+        ("ssh://box:2201", "ssh://box:2202", False),
+        ("ssh://box", "ssh://other", False),
+        ("local", "local", False),
+    ],
+)
+def test_two_files_cannot_be_for_one_machine(tmp_path, one, other, same):
+    """Each would take away what the other has put there: a copy in which only the name was changed."""
+    for name, connect in (("a", one), ("b", other)):
+        text = f"apiVersion: cxlstate/v1\nhost:\n  name: {name}\n  connect: {connect}\n"
+        (tmp_path / f"{name}.yaml").write_text(text)
+    loaded = load([tmp_path], KINDS)
+    assert [problem.code for problem in loaded.diagnostics] == ["CXS209"] * same
+    if same:
+        assert loaded.diagnostics[0].source == Source(str(tmp_path / "b.yaml"), 4, 12)
+        assert str(tmp_path / "a.yaml") + ":4:12" in loaded.diagnostics[0].hint
+
+
 def test_problems_of_all_files_come_in_one_run_by_file_line_and_column(tmp_path):
     bad = HEAD + "  wrods: []\n  boot: {timeout: 99, quiet: on}\n"
     write(tmp_path, "b.yaml", bad)
