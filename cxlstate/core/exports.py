@@ -24,6 +24,13 @@ class KernelArguments:
 
 
 @dataclass(frozen=True, slots=True)
+class NextBoot:
+    """The command lines that the kernel may get at the next boot, whoever asks for what stands in them."""
+
+    lines: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DaxDevice:
     """A dax device for those that build on it. Bytes; None, and no ranges: known once it is there.
 
@@ -182,7 +189,7 @@ class MacAddresses:
 
 Export = (
     KernelArguments
-    | ModuleKeptOut
+    | ModuleKeptOut | NextBoot
     | DaxDevice
     | RestoreStep
     | MtrrRanges

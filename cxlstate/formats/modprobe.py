@@ -150,6 +150,13 @@ def by_command_line(name: str, command_line: str) -> str | None:
     return next((one.text for one in lists if name in (one.value or "").split(",")), None)
 
 
+def refused(name: str, command_line: str, lines: Sequence[Line]) -> str | None:
+    """What keeps a module from being loaded by its name, which a blacklist of modprobe's does not."""
+    lists = [one for one in kernel_cmdline.parse(command_line) if one.name == "module_blacklist"][-1:]
+    by_kernel = next((one.text for one in lists if name in (one.value or "").split(",")), None)
+    return by_kernel or _by_install(name, lines)
+
+
 def by_initcall(name: str, command_line: str) -> str | None:
     """The argument that keeps the driver of a module from being set up, also of one that is built in."""
     wanted = _INITCALL.get(name)

@@ -13,6 +13,7 @@ from cxlstate.core.units import format_address, format_size
 from cxlstate.formats import dax, kernel_patches, modprobe
 from cxlstate.formats.dax import Device, Holder
 from cxlstate.formats.iomem import covered
+from cxlstate.resources.dax import next_boot
 from cxlstate.resources.dax.probe import Live, Missing
 from cxlstate.resources.dax.spec import ALIGNS, DaxSpec
 
@@ -30,6 +31,7 @@ def diagnose(me: Resource[DaxSpec], live: Live, inputs: Inputs) -> Iterator[Diag
     yield from _after_a_boot(spec, live)
     if not spec.wanted:
         return
+    yield from next_boot.diagnose(live, inputs)
     if device.region != "pmem":
         yield from _kmem(live, inputs)
     if spec.align:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from cxlstate.core.answers import Answers, ReadFailed
@@ -16,6 +15,7 @@ from cxlstate.core.units import format_address
 from cxlstate.formats import dax, kernel_cmdline, memmap, modprobe, mtrr, restore
 from cxlstate.formats.dax import Device, Holder
 from cxlstate.formats.iomem import HiddenAddresses, Range
+from cxlstate.resources.dax import zones
 from cxlstate.resources.dax.spec import DaxSpec
 
 MTRR: Final = File("/proc/mtrr")
@@ -31,13 +31,10 @@ READS: Final[tuple[PosixRead, ...]] = (
 
 _MAKER: Final = "dax_hmem"
 _REGION = re.compile(r"region\d+", re.ASCII)
-_MOVES: Final = ("Movable", "Device")
-_PAGE: Final = 4096
 _FROM: Final = 4 << 30
 _SWITCHED_OFF: Final = ("Input/output error", "No such device or address")
 _NOT_ALLOWED: Final = ("Permission denied", "Operation not permitted")
 _ROOT: Final = "connect as root, or as a user with passwordless sudo"
-_ZONE = re.compile(r"Node (\d+), zone +(\w+)\n((?:(?!Node ).*\n?)*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +82,7 @@ class Live:
     known to keep it write-back, whatever its MTRRs are: to bind it again would not help.
     `stays_ram`: kmem has made RAM of it that cannot be taken back without a reboot. With `added_offline`
     memory that kmem adds is in use only if somebody onlined it. `region_size` is None where it is not told.
+    `loaded` are modules, `modprobe_d` says what becomes of them, and `drivable` that device_dax is there.
     """
 
     device: Device
@@ -100,6 +98,10 @@ class Live:
     added_offline: bool
     inspected: str | None
     region_size: int | None = None
+    command_line: str = ""
+    modprobe_d: tuple[modprobe.Line, ...] = ()
+    loaded: frozenset[str] = frozenset()
+    drivable: bool = True
 
     @property
     def made_by_hand(self) -> bool:
@@ -177,11 +179,15 @@ def _seen(spec: DaxSpec, name: str, answers: Answers) -> Live | Missing:
         unproven=unproven,
         records=_to_read_records(name, unproven, answers.text(modprobe.COMMAND_LINE)),
         forced=_forced(device, answers),
-        stays_ram=device.driver == dax.KMEM and _stays_ram(device, answers.text(ZONES), offline=offline),
+        stays_ram=device.driver == dax.KMEM and zones.stays_ram(device, answers.text(ZONES), offline=offline),
         kmem=modprobe.of_kmem(answers),
         added_offline=offline,
         inspected=_inspected(spec, answers),
         region_size=dax.read_region_size(answers, device),
+        command_line=answers.text(modprobe.COMMAND_LINE),
+        modprobe_d=modprobe.configuration(answers),
+        loaded=_loaded(answers),
+        drivable=any(posixpath.basename(path) == dax.DEVDAX for path in answers.files(modprobe.DAX_DRIVERS)),
     )
 
 
@@ -215,7 +221,7 @@ def _taken_by(spec: DaxSpec, command_line: str) -> str | None:
 
 def _made_by_none(under: Sequence[str], answers: Answers) -> str:
     """Why nothing makes a device of CXL or Soft Reserved memory (drivers/dax/hmem, drivers/dax/cxl.c)."""
-    loaded = {line.split(" ", 1)[0] for line in (answers.text_or_none(modprobe.LOADED) or "").splitlines()}
+    loaded = _loaded(answers)
     empty = any(one.strip() == "0" for one in answers.files(dax.ATTRIBUTES[0]).values())
     if empty:
         return "`daxctl list -RD` shows a region without a device: daxctl create-device --region=ID makes one"
@@ -231,6 +237,11 @@ def _made_by_none(under: Sequence[str], answers: Answers) -> str:
     if _MAKER in loaded:
         return f"{_MAKER} is loaded and made none: `dmesg | grep -i hmem` says why; dax_cxl has CXL regions"
     return f"load {_MAKER}, which makes a device of it, or dax_cxl for memory of a CXL region"
+
+
+def _loaded(answers: Answers) -> frozenset[str]:
+    lines = (answers.text_or_none(modprobe.LOADED) or "").splitlines()
+    return frozenset(line.split(" ", 1)[0] for line in lines)
 
 
 def _mapped(device: Device, answers: Answers) -> tuple[tuple[Mapped, ...], str]:
@@ -302,70 +313,6 @@ def _inspected(spec: DaxSpec, answers: Answers) -> str | None:
     except ReadFailed as failed:
         return f"not checked: {failed.reason}"
     return "mapped and read"
-
-
-@dataclass(frozen=True, slots=True)
-class _Zone:
-    """Memory of one node for one use. `whole`: all that it spans is in it, without holes."""
-
-    node: int
-    name: str
-    start: int
-    end: int
-    whole: bool
-
-    def overlaps(self, part: Range) -> bool:
-        return self.start < part.end and part.start < self.end
-
-    def holds(self, part: Range) -> bool:
-        return self.whole and self.start <= part.start and part.end <= self.end
-
-
-@lru_cache(maxsize=4)
-def _zones(text: str) -> tuple[_Zone, ...]:
-    """Those with any memory (zoneinfo_show_print in mm/vmstat.c)."""
-    found = []
-    for match in _ZONE.finditer(text):
-        spanned, present, first = (_number(field, match[3]) for field in ("spanned", "present", "start_pfn:"))
-        if spanned:
-            start, end = first * _PAGE, (first + spanned) * _PAGE
-            found.append(_Zone(int(match[1]), match[2], start, end, whole=present == spanned))
-    return tuple(found)
-
-
-def _number(field: str, body: str) -> int:
-    match = re.search(rf"^ +{field} +(\d+)$", body, re.MULTILINE)
-    return int(match[1]) if match else 0
-
-
-def _stays_ram(device: Device, zoneinfo: str, *, offline: bool) -> bool:
-    """Memory that is added offline is in no zone, but a zone with holes may span it.
-
-    A udev rule may online it all the same, as RHEL's 40-redhat.rules does: then its zone has no holes.
-    """
-    if not offline:
-        return not _movable(device, zoneinfo)
-    zones = (one for one in _zones(zoneinfo) if one.node == device.target_node and one.name not in _MOVES)
-    return any(one.whole and one.overlaps(part) for one in zones for part in device.ranges)
-
-
-def _movable(device: Device, zoneinfo: str) -> bool:
-    """Whether all of it is in a Movable zone: what the kernel itself uses does not move away.
-
-    Zones of a node may overlap where one has holes (Normal spans Soft Reserved memory between RAM).
-    `daxX.Y/state` (Linux 7.3, drivers/dax/kmem.c) is no evidence of it: it says what was last asked of kmem
-    for the whole device, and not what was done to single blocks since. A
-    device that is `unplugged` by it has no block and is in no zone, so it counts as movable here, too.
-    """
-    zones = [one for one in _zones(zoneinfo) if one.node == device.target_node]
-    return all(_is_movable(part, zones) for part in device.ranges)
-
-
-def _is_movable(part: Range, zones: Iterable[_Zone]) -> bool:
-    over = [one for one in zones if one.overlaps(part)]
-    if any(one.name == "Movable" and one.holds(part) for one in over):
-        return True
-    return all(one.name in _MOVES for one in over)
 
 
 def linked(live: Live) -> bool:

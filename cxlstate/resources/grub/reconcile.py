@@ -11,7 +11,7 @@ from cxlstate.core.answers import Answers
 from cxlstate.core.assessment import Assessment
 from cxlstate.core.change import Change
 from cxlstate.core.effect import Effect
-from cxlstate.core.exports import Inputs, KernelArguments
+from cxlstate.core.exports import Inputs, KernelArguments, NextBoot
 from cxlstate.core.observation import Observation, Present, Unknown
 from cxlstate.core.read import Read
 from cxlstate.core.reconciler import Reconciler, Resource
@@ -62,7 +62,7 @@ class Grub(GrubKind, Reconciler[GrubSpec, Live]):
         aim = outlook.goal
         concerned = aim.wanted or aim.absent or known.ours is not None  # a host without GRUB needs none of it
         return Assessment(
-            exports,
+            (*exports, *_next_boot(outlook)),
             tuple(diagnose(outlook)) if concerned else (),
             tuple(first_stages(outlook.differences)),
             tuple(_actions(outlook)),
@@ -72,6 +72,16 @@ class Grub(GrubKind, Reconciler[GrubSpec, Live]):
 
 
 reconciler = Grub()
+
+
+def _next_boot(outlook: Outlook) -> Iterator[NextBoot]:
+    """Of entries as they are, which boot until grub.cfg is generated, and as they will be: for use alone."""
+    normal = [one for one in outlook.goal.forecasts if not one.entry.recovery]
+    lines = [outlook.goal.line(one) for one in normal]
+    if not outlook.generates:
+        lines += [one.entry.arguments for one in normal]
+    if lines:
+        yield NextBoot(tuple(dict.fromkeys(tuple(one.text for one in line) for line in lines)))
 
 
 def _facts(live: Live) -> tuple[tuple[str, str], ...]:
