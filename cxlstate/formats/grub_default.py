@@ -15,6 +15,7 @@ from typing import Final
 from cxlstate.formats.grub_menu import ONE_LINE, lines, plain
 
 _DEFAULT: Final = re.compile(r"(?:set\s+)?default=(.*)")
+_TIMEOUT: Final = re.compile(r"(?:set\s+)?timeout=(.*)")
 _CORRECTION: Final = re.compile(r"""if \[ "x\$default" = '(.*?)' \]; then default='(.*?)'; fi;""")
 _STATEMENT: Final = re.compile(r"(?:[^;\"'\\#]|\\.|\"(?:[^\"\\]|\\.)*\"|'[^']*'|(?<=\S)#)+")
 _OPENS: Final = frozenset({"if", "for", "while", "until"})
@@ -50,6 +51,11 @@ def defaults(text: str, environment: Mapping[str, str]) -> tuple[Default, ...]:
     return tuple(Default(value, source, len(found) == 1) for value, source in right)
 
 
+def limits(text: str) -> tuple[tuple[str, str], ...]:
+    """The values that `timeout` may have at the menu, each with the script that wrote it."""
+    return tuple(_run(text, _TIMEOUT, first="5"))
+
+
 @dataclass(slots=True)
 class _Block:
     """A compound command: the values before it, and those that its branches so far lead to.
@@ -72,21 +78,21 @@ def _either(*values: _Set) -> tuple[_Set, ...]:
     return tuple(dict.fromkeys(values))
 
 
-def _run(text: str) -> Iterable[_Set]:
+def _run(text: str, setting: re.Pattern[str] = _DEFAULT, first: str = "0") -> Iterable[_Set]:
     """The values that are left in the end. Which branch of a condition is taken is not looked at."""
-    values: tuple[_Set, ...] = (("0", _HEADER),)
+    values: tuple[_Set, ...] = ((first, _HEADER),)
     blocks: list[_Block] = []
     for statement, section in _statements(text):
-        first = statement.split(maxsplit=1)[0]
-        if first in _OPENS or statement.endswith("{"):
-            blocks.append(_Block(values, apart=first in ("menuentry", "submenu")))
-        elif first in ("elif", "else") and blocks:
+        word = statement.split(maxsplit=1)[0]
+        if word in _OPENS or statement.endswith("{"):
+            blocks.append(_Block(values, apart=word in ("menuentry", "submenu")))
+        elif word in ("elif", "else") and blocks:
             blocks[-1].branches += values
-            blocks[-1].exhaustive = first == "else"
+            blocks[-1].exhaustive = word == "else"
             values = blocks[-1].before
-        elif first in _CLOSES and blocks:
+        elif word in _CLOSES and blocks:
             values = blocks.pop().after(values)
-        elif found := _DEFAULT.fullmatch(statement):
+        elif found := setting.fullmatch(statement):
             values = ((found[1], section),)
     return values
 

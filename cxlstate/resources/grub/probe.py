@@ -21,6 +21,7 @@ from cxlstate.formats.grub_linux_script import Script
 from cxlstate.formats.iomem import RAM, Range, joined, parse_iomem
 from cxlstate.formats.kernel_cmdline import Argument
 from cxlstate.resources.grub import loader
+from cxlstate.resources.grub.pending import pending, waiting
 
 DEFAULTS: Final = File("/etc/default/grub")
 DROP_INS: Final = Glob("/etc/default/grub.d/*.cfg")
@@ -117,6 +118,9 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
     custom_script = answers.text_or_none(CUSTOM_SCRIPT) or ""
     to_set = "\n".join((grub_cfg or "", custom_cfg, answers.text_or_none(TUNED_SCRIPT) or "", custom_script))
     environment = grub_menu.environment(answers.text_or_none(loader.GRUBENV) or "")
+    sources = "\n".join((answers.text_or_none(DEFAULTS) or "", *answers.files(DROP_INS).values()))
+    as_it_will_be = grub_menu.regenerated(grub_cfg or "", custom_script)
+    menus = [f"{menu}\n{custom_cfg}" for menu in dict.fromkeys((grub_cfg or "", as_it_will_be))]
     found: tuple[Entry, ...] = ()
     boots: tuple[loader.Boot, ...] = ()
     if foreign := loader.other(answers, defaults, grub_cfg, running):
@@ -125,8 +129,7 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
         refusals += unusable
     else:
         found, refused = _entries(grub_cfg or "")
-        menus = dict.fromkeys((grub_cfg or "", grub_menu.regenerated(grub_cfg or "", custom_script)))
-        each = (loader.next_entries(f"{menu}\n{custom_cfg}", environment, defaults) for menu in menus)
+        each = (loader.next_entries(menu, environment, defaults) for menu in menus)
         boots = tuple(one for several in each for one in several)
         refusals += refused
     lost = loader.lost([one for one in boots if one.certain])
@@ -148,33 +151,16 @@ def _live(answers: Answers, defaults: Defaults, ours: str | None, refusals: list
         kernel_at=_kernel(_iomem(answers), running),
         memory_end=_memory_end(_iomem(answers), running),
         ram=_ram(_iomem(answers), running),
-        doubts=() if foreign else (*loader.doubts(answers, running, tboot=bool(tboot)), *_waiting(defaults)),
+        doubts=()
+        if foreign
+        else (*loader.doubts(answers, running, tboot=bool(tboot)), *waiting(defaults, menus)),
         astray=loader.astray(boots, defaults),
         lost=lost,
         xen=module_entries(grub_cfg or "", *loader.XEN),
         tboot=tboot,
-        pending=tuple(_pending(defaults, found)),
+        pending=tuple(pending(defaults, sources, grub_cfg or "", custom_script, found)),
         for_xen=CommandLines(*(defaults[name] for name in loader.XEN_REPLACES)),
     )
-
-
-def _pending(defaults: Defaults, found: Iterable[Entry]) -> Iterator[str]:
-    """What generating grub.cfg would bring or take besides arguments (`util/grub.d/10_linux.in`)."""
-    if defaults["GRUB_DISABLE_RECOVERY"] == "true" and any(one.recovery for one in found):
-        yield "- recovery entries"
-
-
-def _waiting(defaults: Defaults) -> Iterator[Diagnostic]:
-    """Of a menu without a time limit nothing boots by itself (`util/grub.d/00_header.in`, `set timeout`)."""
-    if defaults["GRUB_TIMEOUT"].strip() == "-1":
-        yield Diagnostic(
-            "CXG347",
-            "GRUB waits at its menu until somebody chooses an entry",
-            Severity.WARNING,
-            found="GRUB_TIMEOUT=-1",
-            expected="a number of seconds, after which the default entry boots",
-            hint="set GRUB_TIMEOUT=5 in /etc/default/grub, unless somebody is at the console at each reboot",
-        )
 
 
 def _late(path: str) -> bool:
