@@ -15,7 +15,7 @@ from enum import Enum
 from functools import partial
 from typing import Final, Protocol
 
-from cxlstate.formats import hugetlb
+from cxlstate.formats import hugetlb, kernel_forced
 from cxlstate.formats.last_wins import LAST_WINS
 from cxlstate.formats.memparse import memparse
 
@@ -241,6 +241,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "iommu": _switches(*_IOMMU_WORDS),
     "iommu.passthrough": _passthrough,
     "intel_iommu": _switches("on off", "sm_on sm_off"),
+    "nointremap": lambda _: (Setting("intremap on off", "intremap=off"),),
     "amd_iommu": _switches("pgtbl_v1 pgtbl_v2", "nohugepages v2_pgsizes_only"),
     "intremap": _switches("on off"),
     **dict.fromkeys(("ivrs_ioapic", "ivrs_hpet", "ivrs_acpihid"), _ALL),
@@ -263,6 +264,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "acpi_sleep": _switches("s4_hwsig s4_nohwsig"),
     # In drivers/firmware/efi/efi.c, arch/x86 (mm/numa.c, kernel/tsc.c, hpet.c, apic) and kernel/reboot.c
     "efi": _switches("runtime noruntime"),
+    "noefi": lambda _: (Setting("efi runtime noruntime", "efi=noruntime"),),
     "numa": _switches("off on", by=""),
     "tsc": _WORD,
     "hpet": _FLAGS,
@@ -319,14 +321,6 @@ RULES: Final[Mapping[str, Rule]] = {
 }
 """By name. What is not here is in LAST_WINS, is a module's parameter, or is not known."""
 
-OVERRULED: Final[Mapping[str, tuple[str, ...]]] = {
-    "crashkernel": ("crashkernel high", "crashkernel low"),  # parse_crashkernel() in kernel/crash_reserve.c
-    # In mm/mm_init.c, find_zone_movable_pfns_for_nodes()
-    "movable_node": ("kernelcore", "kernelcore mirror", "movablecore"),
-    "kernelcore mirror": ("kernelcore", "movablecore"),
-}
-"""Settings that are not looked at where another one is there, by that one."""
-
 REPEATED: Final = frozenset(
     {
         *("ip", "ifname", "nameserver", "bond", "bridge", "team", "vlan", "fcoe", "netroot", "rd.route"),
@@ -364,10 +358,14 @@ def in_force(arguments: Sequence[Named]) -> tuple[InForce, ...]:
     for index, argument in enumerate(arguments):
         for setting in (rule(argument.name) or _ALL)(argument):
             written.setdefault(setting.slot, []).append((index, setting))
-    weaker = {slot for stronger, slots in OVERRULED.items() if stronger in written for slot in slots}
+    weaker = {
+        slot for stronger, slots in kernel_forced.OVERRULED.items() if stronger in written for slot in slots
+    }
     for slot in (*weaker, *hugetlb.NAMES):
         written.pop(slot, None)
     kept = [one for every in written.values() for one in _kept(every)]
+    values = [(one.slot, one.value) for _, one in kept]
+    kept = [one for one in kept if not kernel_forced.is_beaten(one[1].slot, one[1].value, values)]
     pages = [InForce(*one) for one in hugetlb.in_force([(one.name, one.value) for one in arguments])]
     return (*(InForce(one.slot, one.value, by, one.implied) for by, one in kept), *pages)
 

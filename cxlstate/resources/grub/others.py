@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.path import Path
-from cxlstate.formats import hugetlb, kernel_cmdline, kernel_rules, memmap
+from cxlstate.formats import hugetlb, kernel_cmdline, kernel_forced, kernel_rules, memmap
 from cxlstate.formats.kernel_cmdline import Argument
 from cxlstate.formats.kernel_rules import InForce
 from cxlstate.resources.grub.goal import Goal, Unit
@@ -87,7 +87,7 @@ def _without_effect(
                 f"{rival or 'another argument'} overrides {mine}",
                 path=_path(unit, setting.by),
                 found=_instead(setting, rival, line),
-                expected=_rule_in_words(mine),
+                expected=_beside(mine, rival, setting),
                 hint=cure,
             )
 
@@ -97,7 +97,7 @@ def _rival(setting: InForce, line: Line, mine: Argument) -> Argument | None:
     there = kernel_rules.in_force(line)
     same = [line[one.by] for one in there if one.slot == setting.slot]
     if not same:
-        stronger = [slot for slot, slots in kernel_rules.OVERRULED.items() if setting.slot in slots]
+        stronger = kernel_forced.stronger(setting.slot)
         same = [line[one.by] for one in there if one.slot in stronger]
     if not same and mine.name in hugetlb.NAMES:
         same = [one for one in line if one.name in hugetlb.NAMES and one != mine]
@@ -195,7 +195,7 @@ def _lost(goal: Goal, lines: Sequence[Line]) -> Iterator[Diagnostic]:
                 found=f"{' '.join(goal.drop_in.add)} before {theirs}"
                 if one.by >= start
                 else f"{' '.join(goal.drop_in.add)} after {theirs}",
-                expected=_rule_in_words(theirs),
+                expected=_beside(theirs, _rival(one, line, theirs), one),
                 hint=_keep(theirs, line[:end], line[end:], one),
             )
 
@@ -234,6 +234,14 @@ def _path(unit: Unit, index: int) -> Path:
 
 def _section(unit: Unit) -> str:
     return "grub.args" if unit.owner == "grub" else unit.owner
+
+
+def _beside(argument: Argument, rival: Argument | None, setting: InForce) -> str:
+    """What would keep a setting that another argument beats, under whatever name."""
+    forced = kernel_forced.stronger(setting.slot) - kernel_forced.OVERRULED.keys()
+    if rival and forced and rival.name != argument.name:
+        return f"{argument} without {rival}: the kernel does not look at both"
+    return _rule_in_words(argument)
 
 
 def _rule_in_words(argument: Argument) -> str:
