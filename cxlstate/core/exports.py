@@ -189,7 +189,8 @@ class MacAddresses:
 
 Export = (
     KernelArguments
-    | ModuleKeptOut | NextBoot
+    | ModuleKeptOut
+    | NextBoot
     | DaxDevice
     | RestoreStep
     | MtrrRanges

@@ -124,8 +124,9 @@ class Live:
 
     @property
     def given_back(self) -> bool:
-        """Whether kmem has it, and has put nothing in it: one that is built in takes it at every boot."""
-        return self.device.driver == dax.KMEM and self.added_offline and not self.stays_ram
+        """Whether it can be taken back from kmem at once, and after each boot at which kmem takes it anew."""
+        again = self.added_offline or self.kmem.kept_out_by is not None
+        return self.device.driver == dax.KMEM and again and not self.stays_ram
 
     @property
     def uncachable(self) -> bool:
