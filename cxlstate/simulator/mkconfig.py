@@ -89,9 +89,11 @@ def _configuration(settings: Mapping[str, str], kernels: list[str], custom: str)
 def _header(settings: Mapping[str, str]) -> str:
     default = settings.get("GRUB_DEFAULT") or "0"
     default = "${saved_entry}" if default == "saved" else default
+    terminal = settings.get("GRUB_TERMINAL")
+    at = f"terminal_input {terminal}\nterminal_output {terminal}\n" if terminal else ""
     return (
         'if [ "${next_entry}" ] ; then\n   set default="${next_entry}"\nelse\n'
-        f'   set default="{default}"\nfi\n\nset timeout={settings.get("GRUB_TIMEOUT") or "5"}\n'
+        f'   set default="{default}"\nfi\n\nset timeout={settings.get("GRUB_TIMEOUT") or "5"}\n{at}'
     )
 
 
