@@ -44,8 +44,8 @@ def _refuse_special(path: Path) -> None:
     with suppress(FileNotFoundError):
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode):
-            itself = os.path.realpath(path)
-            hint = None if os.path.islink(itself) else f"name the file itself: --out {itself}"  # noqa: PTH114
+            itself = Path(os.path.realpath(path))
+            hint = None if itself.is_symlink() else f"name the file itself: --out {itself}"
             raise _unwritable(path, "it is a symbolic link", hint)
         if not stat.S_ISREG(mode):
             raise _unwritable(

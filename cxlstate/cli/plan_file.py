@@ -38,7 +38,7 @@ def is_one(path: Path) -> bool:
     """Whether it is to be read as a plan, and not as a spec."""
     try:
         return path.suffix == ".json" and path.is_file()
-    except OSError:  # a name that is too long, a folder that nobody else may enter: told where it is read
+    except OSError:  # a name that is too long, a folder that we may not enter: told where it is read
         return True
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from posixpath import basename, dirname
 from typing import Final
 
-from cxlstate.core.answers import Answers, ReadFailed
+from cxlstate.core.answers import Answers
 from cxlstate.core.read import Attributes, File, Links, Names, Read
 from cxlstate.formats.storage import MOUNTS, Mount, mount_lines, plain
 
@@ -90,7 +90,7 @@ def reads(path: str) -> Iterator[Read]:
 
 
 def blocks(paths: Sequence[str], answers: Answers) -> Blocks:
-    """What the machine says of devices, and of those that these paths lead to."""
+    """What the machine says of devices, and of those that these paths lead to. Raises ReadFailed."""
     parts: dict[str, list[str]] = {}
     for link, target in answers.files(_PLACE).items():
         disk = basename(dirname(target))
@@ -107,16 +107,9 @@ def blocks(paths: Sequence[str], answers: Answers) -> Blocks:
         {path.split("/")[-2]: text.strip() for path, text in answers.files(_NUMBER).items()},
         parts,
         holders,
-        tuple(mount_lines(_text(MOUNTS, answers))),
-        tuple(_swaps(_text(SWAPS, answers))),
+        tuple(mount_lines(answers.text_or_none(MOUNTS) or "")),
+        tuple(_swaps(answers.text_or_none(SWAPS) or "")),
     )
-
-
-def _text(read: File, answers: Answers) -> str:
-    try:
-        return answers.text_or_none(read) or ""
-    except ReadFailed:
-        return ""
 
 
 def _swaps(text: str) -> Iterator[str]:

@@ -35,8 +35,8 @@ _NAMES: Final = """
     mhash_entries mitigations mmio_stale_data movable_node movablecore mphash_entries mtdparts mtrr
     mtrr_chunk_size mtrr_gran_size mtrr_spare_reg_nr nfsroot no5lvl no_console_suspend no_debug_objects
     no_file_caps no_hash_pointers no_kvmapf no_kvmclock no_kvmclock_vsyscall no_scroll no_steal_acc
-    no_timer_check noapic noapictimer noautogroup noefi nofsgsbase nohibernate nohlt nohpet nohugeiomap
-    nohugevmalloc nohz noinitrd nointremap noinvpcid noirqdebug noisapnp nokaslr nokgdbroundup nolapic
+    no_timer_check noapic noapictimer noautogroup nofsgsbase nohibernate nohlt nohpet nohugeiomap
+    nohugevmalloc nohz noinitrd noinvpcid noirqdebug noisapnp nokaslr nokgdbroundup nolapic
     nolapic_timer nomce nomodeset nomodule nonmi_ipi nopat nopcid nopku nopv nopvspin norandmaps
     noreplace_smp noresume nosgx nosmp nosoftlockup nospectre_v1 nospectre_v2 notsc nousb novmcoredd
     nowatchdog nox2apic noxsave ntp_tick_adj numa_balancing oops page_owner page_poison page_table_check

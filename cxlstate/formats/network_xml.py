@@ -154,10 +154,11 @@ def without_reverse_zone(text: str) -> tuple[IPv4Interface, ...]:
     (networkDnsmasqConfLocalPTRs, virSocketAddrPTRDomain), when the network starts.
     """
     asked = [_address(one) for one in _root(text).findall("ip[@localPtr='yes']") if _is_ipv4(one)]
-    return tuple(one for one in asked if one.network.prefixlen not in _ZONES)
+    return tuple(one for one in asked if one.network.prefixlen not in ZONES)
 
 
-_ZONES: Final = (8, 16, 24)
+ZONES: Final = (8, 16, 24)
+"""Prefixes for which DNS has a reverse zone: as many bits as labels have."""
 
 
 def edit(text: str, wish: Fields, steps: Sequence[HostStep] = ()) -> str:

@@ -45,8 +45,6 @@ _MEMORY: Final = frozenset(
 
 _RAM_DISK: Final = re.compile("/dev/z?ram[0-9]+")  # drivers/block/brd.c, zram
 
-_WHOLE_DISK: Final = re.compile("/dev/(?:(?:sd|vd|hd|xvd)[a-z]+|(?:nvme[0-9]+n|mmcblk|nbd|md)[0-9]+)")
-
 # stat(1): mode in hex, device:inode, user:group, name; names and sizes of others come along.
 _STAT: Final = ("stat", "--dereference", "--format=%f %d:%i %s %U:%G:%n")
 _NOT_ALL_FOUND: Final = 1
@@ -170,17 +168,6 @@ class Way:
         mount = _mount(self.folders[name].number, self.mounts)
         return _in_memory(mount, self.mounts) if mount else None
 
-    def mounted(self, device: str) -> str | None:
-        """Where the host has a device, or a partition of it, mounted: `/dev/sda1 on /`."""
-        names = {device, _mapped(device)}
-        part = ("p" if device[-1:].isdigit() else "") + "[0-9]+" if _WHOLE_DISK.fullmatch(device) else None
-        found = (
-            one
-            for one in self.mounts
-            if one.source in names or (part and re.fullmatch(re.escape(device) + part, one.source))
-        )
-        return next((f"{one.source} on {one.point}" for one in found), None)
-
     def exposed(self, file: Stat | None) -> tuple[str, Stat] | None:
         """The first folder in which somebody besides root could swap what leads to the file.
 
@@ -193,14 +180,6 @@ class Way:
             if one.writable_by_others and not (one.owner == "root" and one.mode & S_ISVTX and roots):
                 return name, one
         return None
-
-
-def _mapped(device: str) -> str:
-    """The name by which a logical volume is mounted: `/dev/mapper/VG-LV`, a hyphen doubled (lvm(8))."""
-    steps = device.removeprefix("/dev/").split("/")
-    if len(steps) != 2:  # noqa: PLR2004 -- VG and LV
-        return device
-    return "/dev/mapper/" + "-".join(step.replace("-", "--") for step in steps)
 
 
 NOWHERE: Final = Way({})

@@ -109,7 +109,8 @@ def _files(paths: Sequence[FilePath], problems: list[Diagnostic]) -> list[FilePa
     for path in paths:
         try:
             inside = _inside(path) if path.is_dir() else [path]
-            found = found | {file.absolute(): file for file in inside} | found
+            for file in inside:
+                found.setdefault(file.absolute(), file)
         except OSError as error:
             problems.append(unreadable(path, error.strerror or str(error)))
             continue

@@ -174,7 +174,9 @@ def _too_high(judged: Judged) -> Iterator[Diagnostic]:
             path=place,
             found=f"an end of {format_address(one.block.end)}",
             expected=f"at most {format_address(top or 0)}, which is `address sizes` in /proc/cpuinfo",
-            hint="choose ranges that end below" if judged.spec.ranges else "let the window end there",
+            hint="choose ranges that end below it"
+            if judged.spec.ranges
+            else f"write `end: {format_address(top or 0)}` below `within`",
         )
 
 

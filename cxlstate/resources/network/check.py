@@ -149,7 +149,8 @@ def _unreachable(name: str, gateway: str) -> Diagnostic:
 
 
 def _no_zone(address: IPv4Interface) -> Diagnostic:
-    prefix = 24 if address.network.prefixlen > 16 else 16  # noqa: PLR2004 -- as many bits as DNS has labels
+    zones = network_xml.ZONES
+    prefix = next((zone for zone in zones if zone >= address.network.prefixlen), zones[-1])
     return Diagnostic(
         "CXN312",
         "the network would not start: its reverse zone needs a prefix of whole bytes",

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from itertools import count
 from typing import Final
 
-from cxlstate.core.answers import Answers, ReadFailed
+from cxlstate.core.answers import Answers
 from cxlstate.core.diagnostic import Diagnostic, Severity
 from cxlstate.core.read import File
 
@@ -33,12 +33,8 @@ class Route:
 
 
 def routes(answers: Answers) -> tuple[Route, ...]:
-    """Those of the main table without the default ones; none where the machine does not say."""
-    try:
-        text = answers.text_or_none(ROUTES) or ""
-    except ReadFailed:
-        return ()
-    every = (_route(*fields) for fields in _ROUTE.findall(text))
+    """Those of the main table without the default ones. Raises ReadFailed."""
+    every = (_route(*fields) for fields in _ROUTE.findall(answers.text_or_none(ROUTES) or ""))
     return tuple(one for one in every if one.network.prefixlen)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -109,10 +108,8 @@ def parse(answers: Answers) -> SshdLive:
 def _changes(answers: Answers) -> Iterator[tuple[str, int]]:
     """A line that decided before, and is gone, still holds in a daemon that has not been reloaded."""
     for path in (MAIN, FOLDER):
-        with suppress(ReadFailed):
-            inode = inode_of(path, answers)
-            if inode:
-                yield path, inode.changed
+        if inode := inode_of(path, answers):
+            yield path, inode.changed
 
 
 def unit_of(answers: Answers) -> Unit | None:

@@ -94,8 +94,6 @@ def diagnose(spec: VmSpec, found: Mapping[str, Opened]) -> Iterator[Diagnostic]:
         device = is_device(name)
         if device and (one.stat is None or not one.stat.device):
             yield _no_device(path, name, one.stat, severity)
-        elif device and (mounted := one.way.mounted(name)):
-            yield _mounted(path, name, mounted, severity)
         elif device and one.use:
             yield _used(path, name, one.use, severity)
         elif (memory := one.way.memory) and not device and not (one.stat and one.stat.device):
@@ -148,15 +146,14 @@ def _out_of_reach(spec: VmSpec, found: Mapping[str, Opened], severity: Severity)
             )
 
 
-def _mounted(path: Path, name: str, mounted: str, severity: Severity) -> Diagnostic:
-    point = mounted.partition(" on ")[2]
+def _mounted(path: Path, name: str, device: str, point: str, severity: Severity) -> Diagnostic:
     own = point.split("/")[1] in _OF_THE_HOST
     return Diagnostic(
         "CXQ353",
         f"the host has mounted {name}",
         severity,
         path=path,
-        found=mounted,
+        found=f"{device} on {point}",
         expected="a device that nobody else writes to",
         hint="choose another one"
         + ("" if own else f"; or, if it is the VM's, unmount it for good: umount {shlex.quote(point)}"),
@@ -166,7 +163,7 @@ def _mounted(path: Path, name: str, mounted: str, severity: Severity) -> Diagnos
 def _used(path: Path, name: str, use: Use, severity: Severity) -> Diagnostic:
     """A device that is only assembled may be made of what the guest wrote there: the host finds that, too."""
     if use.on:
-        return _mounted(path, name, f"{use.device} on {use.on}", severity)
+        return _mounted(path, name, use.device, use.on, severity)
     cure = f": lsblk {shlex.quote(name)} shows what is on it"
     if use.swap:
         cure = f"; or, if it is the VM's, take it out of the swap space: swapoff {use.device}"
